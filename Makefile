@@ -1,0 +1,37 @@
+# The commands a person needs. `make serve` and `make test` install what they use into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: serve test check train clean
+
+serve: $(VENV)/.serve  ## serve the bundled checkpoint on http://127.0.0.1:8000
+	$(VENV)/bin/python -m service
+
+test: $(VENV)/.dev  ## run the tests
+	$(VENV)/bin/python -m pytest --cov --cov-report=term
+
+check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
+	$(VENV)/bin/python -m training
+
+clean:  ## remove everything that was installed or made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable ".[cpu]"
+	touch $@
+
+# torch first: other packages would accept, and fetch, any newer build of it.
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[cpu,training,dev]"
+	touch $@ $(VENV)/.serve

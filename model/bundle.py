@@ -1,0 +1,208 @@
+"""The bundle: one folder that passes from training to serving, every file of it named and hashed in bundle.json.
+
+`weights.safetensors` holds the parameters once; the two ONNX graphs point into it as external data, so the same file
+is served and trained further. Nothing in a bundle is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model.config import ModelConfig, Preprocessing
+from model.tokenizer import Tokenizer
+
+MANIFEST = "bundle.json"
+IMAGE_GRAPH = "image.onnx"
+TEXT_GRAPH = "text.onnx"
+TOKENIZER = "tokenizer.json"
+WEIGHTS = "weights.safetensors"
+REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER)
+
+FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
+
+
+class BundleError(ValueError):
+    """A bundle that must not be served; the message names the file and what is wrong with it."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Frozen):
+    """What a file must be."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class ExportReport(_Frozen):
+    """How close the graphs are to the torch network, measured when they were written."""
+
+    image_max_abs_diff: float
+    image_min_cosine: float
+    text_max_abs_diff: float
+    text_min_cosine: float
+    pictures: int
+    texts: int
+    batch_sizes: tuple[int, ...]
+    text_lengths: tuple[int, int]
+    tolerance: float
+
+
+class Manifest(_Frozen):
+    """bundle.json."""
+
+    format: Literal[1] = 1
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)
+    created: str
+    config: ModelConfig
+    preprocessing: Preprocessing
+    logit_scale: float = Field(gt=0, allow_inf_nan=False)
+    logit_bias: float | None = None
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    weights_dtype: Literal["float32", "float16"] = "float32"
+    files: dict[FileName, FileRecord]
+    export: ExportReport
+    source: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every file has been checked."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: Path) -> Bundle:
+        """Read and verify the bundle in `path`.
+
+        Raises BundleError naming the file that is missing, truncated, altered or not understood.
+        """
+        manifest = _read_manifest(path)
+        missing = [name for name in REQUIRED if name not in manifest.files]
+        if missing:
+            raise BundleError(f"{path / MANIFEST} does not list {', '.join(missing)}: export the bundle again")
+        for name, record in manifest.files.items():
+            _verify(path / name, record)
+        return cls(path, manifest)
+
+    @property
+    def id(self) -> str:
+        """The name clients use for this model."""
+        return self.manifest.id
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that decides a vector: the files and the preprocessing. Names the vectors it makes."""
+        parts = {
+            "files": {name: record.sha256 for name, record in self.manifest.files.items()},
+            "preprocessing": self.manifest.preprocessing.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def dimensions(self) -> int:
+        """Length of an embedding."""
+        return self.manifest.config.embed_dim
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of a text, start and end included."""
+        return self.manifest.config.text.context_length
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that the image tower sees."""
+        return self.manifest.preprocessing.size
+
+    @property
+    def logit_scale(self) -> float:
+        """What a cosine is multiplied by to become a logit."""
+        return self.manifest.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added to a logit by models trained with the sigmoid loss; None for softmax models."""
+        return self.manifest.logit_bias
+
+    @property
+    def precision(self) -> str:
+        """Precision the graphs compute in."""
+        return self.manifest.precision
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes the image tower's input."""
+        return self.manifest.preprocessing
+
+    def tokenizer(self) -> Tokenizer:
+        """Read the tokenizer. Raises BundleError if its ids do not fit the text tower."""
+        text = self.manifest.config.text
+        tokenizer = Tokenizer.load(self.path / TOKENIZER, text.context_length)
+        if tokenizer.vocab_size != text.vocab_size:
+            raise BundleError(
+                f"{self.path / TOKENIZER} has {tokenizer.vocab_size} tokens, the text tower {text.vocab_size}: "
+                "the two come from different models"
+            )
+        return tokenizer
+
+
+def bundled() -> Path:
+    """Folder of the checkpoint that ships with the package."""
+    return Path(__file__).parent / "bundled" / "sightword-small"
+
+
+def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
+    """Hash the files in `path` into `manifest`, write bundle.json, and load the result.
+
+    The manifest is written last and renamed into place, so that a folder without one is never a bundle.
+    """
+    names = [*REQUIRED, WEIGHTS]
+    files = {name: _record(path / name) for name in names if (path / name).exists()}
+    checked = Manifest.model_validate({**manifest, "files": files})
+    draft = path / f"{MANIFEST}.partial"
+    draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
+    draft.replace(path / MANIFEST)
+    return Bundle.load(path)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    try:
+        text = file.read_text("utf-8")
+    except FileNotFoundError:
+        raise BundleError(f"{file} is missing: {path} is not a bundle") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file} cannot be read: {error}") from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise BundleError(f"{file} is not a valid manifest: {where}: {first['msg']}") from error
+
+
+def _record(file: Path) -> FileRecord:
+    with file.open("rb") as stream:
+        return FileRecord(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=file.stat().st_size)
+
+
+def _verify(file: Path, expected: FileRecord) -> None:
+    if not file.is_file():
+        raise BundleError(f"{file} is missing")
+    size = file.stat().st_size
+    if size != expected.bytes:
+        raise BundleError(f"{file} has {size} bytes instead of {expected.bytes}: it is truncated or was replaced")
+    if _record(file).sha256 != expected.sha256:
+        raise BundleError(f"{file} was altered: its SHA-256 is not the one in {MANIFEST}")

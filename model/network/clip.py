@@ -1,0 +1,70 @@
+"""CLIP: an image tower and a text tower trained to agree (Radford et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.config import ModelConfig, ViTConfig
+from model.network.resnet import ModifiedResNet
+from model.network.transformer import LayerNorm, Transformer
+from model.network.vit import VisionTransformer
+
+INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class CLIP(nn.Module):
+    """Both towers and the learned logit scale; parameter names are those of the original release."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        text = config.text
+        self.config = config
+        self.visual: VisionTransformer | ModifiedResNet = (
+            VisionTransformer(config.image, config.embed_dim, config.activation)
+            if isinstance(config.image, ViTConfig)
+            else ModifiedResNet(config.image, config.embed_dim)
+        )
+        self.transformer = Transformer(text.width, text.layers, text.heads, config.activation)
+        self.token_embedding = nn.Embedding(text.vocab_size, text.width)
+        self.positional_embedding = nn.Parameter(torch.empty(text.context_length, text.width))
+        self.ln_final = LayerNorm(text.width)
+        self.text_projection = nn.Parameter(torch.empty(text.width, config.embed_dim))
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=text.width**-0.5)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length."""
+        encoded: Tensor = self.visual(pixels)
+        return encoded
+
+    def encode_text(self, token_ids: Tensor) -> Tensor:
+        """Token ids [batch, length <= context] -> [batch, embed_dim], not of unit length.
+
+        The output at the end-of-text token, which has the largest id, stands for the whole text; with the
+        causal mask nothing after it matters, so trimming the padding changes nothing.
+        """
+        x = self.token_embedding(token_ids)
+        x = x + self.positional_embedding[: token_ids.shape[1]].to(x.dtype)
+        x = self.transformer(x, causal=True)
+        # Only the pooled rows are normalised: the result is the same and the graph smaller.
+        pooled = x[torch.arange(x.shape[0], device=x.device), token_ids.argmax(dim=-1)]
+        encoded: Tensor = self.ln_final(pooled) @ self.text_projection
+        return encoded
+
+    def forward(self, pixels: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Both embeddings, [images, embed_dim] and [texts, embed_dim], of unit length, in float32."""
+        image = F.normalize(self.encode_image(pixels).float(), dim=-1)
+        text = F.normalize(self.encode_text(token_ids).float(), dim=-1)
+        return image, text
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keep the scale within [1, 100], as the paper does after each step."""
+        self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)

@@ -1,0 +1,100 @@
+"""The pre-norm transformer that both the vision transformer and the text tower are built from.
+
+Parameter names are those of the original release, so that its checkpoints load without a map.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Literal["quick_gelu", "gelu"]
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalises in float32 whatever the input's type: half precision loses the small variances (CLIP#171)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise [..., width] and keep its type."""
+        normed = F.layer_norm(x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps)
+        return normed.to(x.dtype)
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the approximation that the original weights were trained with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it elementwise."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused input projection."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        """[batch, tokens, width] -> [batch, tokens, width]."""
+        batch, tokens, width = x.shape
+        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
+        split = projected.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        query, key, value = split.unbind(0)  # each [batch, heads, tokens, head width]
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        output: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return output
+
+
+class ResidualAttentionBlock(nn.Module):
+    """Attention and a four times wider perceptron, each normalised before and added after."""
+
+    def __init__(self, width: int, heads: int, layers: int, activation: Activation) -> None:
+        """`layers` of the whole stack decide the initialisation: outputs are narrower where more of them add up."""
+        super().__init__()
+        expand, contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.ln_1 = LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.ln_2 = LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                c_fc=expand,
+                gelu=QuickGELU() if activation == "quick_gelu" else nn.GELU(),
+                c_proj=contract,
+            )
+        )
+        # The standard deviations of the paper's code.
+        attention_std = width**-0.5
+        output_std = attention_std * (2 * layers) ** -0.5
+        nn.init.normal_(self.attn.in_proj_weight, std=attention_std)
+        nn.init.normal_(self.attn.out_proj.weight, std=output_std)
+        nn.init.normal_(expand.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(contract.weight, std=output_std)
+
+    def forward(self, x: Tensor, causal: bool) -> Tensor:
+        """[batch, tokens, width] -> [batch, tokens, width]."""
+        x = x + self.attn(self.ln_1(x), causal)
+        output: Tensor = x + self.mlp(self.ln_2(x))
+        return output
+
+
+class Transformer(nn.Module):
+    """A stack of `layers` blocks."""
+
+    def __init__(self, width: int, layers: int, heads: int, activation: Activation) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, heads, layers, activation) for _ in range(layers))
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """[batch, tokens, width] -> [batch, tokens, width]; `causal` hides later tokens from earlier ones."""
+        for block in self.resblocks:
+            x = block(x, causal)
+        return x

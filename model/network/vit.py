@@ -1,0 +1,38 @@
+"""The vision transformer tower."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from model.config import ViTConfig
+from model.network.positions import resize_positions
+from model.network.transformer import Activation, LayerNorm, Transformer
+
+
+class VisionTransformer(nn.Module):
+    """Patches, a class token, `layers` blocks; the class token's output is projected to `embed_dim`."""
+
+    def __init__(self, config: ViTConfig, embed_dim: int, activation: Activation) -> None:
+        super().__init__()
+        width = config.width
+        grid = config.image_size // config.patch_size
+        scale = width**-0.5
+        self.patch_size = config.patch_size
+        self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(grid**2 + 1, width))
+        self.ln_pre = LayerNorm(width)
+        self.transformer = Transformer(width, config.layers, config.heads, activation)
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length."""
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)  # [batch, grid², width]
+        class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
+        positions = resize_positions(self.positional_embedding, pixels.shape[-1] // self.patch_size)
+        x = torch.cat([class_token, patches], dim=1) + positions.to(patches.dtype)
+        x = self.transformer(self.ln_pre(x))
+        pooled: Tensor = self.ln_post(x[:, 0]) @ self.proj
+        return pooled

@@ -1,0 +1,210 @@
+"""From the bytes of an image file to the square of uint8 pixels that an image graph takes.
+
+The geometry is that of OpenAI's CLIP: Pillow's anti-aliased resize of the shortest side, then the centre crop.
+Everything here may run in many threads at once; Pillow's global settings are read, never written.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from importlib import import_module
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+
+from model.config import Preprocessing
+
+ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 50_000_000
+
+# Pillow loads a decoder when it first meets a format, and all of them, forty, when that fails. Loading ours now makes
+# the first picture as fast as the second and keeps the others out of the process.
+for _decoder in ("Bmp", "Gif", "Mpo", "Png", "Tiff", "WebP"):
+    import_module(f"PIL.{_decoder}ImagePlugin")
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Pixels that the widest filter, bicubic, reads to each side of a point, in units of the larger of the two grids.
+_FILTER_SUPPORT = 2
+# A strip of 1 x 100,000 pixels would be resized to 224 x 22,400,000 before the crop. Above this many pixels, still less
+# memory than decoding a picture of MAX_PIXELS takes, only the part under the crop is resized.
+_MAX_RESIZED_PIXELS = 1 << 24
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Modes that Pillow cannot resize or convert in a way that means anything, and what they are turned into first.
+_PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; `code` is the HTTP contract's, the message says what to change."""
+
+    def __init__(self, code: Literal["invalid_image", "image_too_large"], message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def load_image(data: bytes, config: Preprocessing, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode and preprocess an image file: uint8 [size, size, 3]."""
+    bit_exact = config.alpha == "drop" and not config.exif_orientation
+    return preprocess(decode(data, max_pixels, draft_size=None if bit_exact else config.size), config)
+
+
+def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
+    """Decode the first frame of an image file, whose format is told by its content.
+
+    The size in the header is checked before anything is decoded. Pillow's own limit, twice `Image.MAX_IMAGE_PIXELS`
+    (179 million unless the program set it), stays in force above `max_pixels`: it is global, so it is not ours to lift.
+
+    With `draft_size`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides stay at least twice
+    `draft_size`: several times faster for camera pictures, and no visible difference once resized to `draft_size`.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
+        _check_size(image.size, max_pixels)
+        if draft_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.draft(image.mode, (2 * draft_size, 2 * draft_size))
+        image.load()
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
+        raise ImageError("image_too_large", f"the image is too large: keep it under {max_pixels:,} pixels") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            "invalid_image", f"the image is not a readable file of an accepted format: send {_formats()}"
+        ) from error
+    # Decoders report damaged files by almost any exception: OSError, SyntaxError, struct.error, IndexError, ...
+    except Exception as error:
+        raise ImageError("invalid_image", "the image is truncated or corrupt: send the complete file") from error
+    return image
+
+
+def preprocess(image: Image.Image, config: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Orient, flatten, resize and crop a picture of any Pillow mode: uint8 [size, size, 3]."""
+    _check_size(image.size, max_pixels=None)
+    try:
+        if config.exif_orientation:
+            image = _upright(image)
+        image = _eight_bit(image)
+        if config.alpha == "white":
+            image = _on_white(image)
+        return np.array(_square(image, config).convert("RGB"))
+    # Broken palettes and transparency tables come to light only here, by several exceptions.
+    except Exception as error:
+        raise ImageError(
+            "invalid_image", f"the image's colours (mode {image.mode}) cannot be read: save it as RGB and send that"
+        ) from error
+
+
+def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
+    width, height = size
+    if min(size) < 1:
+        raise ImageError("invalid_image", "the image has no pixels: send one of at least 1 x 1")
+    if max_pixels is not None and width * height > max_pixels:
+        raise ImageError(
+            "image_too_large",
+            f"the image has {width:,} x {height:,} pixels: scale it down to at most {max_pixels:,} in all",
+        )
+
+
+def _formats() -> str:
+    return f"{', '.join(ACCEPTED_FORMATS[:-1])} or {ACCEPTED_FORMATS[-1]}"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # EXIF is read by a parser of its own for every format; when it is broken, the picture is still good.
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Scale deep pixels to 8 bits by their value range; Pillow's own conversion clips them to white."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        return Image.fromarray(_scale_to_bytes(np.array(image, dtype=np.float32), fractional=image.mode == "F"))
+    if image.mode in _PLAIN_MODES:
+        return image.convert(_PLAIN_MODES[image.mode])
+    return image
+
+
+def _scale_to_bytes(values: npt.NDArray[np.float32], fractional: bool) -> npt.NDArray[np.uint8]:
+    """Map 32-bit pixels to 0..255, in place, by the smallest usual range that holds them all.
+
+    The usual ranges are 0..1 (only where values may be `fractional`), 0..255 and 0..65535; any other is stretched.
+    NaN and the infinities take the ends of the finite values.
+    """
+    finite = np.isfinite(values)
+    low = float(values.min(where=finite, initial=np.inf))
+    high = float(values.max(where=finite, initial=-np.inf))
+    if low > high:
+        return np.zeros(values.shape, np.uint8)
+    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    if low < 0 or high > 0xFFFF:
+        span = high - low
+        values /= span
+        values -= low / span
+        values *= 255
+    elif high > 0xFF:
+        # As 16-bit pixels are: the high byte.
+        return np.floor_divide(values, 256, out=values).astype(np.uint8)
+    elif fractional and high <= 1:
+        values *= 255
+    return np.rint(values, out=values).clip(0, 255, out=values).astype(np.uint8)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        opaque = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return opaque.convert("RGB")
+    if image.mode in ("RGB", "L"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _square(image: Image.Image, config: Preprocessing) -> Image.Image:
+    size, resampling = config.size, _RESAMPLING[config.interpolation]
+    if config.resize_mode == "squash":
+        return image.resize((size, size), resampling)
+    width, height = image.size
+    short = min(width, height)
+    # The truncation and the rounding to even are torchvision's, and part of the reference.
+    resized = (int(size * width / short), int(size * height / short))
+    left, top = (round((side - size) / 2) for side in resized)
+    if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
+        return _resize_part(image, resized, (left, top), size, resampling)
+    return image.resize(resized, resampling).crop((left, top, left + size, top + size))
+
+
+def _resize_part(
+    image: Image.Image, resized: tuple[int, int], corner: tuple[int, int], size: int, resampling: Image.Resampling
+) -> Image.Image:
+    """The square at `corner` of the picture `resized`, without making the rest of it."""
+    spans = [_span(*axis, size) for axis in zip(image.size, resized, corner, strict=True)]
+    (left, right, x0, x1), (top, bottom, y0, y1) = spans
+    return image.crop((left, top, right, bottom)).resize((size, size), resampling, box=(x0, y0, x1, y1))
+
+
+def _span(source: int, target: int, offset: int, size: int) -> tuple[int, int, float, float]:
+    """Source pixels that `size` target pixels from `offset` on are made of, and where in them these begin and end.
+
+    Cutting them out first keeps the coordinates small: Pillow holds them as float32.
+    """
+    scale = source / target
+    start, stop = offset * scale, min((offset + size) * scale, source)
+    margin = math.ceil(_FILTER_SUPPORT * max(scale, 1)) + 1
+    first = max(math.floor(start) - margin, 0)
+    last = min(math.ceil(stop) + margin, source)
+    return first, last, start - first, stop - first

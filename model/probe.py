@@ -1,0 +1,42 @@
+"""The pictures and texts on which an export is compared with its source: small, real, and always at hand."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+from model.config import Preprocessing
+from model.preprocessing import decode, preprocess
+from model.tokenizer import Tokenizer
+
+PASSAGE = (
+    "a photo of a tabby cat that looks into the camera, beside it a red cup of coffee on a wooden table, a rocket "
+    "that leaves the ground at night in a cloud of white smoke, an astronaut in an orange suit before a flag, two "
+    "brown dogs running along the beach, a bowl of fruit with 3 apples, 2 pears and some grapes, an old bicycle "
+    "against a wall, a bird's nest, rain in the city, a yellow taxi, snow on the mountains and the quiet sea"
+)
+
+
+def pictures(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
+    """`count` different pictures [count, size, size, 3]: crops of the probe's photographs, mirrored in turn."""
+    folder = resources.files("model").joinpath("probe_data")
+    photographs = [decode(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".jpg")]
+    photographs.sort(key=lambda photograph: photograph.tobytes()[:64])
+    made = []
+    for i in range(count):
+        photograph = photographs[i % len(photographs)]
+        inset = 4 * (i // len(photographs))
+        crop = photograph.crop((inset, inset // 2, photograph.width - inset, photograph.height - inset))
+        pixels = preprocess(crop, preprocessing)
+        made.append(pixels[:, ::-1] if i % 2 else pixels)
+    return np.stack(made)
+
+
+def token_rows(tokenizer: Tokenizer) -> list[list[int]]:
+    """The passage cut to every length from three tokens to the context length, each with start and end."""
+    [whole] = tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
+    content = whole[1:-1]
+    lengths = range(1, min(len(content), tokenizer.context_length - 2) + 1)
+    return [[tokenizer.sot_id, *content[:length], tokenizer.eot_id] for length in lengths]

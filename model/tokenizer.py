@@ -1,0 +1,177 @@
+"""The tokenizer of CLIP: byte-level byte-pair encoding of cleaned, lower-cased text.
+
+The ids, the split into words and the cleaning are those of OpenAI's CLIP (Radford et al. 2021; `simple_tokenizer.py`
+of openai/CLIP, MIT), on the `tokenizers` library, so that the `tokenizer.json` of a bundle serves any of its clients.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+
+CLIP_VOCAB_SIZE = 49408
+CLIP_CONTEXT_LENGTH = 77
+START_OF_TEXT = "<|startoftext|>"
+END_OF_TEXT = "<|endoftext|>"
+END_OF_WORD = "</w>"
+PADDING_ID = 0
+# 256 bytes, the same 256 at the end of a word, and the two control tokens: what is left are merges.
+UNMERGED_IDS = 2 * 256 + 2
+
+# The original matches case-insensitively, with two consequences beyond the letters it names: U+017F (long s) counts as
+# the s of a contraction, and U+0345 (iota subscript) belongs to no word and vanishes. It names the two control tokens
+# here as well; leaving them out is what makes plain characters of them.
+_WORDS = "'[s\u017f]|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}\u0345]+"
+
+# html.unescape hands a decimal reference to int(), which refuses more than 4,300 digits; all of them are far beyond
+# the last code point.
+_ENDLESS_REFERENCE = re.compile(r"&#[0-9]{4000,};?")
+
+# Repairing a text takes time for each of its lines and, through Unicode normalisation, the square of a run of combining
+# marks. Longer texts, of which no context holds more than the beginning, are repaired piece by piece, cut at spaces.
+_LONG_TEXT = 2048
+_PIECE = re.compile(r".{1,1023}(?: |\Z)|.{1,1024}", re.DOTALL)
+
+
+class TokenizerError(ValueError):
+    """The tokenizer cannot be built or loaded, or was called with something that is not a list of texts."""
+
+
+class Tokenizer:
+    """Texts to CLIP token ids and rows of ids to one padded array."""
+
+    def __init__(self, backend: Backend, context_length: int) -> None:
+        """Wrap a `tokenizers` tokenizer as `clip` builds it; `context_length` counts both control tokens."""
+        if context_length < 2:
+            raise TokenizerError(f"context_length is {context_length}: it must be at least 2, for the control tokens")
+        self.context_length = context_length
+        self.vocab_size = backend.get_vocab_size()
+        self.sot_id = self.vocab_size - 2
+        self.eot_id = self.vocab_size - 1
+        if (backend.token_to_id(START_OF_TEXT), backend.token_to_id(END_OF_TEXT)) != (self.sot_id, self.eot_id):
+            raise TokenizerError(f"the last two ids are not {START_OF_TEXT} and {END_OF_TEXT}: not a CLIP tokenizer")
+        self._saved = backend.to_str()
+        # The normalizer in tokenizer.json is an approximation for clients that clean nothing. It must not act on text
+        # that was cleaned exactly: it would compose characters that HTML entities spelled out, which CLIP leaves apart.
+        backend.normalizer = None
+        backend.no_truncation()
+        backend.no_padding()
+        self._backend = backend
+
+    @classmethod
+    def clip(cls, vocab_size: int = CLIP_VOCAB_SIZE, context_length: int = CLIP_CONTEXT_LENGTH) -> Tokenizer:
+        """Build CLIP's tokenizer from the merge list; a smaller `vocab_size` keeps the first merges."""
+        if not UNMERGED_IDS <= vocab_size <= CLIP_VOCAB_SIZE:
+            raise TokenizerError(f"vocab_size is {vocab_size}: choose {UNMERGED_IDS} to {CLIP_VOCAB_SIZE}")
+        merges = _read_merges()[: vocab_size - UNMERGED_IDS]
+        alphabet = _byte_alphabet()
+        tokens = [*alphabet, *(symbol + END_OF_WORD for symbol in alphabet)]
+        tokens += [first + second for first, second in merges]
+        tokens += [START_OF_TEXT, END_OF_TEXT]
+        vocabulary = {token: index for index, token in enumerate(tokens)}
+        backend = Backend(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=END_OF_WORD))
+        # NFC stands in for ftfy here, the rest is the original's own normalisation.
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
+        )
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        # The control tokens are written by the template alone. As "added tokens" they would be recognised in user text.
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{START_OF_TEXT} $A {END_OF_TEXT}",
+            special_tokens=[(START_OF_TEXT, vocab_size - 2), (END_OF_TEXT, vocab_size - 1)],
+        )
+        backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(END_OF_WORD, " ")])
+        return cls(backend, context_length)
+
+    @classmethod
+    def load(cls, path: Path, context_length: int) -> Tokenizer:
+        """Read a `tokenizer.json` that `save` wrote."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"cannot read {path}: {error}") from error
+        try:
+            model: dict[str, Any] = json.loads(text)["model"]
+            if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_WORD:
+                raise TokenizerError("its model is not byte-pair encoding with end-of-word marks")
+            return cls(Backend.from_str(text), context_length)
+        # The library raises plain Exception for a file that it cannot read.
+        except Exception as error:
+            raise TokenizerError(f"{path} is not a CLIP tokenizer.json: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json`."""
+        path.write_text(self._saved, encoding="utf-8")
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text between the two control tokens, neither truncated nor padded.
+
+        Control tokens spelled out in a text are plain characters.
+        """
+        if isinstance(texts, str):
+            raise TokenizerError("encode takes a list of texts: put the single text into a list")
+        return [encoding.ids for encoding in self._backend.encode_batch_fast([clean(text) for text in texts])]
+
+    def truncate(self, ids: list[int]) -> list[int]:
+        """Cut to the context length; the last id is the end-of-text token."""
+        if len(ids) <= self.context_length:
+            return ids
+        return [*ids[: self.context_length - 1], self.eot_id]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+        """Fill up with zeros: int64 [batch, longest]."""
+        padded = np.full((len(rows), max(map(len, rows), default=0)), PADDING_ID, dtype=np.int64)
+        for row, ids in zip(padded, rows, strict=True):
+            row[: len(ids)] = ids
+        return padded
+
+
+def clean(text: str) -> str:
+    """CLIP's text cleaning: repair the encoding, resolve HTML entities twice, collapse white space, lower-case."""
+    # Nothing in printable ASCII needs repair, except entities: this spares most texts nine tenths of the time.
+    if not (text.isascii() and text.isprintable() and "&" not in text):
+        text = _unescape(_unescape(_repair(text))).strip()
+    return re.sub(r"\s+", " ", text).strip().lower()
+
+
+def _repair(text: str) -> str:
+    if len(text) <= _LONG_TEXT:
+        return ftfy.fix_text(text)
+    return "".join(ftfy.fix_text(piece) for piece in _PIECE.findall(re.sub(r"[ \t\r\n]+", " ", text)))
+
+
+def _unescape(text: str) -> str:
+    return html.unescape(_ENDLESS_REFERENCE.sub("\N{REPLACEMENT CHARACTER}", text))
+
+
+def _read_merges() -> list[tuple[str, str]]:
+    packed = resources.files("model").joinpath("vocabulary", "merges.txt.gz").read_bytes()
+    _header, *lines = gzip.decompress(packed).decode("utf-8").splitlines()
+    pairs = (line.split(" ") for line in lines)
+    return [(first, second) for first, second in pairs]
+
+
+def _byte_alphabet() -> list[str]:
+    """One visible character for each byte, in the order of CLIP's first 256 ids.
+
+    Printable Latin-1 bytes stand for themselves and come first; the others take the code points from U+0100 on.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(byte) for byte in printable] + [chr(0x100 + n) for n in range(0x100 - len(printable))]

@@ -1,0 +1,60 @@
+"""Networks and bundles of random weights, small enough to build in every run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from model.bundle import Bundle
+from model.config import ModelConfig, Preprocessing, ResNetConfig, TextConfig, ViTConfig
+from model.export import export_bundle
+from model.network import CLIP
+from model.tokenizer import Tokenizer
+
+TEXT = TextConfig(width=64, heads=2, layers=2, vocab_size=1024)
+TINY_VIT = ModelConfig(
+    name="tiny-vit",
+    embed_dim=32,
+    activation="quick_gelu",
+    image=ViTConfig(image_size=48, patch_size=16, width=64, layers=2, heads=2),
+    text=TEXT,
+)
+TINY_RESNET = ModelConfig(
+    name="tiny-resnet",
+    embed_dim=32,
+    activation="gelu",
+    image=ResNetConfig(image_size=64, width=8, layers=(1, 2, 1, 1), heads=4),
+    text=TEXT,
+)
+
+
+def random_network(config: ModelConfig, seed: int = 0) -> CLIP:
+    """A network in which nothing is left at a value that hides a mistake, batch statistics included."""
+    torch.manual_seed(seed)
+    network = CLIP(config)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias") or "ln_" in name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return network.eval()
+
+
+@pytest.fixture(scope="session", params=[TINY_VIT, TINY_RESNET], ids=lambda config: config.name)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIP, Bundle]:
+    """A network and the bundle it was exported to, weights stored in half precision."""
+    config: ModelConfig = request.param
+    network = random_network(config)
+    bundle = export_bundle(
+        network,
+        tmp_path_factory.mktemp(config.name),
+        tokenizer=Tokenizer.clip(config.text.vocab_size, config.text.context_length),
+        preprocessing=Preprocessing(size=config.image.image_size),
+        weights_dtype="float16",
+    )
+    return network, bundle
