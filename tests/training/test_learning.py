@@ -1,0 +1,198 @@
+"""The parts of the loop: loss, schedule, weight decay, batches, augmentation, shards, intervals."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from model.config import load_preset
+from model.network import CLIP
+from tests.training.conftest import picture, write_config, write_shard
+from training.augment import augment
+from training.config import Optimizer, load_config
+from training.dataset import TrainingSet
+from training.evaluate import classify, retrieve, wilson
+from training.loss import contrastive_loss
+from training.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.shards import ShardError, find_shards, read_shards
+
+
+def unit(*shape: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_loss_is_the_papers_where_every_text_has_one_picture() -> None:
+    image, text, scale = unit(6, 8), unit(6, 8, seed=1), torch.tensor(10.0)
+    logits = scale * image @ text.T
+    target = torch.arange(6)
+    papers = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    ours = contrastive_loss(image, text, scale, torch.eye(6) > 0, torch.zeros(6, 6) > 0, torch.ones(6))
+    torch.testing.assert_close(ours, papers)
+
+
+def test_pictures_of_the_same_text_are_not_each_others_negatives() -> None:
+    image = unit(3, 8)
+    text = image[[0, 2]].clone()  # the first text is said of pictures 0 and 1, which look the same
+    image[1] = image[0]
+    positive = torch.tensor([[True, False], [True, False], [False, True]])
+    none = torch.zeros_like(positive)
+    loss = contrastive_loss(image, text, torch.tensor(100.0), positive, none, torch.tensor([2.0, 1.0]))
+    assert loss.item() == pytest.approx(math.log(2) * 2 / 3 / 2, abs=1e-3)  # only the even split over two pictures
+
+
+def test_ignored_pairs_have_no_gradient() -> None:
+    image, text = unit(2, 4).requires_grad_(), unit(2, 4, seed=1).requires_grad_()
+    ignored = torch.tensor([[False, True], [True, False]])
+    contrastive_loss(image, text, torch.tensor(10.0), torch.eye(2) > 0, ignored, torch.ones(2)).backward()
+    assert image.grad is not None
+    assert image.grad.abs().max() < 1e-6
+
+
+def test_learning_rate_rises_then_falls_to_zero() -> None:
+    config = Optimizer(learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate(config, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+def test_gains_biases_and_logit_scale_are_not_decayed() -> None:
+    network = CLIP(load_preset("sightword-small"))
+    decayed, kept = build_optimizer(network, Optimizer()).param_groups
+    spared = {id(p) for p in kept["params"]}
+    names = {name for name, p in network.named_parameters() if id(p) in spared}
+    assert "logit_scale" in names
+    assert all(
+        name.endswith(("bias", "logit_scale")) or "ln_" in name or "bn" in name or "downsample.1" in name
+        for name in names
+    )
+    assert kept["weight_decay"] == 0
+    assert len(kept["params"]) + len(decayed["params"]) == len(list(network.parameters()))
+
+
+def test_moving_average_follows_parameters_and_batch_statistics() -> None:
+    network = CLIP(load_preset("sightword-small"))
+    average = MovingAverage(network, 0.9)
+    with torch.no_grad():
+        network.visual.bn1.running_mean += 1.0
+        network.text_projection += 1.0
+    before = average.network.text_projection.clone()
+    average.update(network, step=10_000)
+    torch.testing.assert_close(average.network.text_projection - before, torch.full_like(before, 0.1))
+    torch.testing.assert_close(average.network.visual.bn1.running_mean, torch.full((24,), 0.1))
+
+
+def test_a_batch_depends_on_seed_and_step_alone(colours: Path) -> None:
+    data = load_config(write_config(colours)).data
+    one, other = TrainingSet(data, colours, seed=3), TrainingSet(data, colours, seed=3)
+    first, again = one.batch(7, 32), other.batch(7, 32)
+    assert (first.items == again.items).all()
+    assert first.texts == again.texts
+    assert not (first.items == one.batch(8, 32).items).all()
+    assert first.positive.any(dim=1).all()
+    assert int(first.counts.sum()) == 32
+    assert len(one) + len(one.holdout) == 160
+    assert len(one.holdout) > 10
+
+
+def test_same_label_is_positive_and_a_tag_is_no_negative(colours: Path) -> None:
+    data = TrainingSet(load_config(write_config(colours)).data, colours, seed=0)
+    batch = data.batch(0, 64)
+    for row, item in enumerate(batch.items):
+        phrases = data.phrases[item]
+        assert phrases is not None
+        [label] = phrases.true
+        for column, text in enumerate(batch.texts):
+            if label in text:
+                assert batch.positive[row, column]
+            elif text == "colour":
+                assert batch.positive[row, column] or batch.ignored[row, column]
+            else:
+                assert not batch.positive[row, column]
+
+
+def test_augmentation_keeps_shape_range_and_colour_and_is_repeatable() -> None:
+    pixels = torch.zeros(16, 48, 48, 4, dtype=torch.uint8)
+    pixels[..., 0], pixels[..., 3] = 200, 255
+    aspects, transparent = torch.full((16,), 1.5), torch.zeros(16, dtype=torch.bool)
+    made = [augment(pixels, aspects, transparent, 64, 0.5, torch.Generator().manual_seed(1)) for _ in range(2)]
+    assert made[0].shape == (16, 3, 64, 64)
+    assert made[0].min() >= 0
+    assert made[0].max() <= 1
+    assert made[0].equal(made[1])
+    red, green, _ = made[0].mean((0, 2, 3))
+    assert red > green + 0.2
+
+
+def test_transparent_drawings_get_varied_backgrounds() -> None:
+    pixels = torch.zeros(64, 32, 32, 4, dtype=torch.uint8)  # nothing but background
+    made = augment(pixels, torch.ones(64), torch.ones(64, dtype=torch.bool), 32, 0.5, torch.Generator().manual_seed(0))
+    corners = {tuple((picture[:, 0, 0] * 8).int().tolist()) for picture in made}
+    assert len(corners) > 20
+
+
+def test_shards_are_read_by_key_and_incomplete_samples_are_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    png = picture("red", 0)
+    write_shard(
+        tmp_path / "a-0.tar",
+        {
+            "one.png": png,
+            "one.txt": b" a red thing \n",
+            "two.png": png,
+            "two.json": json.dumps({"label": "red", "captions": ["x", ""], "tags": None}).encode(),
+            "three.png": png,
+            "four.txt": b"no picture",
+            "five.png": png,
+            "five.json": b"{not json",
+        },
+    )
+    with caplog.at_level(logging.WARNING):
+        one, two = read_shards(find_shards(["a-*.tar"], tmp_path))
+    assert one.captions == ["a red thing"]
+    assert (two.label, two.captions, two.tags) == ("red", ["x"], [])
+    assert "skipped 3" in caplog.text
+
+
+def test_unreadable_shards_are_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"this is no archive" * 100)
+    with pytest.raises(ShardError, match=r"bad\.tar"):
+        list(read_shards([tmp_path / "bad.tar"]))
+    with pytest.raises(ShardError, match="none-"):
+        find_shards(["none-*.tar"], tmp_path)
+
+
+def test_undecodable_pictures_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    members = {}
+    for i in range(8):
+        members[f"{i}.png"] = picture("blue", i) if i else b"not a picture"
+        members[f"{i}.txt"] = b"blue"
+    write_shard(tmp_path / "train-0.tar", members)
+    data = load_config(write_config(tmp_path)).data.model_copy(update={"holdout": 0.0})
+    with caplog.at_level(logging.WARNING):
+        assert len(TrainingSet(data, tmp_path, 0)) == 7
+    assert "cannot be decoded" in caplog.text
+
+
+def test_wilson_interval_against_published_values() -> None:
+    # Newcombe 1998, table I, method 3: 81 of 263 and 0 of 20.
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_classification_and_retrieval_count_right() -> None:
+    words = np.eye(3, dtype=np.float32)
+    pictures = words[[0, 1, 1, 2]]
+    result = classify("t", pictures, ["a", "b", "c", "c"], ["a", "b", "c"], words)
+    assert (result.top1, result.top5, result.mean_per_class) == (0.75, 1.0, pytest.approx((1 + 1 + 0.5) / 3))
+    found = retrieve("t", pictures, ["x", "y", "y", "z"], words)
+    assert (found.recall_at_1, found.captions) == (1.0, 3)

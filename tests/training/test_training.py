@@ -1,0 +1,95 @@
+"""A run from shards to a bundle that is right, resumed where it was killed, and refused when it cannot be run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from model.bundle import Bundle
+from tests.training.conftest import write_config
+from training.__main__ import app
+from training.config import ConfigError, load_config
+from training.run import train_and_export
+from training.trainer import Trainer
+
+
+def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> None:
+    file = write_config(colours, steps=40, evaluate_every=20)
+    bundle = train_and_export(load_config(file), colours, tmp_path / "run")
+    score = bundle.manifest.scores["colours"]
+    assert score["pictures"] == 40
+    assert score["value"] >= 0.75  # chance is 0.25
+    assert bundle.manifest.source["samples_seen"] == 40 * 32
+    assert Bundle.load(tmp_path / "run" / "bundle").manifest.weights_dtype == "float16"
+    [result] = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert result["classes"] == 4
+    assert result["interval"][0] <= result["top1"] <= result["interval"][1]
+
+
+def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Path) -> None:
+    config = load_config(write_config(colours))
+    whole = Trainer(config, tmp_path / "whole", colours)
+    whole.train()
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom training.config import load_config\n"
+        "from training.trainer import Trainer\n"
+        "class Killed(Trainer):\n"
+        "    def _step(self, step):\n"
+        "        if step == 6: os.kill(os.getpid(), 9)\n"
+        "        return super()._step(step)\n"
+        "file = Path(sys.argv[1]); Killed(load_config(file), Path(sys.argv[2]), file.parent).train()\n"
+    )
+    arguments = [str(write_config(colours)), str(tmp_path / "killed")]
+    killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+    assert killed.returncode == -9
+    resumed = Trainer(config, tmp_path / "killed", colours)
+    assert resumed.progress.step == 4  # the last checkpoint before step 6
+    resumed.train()
+    for name, tensor in load_file(tmp_path / "whole" / "checkpoint" / "network.safetensors").items():
+        other = load_file(tmp_path / "killed" / "checkpoint" / "network.safetensors")[name]
+        assert tensor.equal(other), name
+
+
+def test_a_folder_with_another_run_is_refused(colours: Path, tmp_path: Path) -> None:
+    Trainer(load_config(write_config(colours)), tmp_path / "run", colours)
+    with pytest.raises(ConfigError, match="another configuration"):
+        Trainer(load_config(write_config(colours, seed=1)), tmp_path / "run", colours)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"learning": 1}, "learning"),
+        ({"stages": [{"start": 0.5, "pixels": 64}]}, "stages must start at 0"),
+        ({"data": {"train": []}}, "data.train"),
+        ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate"),
+    ],
+)
+def test_a_bad_configuration_is_refused_by_field(colours: Path, change: dict[str, object], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load_config(write_config(colours, **change))
+
+
+def test_the_command_line_says_what_is_wrong(colours: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    missing = run(app, ["train", "--config", str(tmp_path / "none.yaml")])
+    assert missing.exit_code == 1
+    assert "none.yaml" in missing.output
+    data = {"train": [{"shards": ["nothing-*.tar"]}]}
+    empty = run(app, ["train", "--config", str(write_config(colours, data=data)), "--output", str(tmp_path / "r")])
+    assert empty.exit_code == 1
+    assert "nothing-*.tar" in empty.output
+    assert "--data" in run(app, ["evaluate", str(tmp_path)]).output
+
+
+def test_the_shipped_configurations_are_valid() -> None:
+    folder = Path(__file__).parents[2] / "training" / "configs"
+    names = {file.stem: load_config(file) for file in folder.glob("*.yaml")}
+    assert set(names) == {"sample", "bundled"}

@@ -1,0 +1,141 @@
+"""`python -m training`: train, evaluate and export a CLIP; build the corpus of the bundled one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.bundle import Bundle, BundleError, bundled
+from training import corpus
+from training.config import ConfigError, load_config
+from training.corpus.duplicates import find_duplicates
+from training.corpus.fetch import FetchError
+from training.evaluate import Embedder, evaluate_shards
+from training.report import results_table
+from training.run import train_and_export
+from training.shards import ShardError
+
+CONFIGS = Path(__file__).parent / "configs"
+SAMPLE = CONFIGS / "sample.yaml"
+
+app = typer.Typer(
+    help="Train a CLIP on your own pictures, measure it, and export the bundle that the service serves.\n\n"
+    "With no command, it trains the small model on the sample pictures of the repository: minutes on two cores.\n\n"
+    "Examples:\n\n"
+    "  python -m training\n\n"
+    "  python -m training train --config my.yaml --output runs/mine\n\n"
+    "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
+    "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
+    "A configuration is a YAML file; training/configs/sample.yaml is a small one to start from. Pictures come in "
+    "WebDataset shards: tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
+    "(label, captions, tags).",
+)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors that a person can mend end the program with their message, not a traceback."""
+    try:
+        yield
+    except (ConfigError, ShardError, BundleError, FetchError, KeyError, FloatingPointError) as error:
+        typer.echo(str(error.args[0]) if error.args else str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Train the sample when no command is given."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if context.invoked_subcommand is None:
+        train(SAMPLE, Path("runs/sample"))
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="YAML configuration.", envvar="SIGHTWORD_TRAINING_CONFIG")] = SAMPLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; runs/NAME if left out. A run found there is continued.",
+            envvar="SIGHTWORD_TRAINING_OUTPUT",
+        ),
+    ] = None,
+) -> None:
+    """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle.
+
+    A run that was interrupted goes on where its last checkpoint was: give the same command again.
+    """
+    with _told():
+        settings = load_config(config)
+        bundle = train_and_export(settings, config.resolve().parent, output or Path("runs") / settings.name)
+    typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)] = bundled(),  # noqa: B008
+    data: Annotated[list[str] | None, typer.Option(help="Glob of test shards; may be given several times.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Take the tests of this configuration instead.")] = None,
+    template: Annotated[list[str] | None, typer.Option(help="Prompt template; several are averaged.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
+) -> None:
+    """Measure zero-shot accuracy and caption retrieval on shards, with 95 % intervals, exactly as served."""
+    with _told():
+        if data:
+            tests, base = {Path(pattern).name: [pattern] for pattern in data}, Path.cwd()
+        elif config:
+            tests, base = load_config(config).data.test, config.resolve().parent
+        else:
+            raise ConfigError("name the test shards: --data 'GLOB', or --config FILE for its tests")
+        embedder = Embedder(Bundle.load(bundle))
+        results = evaluate_shards(embedder, tests, base, template or ["a photo of a {}."])
+    typer.echo(results_table(results))
+    if output:
+        output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+
+
+@app.command(name="corpus")
+def build_corpus(
+    output: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("data/corpus"),
+    cache: Annotated[Path, typer.Option(help="Folder for downloaded packages.")] = Path("data/cache"),
+    photos: Annotated[Path | None, typer.Option(help="Folder of photograph shards; linked as data/photos.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Build the repository's sample shards instead.")] = False,
+) -> None:
+    """Build the drawings that the bundled checkpoint learned from, out of the public package registries.
+
+    Needs npm and apt-get. Every download is checked against the SHA-256 in training/corpus/sources.json.
+    """
+    with _told():
+        if sample:
+            corpus.build_sample(Path(__file__).parent / "sample", cache)
+            return
+        if photos:
+            link = output.parent / "photos"
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(photos.resolve(), target_is_directory=True)
+        corpus.build(output, cache)
+
+
+@app.command()
+def duplicates(
+    train_shards: Annotated[list[Path], typer.Option("--train", help="Training shard; may be given several times.")],
+    test_shards: Annotated[list[Path], typer.Option("--test", help="Test shard; may be given several times.")],
+) -> None:
+    """List training pictures that equal, or nearly equal, a test picture. Exits with 1 if there are any."""
+    found = find_duplicates(train_shards, test_shards)
+    for duplicate in found:
+        typer.echo(str(duplicate))
+    typer.echo(f"{len(found)} training pictures are also in the tests")
+    if found:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m training")

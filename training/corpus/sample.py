@@ -1,0 +1,69 @@
+"""The sample shards that the repository carries: everyday things by several artists, and a test by one more."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from training.corpus.concepts import held_out_names
+from training.corpus.emoji import load_concepts, load_set
+from training.corpus.item import Drawing, Words
+from training.corpus.openclipart import load_openclipart
+from training.corpus.photographs import load_photographs
+from training.corpus.recipe import rendered
+from training.corpus.shards import write_shards
+
+TRAIN_ARTISTS = ("fluent-3d", "fluent-flat", "fxemoji")
+TEST_ARTIST = "noto"
+CONCEPTS = """
+    cat; dog; horse; cow; pig; tiger; elephant; rabbit; penguin; koala; panda; frog; octopus; turtle; snake; fish;
+    dolphin; lady beetle; honeybee; spider; pizza; hamburger; banana; red apple; pear; lemon; strawberry; cherries;
+    grapes; watermelon; tomato; eggplant; mushroom; doughnut; birthday cake; hot beverage; beer mug; cactus; palm tree;
+    rose; sunflower; four leaf clover; airplane; bus; automobile; rocket; sailboat; helicopter; tractor; umbrella;
+    guitar; key; scissors; light bulb; open book; camera; telephone; alarm clock; bell; balloon; crown; candle;
+    soccer ball; basketball; house; castle; fire; red heart; star; sun; rainbow; skull
+    """
+# What clip art calls the same thing.
+ALSO = {
+    "red apple": ("apple",), "lady beetle": ("ladybug", "ladybird"), "honeybee": ("bee",), "automobile": ("car",),
+    "red heart": ("heart",), "light bulb": ("lightbulb", "bulb"), "open book": ("book",), "telephone": ("phone",),
+    "birthday cake": ("cake",), "hot beverage": ("coffee", "coffee cup", "teacup", "cup of coffee"), "house": ("home",),
+    "soccer ball": ("football ball",), "sailboat": ("sail boat", "boat"), "alarm clock": ("clock",),
+    "cherries": ("cherry",), "airplane": ("aircraft", "plane"), "beer mug": ("beer", "mug"), "balloon": ("balloons",),
+    "hamburger": ("burger",), "four leaf clover": ("shamrock",),
+}  # fmt: skip
+MAX_CLIP_ART = 3
+
+
+def sample_concepts() -> list[str]:
+    """The names that the test asks for."""
+    return [" ".join(name.split()) for name in CONCEPTS.split(";")]
+
+
+def build_sample(output: Path, cache: Path) -> None:
+    """Writes `train-sample-000000.tar` and `test-sample-000000.tar`."""
+    wanted = set(sample_concepts())
+    concepts = load_concepts(cache)
+
+    def drawn_by(artists: Iterable[str]) -> list[Drawing]:
+        return [d for artist in artists for concept, d in load_set(artist, concepts, cache) if concept.name in wanted]
+
+    clip_art = choose(load_openclipart(cache, held_out_names(concepts.values())))
+    train = list(rendered("train-sample", [*drawn_by(TRAIN_ARTISTS), *clip_art]))
+    write_shards(output, "train-sample", shuffled([*train, *load_photographs()]))
+    write_shards(output, "test-sample", rendered("test-sample", drawn_by([TEST_ARTIST])))
+
+
+def choose(drawings: Iterable[Drawing]) -> list[Drawing]:
+    """Some coloured clip art of every concept."""
+    names = {also: name for name in sample_concepts() for also in (name, *ALSO.get(name, ()))}
+    chosen: dict[str, list[Drawing]] = {}
+    for drawing in drawings:
+        concept = names.get(drawing.words.label or "")
+        titled = drawing.words.extra["label_from"] == "title"
+        if concept is not None and titled and "black and white" not in drawing.words.tags:
+            chosen.setdefault(concept, []).append(drawing)
+    return [drawing for concept in sorted(chosen) for drawing in chosen[concept][:MAX_CLIP_ART]]
+
+
+def shuffled(items: Iterable[tuple[str, bytes, Words]]) -> list[tuple[str, bytes, Words]]:
+    """In an order that mixes the artists and is the same on every run."""
+    return sorted(items, key=lambda item: item[0][::-1])

@@ -1,0 +1,61 @@
+"""Zero-shot accuracy on held-out training items: what chooses the checkpoint, so that the tests never do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from model.config import Preprocessing
+from model.export import ImageGraph, TextGraph
+from model.network import CLIP
+from model.preprocessing import ImageError, load_image
+from model.tokenizer import Tokenizer
+from training.evaluate import Vectors, classify, label_vectors
+from training.shards import Sample
+
+BATCH = 128
+
+
+class Holdout:
+    """Held-out pictures as the image tower sees them, by source."""
+
+    def __init__(
+        self,
+        samples: Sequence[tuple[int, Sample]],
+        preprocessing: Preprocessing,
+        tokenizer: Tokenizer,
+        templates: Sequence[str],
+    ) -> None:
+        self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, templates
+        self._sources: dict[int, tuple[list[torch.Tensor], list[str]]] = {}
+        for source, sample in samples:
+            if sample.label is None:
+                continue
+            try:
+                pixels = torch.from_numpy(load_image(sample.picture, preprocessing).copy())
+            except ImageError:
+                continue
+            pictures, labels = self._sources.setdefault(source, ([], []))
+            pictures.append(pixels)
+            labels.append(sample.label)
+
+    @torch.no_grad()
+    def score(self, network: CLIP) -> tuple[float, dict[str, float]]:
+        """Mean over the sources of top-1 accuracy among all labels of the source, and each source's own."""
+        image, text = ImageGraph(network, self._preprocessing).eval(), TextGraph(network).eval()
+
+        def embed(texts: Sequence[str]) -> Vectors:
+            rows = [self._tokenizer.truncate(row) for row in self._tokenizer.encode(texts)]
+            parts = [self._tokenizer.pad(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
+            return np.concatenate([text(torch.from_numpy(part)).float().numpy() for part in parts])
+
+        scores = {}
+        for source, (pictures, truth) in self._sources.items():
+            batches = [torch.stack(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+            vectors = np.concatenate([image(batch).float().numpy() for batch in batches])
+            labels = sorted(set(truth))
+            words = label_vectors(embed, labels, self._templates)
+            scores[f"source {source}"] = classify("holdout", vectors, truth, labels, words).top1
+        return (float(np.mean(list(scores.values()))) if scores else 0.0), scores

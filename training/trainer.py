@@ -1,0 +1,182 @@
+"""The training loop: one run from configuration to best checkpoint, resumable at any step."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from model.config import Preprocessing, load_preset
+from model.network import CLIP
+from model.tokenizer import Tokenizer
+from training import checkpoint
+from training.augment import augment
+from training.config import ConfigError, TrainConfig
+from training.dataset import Batch, TrainingSet
+from training.holdout import Holdout
+from training.loss import contrastive_loss
+from training.memory import keep_freed_memory
+from training.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.precision import choose_precision
+from training.progress import console
+
+log = logging.getLogger(__name__)
+
+BEST = "best.safetensors"
+TEXT_GROUP = 128  # texts of similar length that are padded together
+
+
+class Trainer:
+    """State of a run in the folder `run`."""
+
+    def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
+        self.config, self.run = config, run
+        keep_freed_memory()
+        _claim(run, config)
+        preset = load_preset(config.model)
+        self.preprocessing = Preprocessing(size=preset.image.image_size)
+        self.tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
+        self.data = TrainingSet(config.data, base, config.seed)
+        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config.templates)
+        self.autocast = choose_precision(config.precision)
+        torch.manual_seed(config.seed)
+        self.network = CLIP(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = MovingAverage(self.network, config.ema_decay)
+        self.optimizer = build_optimizer(self.network, config.optimizer)
+        self.progress = checkpoint.Progress()
+        restored = checkpoint.load_checkpoint(run, self.network, self.average, self.optimizer)
+        if restored is not None:
+            self.progress = restored
+            console.print(f"continuing {run} at step {restored.step} of {config.steps}")
+
+    def train(self) -> CLIP:
+        """Run to the last step; returns the network with the best held-out score."""
+        columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("starting", total=self.config.steps, completed=self.progress.step)
+            while self.progress.step < self.config.steps:
+                figures = self._step(self.progress.step)
+                self.progress.step += 1
+                bar.update(task, completed=self.progress.step, description=_describe(figures))
+                self._after(self.progress.step, figures)
+        best = self.average.network
+        best.load_state_dict(load_file(self.run / BEST))
+        return best
+
+    def _step(self, step: int) -> dict[str, float]:
+        began = time.perf_counter()
+        config = self.config
+        rate = learning_rate(config.optimizer, step, config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = self.data.batch(step, config.batch_size)
+        pixels = self._pixels(step, batch)
+        self.network.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            image = self.network.encode_image(pixels)
+            text = self._encode_texts(batch.texts)
+        loss = contrastive_loss(
+            nn.functional.normalize(image.float(), dim=-1),
+            nn.functional.normalize(text.float(), dim=-1),
+            self.network.logit_scale.exp(),
+            batch.positive,
+            batch.ignored,
+            batch.counts,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient at step {step} is not finite; the last checkpoint is intact")
+        self.optimizer.step()
+        self.network.clamp_logit_scale()
+        self.average.update(self.network, step)
+        seconds = time.perf_counter() - began
+        return {
+            "loss": float(loss.detach()),
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+            "logit_scale": float(self.network.logit_scale.detach().exp()),
+            "samples_per_s": config.batch_size / seconds,
+        }
+
+    def _pixels(self, step: int, batch: Batch) -> Tensor:
+        """Augmented, normalised pictures [batch, 3, side, side] of the batch."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        rgb = augment(
+            torch.from_numpy(self.data.store.pixels[batch.items]),
+            torch.from_numpy(self.data.store.aspects[batch.items]),
+            torch.from_numpy(self.data.transparent[batch.items]),
+            self.config.pixels_at(step),
+            self.config.min_crop,
+            generator,
+        )
+        mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
+        return ((rgb - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _encode_texts(self, texts: list[str]) -> Tensor:
+        """[texts, embed_dim], in order; texts are padded in groups of similar length, since most are short."""
+        rows = [self.tokenizer.truncate(row) for row in self.tokenizer.encode(texts)]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        groups = [order[i : i + TEXT_GROUP] for i in range(0, len(order), TEXT_GROUP)]
+        padded = [torch.from_numpy(self.tokenizer.pad([rows[i] for i in group])) for group in groups]
+        encoded = torch.cat([self.network.encode_text(ids) for ids in padded])
+        return encoded[torch.tensor(order).argsort()]
+
+    def _after(self, step: int, figures: dict[str, float]) -> None:
+        last = step == self.config.steps
+        record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **figures}
+        if last or step % self.config.evaluate_every == 0:
+            score, by_source = self.holdout.score(self.average.network)
+            record |= {"holdout": score, "holdout_by_source": by_source}
+            console.print(f"step {step}: held-out zero-shot top-1 {score:.1%}, loss {figures['loss']:.3f}")
+            if score >= self.progress.best_score:
+                self.progress.best_score, self.progress.best_step = score, step
+                self._save_best()
+        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if last or step % self.config.checkpoint_every == 0:
+            checkpoint.save_checkpoint(self.run, self.network, self.average, self.optimizer, self.progress)
+
+    def _save_best(self) -> None:
+        draft = self.run / f"{BEST}.partial"
+        state = self.average.network.state_dict()
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
+        draft.replace(self.run / BEST)
+
+    def summary(self) -> dict[str, Any]:
+        """What the bundle's manifest tells of the run."""
+        return {
+            "kind": "trained from scratch",
+            "configuration": self.config.model_dump(mode="json"),
+            "training_items": len(self.data),
+            "held_out_items": len(self.data.holdout),
+            "samples_seen": self.progress.step * self.config.batch_size,
+            **{key: value for key, value in asdict(self.progress).items() if key != "step"},
+        }
+
+
+def _describe(figures: dict[str, float]) -> str:
+    return (
+        f"loss {figures['loss']:.3f}  scale {figures['logit_scale']:.1f}  "
+        f"{figures['samples_per_s']:.0f} pictures/s  lr {figures['learning_rate']:.1e}"
+    )
+
+
+def _claim(run: Path, config: TrainConfig) -> None:
+    """Make the run's folder, or check that the run in it is this one."""
+    run.mkdir(parents=True, exist_ok=True)
+    file = run / "config.json"
+    text = config.model_dump_json(indent=2)
+    if file.exists() and file.read_text("utf-8") != text:
+        raise ConfigError(f"{run} holds a run with another configuration: choose another --output, or delete it")
+    file.write_text(text, "utf-8")
