@@ -1,0 +1,94 @@
+"""python -m service: serve a bundle over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic_core import PydanticUndefined
+from typer.models import OptionInfo
+
+from model.bundle import BundleError
+from model.engine import EngineError
+from service import logs
+from service.server import Server
+from service.settings import PREFIX, Settings, SettingsError, unknown_variables
+from service.state import Service
+
+log = logging.getLogger("service")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+def flag(name: str) -> OptionInfo:
+    """An option with the help of its setting; without a default, so that the environment speaks where it is silent."""
+    field = Settings.model_fields[name]
+    told = "" if field.default in (None, PydanticUndefined) else f" [default: {field.default}]"
+    option: OptionInfo = typer.Option(help=f"{field.description}{told} ({PREFIX}{name.upper()})", show_default=False)
+    return option
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, flag("host")] = None,
+    port: Annotated[int | None, flag("port")] = None,
+    model: Annotated[Path | None, flag("model")] = None,
+    provider: Annotated[str | None, flag("provider")] = None,
+    max_body_bytes: Annotated[int | None, flag("max_body_bytes")] = None,
+    max_image_pixels: Annotated[int | None, flag("max_image_pixels")] = None,
+    max_items: Annotated[int | None, flag("max_items")] = None,
+    max_labels: Annotated[int | None, flag("max_labels")] = None,
+    queue_items: Annotated[int | None, flag("queue_items")] = None,
+    max_batch: Annotated[int | None, flag("max_batch")] = None,
+    timeout_s: Annotated[float | None, flag("timeout_s")] = None,
+    drain_s: Annotated[float | None, flag("drain_s")] = None,
+    truncate: Annotated[bool | None, flag("truncate")] = None,
+    log_format: Annotated[str | None, flag("log_format")] = None,
+) -> None:
+    """Serve text and image embeddings, similarity and zero-shot classification over HTTP.
+
+    Every option can also be set by the environment variable named beside it, or in a file `.env`; options win.
+
+    Try it:
+
+        python -m service
+
+        curl localhost:8000/embed -H 'content-type: application/json' -d '{"inputs": ["a cat", "a dog"]}'
+
+        curl localhost:8000/embed -H 'content-type: image/jpeg' --data-binary @cat.jpg
+
+        curl 'localhost:8000/classify?labels=cat,dog' -H 'content-type: image/jpeg' --data-binary @cat.jpg
+
+    Then see http://localhost:8000/docs for every endpoint and /info for the limits in force.
+    One process serves one device; for more throughput run more of them behind a balancer.
+    """
+    try:
+        settings = Settings.read(locals())
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
+    logs.configure(settings.log_format)
+    for name in unknown_variables():
+        log.warning("%s is not a setting; see --help for those there are", name)
+    try:
+        service = Service.load(settings)
+    except (BundleError, EngineError) as error:
+        log.error("cannot start: %s", error)
+        raise typer.Exit(1) from None
+    pipeline = service.pipeline
+    log.info(
+        "serving %s (%s, %s), batches up to %s",
+        pipeline.bundle.id,
+        pipeline.bundle.digest[:12],
+        pipeline.engine.provider,
+        ", ".join(f"{size} {tower}s" for tower, size in pipeline.max_batch.items()),
+    )
+    server = Server(service)
+    server.run()
+    service.close()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

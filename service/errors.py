@@ -1,0 +1,159 @@
+"""Every way a request can be refused: one table, one exception, one body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal, NamedTuple
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+ErrorType = Literal["invalid_request_error", "not_found_error", "rate_limit_error", "server_error"]
+
+
+class Kind(NamedTuple):
+    """What one error code means."""
+
+    status: int
+    type: ErrorType
+    when: str
+
+
+INVALID: ErrorType = "invalid_request_error"
+KINDS: Mapping[str, Kind] = {
+    "invalid_request": Kind(422, INVALID, "not JSON, a wrong type, a missing, empty or unknown field"),
+    "text_too_long": Kind(422, INVALID, "a text longer than the context, and `truncate` is false"),
+    "invalid_template": Kind(422, INVALID, "a template without exactly one `{}`"),
+    "too_many_inputs": Kind(422, INVALID, "too many items, labels, templates, or labels times templates"),
+    "invalid_image": Kind(422, INVALID, "not an accepted format, truncated or corrupt"),
+    "url_not_allowed": Kind(422, INVALID, "a URL where the operator allows none"),
+    "unsupported_modality": Kind(422, INVALID, "the model has no such tower"),
+    "body_too_large": Kind(413, INVALID, "the body is over the limit, counted as received"),
+    "image_too_large": Kind(413, INVALID, "the picture's header announces more pixels than the limit"),
+    "unsupported_media_type": Kind(415, INVALID, "a Content-Type or Content-Encoding that is not read here"),
+    "method_not_allowed": Kind(405, INVALID, "the path exists, the method does not"),
+    "not_found": Kind(404, "not_found_error", "no such path"),
+    "model_not_found": Kind(404, "not_found_error", "a model that is not served"),
+    "label_set_not_found": Kind(404, "not_found_error", "a label set that is not stored"),
+    "overloaded": Kind(429, "rate_limit_error", "the queue is full; told before any work is done"),
+    "inference_error": Kind(500, "server_error", "the model failed on this item"),
+    "internal_error": Kind(500, "server_error", "a fault of the service"),
+    "unavailable": Kind(503, "server_error", "starting or draining"),
+    "deadline_exceeded": Kind(504, "server_error", "not done within the server's or the client's time"),
+}
+MAX_PARAM_CHARACTERS = 200  # the name of an unknown field can be as long as the body
+RETRY_AFTER_S = {"overloaded": "1", "unavailable": "5"}
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+
+
+class ApiError(Exception):
+    """A refusal that the client is told. `param` is the path of the field, such as `inputs.3.image`."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.param = code, message, param
+        self.status, self.type, _ = KINDS[code]
+
+    def detail(self) -> dict[str, str | None]:
+        """The inside of the one error shape."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
+    def headers(self) -> dict[str, str]:
+        """What goes with it."""
+        retry_after_s = RETRY_AFTER_S.get(self.code)
+        return {"retry-after": retry_after_s} if retry_after_s else {}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong and what to change."""
+
+    message: str
+    type: ErrorType
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """What every status from 400 up carries."""
+
+    error: ErrorDetail
+
+
+def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
+    """The refusal as it is sent."""
+    return Response(
+        orjson.dumps({"error": error.detail()}),
+        status_code=error.status,
+        media_type="application/json",
+        headers={**error.headers(), **(headers or {})},
+    )
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can answer these codes (and, as any route, `internal_error`)."""
+    by_status: dict[int, list[str]] = {}
+    for code in dict.fromkeys((*codes, "internal_error")):
+        by_status.setdefault(KINDS[code].status, []).append(f"`{code}`: {KINDS[code].when}.")
+    documents: dict[int | str, dict[str, Any]] = {}
+    for status, lines in sorted(by_status.items()):
+        documents[status] = {"model": ErrorBody, "description": f"{HTTPStatus(status).phrase}. " + " ".join(lines)}
+        if status in (429, 503):
+            documents[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+    return documents
+
+
+def from_validation(error: ValidationError | RequestValidationError) -> ApiError:
+    """The first complaint of pydantic, in our words and with our path."""
+    first: ErrorDetails = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    return ApiError("invalid_request", _sentence(first), path[:MAX_PARAM_CHARACTERS] or None)
+
+
+def _sentence(first: ErrorDetails) -> str:
+    match first["type"]:
+        case "missing":
+            return "This field is missing."
+        case "extra_forbidden":
+            return "There is no such field; see /docs for the ones there are."
+        case _:
+            return first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+
+
+def answer_api_error(request: Request, error: Exception) -> Response:
+    """Handler of what the service refuses."""
+    assert isinstance(error, ApiError)
+    request.state.call.error_code = error.code
+    return error_response(error)
+
+
+def answer_validation(request: Request, error: Exception) -> Response:
+    """Handler of what FastAPI refuses."""
+    assert isinstance(error, RequestValidationError)
+    return answer_api_error(request, from_validation(error))
+
+
+def answer_http_exception(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
+    told = ApiError(code, _ROUTER_MESSAGES.get(code, "The request cannot be read."))
+    request.state.call.error_code = code
+    return error_response(told, error.headers)
+
+
+_ROUTER_MESSAGES = {
+    "not_found": "There is nothing at this path; /docs lists what there is.",
+    "method_not_allowed": "This path does not take this method; the Allow header names those it takes.",
+    "internal_error": "The service failed; try again, and if it persists tell the operator the x-request-id.",
+}
+
+
+def internal_error() -> ApiError:
+    """A fault of ours, without its cause."""
+    return ApiError("internal_error", _ROUTER_MESSAGES["internal_error"])

@@ -1,0 +1,163 @@
+"""Items: what a client may put into `inputs`, `queries` and `candidates`.
+
+They are read one by one, so that `"on_error": "item"` can give each bad one its own error in its own place.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from service.errors import ApiError
+from service.settings import Settings
+
+_URL = re.compile(r"[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:[^,]{0,256}?;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class TextItem:
+    """A text and the path of its field."""
+
+    text: str
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageItem:
+    """`data` is the encoded file, or its base64 as it came: decoding waits for a thread of the pool."""
+
+    data: bytes | str
+    param: str
+
+    def file(self) -> bytes:
+        """The encoded file. Raises `invalid_image` for what is not base64."""
+        return self.data if isinstance(self.data, bytes) else _decode_base64(self.data, self.param)
+
+
+@dataclass(frozen=True, slots=True)
+class BadItem:
+    """An item that cannot be used, and why."""
+
+    error: ApiError
+
+
+Item = TextItem | ImageItem | BadItem
+
+
+def parse_item(value: object, param: str) -> Item:
+    """One item of a request, found at `param`."""
+    try:
+        return _parse(value, param)
+    except ApiError as error:
+        return BadItem(error)
+
+
+def _parse(value: object, param: str) -> Item:
+    if isinstance(value, str):
+        return TextItem(_not_blank(value, param), param)
+    if not isinstance(value, dict):
+        raise _invalid(param, 'An item is a string, {"text": "..."} or {"image": "..."}.')
+    if unknown := next((name for name in value if name not in ("text", "image")), None):
+        raise _invalid(f"{param}.{unknown[:64]}", 'An item has no such field, only "text" or "image".')
+    if len(value) != 1:
+        raise _invalid(param, 'An item has exactly one of "text" and "image".')
+    [(kind, content)] = value.items()
+    path = f"{param}.{kind}"
+    if not isinstance(content, str):
+        raise _invalid(path, "This must be a string.")
+    if kind == "text":
+        return TextItem(_not_blank(content, path), path)
+    if not content:
+        raise _invalid(path, "This image is empty; send the file as base64 or as a data: URI.")
+    if _URL.match(content):
+        raise ApiError(
+            "url_not_allowed", "This server fetches no URLs; send the file itself, as base64 or as a data: URI.", path
+        )
+    return ImageItem(content, path)
+
+
+def _not_blank(text: str, param: str) -> str:
+    if not text or text.isspace():
+        raise _invalid(param, "This text is empty.")
+    return text
+
+
+def _invalid(param: str, message: str) -> ApiError:
+    return ApiError("invalid_request", message, param)
+
+
+def _decode_base64(text: str, param: str) -> bytes:
+    start = 0
+    if text[:5].lower() == "data:":
+        header = _DATA_URI.match(text)
+        if header is None:
+            raise ApiError("invalid_image", "A data: URI must look like data:image/jpeg;base64,...", param)
+        start = header.end()
+    try:
+        return binascii.a2b_base64(text[start:], strict_mode=True)
+    except ValueError:  # covers binascii.Error, and characters outside ASCII
+        raise ApiError(
+            "invalid_image",
+            "This is not complete base64; use the standard alphabet, padded and without line breaks.",
+            param,
+        ) from None
+
+
+def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
+    field = info.field_name or "inputs"
+    if not isinstance(value, list):
+        return [parse_item(value, field)]
+    if not value:
+        raise _invalid(field, "This list is empty; send at least one item.")
+    check_count(len(value), info.context.max_items, "items", field)
+    return [parse_item(each, f"{field}.{index}") for index, each in enumerate(value)]
+
+
+def check_count(count: int, limit: int, what: str, param: str) -> None:
+    """Raise `too_many_inputs` above `limit`."""
+    if count > limit:
+        raise ApiError("too_many_inputs", f"{count} {what} are over the limit of {limit}; send fewer at a time.", param)
+
+
+def raise_first_bad(items: Sequence[Item]) -> None:
+    """Refuse the whole request for its first bad item."""
+    for item in items:
+        if isinstance(item, BadItem):
+            raise item.error
+
+
+_ITEM_SCHEMA: dict[str, Any] = {
+    "title": "Item",
+    "anyOf": [
+        {"type": "string", "description": "a text", "minLength": 1},
+        {
+            "type": "object",
+            "properties": {"text": {"type": "string", "minLength": 1}},
+            "required": ["text"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "image": {
+                    "type": "string",
+                    "minLength": 1,
+                    "description": "the encoded file (JPEG, PNG, WebP, GIF, BMP, TIFF) as base64 or as a data: URI",
+                }
+            },
+            "required": ["image"],
+            "additionalProperties": False,
+        },
+    ],
+}
+Items = Annotated[
+    list[Item],
+    PlainValidator(_parse_items),
+    WithJsonSchema({"anyOf": [_ITEM_SCHEMA, {"type": "array", "items": _ITEM_SCHEMA, "minItems": 1}]}),
+]

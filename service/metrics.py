@@ -1,0 +1,68 @@
+"""What /metrics shows. One registry per process: running several is done by replicas."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from service.timing import Timing
+
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The counters and histograms, and the moments at which they move."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("sightword_requests", "Requests answered.", ["route", "status"], registry=registry)
+        self.request_seconds = Histogram(
+            "sightword_request_seconds", "Time from request to answer.", ["route"], buckets=SECONDS, registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "sightword_stage_seconds",
+            "Time of a request's slowest item in each stage.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_items = Histogram(
+            "sightword_batch_items", "Items in one execution.", ["tower"], buckets=ITEMS, registry=registry
+        )
+        self.queue_items = Gauge("sightword_queue_items", "Items admitted and not yet answered.", registry=registry)
+        self.inference_items = Counter(
+            "sightword_inference_items", "Items given to the model.", ["tower"], registry=registry
+        )
+        self.inference_executions = Counter(
+            "sightword_inference_executions", "Runs of the model.", ["tower"], registry=registry
+        )
+        self.rejections = Counter(
+            "sightword_rejections", "Requests refused, by error code.", ["reason"], registry=registry
+        )
+        self.decoded_pixels = Counter("sightword_decoded_pixels", "Pixels of the pictures decoded.", registry=registry)
+        self.model_info = Gauge(
+            "sightword_model_info",
+            "1 for each model served.",
+            ["model", "digest", "precision", "provider"],
+            registry=registry,
+        )
+
+    def request_done(self, route: str, status: int, timing: Timing, error_code: str | None) -> None:
+        """Count an answer and its stages."""
+        self.requests.labels(route, str(status)).inc()
+        self.request_seconds.labels(route).observe(timing.total_s())
+        for stage, seconds in timing.stages.items():
+            self.stage_seconds.labels(stage).observe(seconds)
+        if error_code is not None:
+            self.rejections.labels(error_code).inc()
+
+    def batch_done(self, tower: str, items: int) -> None:
+        """Count one run of a tower."""
+        self.batch_items.labels(tower).observe(items)
+        self.inference_items.labels(tower).inc(items)
+        self.inference_executions.labels(tower).inc()
+
+    def text(self) -> bytes:
+        """All of it in Prometheus' text format."""
+        return generate_latest(self.registry)

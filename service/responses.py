@@ -1,0 +1,80 @@
+"""Vectors on their way out: cut, normalised, encoded, written. Numbers stay in numpy until orjson prints them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import Request, Response
+from numpy.typing import NDArray
+
+from service.errors import ApiError
+from service.schemas import EmbedOptions
+
+NPY = "application/x-npy"
+RAW = "application/octet-stream"
+Matrix = NDArray[np.float32]
+
+
+def json_response(content: object) -> Response:
+    """JSON of what may hold numpy arrays and numbers."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def cut(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:
+    """[items, dim] -> [items, dimensions], of length 1 again if `normalize`."""
+    if dimensions is None or dimensions == vectors.shape[1]:
+        return vectors
+    shorter = np.ascontiguousarray(vectors[:, :dimensions])
+    if not normalize:
+        return shorter
+    lengths = np.linalg.norm(shorter, axis=1, keepdims=True)
+    np.divide(shorter, lengths, out=shorter, where=lengths > 0)
+    return shorter
+
+
+def _int8(vectors: Matrix) -> NDArray[np.int8]:
+    """Scaled by its own largest component, a vector keeps its direction and all 8 bits."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=np.finfo(np.float32).tiny)
+    scaled: NDArray[np.int8] = np.rint(vectors / largest * 127).astype(np.int8)
+    return scaled
+
+
+def _packed(vectors: Matrix) -> NDArray[np.uint8]:
+    return np.packbits(vectors > 0, axis=1)
+
+
+ENCODERS: Mapping[str, Callable[[Matrix], Sequence[Any] | NDArray[Any]]] = {
+    "float": lambda vectors: vectors,
+    "base64": lambda vectors: [base64.b64encode(row).decode("ascii") for row in vectors.astype("<f4", copy=False)],
+    "int8": _int8,
+    "binary": lambda vectors: (_packed(vectors) ^ 0x80).view(np.int8),
+    "ubinary": _packed,
+}
+
+
+def binary_type(request: Request, options: EmbedOptions) -> str | None:
+    """The binary media type that the client accepts, if any; such an answer has no room for errors or encodings."""
+    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
+    wanted = next((media_type for media_type in (NPY, RAW) if media_type in accepted), None)
+    if wanted is None:
+        return None
+    if options.on_error == "item":
+        raise ApiError("invalid_request", f'{wanted} has no place for the errors of "item"; accept JSON.', "on_error")
+    if options.encoding_format != "float":
+        raise ApiError("invalid_request", f"{wanted} holds float32 only; leave this out.", "encoding_format")
+    return wanted
+
+
+def binary_response(vectors: Matrix, media_type: str) -> Response:
+    """One little-endian float32 matrix [items, dimensions], with or without the header of .npy."""
+    rows = np.ascontiguousarray(vectors, dtype="<f4")
+    if media_type == RAW:
+        return Response(rows.tobytes(), media_type=RAW)
+    file = io.BytesIO()
+    np.save(file, rows, allow_pickle=False)
+    return Response(file.getvalue(), media_type=NPY)

@@ -1,0 +1,27 @@
+"""GET /health/live and /health/ready. A full queue fails neither: restarting a busy service helps nobody."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.errors import ApiError, documented
+from service.schemas import HealthAnswer
+from service.state import ServiceDep
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live", summary="The event loop answers", responses=documented())
+async def live() -> HealthAnswer:
+    """Answer, which is all there is to it."""
+    return HealthAnswer(status="live")
+
+
+@router.get("/ready", summary="Send requests here", responses=documented("unavailable"))
+async def ready(service: ServiceDep) -> HealthAnswer:
+    """The model is loaded, its last forward pass was good, and the service is not draining."""
+    if service.draining:
+        raise ApiError("unavailable", "The service is draining; send requests to another replica.")
+    if not await service.ready():
+        raise ApiError("unavailable", "The model fails on a probe; the operator's log says why.")
+    return HealthAnswer(status="ready")

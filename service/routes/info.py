@@ -1,0 +1,69 @@
+"""GET /, /info, /models and /metrics: what is served here and how it fares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service import __version__
+from service.errors import documented
+from service.pipeline import Pipeline
+from service.schemas import InfoAnswer, ModelsAnswer, ServedModel
+from service.state import ServiceDep
+
+router = APIRouter(tags=["information"], responses=documented())
+
+
+@router.get("/", include_in_schema=False)
+async def home() -> RedirectResponse:
+    """Lead people to the documentation."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/models", summary="The models served")
+async def models(service: ServiceDep) -> ModelsAnswer:
+    """Name the models and what they are."""
+    return ModelsAnswer(models=[_served(service.pipeline)])
+
+
+@router.get("/info", summary="Models, limits, settings and version")
+async def info(service: ServiceDep) -> InfoAnswer:
+    """Everything a client may need to know before it sends anything."""
+    settings: dict[str, Any] = service.settings.model_dump(mode="json")
+    return InfoAnswer(
+        name="sightword",
+        version=__version__,
+        models=[_served(service.pipeline)],
+        limits=service.settings.limits(),
+        settings=settings,
+    )
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(service: ServiceDep) -> Response:
+    """Requests, stages, batches, queue, rejections."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _served(pipeline: Pipeline) -> ServedModel:
+    bundle = pipeline.bundle
+    return ServedModel(
+        id=bundle.id,
+        digest=bundle.digest,
+        dimensions=bundle.dimensions,
+        context_length=bundle.context_length,
+        image_size=bundle.image_size,
+        logit_scale=bundle.logit_scale,
+        logit_bias=bundle.logit_bias,
+        precision=bundle.precision,
+        provider=pipeline.engine.provider,
+        max_batch=pipeline.max_batch,
+    )

@@ -1,0 +1,51 @@
+"""POST /similarity: every query against every candidate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Response
+from numpy.typing import NDArray
+
+from service.body import BodyDep
+from service.openapi import WORK_ERRORS, body_of
+from service.responses import json_response
+from service.schemas import SimilarityAnswer, SimilarityRequest
+from service.scores import best_first, probabilities
+from service.state import CallDep, ServiceDep
+
+router = APIRouter(tags=["zero-shot"])
+Matrix = NDArray[np.float32]
+
+
+@router.post(
+    "/similarity",
+    summary="Compare queries with candidates",
+    responses={200: {"model": SimilarityAnswer}, **WORK_ERRORS},
+    openapi_extra=body_of(SimilarityRequest),
+)
+async def similarity(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Cosines, and the probability of each candidate given the query; texts and images on both sides."""
+    request = await body.json(SimilarityRequest)
+    pipeline = service.find(request.model)
+    embedded = await pipeline.embed(
+        [*request.queries, *request.candidates], call, truncate=request.truncate, keep_errors=False
+    )
+    with call.timing.stage("serialize"):
+        queries, candidates = np.split(embedded.vectors, [len(request.queries)])
+        cosine = queries @ candidates.T
+        probability = probabilities(cosine, pipeline.bundle)
+        answer: dict[str, Any] = {"model": pipeline.bundle.id, "cosine": cosine, "probability": probability}
+        if request.top_k is not None:
+            answer["ranking"] = _ranking(cosine, probability, request.top_k)
+        return json_response({**answer, "usage": embedded.usage})
+
+
+def _ranking(cosine: Matrix, probability: Matrix, top_k: int) -> list[list[dict[str, Any]]]:
+    order = best_first(cosine, top_k)
+    columns = (order, np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
+    return [
+        [{"index": index, "cosine": c, "probability": p} for index, c, p in zip(*row, strict=True)]
+        for row in zip(*columns, strict=True)
+    ]

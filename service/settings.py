@@ -1,0 +1,69 @@
+"""Settings: flags over the environment over `.env` over these defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "SIGHTWORD_"
+MAX_TEXT_CHARACTERS = 10_000  # many times what a context holds; cleaning a text can take 10 µs a character
+MAX_PREDICTIONS = 250_000
+
+
+class SettingsError(ValueError):
+    """Names the setting and says what it may be."""
+
+
+class Settings(BaseSettings):
+    """The settings of the service; each is a flag and a variable SIGHTWORD_..."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
+    model: Path | None = Field(None, description="Bundle folder to serve; the bundled checkpoint if not given.")
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
+        "auto",
+        description="auto, cpu, cuda, tensorrt or openvino. One that is named and is not active stops the start.",
+    )
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, counted as received.")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="Largest picture, told from its header.")
+    max_items: int = Field(512, ge=1, description="Most items in one list of a request.")
+    max_labels: int = Field(10_000, ge=1, description="Most labels, and most labels times templates, in one request.")
+    queue_items: int = Field(1024, ge=1, description="Most items at work or waiting; more are answered 429.")
+    max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch; measured at warm-up if not given.")
+    timeout_s: float = Field(30.0, gt=0, le=3600, description="A request not answered by then gets 504.")
+    drain_s: float = Field(30.0, ge=0, le=3600, description="Time to finish accepted work after SIGTERM.")
+    truncate: bool = Field(False, description="What `truncate` is where a request does not say.")
+    log_format: Literal["text", "json"] = Field(
+        default_factory=lambda: "text" if sys.stderr.isatty() else "json",
+        description="text or json; text on a terminal, else json.",
+    )
+
+    @classmethod
+    def read(cls, flags: Mapping[str, Any]) -> Settings:
+        """From the flags that were given, then the environment. SettingsError names what is wrong."""
+        try:
+            return cls(**{name: value for name, value in flags.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "?"
+            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {first['msg']}") from None
+
+    def limits(self) -> dict[str, int | float | None]:
+        """What a client can run into."""
+        names = ("max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "timeout_s")
+        fixed = {"max_text_characters": MAX_TEXT_CHARACTERS, "max_predictions": MAX_PREDICTIONS}
+        return {name: getattr(self, name) for name in names} | fixed
+
+
+def unknown_variables() -> list[str]:
+    """Variables with our prefix that name no setting: most likely a typing error."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)

@@ -1,0 +1,50 @@
+"""Where a request's time goes: one object from the first byte to the header, the log line and the histograms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+STAGES = ("decode", "preprocess", "tokenize", "queue", "inference", "serialize")
+
+
+@dataclass(slots=True)
+class Timing:
+    """Seconds by stage. The items of a request run side by side, so each stage keeps its slowest item."""
+
+    started: float = field(default_factory=time.perf_counter)
+    stages: dict[str, float] = field(default_factory=dict)
+
+    def record(self, stage: str, seconds: float) -> None:
+        """Note a stage of one item."""
+        self.stages[stage] = max(seconds, self.stages.get(stage, 0.0))
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note the time that the block takes."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.record(name, time.perf_counter() - started)
+
+    def total_s(self) -> float:
+        """Seconds since the request came in."""
+        return time.perf_counter() - self.started
+
+    def header(self) -> str:
+        """The value of `server-timing`, in milliseconds."""
+        parts = [f"{stage};dur={self.stages[stage] * 1e3:.2f}" for stage in STAGES if stage in self.stages]
+        return ", ".join([*parts, f"total;dur={self.total_s() * 1e3:.2f}"])
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of one request while it runs."""
+
+    request_id: str
+    timing: Timing = field(default_factory=Timing)
+    error_code: str | None = None
+    items: int = 0

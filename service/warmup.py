@@ -1,0 +1,60 @@
+"""Before the first request: run both towers, and find the batch size beyond which a larger batch gains nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle import Bundle
+from model.engine import Engine
+
+log = logging.getLogger(__name__)
+SMALLEST_BATCH = 8
+LARGEST_BATCH = {"CPUExecutionProvider": 32}
+LARGEST_BATCH_ON_ACCELERATOR = 128
+WORTHWHILE_GAIN = 1.05
+LONGEST_RUN_S = 0.5  # a batch that runs longer makes everybody behind it wait for too long
+TYPICAL_TEXT_TOKENS = 16
+
+
+def warm_up(engine: Engine, bundle: Bundle, max_batch: int | None) -> dict[str, int]:
+    """The largest batch by tower: `max_batch` if given, else measured."""
+    engine.warm_up()
+    size = bundle.image_size
+    pixels = np.zeros((1, size, size, 3), np.uint8)
+    ids = np.ones((1, min(TYPICAL_TEXT_TOKENS, bundle.context_length)), np.int64)
+    ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
+    largest = max_batch or LARGEST_BATCH.get(engine.provider, LARGEST_BATCH_ON_ACCELERATOR)
+    chosen = {
+        "image": _best_batch(engine.embed_images, pixels, largest),
+        "text": _best_batch(engine.embed_texts, ids, largest),
+    }
+    return dict.fromkeys(chosen, max_batch) if max_batch else chosen
+
+
+def _best_batch(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], largest: int) -> int:
+    """Double the batch while that makes each item cheaper."""
+    batch = min(SMALLEST_BATCH, largest)
+    best_s = _seconds(run, one, batch) / batch
+    while batch * 2 <= largest:
+        run_s = _seconds(run, one, batch * 2)
+        if run_s > LONGEST_RUN_S or best_s < run_s / (batch * 2) * WORTHWHILE_GAIN:
+            break
+        batch, best_s = batch * 2, run_s / (batch * 2)
+    return batch
+
+
+def _seconds(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], batch: int) -> float:
+    """The faster of two runs: the first also allocates."""
+    rows = np.repeat(one, batch, axis=0)
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        run(rows)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from model.bundle import MANIFEST, Bundle, bundled
+from model.engine import Engine
+from service import errors, schemas
+from tests.service.process import Running, running
+
+ANSWERS: dict[str, type[BaseModel]] = {
+    "/embed": schemas.EmbedAnswer,
+    "/similarity": schemas.SimilarityAnswer,
+    "/classify": schemas.ClassifyAnswer,
+    "/info": schemas.InfoAnswer,
+    "/models": schemas.ModelsAnswer,
+}
+
+
+class StrictError(errors.ErrorBody):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one in SIGHTWORD_MODEL, or the checkpoint that ships, or random weights."""
+    if chosen := os.environ.get("SIGHTWORD_MODEL"):
+        return Path(chosen)
+    if (bundled() / MANIFEST).exists():
+        return bundled()
+    return _random_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def _random_bundle(path: Path) -> Path:
+    import torch
+
+    from model.config import Preprocessing, load_preset
+    from model.export import export_bundle
+    from model.network import CLIP
+    from model.tokenizer import Tokenizer
+
+    torch.manual_seed(0)
+    config = load_preset("sightword-small")
+    export_bundle(
+        CLIP(config),
+        path,
+        tokenizer=Tokenizer.clip(config.text.vocab_size, config.text.context_length),
+        preprocessing=Preprocessing(size=config.image.image_size, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_path: Path) -> Bundle:
+    return Bundle.load(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def engine(bundle: Bundle) -> Engine:
+    return Engine(bundle, "cpu")
+
+
+@pytest.fixture(scope="session")
+def service(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """With the defaults, and with patience: the machine may be busy with other things."""
+    with running(tmp_path_factory.mktemp("service"), bundle_path, timeout_s="300") as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def narrow(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """With small limits."""
+    with running(
+        tmp_path_factory.mktemp("narrow"),
+        bundle_path,
+        max_body_bytes="400000",
+        max_image_pixels="200000",
+        max_items="32",
+        max_labels="20",
+        queue_items="40",
+        max_batch="4",
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service: Running) -> Iterator[httpx.Client]:
+    with checking_client(service) as client:
+        yield client
+
+
+@pytest.fixture
+def narrow_client(narrow: Running) -> Iterator[httpx.Client]:
+    with checking_client(narrow) as client:
+        yield client
+
+
+def checking_client(service: Running) -> httpx.Client:
+    """A client that holds every answer it sees against the schema and the promises made for all of them."""
+    return httpx.Client(base_url=service.url, timeout=300, event_hooks={"response": [_check]})
+
+
+def _check(response: httpx.Response) -> None:
+    response.read()
+    assert response.headers["x-request-id"]
+    assert "total;dur=" in response.headers["server-timing"]
+    path, method = response.request.url.path, response.request.method.lower()
+    documented = _schema(str(response.request.url.join("/openapi.json")))["paths"]
+    if response.is_error:
+        assert response.headers["content-type"] == "application/json"
+        StrictError.model_validate_json(response.content)
+    elif path in ANSWERS and response.headers["content-type"] == "application/json":
+        ANSWERS[path].model_validate_json(response.content)
+    if method in documented.get(path, {}):
+        answers = documented[path][method]["responses"]
+        assert str(response.status_code) in answers
+        assert response.headers["content-type"].partition(";")[0] in answers[str(response.status_code)]["content"]
+
+
+@cache
+def _schema(url: str) -> dict[str, Any]:
+    schema: dict[str, Any] = httpx.get(url).json()
+    return schema

@@ -1,0 +1,78 @@
+"""The real service as a process of its own, driven over a socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+START_S = 120.0
+PATIENCE_S = 60.0  # the machine may be busy with other things
+_LISTENING = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
+
+
+@dataclass
+class Running:
+    url: str
+    process: subprocess.Popen[bytes]
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text("utf-8")
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of the samples of `name` that carry these labels."""
+        total = 0.0
+        for line in httpx.get(f"{self.url}/metrics", timeout=PATIENCE_S).text.splitlines():
+            sample, _, value = line.rpartition(" ")
+            if sample.partition("{")[0] == name and all(f'{k}="{v}"' in sample for k, v in labels.items()):
+                total += float(value)
+        return total
+
+    def stop(self, number: int = signal.SIGTERM, wait_s: float = 40.0) -> int:
+        """Send the signal and give the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(wait_s)
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTWORD_")}
+    return inherited | {f"SIGHTWORD_{name.upper()}": value for name, value in settings.items()}
+
+
+@contextmanager
+def running(folder: Path, model: Path, *flags: str, **settings: str) -> Iterator[Running]:
+    """`python -m service` on a free port, ready; ended on the way out whatever happened."""
+    log_file = folder / f"service-{time.monotonic_ns()}.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "--port", "0", *flags],
+            env=clean_environment({"model": str(model), **settings}),
+            stderr=log,
+        )
+    try:
+        yield Running(_wait_for_url(process, log_file), process, log_file)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
+    ends = time.monotonic() + START_S
+    while time.monotonic() < ends:
+        if found := _LISTENING.search(log_file.read_text("utf-8")):
+            return found[1]
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    raise AssertionError(f"the service did not start:\n{log_file.read_text('utf-8')}")
