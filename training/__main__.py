@@ -14,12 +14,13 @@ import typer
 from model.bundle import Bundle, BundleError, bundled
 from training import corpus
 from training.config import ConfigError, load_config
+from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
 from training.corpus.fetch import FetchError
 from training.evaluate import Embedder, evaluate_shards
 from training.report import results_table
 from training.run import train_and_export
-from training.shards import ShardError
+from training.shards import ShardError, find_shards
 
 CONFIGS = Path(__file__).parent / "configs"
 SAMPLE = CONFIGS / "sample.yaml"
@@ -135,6 +136,19 @@ def duplicates(
     typer.echo(f"{len(found)} training pictures are also in the tests")
     if found:
         raise typer.Exit(1)
+
+
+@app.command()
+def attributions(
+    config: Annotated[Path, typer.Option(help="Configuration whose training shards are listed.")],
+    output: Annotated[Path, typer.Option(help="Tab-separated file to write.")] = Path("ATTRIBUTIONS.tsv"),
+) -> None:
+    """List the authors and licences that must be named with a checkpoint trained by this configuration."""
+    with _told():
+        sources = load_config(config).data.train
+        shards = [shard for source in sources for shard in find_shards(source.shards, config.resolve().parent)]
+        count = write_attributions(shards, output)
+    typer.echo(f"{output}: authors of {count} pictures")
 
 
 if __name__ == "__main__":

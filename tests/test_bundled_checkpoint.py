@@ -1,0 +1,75 @@
+"""The checkpoint that ships, measured from outside: photographs posted to a running service.
+
+The large tests need the photograph shards of the design data, named by SIGHTWORD_PHOTOS or found in data/photos or
+beside the repository; without them only the photographs that the packages carry are asked about.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.bundle import bundled
+from tests.service.pictures import as_base64
+from tests.service.process import Running, running
+
+ROOT = Path(__file__).parents[1]
+PLACES = [Path(os.environ.get("SIGHTWORD_PHOTOS", "-")), ROOT / "data" / "photos", ROOT.parent / "shared/data/photos"]
+PHOTOS = next((place for place in PLACES if place.is_dir()), None)
+BATCH = 64
+
+# Floors below which something is broken, in percent of pictures.
+FLOORS = {"caltech101": 50, "unseen-classes": 30, "grocery": 40, "cifar10": 17}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("bundled"), bundled(), timeout_s="300") as service:
+        yield service
+
+
+def classify(service: Running, pictures: list[str], labels: list[str]) -> list[str]:
+    body = {"inputs": [{"image": picture} for picture in pictures], "labels": labels, "top_k": 1}
+    answer = httpx.post(f"{service.url}/classify", json=body, timeout=300)
+    assert answer.status_code == 200, answer.text
+    return [entry["label"] for entry in answer.json()["data"]]
+
+
+def test_a_photograph_gets_a_right_answer(service: Running) -> None:
+    [label] = classify(service, [as_base64("flower")], ["flower", "car", "shoe", "airplane"])
+    assert label == "flower"
+
+
+@pytest.mark.skipif(PHOTOS is None, reason="the photograph shards are not here (SIGHTWORD_PHOTOS names their folder)")
+@pytest.mark.parametrize("name", FLOORS)
+def test_zero_shot_accuracy_is_above_its_floor(service: Running, name: str) -> None:
+    assert PHOTOS is not None
+    samples = list(_samples(PHOTOS, name))
+    labels = sorted({label for label, _ in samples})
+    samples = samples[:: max(1, len(samples) // 1200)]
+    right = 0
+    for start in range(0, len(samples), BATCH):
+        part = samples[start : start + BATCH]
+        answers = classify(service, [picture for _, picture in part], labels)
+        right += sum(answer == label for answer, (label, _) in zip(answers, part, strict=True))
+    assert 100 * right / len(samples) >= FLOORS[name]
+
+
+def _samples(folder: Path, name: str) -> Iterator[tuple[str, str]]:
+    """(label, picture in base64) of every test picture."""
+    for shard in sorted(folder.glob(f"test-{name}-*.tar")):
+        with tarfile.open(shard) as archive:
+            members = {member.name: member for member in archive}
+            for key in sorted(name for name in members if name.endswith(".json")):
+                picture = members[key.replace(".json", ".jpg")]
+                told, data = archive.extractfile(members[key]), archive.extractfile(picture)
+                assert told is not None
+                assert data is not None
+                yield json.loads(told.read())["label"], base64.b64encode(data.read()).decode("ascii")
