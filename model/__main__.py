@@ -24,7 +24,10 @@ app = typer.Typer(
 )
 
 BundleArgument = Annotated[
-    Path, typer.Argument(help="Folder of the bundle; the bundled checkpoint if left out.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Folder of the bundle; the bundled checkpoint if left out.", show_default=False, envvar="SIGHTWORD_MODEL"
+    ),
 ]
 BUNDLED = bundled()
 
@@ -66,9 +69,8 @@ def verify(bundle: BundleArgument = BUNDLED) -> None:
     """Check every hash, open both graphs and run each once. Exits with 1 and the reason if anything is wrong."""
     loaded = _load(bundle)
     try:
-        engine = Engine(loaded, provider="cpu")
-        engine.warm_up()
         loaded.tokenizer()
+        Engine(loaded, provider="cpu").warm_up()
     except (EngineError, BundleError) as error:
         _fail(str(error))
     typer.echo(f"{bundle}: {len(loaded.manifest.files)} files as recorded, both towers run. Digest {loaded.digest}")

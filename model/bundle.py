@@ -14,17 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, Preprocessing
-from model.tokenizer import Tokenizer
+from model.tokenizer import Tokenizer, TokenizerError
 
 MANIFEST = "bundle.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.safetensors"
-REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER)
+REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
 
 FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
 
@@ -47,10 +47,10 @@ class FileRecord(_Frozen):
 class ExportReport(_Frozen):
     """How close the graphs are to the torch network, measured when they were written."""
 
-    image_max_abs_diff: float
-    image_min_cosine: float
-    text_max_abs_diff: float
-    text_min_cosine: float
+    image_max_abs_diff: FiniteFloat
+    image_min_cosine: FiniteFloat
+    text_max_abs_diff: FiniteFloat
+    text_min_cosine: FiniteFloat
     pictures: int
     texts: int
     batch_sizes: tuple[int, ...]
@@ -104,9 +104,10 @@ class Bundle:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all that decides a vector: the files and the preprocessing. Names the vectors it makes."""
+        """SHA-256 over all that decides a vector: files, configuration, preprocessing. Names the vectors it makes."""
         parts = {
             "files": {name: record.sha256 for name, record in self.manifest.files.items()},
+            "config": self.manifest.config.model_dump(mode="json", exclude={"name"}),
             "preprocessing": self.manifest.preprocessing.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -147,9 +148,12 @@ class Bundle:
         return self.manifest.preprocessing
 
     def tokenizer(self) -> Tokenizer:
-        """Read the tokenizer. Raises BundleError if its ids do not fit the text tower."""
+        """Read the tokenizer. Raises BundleError if it is none, or its ids do not fit the text tower."""
         text = self.manifest.config.text
-        tokenizer = Tokenizer.load(self.path / TOKENIZER, text.context_length)
+        try:
+            tokenizer = Tokenizer.load(self.path / TOKENIZER, text.context_length)
+        except TokenizerError as error:
+            raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
         if tokenizer.vocab_size != text.vocab_size:
             raise BundleError(
                 f"{self.path / TOKENIZER} has {tokenizer.vocab_size} tokens, the text tower {text.vocab_size}: "
@@ -168,8 +172,7 @@ def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
 
     The manifest is written last and renamed into place, so that a folder without one is never a bundle.
     """
-    names = [*REQUIRED, WEIGHTS]
-    files = {name: _record(path / name) for name in names if (path / name).exists()}
+    files = {name: _record(path / name) for name in REQUIRED}
     checked = Manifest.model_validate({**manifest, "files": files})
     draft = path / f"{MANIFEST}.partial"
     draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
@@ -201,8 +204,13 @@ def _record(file: Path) -> FileRecord:
 def _verify(file: Path, expected: FileRecord) -> None:
     if not file.is_file():
         raise BundleError(f"{file} is missing")
-    size = file.stat().st_size
-    if size != expected.bytes:
-        raise BundleError(f"{file} has {size} bytes instead of {expected.bytes}: it is truncated or was replaced")
-    if _record(file).sha256 != expected.sha256:
+    try:
+        found = _record(file)
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error}") from error
+    if found.bytes != expected.bytes:
+        raise BundleError(
+            f"{file} has {found.bytes} bytes instead of {expected.bytes}: it is truncated or was replaced"
+        )
+    if found.sha256 != expected.sha256:
         raise BundleError(f"{file} was altered: its SHA-256 is not the one in {MANIFEST}")

@@ -14,6 +14,10 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
+class PresetError(ValueError):
+    """A name that no shipped configuration has."""
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,11 +118,11 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> ModelConfig:
     """Read a shipped configuration; `ViT-B/32` and `ViT-B-32` name the same one.
 
-    Raises KeyError that lists the known names.
+    Raises PresetError that lists the known names.
     """
     known = preset_names()
     file_name = name.replace("/", "-")
     if file_name not in known:
-        raise KeyError(f"no preset {name!r}; there are: {', '.join(known)}")
+        raise PresetError(f"no preset {name!r}; there are: {', '.join(known)}")
     text = resources.files("model").joinpath("presets", f"{file_name}.json").read_text("utf-8")
     return ModelConfig.model_validate_json(text)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, Bundle
+from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -37,14 +37,14 @@ class Engine:
     def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
         """Open both graphs of `bundle`.
 
-        `provider` is auto, cpu, cuda, tensorrt or openvino; `threads` is how many cores one run may use (all of them
-        by default). Raises EngineError when the provider is not active: onnxruntime would fall back in silence.
+        `provider` is auto, cpu, cuda, tensorrt or openvino; `threads` is how many cores one run may use, by default all
+        that the process has. Raises EngineError when the provider is not active: onnxruntime falls back in silence.
         """
         self._bundle = bundle
         wanted = _wanted(provider)
-        options = _session_options(threads or os.cpu_count() or 1)
-        self._image = _open(bundle.path / IMAGE_GRAPH, options, wanted)
-        self._text = _open(bundle.path / TEXT_GRAPH, options, wanted)
+        weights = (bundle.path / WEIGHTS).read_bytes()
+        self._image = _open(bundle.path / IMAGE_GRAPH, weights, _session_options(threads), wanted)
+        self._text = _open(bundle.path / TEXT_GRAPH, weights, _session_options(threads), wanted)
         self.provider: str = self._image.get_providers()[0]
         self._insist(provider)
 
@@ -57,10 +57,22 @@ class Engine:
         return _run(self._text, "token_ids", token_ids)
 
     def warm_up(self) -> None:
-        """Run each tower once, so that the first request does not pay for allocation and kernel choice."""
-        size = self._bundle.image_size
-        self.embed_images(np.zeros((1, size, size, 3), np.uint8))
-        self.embed_texts(np.array([[0, self._bundle.manifest.config.text.vocab_size - 1]], np.int64))
+        """Run each tower once, so that the first request does not pay for allocation and kernel choice.
+
+        Raises EngineError if a tower does not take what the manifest says, or gives something else.
+        """
+        size, dimensions = self._bundle.image_size, self._bundle.dimensions
+        end_of_text = self._bundle.manifest.config.text.vocab_size - 1
+        try:
+            vectors = {
+                IMAGE_GRAPH: self.embed_images(np.zeros((1, size, size, 3), np.uint8)),
+                TEXT_GRAPH: self.embed_texts(np.array([[0, end_of_text]], np.int64)),
+            }
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise EngineError(f"{self._bundle.path} does not run as its manifest says: {error}") from error
+        for graph, vector in vectors.items():
+            if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
+                raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
     def _insist(self, asked: str) -> None:
         if asked == "auto":
@@ -83,9 +95,9 @@ def _wanted(provider: str) -> list[str]:
     return [PROVIDERS[provider], *fallback]
 
 
-def _session_options(threads: int) -> Any:
+def _session_options(threads: int | None) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _usable_cores()
     options.inter_op_num_threads = 1
     # Memory patterns are kept per input shape and grow with every new batch size (onnxruntime#11118).
     options.enable_mem_pattern = False
@@ -95,9 +107,15 @@ def _session_options(threads: int) -> Any:
     return options
 
 
-def _open(graph: Path, options: Any, providers: Sequence[str]) -> Any:
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open(graph: Path, weights: bytes, options: Any, providers: Sequence[str]) -> Any:
+    # Handed over in memory, external data can come from the verified weights and from no other file.
+    options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     try:
-        return ort.InferenceSession(str(graph), options, providers=list(providers))
+        return ort.InferenceSession(graph.read_bytes(), options, providers=list(providers))
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         raise EngineError(f"{graph} cannot be opened: {error}") from error
 

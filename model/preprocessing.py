@@ -65,14 +65,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = N
     The size in the header is checked before anything is decoded. Pillow's own limit, twice `Image.MAX_IMAGE_PIXELS`
     (179 million unless the program set it), stays in force above `max_pixels`: it is global, so it is not ours to lift.
 
-    With `draft_size`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides stay at least twice
-    `draft_size`: several times faster for camera pictures, and no visible difference once resized to `draft_size`.
+    With `draft_size`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that divides both sides and leaves them at
+    least twice `draft_size`: several times faster for camera pictures, with no visible difference once resized.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         if draft_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            image.draft(image.mode, (2 * draft_size, 2 * draft_size))
+            scale = _draft_scale(image.size, draft_size)
+            image.draft(image.mode, (image.width // scale, image.height // scale))
         image.load()
     except ImageError:
         raise
@@ -116,6 +117,12 @@ def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
         )
 
 
+def _draft_scale(size: tuple[int, int], draft_size: int) -> int:
+    # A side that is not divided evenly is rounded up, which would stretch the picture by part of a pixel.
+    fits = (s for s in (8, 4, 2) if not (size[0] % s or size[1] % s) and min(size) // s >= 2 * draft_size)
+    return next(fits, 1)
+
+
 def _formats() -> str:
     return f"{', '.join(ACCEPTED_FORMATS[:-1])} or {ACCEPTED_FORMATS[-1]}"
 
@@ -153,10 +160,10 @@ def _scale_to_bytes(values: npt.NDArray[np.float32], fractional: bool) -> npt.ND
         return np.zeros(values.shape, np.uint8)
     np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
     if low < 0 or high > 0xFFFF:
-        span = high - low
-        values /= span
-        values -= low / span
-        values *= 255
+        # Bounded so that the factor is a float32, however narrow the range.
+        factor = min(255 / (high - low), 1e38) if high > low else 0.0
+        values *= factor
+        values -= low * factor
     elif high > 0xFF:
         # As 16-bit pixels are: the high byte.
         return np.floor_divide(values, 256, out=values).astype(np.uint8)

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "SIGHTWORD_"
+TRAINING_PREFIX = "SIGHTWORD_TRAINING_"  # of another program, on the same machine
 MAX_TEXT_CHARACTERS = 10_000  # many times what a context holds; cleaning a text can take 10 µs a character
 MAX_PREDICTIONS = 250_000
 
@@ -66,4 +67,5 @@ class Settings(BaseSettings):
 def unknown_variables() -> list[str]:
     """Variables with our prefix that name no setting: most likely a typing error."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(TRAINING_PREFIX)}
+    return sorted(ours - known)

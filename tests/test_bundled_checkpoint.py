@@ -1,7 +1,7 @@
 """The checkpoint that ships, measured from outside: photographs posted to a running service.
 
-The large tests need the photograph shards of the design data, named by SIGHTWORD_PHOTOS or found in data/photos or
-beside the repository; without them only the photographs that the packages carry are asked about.
+The large tests need the photograph shards that SIGHTWORD_TRAINING_PHOTOS names, or data/photos; without them only a
+photograph that a package carries is asked about.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.service.pictures import as_base64
 from tests.service.process import Running, running
 
 ROOT = Path(__file__).parents[1]
-PLACES = [Path(os.environ.get("SIGHTWORD_PHOTOS", "-")), ROOT / "data" / "photos", ROOT.parent / "shared/data/photos"]
-PHOTOS = next((place for place in PLACES if place.is_dir()), None)
+PLACE = Path(os.environ.get("SIGHTWORD_TRAINING_PHOTOS", ROOT / "data" / "photos"))
+PHOTOS = PLACE if PLACE.is_dir() else None
 BATCH = 64
 
 # Floors below which something is broken, in percent of pictures.
@@ -47,7 +47,7 @@ def test_a_photograph_gets_a_right_answer(service: Running) -> None:
     assert label == "flower"
 
 
-@pytest.mark.skipif(PHOTOS is None, reason="the photograph shards are not here (SIGHTWORD_PHOTOS names their folder)")
+@pytest.mark.skipif(PHOTOS is None, reason="SIGHTWORD_TRAINING_PHOTOS names no photograph shards")
 @pytest.mark.parametrize("name", FLOORS)
 def test_zero_shot_accuracy_is_above_its_floor(service: Running, name: str) -> None:
     assert PHOTOS is not None

@@ -12,6 +12,10 @@ from typing import Annotated
 import typer
 
 from model.bundle import Bundle, BundleError, bundled
+from model.engine import EngineError
+from model.export import ExportError
+from model.preprocessing import ImageError
+from model.zeroshot import DEFAULT_TEMPLATES
 from training import corpus
 from training.config import ConfigError, load_config
 from training.corpus.attributions import write_attributions
@@ -20,32 +24,40 @@ from training.corpus.fetch import FetchError
 from training.evaluate import Embedder, evaluate_shards
 from training.report import results_table
 from training.run import train_and_export
+from training.settings import CONFIGS, Settings
 from training.shards import ShardError, find_shards
 
-CONFIGS = Path(__file__).parent / "configs"
-SAMPLE = CONFIGS / "sample.yaml"
+SETTINGS = Settings()
+BUNDLED = bundled()
+# What a person can mend; anything else is a mistake of ours and deserves its traceback.
+MENDABLE = (
+    BundleError, ConfigError, EngineError, ExportError, FetchError, FloatingPointError, ImageError, OSError, ShardError,
+)  # fmt: skip
 
 app = typer.Typer(
     help="Train a CLIP on your own pictures, measure it, and export the bundle that the service serves.\n\n"
-    "With no command, it trains the small model on the sample pictures of the repository: minutes on two cores.\n\n"
+    "With no command, it trains the small model on the sample pictures that come along: minutes on two cores.\n\n"
     "Examples:\n\n"
     "  python -m training\n\n"
-    "  python -m training train --config my.yaml --output runs/mine\n\n"
+    "  python -m training config > my.yaml      a commented configuration to start from\n\n"
+    "  python -m training train --config my.yaml\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
     "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
-    "A configuration is a YAML file; training/configs/sample.yaml is a small one to start from. Pictures come in "
-    "WebDataset shards: tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
-    "(label, captions, tags).",
+    "Pictures come in WebDataset shards: tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
+    "(label, captions, tags, coarse, description; all optional). They are decoded once and kept in memory, 64 KiB each "
+    "at 128 pixels. A run that was interrupted goes on where its last checkpoint was: give the same command again. "
+    "Training runs on the CPU.\n\n"
+    "The defaults of options can be set by SIGHTWORD_TRAINING_CONFIG, _OUTPUT, _CORPUS, _CACHE and _PHOTOS.",
 )
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Errors that a person can mend end the program with their message, not a traceback."""
+    """End the program with the message of what a person can mend, not with a traceback."""
     try:
         yield
-    except (ConfigError, ShardError, BundleError, FetchError, KeyError, FloatingPointError) as error:
-        typer.echo(str(error.args[0]) if error.args else str(error), err=True)
+    except MENDABLE as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
 
 
@@ -54,33 +66,32 @@ def main(context: typer.Context) -> None:
     """Train the sample when no command is given."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if context.invoked_subcommand is None:
-        train(SAMPLE, Path("runs/sample"))
+        train()
 
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(help="YAML configuration.", envvar="SIGHTWORD_TRAINING_CONFIG")] = SAMPLE,
+    config: Annotated[Path, typer.Option(help="YAML configuration.")] = SETTINGS.config,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the run; runs/NAME if left out. A run found there is continued.",
-            envvar="SIGHTWORD_TRAINING_OUTPUT",
-        ),
+        Path | None, typer.Option(help="Folder of the run; a run found there is continued. [default: runs/NAME]")
     ] = None,
 ) -> None:
-    """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle.
-
-    A run that was interrupted goes on where its last checkpoint was: give the same command again.
-    """
+    """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle."""
     with _told():
         settings = load_config(config)
-        bundle = train_and_export(settings, config.resolve().parent, output or Path("runs") / settings.name)
+        bundle = train_and_export(settings, config.resolve().parent, output or SETTINGS.output / settings.name)
     typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
+
+
+@app.command(name="config")
+def print_config() -> None:
+    """Print the configuration of the sample run: a commented file to start your own from."""
+    typer.echo((CONFIGS / "sample.yaml").read_text("utf-8"), nl=False)
 
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)] = bundled(),  # noqa: B008
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)] = BUNDLED,
     data: Annotated[list[str] | None, typer.Option(help="Glob of test shards; may be given several times.")] = None,
     config: Annotated[Path | None, typer.Option(help="Take the tests of this configuration instead.")] = None,
     template: Annotated[list[str] | None, typer.Option(help="Prompt template; several are averaged.")] = None,
@@ -89,23 +100,25 @@ def evaluate(
     """Measure zero-shot accuracy and caption retrieval on shards, with 95 % intervals, exactly as served."""
     with _told():
         if data:
-            tests, base = {Path(pattern).name: [pattern] for pattern in data}, Path.cwd()
+            tests, base, templates = {pattern: [pattern] for pattern in data}, Path.cwd(), list(DEFAULT_TEMPLATES)
         elif config:
-            tests, base = load_config(config).data.test, config.resolve().parent
+            settings = load_config(config)
+            tests, base, templates = settings.data.test, config.resolve().parent, settings.templates
         else:
             raise ConfigError("name the test shards: --data 'GLOB', or --config FILE for its tests")
-        embedder = Embedder(Bundle.load(bundle))
-        results = evaluate_shards(embedder, tests, base, template or ["a photo of a {}."])
-    typer.echo(results_table(results))
-    if output:
-        output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        results = evaluate_shards(Embedder(Bundle.load(bundle)), tests, base, template or templates)
+        typer.echo(results_table(results))
+        if output:
+            output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
 
 
 @app.command(name="corpus")
 def build_corpus(
-    output: Annotated[Path, typer.Option(help="Folder for the shards.")] = Path("data/corpus"),
-    cache: Annotated[Path, typer.Option(help="Folder for downloaded packages.")] = Path("data/cache"),
-    photos: Annotated[Path | None, typer.Option(help="Folder of photograph shards; linked as data/photos.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the shards.")] = SETTINGS.corpus,
+    cache: Annotated[Path, typer.Option(help="Folder for downloaded packages.")] = SETTINGS.cache,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photograph shards; linked as `photos` beside the output.")
+    ] = SETTINGS.photos,
     sample: Annotated[bool, typer.Option("--sample", help="Build the repository's sample shards instead.")] = False,
 ) -> None:
     """Build the drawings that the bundled checkpoint learned from, out of the public package registries.
@@ -130,7 +143,8 @@ def duplicates(
     test_shards: Annotated[list[Path], typer.Option("--test", help="Test shard; may be given several times.")],
 ) -> None:
     """List training pictures that equal, or nearly equal, a test picture. Exits with 1 if there are any."""
-    found = find_duplicates(train_shards, test_shards)
+    with _told():
+        found = find_duplicates(train_shards, test_shards)
     for duplicate in found:
         typer.echo(str(duplicate))
     typer.echo(f"{len(found)} training pictures are also in the tests")

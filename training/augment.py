@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on the device that trains: a loop over pictures would take half the time."""
+"""Augmentation of a whole batch at once: a loop over pictures would take as long as the step itself."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ def _crops(aspects: Tensor, transparent: Tensor, min_crop: float, generator: tor
     count = len(aspects)
     area = _uniform(count, min_crop, 1.0, generator) * aspects
     ratio = torch.exp(_uniform(count, -1.0, 1.0, generator) * torch.log(torch.tensor(ASPECT)))
-    width = torch.minimum(torch.sqrt(area * ratio), aspects) / aspects
+    width = torch.minimum(torch.sqrt(area * ratio), aspects)
     height = torch.minimum(torch.sqrt(area / ratio), torch.ones(count))
+    # A side that the picture cut short cuts the other: what is served is never squeezed more than ASPECT either.
+    width, height = torch.minimum(width, ASPECT * height) / aspects, torch.minimum(height, ASPECT * width)
     zoom = torch.where(transparent, _uniform(count, 1.0, MAX_ZOOM_OUT, generator), torch.ones(count))
     width, height = width * zoom, height * zoom
     x = _uniform(count, -1.0, 1.0, generator) * (1 - width).abs()

@@ -19,9 +19,13 @@ FOLDER = "checkpoint"
 
 @dataclass
 class Progress:
-    """Where a run stands: steps done, and the best held-out score so far with its step."""
+    """Where a run stands: steps done, the best held-out score so far with its step, and the precision it began with.
+
+    The precision may have been chosen by timing; a resumed run must not choose again, or it would round differently.
+    """
 
     step: int = 0
+    bf16: bool | None = None
     best_score: float = -1.0
     best_step: int = 0
 
@@ -37,8 +41,8 @@ def save_checkpoint(
     save_file(_contiguous(average.network.state_dict()), draft / "average.safetensors")
     save_file(_optimizer_state(network, optimizer), draft / "optimizer.safetensors")
     (draft / "progress.json").write_text(json.dumps(asdict(progress)), "utf-8")
-    shutil.rmtree(old, ignore_errors=True)
     if final.exists():
+        shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
     draft.rename(final)
     shutil.rmtree(old, ignore_errors=True)

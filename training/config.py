@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from model.config import ViTConfig, load_preset
+from model.zeroshot import DEFAULT_TEMPLATES, fill
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the field."""
@@ -57,7 +60,7 @@ class Stage(_Frozen):
 class TrainConfig(_Frozen):
     """One run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     model: str  # a preset
     data: Data
     steps: int = Field(gt=0)
@@ -70,7 +73,7 @@ class TrainConfig(_Frozen):
     seed: int = 0
     evaluate_every: int = Field(default=200, gt=0)
     checkpoint_every: int = Field(default=100, gt=0)
-    templates: list[str] = ["a photo of a {}."]  # of the evaluations
+    templates: Annotated[list[str], Field(min_length=1)] = list(DEFAULT_TEMPLATES)  # of the evaluations
     weights_dtype: Literal["float32", "float16"] = "float16"
 
     @model_validator(mode="after")
@@ -78,6 +81,19 @@ class TrainConfig(_Frozen):
         starts = [stage.start for stage in self.stages]
         if starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("stages must start at 0 and follow each other")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> TrainConfig:
+        image = load_preset(self.model).image
+        step = image.patch_size if isinstance(image, ViTConfig) else 32
+        for stage in self.stages:
+            if stage.pixels % step:
+                raise ValueError(f"{self.model} takes crops of a multiple of {step} pixels, not {stage.pixels}")
+        for template in self.templates:
+            fill(template, "label")
+        if self.optimizer.warmup_steps >= self.steps:
+            raise ValueError(f"optimizer.warmup_steps {self.optimizer.warmup_steps} must be fewer than steps")
         return self
 
     def pixels_at(self, step: int) -> int:

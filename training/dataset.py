@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 
 from training.config import Data
-from training.phrases import Phrases, draw_phrase, draw_whole, load_synonyms, phrases_of
+from training.phrases import Phrases, Said, draw_phrase, draw_whole, load_synonyms, phrases_of
 from training.pictures import PictureStore
 from training.shards import Sample, ShardError, find_shards, read_shards
 
-# Held out and trained on alike in every run: the split depends on the item's key alone.
+# The split depends on the shard's name and the item's key alone: the same in every run over the same shards.
 HOLDOUT_BUCKETS = 10_000
 
 
@@ -54,6 +55,7 @@ class TrainingSet:
         self.seed = seed
         self.data = data
         synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
+        _refuse_tests_in_training(data, base)
         samples, sources = _read(data, base)
         kept_out = [_bucket(sample.key) < data.holdout * HOLDOUT_BUCKETS for sample in samples]
         self.holdout = [(source, sample) for source, sample, out in zip(sources, samples, kept_out, strict=True) if out]
@@ -97,25 +99,23 @@ class TrainingSet:
             drawn[mine] = group.items[np.searchsorted(group.cumulative, at[mine], side="right")]
         return drawn
 
-    def _match(self, items: npt.NDArray[np.int64], said: list[tuple[str, str]]) -> Batch:
-        column: dict[str, int] = {}
-        phrase_columns: dict[str, list[int]] = {}
-        own = []
-        for phrase, text in said:
-            if text not in column:
-                column[text] = len(column)
-                phrase_columns.setdefault(phrase, []).append(column[text])
-            own.append(column[text])
+    def _match(self, items: npt.NDArray[np.int64], said: list[Said]) -> Batch:
+        column = {drawn.text: number for number, drawn in enumerate({drawn.text: drawn for drawn in said}.values())}
+        alone: dict[str, list[int]] = {}  # phrase: columns of the texts that say nothing else
+        among: dict[str, list[int]] = {}  # phrase: columns of the texts that say more
+        for text, drawn in {drawn.text: drawn for drawn in said}.items():
+            for phrase in drawn.phrases:
+                (alone if len(drawn.phrases) == 1 else among).setdefault(phrase, []).append(column[text])
         positive = torch.zeros(len(items), len(column), dtype=torch.bool)
         ignored = torch.zeros_like(positive)
         for row, item in enumerate(items):
             phrases = self._phrases(int(item))
-            for mask, group in ((positive, phrases.true), (ignored, phrases.loose)):
-                columns = [c for phrase in group for c in phrase_columns.get(phrase, ())]
-                mask[row, columns] = True
+            positive[row, [c for phrase in phrases.true for c in alone.get(phrase, ())]] = True
+            ignored[row, [c for phrase in phrases.loose for c in alone.get(phrase, ())]] = True
+            ignored[row, [c for phrase in phrases.true | phrases.loose for c in among.get(phrase, ())]] = True
+        own = torch.tensor([column[drawn.text] for drawn in said])
         positive[torch.arange(len(items)), own] = True
-        counts = torch.bincount(torch.tensor(own), minlength=len(column))
-        return Batch(items, list(column), counts, positive, ignored & ~positive)
+        return Batch(items, list(column), torch.bincount(own, minlength=len(column)), positive, ignored & ~positive)
 
     def _group(self, samples: list[Sample], sources: list[int]) -> list[Group]:
         groups = []
@@ -124,12 +124,20 @@ class TrainingSet:
             if not mine:
                 raise ShardError(f"no usable sample in {', '.join(source.shards)}")
             names = [samples[i].label or "" for i in mine]
-            frequency = {name: names.count(name) for name in set(names)}
+            frequency = Counter(names)
             # Items without a label are all different: they count as classes of one.
             weight = np.array([frequency[n] ** (source.class_power - 1) if n else 1.0 for n in names])
             groups.append(Group(source.weight, np.array(mine), np.cumsum(weight / weight.sum())))
             groups[-1].cumulative[-1] = 1.0
         return groups
+
+
+def _refuse_tests_in_training(data: Data, base: Path) -> None:
+    tests = {shard.resolve() for patterns in data.test.values() for shard in find_shards(patterns, base)}
+    for source in data.train:
+        for shard in find_shards(source.shards, base):
+            if shard.resolve() in tests:
+                raise ShardError(f"{shard} is among the tests too: nothing measured on it would mean anything")
 
 
 def _read(data: Data, base: Path) -> tuple[list[Sample], list[int]]:

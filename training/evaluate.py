@@ -17,7 +17,7 @@ from model.engine import Engine
 from model.preprocessing import load_image
 from model.zeroshot import class_vectors, fill
 from training.progress import track
-from training.shards import Sample, find_shards, read_shards
+from training.shards import Sample, ShardError, find_shards, read_shards
 
 Vectors = npt.NDArray[np.float32]
 BATCH = 64
@@ -120,14 +120,14 @@ def classify(
 
 def retrieve(task: str, pictures: Vectors, captions: Sequence[str], words: Vectors) -> Retrieval:
     """Rank all distinct captions for each picture; `captions[i]` belongs to picture i, `words` to the distinct ones."""
-    distinct = list(dict.fromkeys(captions))
-    target = np.array([distinct.index(caption) for caption in captions])
+    column = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    target = np.array([column[caption] for caption in captions])
     order = np.argsort(-(pictures @ words.T), axis=1, kind="stable")[:, :5]
     recall = float((order[:, 0] == target).mean())
     return Retrieval(
         task=task,
         pictures=len(captions),
-        captions=len(distinct),
+        captions=len(column),
         recall_at_1=recall,
         interval=wilson(recall, len(captions)),
         recall_at_5=float((order == target[:, None]).any(axis=1).mean()),
@@ -141,6 +141,8 @@ def evaluate_shards(
     results: list[Classification | Retrieval] = []
     for name, patterns in tests.items():
         samples = list(read_shards(find_shards(patterns, base)))
+        if not samples:
+            raise ShardError(f"no usable sample in {', '.join(patterns)}")
         pictures = embedder.pictures([sample.picture for sample in samples])
         results.extend(_tasks(name, samples, pictures, embedder, templates))
     return [asdict(result) for result in results]

@@ -12,6 +12,7 @@ from model.export import ImageGraph, TextGraph
 from model.network import CLIP
 from model.preprocessing import ImageError, load_image
 from model.tokenizer import Tokenizer
+from training.config import TrainConfig
 from training.evaluate import Vectors, classify, label_vectors
 from training.shards import Sample
 
@@ -26,9 +27,10 @@ class Holdout:
         samples: Sequence[tuple[int, Sample]],
         preprocessing: Preprocessing,
         tokenizer: Tokenizer,
-        templates: Sequence[str],
+        config: TrainConfig,
     ) -> None:
-        self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, templates
+        self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, config.templates
+        self._weights = [source.weight for source in config.data.train]
         self._sources: dict[int, tuple[list[torch.Tensor], list[str]]] = {}
         for source, sample in samples:
             if sample.label is None:
@@ -42,8 +44,11 @@ class Holdout:
             labels.append(sample.label)
 
     @torch.no_grad()
-    def score(self, network: CLIP) -> tuple[float, dict[str, float]]:
-        """Mean over the sources of top-1 accuracy among all labels of the source, and each source's own."""
+    def score(self, network: CLIP) -> tuple[float | None, dict[str, float]]:
+        """Top-1 accuracy among all labels of a source: the sources' mean by their weights in training, and each.
+
+        None where no held-out picture has a label.
+        """
         image, text = ImageGraph(network, self._preprocessing).eval(), TextGraph(network).eval()
 
         def embed(texts: Sequence[str]) -> Vectors:
@@ -51,11 +56,12 @@ class Holdout:
             parts = [self._tokenizer.pad(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
             return np.concatenate([text(torch.from_numpy(part)).float().numpy() for part in parts])
 
-        scores = {}
+        scores, weights = {}, []
         for source, (pictures, truth) in self._sources.items():
             batches = [torch.stack(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
             vectors = np.concatenate([image(batch).float().numpy() for batch in batches])
             labels = sorted(set(truth))
             words = label_vectors(embed, labels, self._templates)
             scores[f"source {source}"] = classify("holdout", vectors, truth, labels, words).top1
-        return (float(np.mean(list(scores.values()))) if scores else 0.0), scores
+            weights.append(self._weights[source])
+        return (float(np.average(list(scores.values()), weights=weights)) if scores else None), scores

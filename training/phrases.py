@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from training.config import ConfigError
 from training.shards import Sample
+
+SYNONYMS = TypeAdapter(dict[str, list[str]])
+WHOLE = "\0description"  # stands for the sentences of a description: no picture has it as a phrase
 
 TEMPLATES = (
     "{}",
@@ -22,7 +27,7 @@ TEMPLATES = (
     "this is a {}.",
     "there is a {} here.",
 )
-DRAWING_TEMPLATES = ("{}", "a {}", "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.", "a picture of a {}.")
+ART_TEMPLATES = ("{}", "a {}", "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.", "a picture of a {}.")
 
 # A person's sentence says more than a label, a label more than its wider class or one of many keywords.
 SHARES = {"caption": 6.0, "label": 6.0, "synonym": 2.0, "coarse": 1.5, "tags": 1.5}
@@ -30,62 +35,81 @@ SHARES = {"caption": 6.0, "label": 6.0, "synonym": 2.0, "coarse": 1.5, "tags": 1
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """Phrases of one picture. `true` are positives wherever they turn up; `loose` are at least not negatives."""
+    """Phrases of one picture. `true` are positives wherever they turn up; `loose` are at least not negatives.
+
+    Both are compared in lower case, as the text tower reads them.
+    """
 
     true: frozenset[str]
     loose: frozenset[str]
     kinds: tuple[tuple[str, tuple[str, ...]], ...]  # (kind, its phrases), to draw from
     whole: str | None  # a description of several sentences
-    drawing: bool
+    transparent: bool  # art without a background
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was drawn: the text that the tower reads, and the phrases in it, lower case.
+
+    One phrase alone decides what else the text is true of; of a text with several, no picture with any is a negative.
+    """
+
+    text: str
+    phrases: tuple[str, ...]
 
 
 def load_synonyms(file: Path | None) -> dict[str, list[str]]:
-    """Read {phrase: [phrases true of the same pictures]}."""
+    """Read {phrase: [phrases true of the same pictures]}; keys come back in lower case. Raises ConfigError."""
     if file is None:
         return {}
-    table: dict[str, list[str]] = json.loads(file.read_text("utf-8"))
-    return table
+    try:
+        table = SYNONYMS.validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigError(f"{file} is not a table of synonyms, {{phrase: [phrase, ...]}}: {error}") from error
+    return {phrase.lower(): others for phrase, others in table.items()}
 
 
-def phrases_of(sample: Sample, synonyms: dict[str, list[str]], drawing: bool) -> Phrases | None:
+def phrases_of(sample: Sample, synonyms: dict[str, list[str]], transparent: bool) -> Phrases | None:
     """Collect what is said of `sample`; None if that is nothing."""
     captions = tuple(sample.captions)
     label = (sample.label,) if sample.label else ()
     coarse = (sample.coarse,) if sample.coarse and sample.coarse != sample.label else ()
-    others = tuple(dict.fromkeys(s for name in (*label, *coarse) for s in synonyms.get(name, [])))
-    tags = tuple(dict.fromkeys(tag for tag in sample.tags if tag and tag not in label))
+    others = tuple(dict.fromkeys(s for name in (*label, *coarse) for s in synonyms.get(name.lower(), [])))
+    tags = tuple(dict.fromkeys(tag for tag in sample.tags if tag not in label))
     kinds = {"caption": captions, "label": label, "synonym": others, "coarse": coarse, "tags": tags}
     told = tuple((kind, said) for kind, said in kinds.items() if said)
     if not told:
         return None
     return Phrases(
-        true=frozenset((*captions, *label, *others, *coarse)),
-        loose=frozenset(tags),
+        true=frozenset(phrase.lower() for phrase in (*captions, *label, *others, *coarse)),
+        loose=frozenset(tag.lower() for tag in tags),
         kinds=told,
         whole=sample.description,
-        drawing=drawing,
+        transparent=transparent,
     )
 
 
-def draw_phrase(phrases: Phrases, rng: random.Random) -> tuple[str, str]:
-    """Draw (phrase, text): the phrase decides what is a positive, the text is what the tower reads."""
+def draw_phrase(phrases: Phrases, rng: random.Random) -> Said:
+    """Draw a label in a template, a caption as it is, or some of the tags."""
     kind, said = rng.choices(phrases.kinds, [SHARES[kind] for kind, _ in phrases.kinds])[0]
     if kind == "tags":
-        some = rng.sample(said, min(len(said), rng.randint(1, 3)))
-        return (some[0], some[0]) if len(some) == 1 else (", ".join(some), ", ".join(some))
+        return _joined(rng.sample(said, min(len(said), rng.randint(1, 3))))
     phrase = rng.choice(said)
     if kind == "caption":
-        return phrase, phrase
-    template = rng.choice(DRAWING_TEMPLATES if phrases.drawing else TEMPLATES)
-    return phrase, template.replace("{}", phrase)
+        return Said(phrase, (phrase.lower(),))
+    template = rng.choice(ART_TEMPLATES if phrases.transparent else TEMPLATES)
+    return Said(template.replace("{}", phrase), (phrase.lower(),))
 
 
-def draw_whole(phrases: Phrases, rng: random.Random) -> tuple[str, str]:
+def draw_whole(phrases: Phrases, rng: random.Random) -> Said:
     """Draw a long text, so that late positions are trained: sentences of the description, or all there is to say."""
     said = [phrase for _, group in phrases.kinds for phrase in group]
     if phrases.whole is None:
-        text = ", ".join(rng.sample(said, len(said)))
-    else:
-        sentences = re.split(r"(?<=[.!?]) ", phrases.whole)
-        text = f"{rng.choice(said)}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
-    return text, text
+        return _joined(rng.sample(said, len(said)))
+    sentences = re.split(r"(?<=[.!?]) ", phrases.whole)
+    phrase = rng.choice(said)
+    return Said(f"{phrase}. " + " ".join(sentences[rng.randrange(len(sentences)) :]), (phrase.lower(), WHOLE))
+
+
+def _joined(said: list[str]) -> Said:
+    return Said(", ".join(said), tuple(phrase.lower() for phrase in said))

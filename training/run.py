@@ -39,8 +39,12 @@ def train_and_export(config: TrainConfig, base: Path, run: Path) -> Bundle:
     console.print(results_table(results))
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     seal(draft, {**manifest, "scores": _scores(results)})
-    shutil.rmtree(final, ignore_errors=True)
+    replaced = run / "bundle.replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        final.rename(replaced)
     draft.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
     return Bundle.load(final)
 
 

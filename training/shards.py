@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,21 @@ PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 
 class ShardError(ValueError):
     """Shards that cannot be read; the message names the file or the pattern."""
+
+
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Told(BaseModel):
+    """KEY.json: all of it optional, other fields allowed, wrong types not."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    label: Words | None = None
+    captions: list[str] | None = None
+    tags: list[str] | None = None
+    coarse: Words | None = None
+    description: Words | None = None
 
 
 @dataclass(slots=True)
@@ -36,8 +52,8 @@ def find_shards(patterns: Iterable[str], base: Path) -> list[Path]:
     """Expand glob patterns relative to `base`. Raises ShardError for a pattern that matches nothing."""
     found: list[Path] = []
     for pattern in patterns:
-        root, rest = (Path("/"), pattern[1:]) if pattern.startswith("/") else (base, pattern)
-        matches = sorted(root.glob(rest))
+        root, rest = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (base, pattern)
+        matches = sorted(root.glob(rest)) if rest else []
         if not matches:
             raise ShardError(f"no shard matches {pattern!r} (looked from {base})")
         found.extend(matches)
@@ -65,7 +81,11 @@ def _grouped(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
             for member in archive:
                 if not member.isfile():
                     continue
-                stem, _, suffix = member.name.partition(".")
+                folder, _, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                if not stem:  # ".hidden", which some archivers add beside every file
+                    continue
+                stem = f"{folder}/{stem}" if folder else stem
                 if stem != key and members:
                     yield key, members
                     members = {}
@@ -83,23 +103,23 @@ def _sample(key: str, members: dict[str, bytes]) -> Sample | None:
     picture = next((members[s] for s in PICTURE_SUFFIXES if s in members), None)
     if picture is None:
         return None
+    if "json" in members:
+        return _from_json(key, picture, members["json"])
+    caption = members.get("txt", b"").decode("utf-8", errors="replace").strip()
+    return Sample(key, picture, captions=[caption]) if caption else None
+
+
+def _from_json(key: str, picture: bytes, content: bytes) -> Sample | None:
     try:
-        if "json" in members:
-            return _from_json(key, picture, json.loads(members["json"]))
-        if "txt" in members:
-            return Sample(key, picture, captions=[members["txt"].decode("utf-8").strip()])
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+        told = Told.model_validate_json(content)
+    except ValidationError:
         return None
-    return None
-
-
-def _from_json(key: str, picture: bytes, said: dict[str, Any]) -> Sample:
     return Sample(
         key,
         picture,
-        label=said.get("label"),
-        captions=[caption for caption in said.get("captions") or [] if caption.strip()],
-        tags=list(said.get("tags") or []),
-        coarse=said.get("coarse"),
-        description=said.get("description"),
+        label=told.label,
+        captions=[caption.strip() for caption in told.captions or [] if caption.strip()],
+        tags=[tag.strip() for tag in told.tags or [] if tag.strip()],
+        coarse=told.coarse,
+        description=told.description,
     )

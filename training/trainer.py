@@ -19,18 +19,20 @@ from model.network import CLIP
 from model.tokenizer import Tokenizer
 from training import checkpoint
 from training.augment import augment
-from training.config import ConfigError, TrainConfig
+from training.claim import check_claim, claim
+from training.config import TrainConfig
 from training.dataset import Batch, TrainingSet
 from training.holdout import Holdout
 from training.loss import contrastive_loss
 from training.memory import keep_freed_memory
 from training.optimizer import MovingAverage, build_optimizer, learning_rate
-from training.precision import choose_precision
+from training.precision import channels_last, choose_precision
 from training.progress import console
 
 log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
+METRICS = "metrics.jsonl"
 TEXT_GROUP = 128  # texts of similar length that are padded together
 
 
@@ -40,22 +42,27 @@ class Trainer:
     def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
         self.config, self.run = config, run
         keep_freed_memory()
-        _claim(run, config)
+        check_claim(run, config)
         preset = load_preset(config.model)
         self.preprocessing = Preprocessing(size=preset.image.image_size)
         self.tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
         self.data = TrainingSet(config.data, base, config.seed)
-        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config.templates)
-        self.autocast = choose_precision(config.precision)
+        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config)
         torch.manual_seed(config.seed)
-        self.network = CLIP(preset).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = channels_last(CLIP(preset))
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = build_optimizer(self.network, config.optimizer)
-        self.progress = checkpoint.Progress()
         restored = checkpoint.load_checkpoint(run, self.network, self.average, self.optimizer)
-        if restored is not None:
-            self.progress = restored
-            console.print(f"continuing {run} at step {restored.step} of {config.steps}")
+        self.progress = restored or checkpoint.Progress()
+        if self.progress.bf16 is None:
+            self.progress.bf16 = choose_precision(config.precision)
+        claim(run, config)
+        _forget_after(run / METRICS, self.progress.step)
+        kind = "bfloat16" if self.progress.bf16 else "float32"
+        console.print(
+            f"{len(self.data):,} pictures, {len(self.data.holdout):,} held out; from step {self.progress.step} to "
+            f"{config.steps} in {run}, on CPU in {kind}"
+        )
 
     def train(self) -> CLIP:
         """Run to the last step; returns the network with the best held-out score."""
@@ -80,7 +87,7 @@ class Trainer:
         batch = self.data.batch(step, config.batch_size)
         pixels = self._pixels(step, batch)
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.progress.bf16)):
             image = self.network.encode_image(pixels)
             text = self._encode_texts(batch.texts)
         loss = contrastive_loss(
@@ -92,10 +99,13 @@ class Trainer:
             batch.counts,
         )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
         if not torch.isfinite(norm):
-            raise FloatingPointError(f"the gradient at step {step} is not finite; the last checkpoint is intact")
+            raise FloatingPointError(
+                f"the gradient at step {step} is not finite. The last checkpoint is intact; start a new run with a "
+                "lower optimizer.learning_rate or more optimizer.warmup_steps"
+            )
         self.optimizer.step()
         self.network.clamp_logit_scale()
         self.average.update(self.network, step)
@@ -138,11 +148,12 @@ class Trainer:
         if last or step % self.config.evaluate_every == 0:
             score, by_source = self.holdout.score(self.average.network)
             record |= {"holdout": score, "holdout_by_source": by_source}
-            console.print(f"step {step}: held-out zero-shot top-1 {score:.1%}, loss {figures['loss']:.3f}")
-            if score >= self.progress.best_score:
-                self.progress.best_score, self.progress.best_step = score, step
+            told = "no labels to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
+            console.print(f"step {step}: {told}, loss {figures['loss']:.3f}")
+            if score is None or score >= self.progress.best_score:
+                self.progress.best_score, self.progress.best_step = score or 0.0, step
                 self._save_best()
-        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with (self.run / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         if last or step % self.config.checkpoint_every == 0:
             checkpoint.save_checkpoint(self.run, self.network, self.average, self.optimizer, self.progress)
@@ -151,6 +162,7 @@ class Trainer:
         draft = self.run / f"{BEST}.partial"
         state = self.average.network.state_dict()
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
+        draft.chmod(0o644)  # safetensors writes 0600
         draft.replace(self.run / BEST)
 
     def summary(self) -> dict[str, Any]:
@@ -160,7 +172,7 @@ class Trainer:
             "configuration": self.config.model_dump(mode="json"),
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),
-            "samples_seen": self.progress.step * self.config.batch_size,
+            "samples_seen": self.progress.best_step * self.config.batch_size,
             **{key: value for key, value in asdict(self.progress).items() if key != "step"},
         }
 
@@ -172,11 +184,8 @@ def _describe(figures: dict[str, float]) -> str:
     )
 
 
-def _claim(run: Path, config: TrainConfig) -> None:
-    """Make the run's folder, or check that the run in it is this one."""
-    run.mkdir(parents=True, exist_ok=True)
-    file = run / "config.json"
-    text = config.model_dump_json(indent=2)
-    if file.exists() and file.read_text("utf-8") != text:
-        raise ConfigError(f"{run} holds a run with another configuration: choose another --output, or delete it")
-    file.write_text(text, "utf-8")
+def _forget_after(metrics: Path, step: int) -> None:
+    """Drop the lines of steps that a killed run did after its last checkpoint: they are done again."""
+    if metrics.exists():
+        lines = metrics.read_text("utf-8").splitlines(keepends=True)
+        metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), "utf-8")

@@ -71,7 +71,7 @@ class ResidualAttentionBlock(nn.Module):
                 c_proj=contract,
             )
         )
-        # The standard deviations of the paper's code.
+        # The deviations that the paper's code gives the text tower; it leaves the image tower to torch's defaults.
         attention_std = width**-0.5
         output_std = attention_std * (2 * layers) ** -0.5
         nn.init.normal_(self.attn.in_proj_weight, std=attention_std)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle, BundleError, bundled, seal
+from model.engine import Engine, EngineError
+from model.export import measure
 from model.network import CLIP
 
 FILES = ["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
@@ -55,7 +60,8 @@ def test_one_altered_bit_is_named(copy: Path, name: str) -> None:
         ({"format": 2}, "format"),
         ({"logit_scale": -1}, "logit_scale"),
         ({"unknown": 1}, "unknown"),
-        ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "files"),
+        ({"files": {"../../etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "files.*passwd"),
+        ({"export": {"image_max_abs_diff": "NaN"}}, "export"),
         ({"files": {}}, "does not list image.onnx"),
     ],
 )
@@ -75,8 +81,10 @@ def test_a_manifest_that_is_not_json_is_refused(copy: Path) -> None:
 def test_the_digest_names_what_decides_a_vector(exported: tuple[CLIP, Bundle], copy: Path) -> None:
     manifest = exported[1].manifest.model_dump(mode="json", exclude={"files"})
     preprocessing = {**manifest["preprocessing"], "alpha": "drop"}
+    text = {**manifest["config"]["text"], "context_length": 20}
     assert seal(copy, {**manifest, "scores": {"x": 1}}).digest == exported[1].digest
     assert seal(copy, {**manifest, "preprocessing": preprocessing}).digest != exported[1].digest
+    assert seal(copy, {**manifest, "config": {**manifest["config"], "text": text}}).digest != exported[1].digest
 
 
 def test_a_tokenizer_of_another_model_is_refused(exported: tuple[CLIP, Bundle], copy: Path) -> None:
@@ -98,9 +106,49 @@ def test_the_command_line_inspects_and_verifies(copy: Path) -> None:
         assert "text.onnx is missing" in result.output
 
 
-def test_the_bundled_checkpoint_is_whole_and_small() -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_goes_unhashed(copy: Path, name: str) -> None:
+    manifest = json.loads((copy / "bundle.json").read_text())
+    del manifest["files"][name]
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"does not list {name}"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "other.safetensors", "/etc/hostname"])
+def test_graphs_can_read_no_file_but_the_verified_weights(
+    exported: tuple[CLIP, Bundle], copy: Path, location: str
+) -> None:
+    graph = onnx.load(copy / "image.onnx", load_external_data=False)
+    for entry in (e for i in graph.graph.initializer for e in i.external_data if e.key == "location"):
+        entry.value = location
+    weights = (copy / "weights.safetensors").read_bytes()
+    (copy / "other.safetensors").write_bytes(weights)
+    (copy.parent / "outside.bin").write_bytes(weights)
+    onnx.save(graph, copy / "image.onnx")
+    hostile = seal(copy, exported[1].manifest.model_dump(mode="json", exclude={"files"}))
+    with pytest.raises(EngineError, match=r"image\.onnx cannot be opened"):
+        Engine(hostile, "cpu")
+
+
+@pytest.mark.parametrize("change", [{"embed_dim": 999}, {"preprocessing": {"size": 8}}, {"text": {"vocab_size": 2048}}])
+def test_verify_says_that_a_manifest_does_not_fit_its_graphs(
+    exported: tuple[CLIP, Bundle], copy: Path, change: dict[str, Any]
+) -> None:
+    manifest = exported[1].manifest.model_dump(mode="json", exclude={"files"})
+    manifest["preprocessing"] |= change.get("preprocessing", {})
+    manifest["config"]["text"] |= change.get("text", {})
+    manifest["config"]["embed_dim"] = change.get("embed_dim", manifest["config"]["embed_dim"])
+    seal(copy, manifest)
+    result = CliRunner().invoke(app, ["verify", str(copy)])
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+
+
+def test_the_bundled_checkpoint_is_whole_small_and_computes_what_torch_does() -> None:
     bundle = Bundle.load(bundled())
-    total = sum(record.bytes for record in bundle.manifest.files.values())
-    assert total <= 20_000_000
-    assert bundle.manifest.export.image_max_abs_diff <= 1e-4
-    assert bundle.manifest.source["samples_seen"] > 0
+    assert sum(file.stat().st_size for file in bundle.path.iterdir()) <= 20_000_000
+    network = CLIP(bundle.manifest.config)
+    state = load_file(bundle.path / "weights.safetensors")
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    assert measure(network.eval(), bundle).image_max_abs_diff <= 1e-4

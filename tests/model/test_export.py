@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from model import export, probe
-from model.bundle import Bundle
+from model.bundle import Bundle, BundleError
 from model.config import Preprocessing
 from model.engine import Engine, EngineError
 from model.network import CLIP
@@ -75,6 +75,20 @@ def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(export.ExportError, match="differ from the network"):
         export.export_bundle(
             random_network(TINY_VIT),
+            tmp_path,
+            tokenizer=Tokenizer.clip(TINY_VIT.text.vocab_size),
+            preprocessing=Preprocessing(size=48),
+        )
+    with pytest.raises(BundleError, match="is missing"):
+        Bundle.load(tmp_path)
+
+
+def test_an_export_with_vectors_that_are_not_numbers_is_refused(tmp_path: Path) -> None:
+    network = random_network(TINY_VIT)
+    network.positional_embedding.data[40:] = float("nan")
+    with pytest.raises(export.ExportError, match="nan"):
+        export.export_bundle(
+            network,
             tmp_path,
             tokenizer=Tokenizer.clip(TINY_VIT.text.vocab_size),
             preprocessing=Preprocessing(size=48),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.config import load_preset, preset_names
+from model.config import PresetError, load_preset, preset_names
 from model.network import CLIP
 from model.network.positions import resize_positions
 from tests.model.conftest import TEXT, TINY_RESNET, TINY_VIT, random_network
@@ -52,7 +52,7 @@ def test_tinyclip_presets_have_the_size_in_their_names(name: str) -> None:
 
 def test_every_preset_is_its_own_name() -> None:
     assert all(load_preset(name).name == name for name in preset_names())
-    with pytest.raises(KeyError, match="ViT-B-32"):
+    with pytest.raises(PresetError, match="ViT-B-32"):
         load_preset("ViT-Z")
 
 

@@ -21,7 +21,6 @@ from training.dataset import TrainingSet
 from training.evaluate import classify, retrieve, wilson
 from training.loss import contrastive_loss
 from training.optimizer import MovingAverage, build_optimizer, learning_rate
-from training.shards import ShardError, find_shards, read_shards
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -119,6 +118,20 @@ def test_same_label_is_positive_and_a_tag_is_no_negative(colours: Path) -> None:
                 assert not batch.positive[row, column]
 
 
+def test_no_picture_with_any_of_several_phrases_is_a_negative(tmp_path: Path) -> None:
+    members = {}
+    for i in range(24):
+        told = {"label": ("Face", "face")[i % 2], "tags": ["grin", "smile", "eyes"], "description": "One. Two. Three."}
+        members[f"{i}.png"], members[f"{i}.json"] = picture("red", i), json.dumps(told).encode()
+    write_shard(tmp_path / "train-0.tar", members)
+    data = {"train": [{"shards": ["train-*.tar"]}], "holdout": 0, "store_pixels": 32, "max_long_text": 0.5}
+    training_set = TrainingSet(load_config(write_config(tmp_path, data=data)).data, tmp_path, 0)
+    for step in range(4):
+        batch = training_set.batch(step, 64)
+        assert len(batch.texts) > 8
+        assert (batch.positive | batch.ignored).all()  # all pictures are said to show the same
+
+
 def test_augmentation_keeps_shape_range_and_colour_and_is_repeatable() -> None:
     pixels = torch.zeros(16, 48, 48, 4, dtype=torch.uint8)
     pixels[..., 0], pixels[..., 3] = 200, 255
@@ -139,45 +152,13 @@ def test_transparent_drawings_get_varied_backgrounds() -> None:
     assert len(corners) > 20
 
 
-def test_shards_are_read_by_key_and_incomplete_samples_are_skipped(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    png = picture("red", 0)
-    write_shard(
-        tmp_path / "a-0.tar",
-        {
-            "one.png": png,
-            "one.txt": b" a red thing \n",
-            "two.png": png,
-            "two.json": json.dumps({"label": "red", "captions": ["x", ""], "tags": None}).encode(),
-            "three.png": png,
-            "four.txt": b"no picture",
-            "five.png": png,
-            "five.json": b"{not json",
-        },
-    )
-    with caplog.at_level(logging.WARNING):
-        one, two = read_shards(find_shards(["a-*.tar"], tmp_path))
-    assert one.captions == ["a red thing"]
-    assert (two.label, two.captions, two.tags) == ("red", ["x"], [])
-    assert "skipped 3" in caplog.text
-
-
-def test_unreadable_shards_are_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.tar").write_bytes(b"this is no archive" * 100)
-    with pytest.raises(ShardError, match=r"bad\.tar"):
-        list(read_shards([tmp_path / "bad.tar"]))
-    with pytest.raises(ShardError, match="none-"):
-        find_shards(["none-*.tar"], tmp_path)
-
-
 def test_undecodable_pictures_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     members = {}
     for i in range(8):
         members[f"{i}.png"] = picture("blue", i) if i else b"not a picture"
         members[f"{i}.txt"] = b"blue"
     write_shard(tmp_path / "train-0.tar", members)
-    data = load_config(write_config(tmp_path)).data.model_copy(update={"holdout": 0.0})
+    data = load_config(write_config(tmp_path)).data.model_copy(update={"holdout": 0.0, "test": {}})
     with caplog.at_level(logging.WARNING):
         assert len(TrainingSet(data, tmp_path, 0)) == 7
     assert "cannot be decoded" in caplog.text

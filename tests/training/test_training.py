@@ -32,8 +32,10 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
     assert result["interval"][0] <= result["top1"] <= result["interval"][1]
 
 
-def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Path) -> None:
-    config = load_config(write_config(colours))
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Path, precision: str) -> None:
+    file = write_config(colours, precision=precision)
+    config = load_config(file)
     whole = Trainer(config, tmp_path / "whole", colours)
     whole.train()
     script = (
@@ -45,19 +47,24 @@ def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Pat
         "        return super()._step(step)\n"
         "file = Path(sys.argv[1]); Killed(load_config(file), Path(sys.argv[2]), file.parent).train()\n"
     )
-    arguments = [str(write_config(colours)), str(tmp_path / "killed")]
+    arguments = [str(file), str(tmp_path / "killed")]
     killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
     assert killed.returncode == -9
     resumed = Trainer(config, tmp_path / "killed", colours)
     assert resumed.progress.step == 4  # the last checkpoint before step 6
     resumed.train()
-    for name, tensor in load_file(tmp_path / "whole" / "checkpoint" / "network.safetensors").items():
-        other = load_file(tmp_path / "killed" / "checkpoint" / "network.safetensors")[name]
-        assert tensor.equal(other), name
+    for file in ("checkpoint/network", "checkpoint/average", "checkpoint/optimizer", "best"):
+        one, other = (load_file(tmp_path / run / f"{file}.safetensors") for run in ("whole", "killed"))
+        assert one.keys() == other.keys()
+        assert all(one[name].equal(other[name]) for name in one), file
+    assert resumed.progress == whole.progress
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 13))
 
 
 def test_a_folder_with_another_run_is_refused(colours: Path, tmp_path: Path) -> None:
-    Trainer(load_config(write_config(colours)), tmp_path / "run", colours)
+    Trainer(load_config(write_config(colours, steps=4, checkpoint_every=4)), tmp_path / "run", colours).train()
+    Trainer(load_config(write_config(colours, steps=4, checkpoint_every=2)), tmp_path / "run", colours)
     with pytest.raises(ConfigError, match="another configuration"):
         Trainer(load_config(write_config(colours, seed=1)), tmp_path / "run", colours)
 
@@ -70,6 +77,10 @@ def test_a_folder_with_another_run_is_refused(colours: Path, tmp_path: Path) -> 
         ({"stages": [{"start": 0.5, "pixels": 64}]}, "stages must start at 0"),
         ({"data": {"train": []}}, "data.train"),
         ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate"),
+        ({"optimizer": {"warmup_steps": 12}}, "warmup_steps 12 must be fewer"),
+        ({"stages": [{"start": 0, "pixels": 30}]}, "multiple of 32"),
+        ({"templates": ["no place"]}, "exactly once"),
+        ({"model": "sightwrd-small"}, "there are: .*sightword-small"),
     ],
 )
 def test_a_bad_configuration_is_refused_by_field(colours: Path, change: dict[str, object], named: str) -> None:
@@ -86,7 +97,14 @@ def test_the_command_line_says_what_is_wrong(colours: Path, tmp_path: Path) -> N
     empty = run(app, ["train", "--config", str(write_config(colours, data=data)), "--output", str(tmp_path / "r")])
     assert empty.exit_code == 1
     assert "nothing-*.tar" in empty.output
-    assert "--data" in run(app, ["evaluate", str(tmp_path)]).output
+    neither = run(app, ["evaluate", str(tmp_path)])
+    assert (neither.exit_code, "--data" in neither.output) == (1, True)
+    shared = {"train": [{"shards": ["*-0.tar"]}], "test": {"colours": ["test-*.tar"]}}
+    overlap = run(app, ["train", "--config", str(write_config(colours, data=shared)), "--output", str(tmp_path / "r")])
+    assert (overlap.exit_code, "among the tests too" in overlap.output) == (1, True)
+    printed = run(app, ["config"]).output
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert load_config(tmp_path / "mine.yaml").name == "sample"
 
 
 def test_the_shipped_configurations_are_valid() -> None:

@@ -1,0 +1,21 @@
+"""Where things are by default: SIGHTWORD_* variables, or a file `.env`; flags win over both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class Settings(BaseSettings):
+    """Defaults of the commands' options."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGHTWORD_TRAINING_", env_file=".env", extra="ignore", frozen=True)
+
+    config: Path = CONFIGS / "sample.yaml"
+    output: Path = Path("runs")
+    corpus: Path = Path("data/corpus")
+    cache: Path = Path("data/cache")
+    photos: Path | None = None
