@@ -63,8 +63,12 @@ def running(folder: Path, model: Path, *flags: str, **settings: str) -> Iterator
         yield Running(_wait_for_url(process, log_file), process, log_file)
     finally:
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
