@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 SMALLEST_BATCH = 8
 LARGEST_BATCH = {"CPUExecutionProvider": 32}
 LARGEST_BATCH_ON_ACCELERATOR = 128
+ROUNDS = 3
 WORTHWHILE_GAIN = 1.05
 LONGEST_RUN_S = 0.5  # a batch that runs longer makes everybody behind it wait for too long
 TYPICAL_TEXT_TOKENS = 16
@@ -38,23 +39,19 @@ def warm_up(engine: Engine, bundle: Bundle, max_batch: int | None) -> dict[str, 
 
 
 def _best_batch(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], largest: int) -> int:
-    """Double the batch while that makes each item cheaper."""
-    batch = min(SMALLEST_BATCH, largest)
-    best_s = _seconds(run, one, batch) / batch
-    while batch * 2 <= largest:
-        run_s = _seconds(run, one, batch * 2)
-        if run_s > LONGEST_RUN_S or best_s < run_s / (batch * 2) * WORTHWHILE_GAIN:
-            break
-        batch, best_s = batch * 2, run_s / (batch * 2)
-    return batch
-
-
-def _seconds(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], batch: int) -> float:
-    """The faster of two runs: the first also allocates."""
-    rows = np.repeat(one, batch, axis=0)
-    times = []
-    for _ in range(2):
-        started = time.perf_counter()
-        run(rows)
-        times.append(time.perf_counter() - started)
-    return min(times)
+    """The smallest batch whose items are nearly as cheap as the cheapest; larger ones would only add latency."""
+    sizes = [min(SMALLEST_BATCH, largest)]
+    while sizes[-1] * 2 <= largest:
+        sizes.append(sizes[-1] * 2)
+    per_item_s: dict[int, float] = {}
+    for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine does not decide
+        for size in sizes:
+            started = time.perf_counter()
+            run(np.repeat(one, size, axis=0))
+            run_s = time.perf_counter() - started
+            if run_s > LONGEST_RUN_S and per_item_s:
+                sizes = [smaller for smaller in sizes if smaller < size]
+                break
+            per_item_s[size] = min(per_item_s.get(size, run_s), run_s / size)
+    cheapest = min(per_item_s[size] for size in sizes)
+    return next(size for size in sizes if per_item_s[size] <= cheapest * WORTHWHILE_GAIN)

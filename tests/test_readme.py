@@ -32,5 +32,7 @@ def test_every_example_answers_as_printed(tmp_path: Path) -> None:
     with running(tmp_path, bundled()) as service:
         for command, answer in examples:
             here = command.replace("localhost:8000", service.url.removeprefix("http://"))
-            shown = subprocess.run(["bash", "-c", f"{here.strip()} --silent"], cwd=ROOT, capture_output=True, check=True)
+            shown = subprocess.run(
+                ["bash", "-c", f"{here.strip()} --silent"], cwd=ROOT, capture_output=True, check=True
+            )
             assert json.loads(shown.stdout) == close(json.loads(answer)), command
