@@ -98,6 +98,12 @@ class Preprocessing(_Frozen):
     exif_orientation: bool = True
     alpha: Literal["white", "drop"] = "white"
 
+    @property
+    def draft_size(self) -> int | None:
+        """What a JPEG may be decoded for at less than its full size; None where every bit must be the reference's."""
+        bit_exact = self.alpha == "drop" and not self.exif_orientation
+        return None if bit_exact else self.size
+
 
 class ModelConfig(_Frozen):
     """One CLIP: an image tower and a text tower that meet in `embed_dim` dimensions."""

@@ -55,8 +55,7 @@ class ImageError(ValueError):
 
 def load_image(data: bytes, config: Preprocessing, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode and preprocess an image file: uint8 [size, size, 3]."""
-    bit_exact = config.alpha == "drop" and not config.exif_orientation
-    return preprocess(decode(data, max_pixels, draft_size=None if bit_exact else config.size), config)
+    return preprocess(decode(data, max_pixels, config.draft_size), config)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:

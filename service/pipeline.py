@@ -99,10 +99,9 @@ class Pipeline:
     def _load(self, item: ImageItem, timing: Timing) -> NDArray[np.uint8]:
         """File -> pixels [size, size, 3]; in a thread of the pool."""
         config = self.bundle.preprocessing
-        bit_exact = config.alpha == "drop" and not config.exif_orientation
         try:
             with timing.stage("decode"):
-                image = decode(item.file(), self.settings.max_image_pixels, None if bit_exact else config.size)
+                image = decode(item.file(), self.settings.max_image_pixels, config.draft_size)
             self.metrics.decoded_pixels.inc(image.width * image.height)
             with timing.stage("preprocess"):
                 return preprocess(image, config)

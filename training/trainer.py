@@ -186,6 +186,17 @@ def _describe(figures: dict[str, float]) -> str:
 
 def _forget_after(metrics: Path, step: int) -> None:
     """Drop the lines of steps that a killed run did after its last checkpoint: they are done again."""
-    if metrics.exists():
-        lines = metrics.read_text("utf-8").splitlines(keepends=True)
-        metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), "utf-8")
+    if not metrics.exists():
+        return
+    kept = [line for line in metrics.read_text("utf-8").splitlines(keepends=True) if _step_of(line) <= step]
+    draft = metrics.with_suffix(".partial")
+    draft.write_text("".join(kept), "utf-8")
+    draft.replace(metrics)
+
+
+def _step_of(line: str) -> float:
+    """The step of a line; infinity for one that the kill cut in two."""
+    try:
+        return float(json.loads(line)["step"])
+    except json.JSONDecodeError:
+        return float("inf")

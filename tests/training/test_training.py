@@ -50,6 +50,8 @@ def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Pat
     arguments = [str(file), str(tmp_path / "killed")]
     killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
     assert killed.returncode == -9
+    with (tmp_path / "killed" / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 7, "lo')  # as a kill in the middle of a write leaves it
     resumed = Trainer(config, tmp_path / "killed", colours)
     assert resumed.progress.step == 4  # the last checkpoint before step 6
     resumed.train()
