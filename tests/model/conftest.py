@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import skimage.data
 import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
 from torch import nn
 
 from model.bundle import Bundle
@@ -58,3 +61,15 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         weights_dtype="float16",
     )
     return network, bundle
+
+
+@pytest.fixture(scope="session")
+def cat() -> Image.Image:
+    """A photograph, 451 x 300."""
+    return Image.fromarray(skimage.data.chelsea())
+
+
+@pytest.fixture(scope="session")
+def temple() -> Image.Image:
+    """A photograph full of detail, 640 x 427."""
+    return Image.fromarray(load_sample_image("china.jpg"))
