@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.engine import Engine
 
-log = logging.getLogger(__name__)
 SMALLEST_BATCH = 8
 LARGEST_BATCH = {"CPUExecutionProvider": 32}
 LARGEST_BATCH_ON_ACCELERATOR = 128

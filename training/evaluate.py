@@ -15,6 +15,7 @@ import numpy.typing as npt
 from model.bundle import Bundle
 from model.engine import Engine
 from model.preprocessing import load_image
+from model.tokenizer import Tokenizer
 from model.zeroshot import class_vectors, fill
 from training.progress import track
 from training.shards import Sample, ShardError, find_shards, read_shards
@@ -75,9 +76,14 @@ class Embedder:
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """Texts -> [count, dimensions]; longer ones than the context are cut."""
-        rows = [self._tokenizer.truncate(row) for row in self._tokenizer.encode(texts)]
-        parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
-        return np.concatenate([self._engine.embed_texts(self._tokenizer.pad(part)) for part in parts])
+        return embed_texts(self._tokenizer, self._engine.embed_texts, texts)
+
+
+def embed_texts(tokenizer: Tokenizer, run: Callable[[npt.NDArray[np.int64]], Vectors], texts: Sequence[str]) -> Vectors:
+    """Texts -> [count, dimensions] by `run`, which takes padded token ids; longer ones than the context are cut."""
+    rows = [tokenizer.truncate(row) for row in tokenizer.encode(texts)]
+    parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
+    return np.concatenate([run(tokenizer.pad(part)) for part in parts])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -102,8 +108,8 @@ def classify(
     """Score `pictures` [count, dim] against `words` [labels, dim]; `truth` names each picture's label."""
     index = {label: i for i, label in enumerate(labels)}
     target = np.array([index[name] for name in truth])
-    order = np.argsort(-(pictures @ words.T), axis=1, kind="stable")[:, :5]
-    first = order[:, 0] == target
+    hits = _hits(pictures, words, target)
+    first = hits[:, 0]
     per_class = {label: float(first[target == i].mean()) for label, i in index.items() if (target == i).any()}
     top1 = float(first.mean())
     return Classification(
@@ -112,7 +118,7 @@ def classify(
         classes=len(labels),
         top1=top1,
         interval=wilson(top1, len(target)),
-        top5=float((order == target[:, None]).any(axis=1).mean()),
+        top5=float(hits.any(axis=1).mean()),
         mean_per_class=float(np.mean(list(per_class.values()))),
         per_class=per_class,
     )
@@ -122,16 +128,23 @@ def retrieve(task: str, pictures: Vectors, captions: Sequence[str], words: Vecto
     """Rank all distinct captions for each picture; `captions[i]` belongs to picture i, `words` to the distinct ones."""
     column = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
     target = np.array([column[caption] for caption in captions])
-    order = np.argsort(-(pictures @ words.T), axis=1, kind="stable")[:, :5]
-    recall = float((order[:, 0] == target).mean())
+    hits = _hits(pictures, words, target)
+    recall = float(hits[:, 0].mean())
     return Retrieval(
         task=task,
         pictures=len(captions),
         captions=len(column),
         recall_at_1=recall,
         interval=wilson(recall, len(captions)),
-        recall_at_5=float((order == target[:, None]).any(axis=1).mean()),
+        recall_at_5=float(hits.any(axis=1).mean()),
     )
+
+
+def _hits(pictures: Vectors, words: Vectors, target: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each of a picture's five nearest words is its `target`: [pictures, up to 5], nearest first."""
+    order = np.argsort(-(pictures @ words.T), axis=1, kind="stable")[:, :5]
+    hits: npt.NDArray[np.bool_] = order == target[:, None]
+    return hits
 
 
 def evaluate_shards(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
@@ -13,7 +15,7 @@ from model.network import CLIP
 from model.preprocessing import ImageError, load_image
 from model.tokenizer import Tokenizer
 from training.config import TrainConfig
-from training.evaluate import Vectors, classify, label_vectors
+from training.evaluate import Vectors, classify, embed_texts, label_vectors
 from training.shards import Sample
 
 BATCH = 128
@@ -51,11 +53,11 @@ class Holdout:
         """
         image, text = ImageGraph(network, self._preprocessing).eval(), TextGraph(network).eval()
 
-        def embed(texts: Sequence[str]) -> Vectors:
-            rows = [self._tokenizer.truncate(row) for row in self._tokenizer.encode(texts)]
-            parts = [self._tokenizer.pad(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
-            return np.concatenate([text(torch.from_numpy(part)).float().numpy() for part in parts])
+        def run(token_ids: npt.NDArray[np.int64]) -> Vectors:
+            vectors: Vectors = text(torch.from_numpy(token_ids)).float().numpy()
+            return vectors
 
+        embed = partial(embed_texts, self._tokenizer, run)
         scores, weights = {}, []
         for source, (pictures, truth) in self._sources.items():
             batches = [torch.stack(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Sequence
@@ -12,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from model.preprocessing import ImageError, decode
 from training.progress import track
 from training.shards import Sample
 
 log = logging.getLogger(__name__)
-
-MAX_PIXELS = 50_000_000
 
 
 class PictureStore:
@@ -50,12 +48,8 @@ class PictureStore:
 
 def _decode_into(data: bytes, row: npt.NDArray[np.uint8], aspects: npt.NDArray[np.float32], index: int) -> bool:
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return False
-            upright = ImageOps.exif_transpose(image)
-            rgba = upright.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        rgba = ImageOps.exif_transpose(decode(data)).convert("RGBA")
+    except (ImageError, OSError, ValueError, SyntaxError):  # the last three from broken EXIF and palettes
         return False
     aspects[index] = rgba.width / rgba.height
     side = row.shape[0]

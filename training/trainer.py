@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -28,8 +27,6 @@ from training.memory import keep_freed_memory
 from training.optimizer import MovingAverage, build_optimizer, learning_rate
 from training.precision import channels_last, choose_precision
 from training.progress import console
-
-log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
