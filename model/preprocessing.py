@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Literal
 
@@ -67,17 +69,35 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = N
     With `draft_size`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that divides both sides and leaves them at
     least twice `draft_size`: several times faster for camera pictures, with no visible difference once resized.
     """
-    try:
+    return load(open_header(data, max_pixels, draft_size))
+
+
+def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
+    """The first half of `decode`: `size` is what `load` will decode, and nothing has been decoded yet."""
+    with _told_as_image_errors():
         image = Image.open(io.BytesIO(data), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         if draft_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             scale = _draft_scale(image.size, draft_size)
             image.draft(image.mode, (image.width // scale, image.height // scale))
+        return image
+
+
+def load(image: Image.Image) -> Image.Image:
+    """The second half of `decode`."""
+    with _told_as_image_errors():
         image.load()
+        return image
+
+
+@contextmanager
+def _told_as_image_errors() -> Iterator[None]:
+    try:
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise ImageError("image_too_large", f"the image is too large: keep it under {max_pixels:,} pixels") from error
+        raise ImageError("image_too_large", "the image is too large to decode: scale it down") from error
     except UnidentifiedImageError as error:
         raise ImageError(
             "invalid_image", f"the image is not a readable file of an accepted format: send {_formats()}"
@@ -85,7 +105,6 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = N
     # Decoders report damaged files by almost any exception: OSError, SyntaxError, struct.error, IndexError, ...
     except Exception as error:
         raise ImageError("invalid_image", "the image is truncated or corrupt: send the complete file") from error
-    return image
 
 
 def preprocess(image: Image.Image, config: Preprocessing) -> npt.NDArray[np.uint8]:

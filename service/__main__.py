@@ -10,8 +10,6 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.models import OptionInfo
 
-from model.bundle import BundleError
-from model.engine import EngineError
 from service import logs
 from service.server import Server
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
@@ -24,7 +22,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 def flag(name: str) -> OptionInfo:
     """An option with the help of its setting; without a default, so that the environment speaks where it is silent."""
     field = Settings.model_fields[name]
-    told = "" if field.default in (None, PydanticUndefined) else f" [default: {field.default}]"
+    told = "" if field.default in (None, (), PydanticUndefined) else f" [default: {field.default}]"
     option: OptionInfo = typer.Option(help=f"{field.description}{told} ({PREFIX}{name.upper()})", show_default=False)
     return option
 
@@ -33,13 +31,24 @@ def flag(name: str) -> OptionInfo:
 def serve(
     host: Annotated[str | None, flag("host")] = None,
     port: Annotated[int | None, flag("port")] = None,
-    model: Annotated[Path | None, flag("model")] = None,
+    model: Annotated[str | None, flag("model")] = None,
     provider: Annotated[str | None, flag("provider")] = None,
+    api_keys: Annotated[str | None, flag("api_keys")] = None,
+    api_keys_file: Annotated[Path | None, flag("api_keys_file")] = None,
+    admin_key: Annotated[str | None, flag("admin_key")] = None,
+    redis_url: Annotated[str | None, flag("redis_url")] = None,
+    redis_prefix: Annotated[str | None, flag("redis_prefix")] = None,
+    cache_bytes: Annotated[int | None, flag("cache_bytes")] = None,
+    cache_ttl_s: Annotated[int | None, flag("cache_ttl_s")] = None,
+    label_sets: Annotated[Path | None, flag("label_sets")] = None,
+    url_hosts: Annotated[str | None, flag("url_hosts")] = None,
+    url_networks: Annotated[str | None, flag("url_networks")] = None,
     max_body_bytes: Annotated[int | None, flag("max_body_bytes")] = None,
     max_image_pixels: Annotated[int | None, flag("max_image_pixels")] = None,
     max_items: Annotated[int | None, flag("max_items")] = None,
     max_labels: Annotated[int | None, flag("max_labels")] = None,
     queue_items: Annotated[int | None, flag("queue_items")] = None,
+    queue_bytes: Annotated[int | None, flag("queue_bytes")] = None,
     max_batch: Annotated[int | None, flag("max_batch")] = None,
     timeout_s: Annotated[float | None, flag("timeout_s")] = None,
     drain_s: Annotated[float | None, flag("drain_s")] = None,
@@ -70,23 +79,9 @@ def serve(
     logs.configure(settings.log_format)
     for name in unknown_variables():
         log.warning("%s is not a setting; see --help for those there are", name)
-    try:
-        service = Service.load(settings)
-    except (BundleError, EngineError) as error:
-        log.error("cannot start: %s", error)
-        raise typer.Exit(1) from None
-    pipeline = service.pipeline
-    log.info(
-        "serving %s (%s, %s), batches up to %s",
-        pipeline.bundle.id,
-        pipeline.bundle.digest[:12],
-        pipeline.engine.provider,
-        ", ".join(f"{size} {tower}s" for tower, size in pipeline.max_batch.items()),
-    )
-    server = Server(service)
+    server = Server(Service(settings))
     server.run()
-    service.close()
-    if not server.started:
+    if server.failed or not server.started:
         raise typer.Exit(1)
 
 

@@ -11,30 +11,67 @@ from service.errors import ApiError
 
 
 class Admission:
-    """Counts items from admission to answer. A request larger than the limit gets in only when nobody else is."""
+    """Counts items from admission to answer, and the bytes of their bodies from the first that is received.
 
-    def __init__(self, limit_items: int, gauge: Gauge) -> None:
-        self.limit_items, self.items = limit_items, 0
-        self._gauge = gauge
+    What is larger than a limit by itself gets in only when nobody else is.
+    """
 
-    def refuse_if_full(self, items: int = 1) -> None:
-        """Raise `overloaded` if so many more items do not fit now."""
+    def __init__(self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge) -> None:
+        self.limit_items, self.limit_bytes = limit_items, limit_bytes
+        self.items = self.bytes = 0
+        self._items_gauge, self._bytes_gauge = items_gauge, bytes_gauge
+
+    def refuse_if_full(self, items: int = 1, size: int = 0) -> None:
+        """Raise `overloaded` if so many more items, or bytes, do not fit now."""
         if self.items and self.items + items > self.limit_items:
-            raise ApiError(
-                "overloaded",
-                f"{self.items} items are at work or waiting and the limit is {self.limit_items}; try again shortly.",
-            )
+            raise _overloaded(f"{self.items} items are at work or waiting and the limit is {self.limit_items}")
+        if self.bytes and self.bytes + size > self.limit_bytes:
+            raise _overloaded(f"{self.bytes} bytes of requests are held and the limit is {self.limit_bytes}")
 
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
         """Hold places for so many items, or raise `overloaded`."""
         self.refuse_if_full(items)
-        self._change(items)
+        self._change_items(items)
         try:
             yield
         finally:
-            self._change(-items)
+            self._change_items(-items)
 
-    def _change(self, items: int) -> None:
+    @contextmanager
+    def hold_bytes(self) -> Iterator[Hold]:
+        """Count what a request receives until its end."""
+        hold = Hold(self)
+        try:
+            yield hold
+        finally:
+            self.change_bytes(-hold.size)
+
+    def _change_items(self, items: int) -> None:
         self.items += items
-        self._gauge.set(self.items)
+        self._items_gauge.set(self.items)
+
+    def change_bytes(self, size: int) -> None:
+        """For `Hold`."""
+        self.bytes += size
+        self._bytes_gauge.set(self.bytes)
+
+
+class Hold:
+    """The bytes that one request holds."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.size = 0
+        self._admission = admission
+
+    def add(self, size: int) -> None:
+        """Hold so many more bytes, or raise `overloaded`."""
+        others = self._admission.bytes - self.size
+        if others:
+            self._admission.refuse_if_full(0, size)
+        self.size += size
+        self._admission.change_bytes(size)
+
+
+def _overloaded(why: str) -> ApiError:
+    return ApiError("overloaded", f"{why}; try again shortly.")

@@ -43,7 +43,8 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, _answer_unforeseen)
     openapi.install(app)
-    return Observe(RequestLimits(app, service.settings), service.metrics, lambda: service.draining)
+    limits = RequestLimits(app, service.settings, service.shared.admission)
+    return Observe(limits, service.metrics, lambda: service.draining)
 
 
 def _answer_unforeseen(request: Request, error: Exception) -> Response:

@@ -1,11 +1,12 @@
 """One queue and one thread per tower: while a batch runs, the next one fills.
 
 There is no timer. The thread takes whatever waits as soon as the engine is free, so a lone request never waits and
-a busy service fills its batches by itself. Four promises hold here, each with a test:
+a busy service fills its batches by itself. Five promises hold here, each with a test:
 
 - every future is resolved, whatever fails;
 - one poisoned item fails alone: when a batch raises, its items are run again one by one;
 - an entry whose request was cancelled is not run;
+- requests take turns: one of a single item does not wait for all the items of a large one before it;
 - the engine is never idle while something waits: the thread takes its next batch without asking the event loop.
 """
 
@@ -15,9 +16,9 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,61 @@ class Entry:
     enqueued: float
 
 
+@dataclass(slots=True)
+class _Flow:
+    """What waits of one request. `since` is when it came, or when its last turn was."""
+
+    since: float
+    entries: deque[Entry] = field(default_factory=deque)
+
+
+class _Ring:
+    """The entries of one group. Each turn takes one entry of the request at the front, which then goes to the back."""
+
+    def __init__(self) -> None:
+        self._flows: OrderedDict[int, _Flow] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._flows)
+
+    @property
+    def since(self) -> float:
+        """When the request whose turn it is had its last one."""
+        return next(iter(self._flows.values())).since
+
+    def add(self, entry: Entry) -> None:
+        request = id(entry.timing)  # one object a request, alive as long as its entries
+        if (flow := self._flows.get(request)) is None:
+            flow = self._flows[request] = _Flow(entry.enqueued)
+        flow.entries.append(entry)
+
+    def take(self, most: int) -> list[Entry]:
+        """Up to `most` entries whose requests still want them."""
+        now = time.perf_counter()
+        taken: list[Entry] = []
+        while self._flows and len(taken) < most:
+            request, flow = self._flows.popitem(last=False)
+            entry = flow.entries.popleft()
+            if flow.entries:
+                flow.since = now
+                self._flows[request] = flow
+            if not entry.future.cancelled():
+                taken.append(entry)
+        return taken
+
+    def empty(self) -> list[Entry]:
+        """All that is left."""
+        left = [entry for flow in self._flows.values() for entry in flow.entries]
+        self._flows.clear()
+        return left
+
+
 class Batcher:
     """Collects payloads of one tower and runs them together.
 
     `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from this thread.
     Only payloads of the same `group` share a batch: texts are grouped by length, so that a long one does not make
-    short ones pay for its padding. The group whose first entry has waited longest goes first.
+    short ones pay for its padding. The group in which a request has waited longest for its turn goes first.
     """
 
     def __init__(
@@ -60,8 +110,9 @@ class Batcher:
     ) -> None:
         self.tower, self.max_batch = tower, max_batch
         self.failing = False  # the last execution raised; readiness then asks for a probe
+        self.running_since: float | None = None  # of time.perf_counter
         self._run, self._group, self._on_batch = run, group, on_batch
-        self._waiting: dict[int, deque[Entry]] = {}
+        self._waiting: dict[int, _Ring] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=f"{tower}-tower", daemon=True)
@@ -85,7 +136,7 @@ class Batcher:
                 raise ApiError("unavailable", "The service is stopping; send the request again.")
             for entry in entries:
                 group = URGENT if urgent else self._group(entry.payload)
-                self._waiting.setdefault(group, deque()).append(entry)
+                self._waiting.setdefault(group, _Ring()).add(entry)
         # Not at once but in the loop's next turn: requests that came in together then share the batch.
         loop.call_soon(self._wake)
         return [entry.future for entry in entries]
@@ -105,8 +156,9 @@ class Batcher:
         batch: list[Entry] | None = []
         try:
             while (batch := self._take()) is not None:
-                started = time.perf_counter()
+                self.running_since = started = time.perf_counter()
                 _hand_back(batch, self._execute(batch), started)
+                self.running_since = None
                 batch = []
         finally:
             # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
@@ -120,13 +172,9 @@ class Batcher:
                 self._changed.wait()
             if self._closed:
                 return None
-            group, queue = min(self._waiting.items(), key=lambda item: item[1][0].enqueued)
-            batch: list[Entry] = []
-            while queue and len(batch) < self.max_batch:
-                entry = queue.popleft()
-                if not entry.future.cancelled():
-                    batch.append(entry)
-            if not queue:
+            group, ring = min(self._waiting.items(), key=lambda item: item[1].since)
+            batch = ring.take(self.max_batch)
+            if not ring:
                 del self._waiting[group]
             return batch
 
@@ -150,7 +198,7 @@ class Batcher:
     def _give_up(self) -> None:
         with self._changed:
             self._closed = True
-            left = [entry for queue in self._waiting.values() for entry in queue]
+            left = [entry for ring in self._waiting.values() for entry in ring.empty()]
             self._waiting.clear()
         error = ApiError("unavailable", "The service is stopping; send the request again.")
         _hand_back(left, [error] * len(left), time.perf_counter())

@@ -14,6 +14,7 @@ from service.items import ImageItem, Item
 from service.state import Service, ServiceDep
 
 M = TypeVar("M", bound=BaseModel)
+Opt = TypeVar("Opt", bound=BaseModel)
 INLINE_BYTES = 256 * 1024  # above this, parsing moves to a thread
 
 
@@ -23,6 +24,13 @@ class Body:
     def __init__(self, request: Request, service: Service) -> None:
         self._request, self._service = request, service
 
+    async def read(self, schema: type[M], options: type[Opt]) -> tuple[Sequence[Item], Opt]:
+        """Items and options, as JSON with `inputs` (a `schema`, which is also `options`) or as an image file."""
+        if self._media_type().startswith("image/"):
+            return await self._image(options)
+        request: Any = await self.json(schema)
+        return request.inputs, request
+
     async def json(self, schema: type[M]) -> M:
         """The JSON body as a `schema`. Raises `invalid_request` with the path of the first field that is wrong."""
         self._expect_json()
@@ -31,14 +39,9 @@ class Body:
             raise ApiError("invalid_request", "With a JSON body, options are fields of the body, not of the query.")
         if len(body) <= INLINE_BYTES:
             return self._parse(schema, body)
-        return await self._service.pipeline.in_thread(self._parse, schema, body)
+        return await self._service.shared.in_thread(self._parse, schema, body)
 
-    @property
-    def is_image(self) -> bool:
-        """The client says that the body is an image file."""
-        return self._media_type().startswith("image/")
-
-    async def image(self, options: type[M]) -> tuple[Sequence[Item], M]:
+    async def _image(self, options: type[Opt]) -> tuple[Sequence[Item], Opt]:
         """The body as one image file, and the query as `options`."""
         self._expect_no_coding()
         body = await self._bytes()
@@ -47,7 +50,7 @@ class Body:
         return [ImageItem(body, "inputs")], self._validate(options, self._query(options), strict=False)
 
     async def _bytes(self) -> bytes:
-        self._service.pipeline.admission.refuse_if_full()
+        self._service.shared.admission.refuse_if_full()
         return await self._request.body()
 
     def _media_type(self) -> str:

@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-ErrorType = Literal["invalid_request_error", "not_found_error", "rate_limit_error", "server_error"]
+ErrorType = Literal[
+    "invalid_request_error", "authentication_error", "not_found_error", "rate_limit_error", "server_error"
+]
 
 
 class Kind(NamedTuple):
@@ -32,7 +34,8 @@ KINDS: Mapping[str, Kind] = {
     "invalid_template": Kind(422, INVALID, "a template without exactly one `{}`"),
     "too_many_inputs": Kind(422, INVALID, "too many items, labels, templates, or labels times templates"),
     "invalid_image": Kind(422, INVALID, "not an accepted format, truncated or corrupt"),
-    "url_not_allowed": Kind(422, INVALID, "a URL where the operator allows none"),
+    "url_not_allowed": Kind(422, INVALID, "URLs are off, the host is not allowed, or the address is not public"),
+    "invalid_bundle": Kind(422, INVALID, "a bundle that cannot be served; the one before it still is"),
     "unsupported_modality": Kind(422, INVALID, "the model has no such tower"),
     "body_too_large": Kind(413, INVALID, "the body is over the limit, counted as received"),
     "image_too_large": Kind(413, INVALID, "the picture's header announces more pixels than the limit"),
@@ -41,6 +44,8 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "not_found_error", "no such path"),
     "model_not_found": Kind(404, "not_found_error", "a model that is not served"),
     "label_set_not_found": Kind(404, "not_found_error", "a label set that is not stored"),
+    "invalid_api_key": Kind(401, "authentication_error", "no key or a wrong key"),
+    "url_fetch_failed": Kind(424, INVALID, "a URL that could not be fetched, in time and within the size limit"),
     "overloaded": Kind(429, "rate_limit_error", "the queue is full; told before any work is done"),
     "inference_error": Kind(500, "server_error", "the model failed on this item"),
     "internal_error": Kind(500, "server_error", "a fault of the service"),
@@ -66,8 +71,14 @@ class ApiError(Exception):
 
     def headers(self) -> dict[str, str]:
         """What goes with it."""
+        if self.code == "invalid_api_key":
+            return {"www-authenticate": "Bearer"}
         retry_after_s = RETRY_AFTER_S.get(self.code)
         return {"retry-after": retry_after_s} if retry_after_s else {}
+
+    def at(self, param: str) -> ApiError:
+        """The same refusal, of the field at `param`."""
+        return ApiError(self.code, self.message, param)
 
 
 class ErrorDetail(BaseModel):
@@ -95,16 +106,19 @@ def error_response(error: ApiError, headers: Mapping[str, str] | None = None) ->
     )
 
 
-def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+def documented(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that can answer these codes (and, as any route, `internal_error`)."""
+    always = ("internal_error",) if open_to_all else ("invalid_api_key", "internal_error")
     by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys((*codes, "internal_error")):
+    for code in dict.fromkeys((*codes, *always)):
         by_status.setdefault(KINDS[code].status, []).append(f"`{code}`: {KINDS[code].when}.")
     documents: dict[int | str, dict[str, Any]] = {}
     for status, lines in sorted(by_status.items()):
         documents[status] = {"model": ErrorBody, "description": f"{HTTPStatus(status).phrase}. " + " ".join(lines)}
         if status in (429, 503):
             documents[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+        if status == 401:
+            documents[status]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
     return documents
 
 

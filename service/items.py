@@ -41,24 +41,32 @@ class ImageItem:
 
 
 @dataclass(frozen=True, slots=True)
+class UrlItem:
+    """Where a picture is to be fetched from; whether it may be is the fetcher's to say."""
+
+    url: str
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
 class BadItem:
     """An item that cannot be used, and why."""
 
     error: ApiError
 
 
-Item = TextItem | ImageItem | BadItem
+Item = TextItem | ImageItem | UrlItem | BadItem
 
 
-def parse_item(value: object, param: str) -> Item:
+def parse_item(value: object, param: str, settings: Settings) -> Item:
     """One item of a request, found at `param`."""
     try:
-        return _parse(value, param)
+        return _parse(value, param, settings)
     except ApiError as error:
         return BadItem(error)
 
 
-def _parse(value: object, param: str) -> Item:
+def _parse(value: object, param: str, settings: Settings) -> Item:
     if isinstance(value, str):
         return TextItem(_not_blank(value, param), param)
     if not isinstance(value, dict):
@@ -71,15 +79,20 @@ def _parse(value: object, param: str) -> Item:
     path = f"{param}.{kind}"
     if not isinstance(content, str):
         raise _invalid(path, "This must be a string.")
-    if kind == "text":
-        return TextItem(_not_blank(content, path), path)
+    return TextItem(_not_blank(content, path), path) if kind == "text" else parse_image(content, path, settings)
+
+
+def parse_image(content: str, param: str, settings: Settings) -> ImageItem | UrlItem:
+    """A picture as base64, as a data: URI, or where it is to be fetched from."""
     if not content:
-        raise _invalid(path, "This image is empty; send the file as base64 or as a data: URI.")
-    if _URL.match(content):
+        raise _invalid(param, "This image is empty; send the file as base64 or as a data: URI.")
+    if not _URL.match(content):
+        return ImageItem(content, param)
+    if not settings.url_hosts:
         raise ApiError(
-            "url_not_allowed", "This server fetches no URLs; send the file itself, as base64 or as a data: URI.", path
+            "url_not_allowed", "This server fetches no URLs; send the file itself, as base64 or as a data: URI.", param
         )
-    return ImageItem(content, path)
+    return UrlItem(content, param)
 
 
 def _not_blank(text: str, param: str) -> str:
@@ -112,11 +125,11 @@ def _decode_base64(text: str, param: str) -> bytes:
 def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     field = info.field_name or "inputs"
     if not isinstance(value, list):
-        return [parse_item(value, field)]
+        return [parse_item(value, field, info.context)]
     if not value:
         raise _invalid(field, "This list is empty; send at least one item.")
     check_count(len(value), info.context.max_items, "items", field)
-    return [parse_item(each, f"{field}.{index}") for index, each in enumerate(value)]
+    return [parse_item(each, f"{field}.{index}", info.context) for index, each in enumerate(value)]
 
 
 def check_count(count: int, limit: int, what: str, param: str) -> None:
@@ -148,7 +161,8 @@ _ITEM_SCHEMA: dict[str, Any] = {
                 "image": {
                     "type": "string",
                     "minLength": 1,
-                    "description": "the encoded file (JPEG, PNG, WebP, GIF, BMP, TIFF) as base64 or as a data: URI",
+                    "description": "the encoded file (JPEG, PNG, WebP, GIF, BMP, TIFF) as base64 or as a data: "
+                    "URI; or, where the operator allowed it, an https:// URL",
                 }
             },
             "required": ["image"],

@@ -14,8 +14,11 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.admission import Admission, Hold
 from service.errors import ApiError, error_response
 from service.settings import Settings
+
+ADMIN = "/admin/"  # what an operator does to a busy service is not refused
 
 
 class ClientGoneError(Exception):
@@ -25,8 +28,9 @@ class ClientGoneError(Exception):
 class RequestLimits:
     """The layer between Observe and the routes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, admission: Admission) -> None:
         self.app, self.max_body_bytes, self.timeout_s = app, settings.max_body_bytes, settings.timeout_s
+        self.admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its limits."""
@@ -57,17 +61,21 @@ class RequestLimits:
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
+        if not scope["path"].startswith(ADMIN):
+            self.admission.refuse_if_full(size=int(declared) if declared.isdigit() else 0)
         try:
             async with asyncio.timeout(timeout_s) as deadline:
-                body = await self._read(receive)
-                await _until_client_leaves(self.app(scope, _replay(body), send), receive)
+                with self.admission.hold_bytes() as hold:
+                    scope["state"]["call"].hold = hold
+                    body = await self._read(receive, hold)
+                    await _until_client_leaves(self.app(scope, _replay(body), send), receive)
         except TimeoutError:
             if not deadline.expired():
                 raise
             message = f"The answer was not ready within {timeout_s:g} s; send fewer items or allow more time."
             raise ApiError("deadline_exceeded", message) from None
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, hold: Hold) -> bytes:
         chunks: list[bytes] = []
         received = 0
         while True:
@@ -78,6 +86,7 @@ class RequestLimits:
             received += len(chunk)
             if received > self.max_body_bytes:
                 raise self._too_large()
+            hold.add(len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -31,6 +31,21 @@ class Metrics:
             "sightword_batch_items", "Items in one execution.", ["tower"], buckets=ITEMS, registry=registry
         )
         self.queue_items = Gauge("sightword_queue_items", "Items admitted and not yet answered.", registry=registry)
+        self.queue_bytes = Gauge("sightword_queue_bytes", "Bytes of requests held.", registry=registry)
+        self.cache_lookups = Counter(
+            "sightword_cache_lookups", "Cache lookups, by tier and outcome.", ["tier", "outcome"], registry=registry
+        )
+        self.cache_bytes = Gauge("sightword_cache_bytes", "Bytes of the cache in this process.", registry=registry)
+        self.redis_up = Gauge(
+            "sightword_redis_up", "1 while Redis is asked, 0 while it is left alone.", registry=registry
+        )
+        self.redis_errors = Counter(
+            "sightword_redis_errors", "Failures of Redis, by kind.", ["kind"], registry=registry
+        )
+        self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
+        self.engine_restarts = Counter(
+            "sightword_engine_restarts", "Engines opened again after a failure.", registry=registry
+        )
         self.inference_items = Counter(
             "sightword_inference_items", "Items given to the model.", ["tower"], registry=registry
         )

@@ -22,6 +22,7 @@ WORK_ERRORS = documented(
     "too_many_inputs",
     "invalid_image",
     "url_not_allowed",
+    "url_fetch_failed",
     "body_too_large",
     "image_too_large",
     "unsupported_media_type",

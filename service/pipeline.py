@@ -1,35 +1,29 @@
-"""The way of one request: admission, decoding and tokenizing, the batcher of its tower, vectors in order."""
+"""The way of one request: admission, reading, the cache, decoding, the batcher of its tower, vectors in order."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine
-from model.preprocessing import ImageError, decode, preprocess
-from service.admission import Admission
 from service.batcher import Batcher, Vector
 from service.errors import ApiError
-from service.items import BadItem, ImageItem, Item, TextItem, raise_first_bad
-from service.metrics import Metrics
-from service.settings import MAX_TEXT_CHARACTERS, Settings
+from service.flights import Flights
+from service.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
+from service.reading import Picture, Reader, Text
+from service.shared import Shared
 from service.timing import Call, Timing
 from service.warmup import warm_up
 
-P = ParamSpec("P")
-T = TypeVar("T")
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
-CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
-CHARACTERS_PER_PART = 20_000  # tokenized in one go
+PROMPTS_AT_ONCE = 256
 PROBE_S = 5.0
 
 
@@ -44,139 +38,184 @@ class Embedded:
 
 
 class Pipeline:
-    """One served model: bundle, engine, two batchers and the threads that decode for them."""
+    """One served model: bundle, engine and two batchers. Closed when it was retired and its last user has left."""
 
-    def __init__(self, bundle: Bundle, engine: Engine, settings: Settings, metrics: Metrics) -> None:
-        self.bundle, self.engine, self.settings, self.metrics = bundle, engine, settings, metrics
-        self.tokenizer = bundle.tokenizer()
-        self.admission = Admission(settings.queue_items, metrics.queue_items)
-        self.max_batch = warm_up(engine, bundle, settings.max_batch)
-        self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=metrics.batch_done)
-        self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, metrics.batch_done)
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.pool = ThreadPoolExecutor(self.cores, thread_name_prefix="decode")
-        metrics.model_info.labels(bundle.id, bundle.digest, bundle.precision, engine.provider).set(1)
+    def __init__(
+        self, bundle: Bundle, engine: Engine, shared: Shared, max_batch: Mapping[str, int] | None = None
+    ) -> None:
+        """Warms the engine up; `max_batch` by tower is measured if neither given nor set."""
+        self.bundle, self.engine, self.shared = bundle, engine, shared
+        self.reader = Reader(bundle, shared)
+        self.max_batch = warm_up(engine, bundle, shared.settings.max_batch, max_batch)
+        done = shared.metrics.batch_done
+        self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
+        self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, done)
+        self.towers = (self.images, self.texts)
+        self._flights = Flights()
+        self._users = 0
+        self._retired: asyncio.Event | None = None
+
+    @contextmanager
+    def used(self) -> Iterator[Pipeline]:
+        """Keep it open meanwhile."""
+        self._users += 1
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if self._retired is not None and not self._users:
+                self._retired.set()
+
+    async def retire(self) -> None:
+        """Wait for the last user and close. New ones must not come: take it out of their reach first."""
+        self._retired = asyncio.Event()
+        if self._users:
+            await self._retired.wait()
+        await asyncio.to_thread(self.close)
 
     async def embed(self, items: Sequence[Item], call: Call, *, truncate: bool | None, keep_errors: bool) -> Embedded:
         """Embed the items. Raises the first failure, or with `keep_errors` keeps each in its place."""
         if not keep_errors:
             raise_first_bad(items)
         call.items += len(items)
-        with self.admission.admit(len(items)):
-            truncate = self.settings.truncate if truncate is None else truncate
-            return await self._embed(items, call.timing, truncate, keep_errors)
+        with self.shared.admission.admit(len(items)):
+            return await self._embed(items, call, truncate, keep_errors)
 
-    async def _embed(self, items: Sequence[Item], timing: Timing, truncate: bool, keep_errors: bool) -> Embedded:
-        texts = [(index, item) for index, item in enumerate(items) if isinstance(item, TextItem)]
-        images = [(index, item) for index, item in enumerate(items) if isinstance(item, ImageItem)]
-        result = Embedded(
-            np.zeros((len(items), self.bundle.dimensions), np.float32),
-            [False] * len(items),
-            {index: item.error for index, item in enumerate(items) if isinstance(item, BadItem)},
-            {"texts": len(texts), "tokens": 0, "images": len(images)},
+    async def embed_prompts(self, prompts: Sequence[TextItem], call: Call, *, truncate: bool | None) -> Embedded:
+        """Embed what may be many texts, a few at a time, so that they take no more places than they need."""
+        parts: list[Embedded] = []
+        with self.shared.admission.admit(min(len(prompts), PROMPTS_AT_ONCE)):
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+                part = prompts[start : start + PROMPTS_AT_ONCE]
+                parts.append(await self._embed(part, call, truncate, keep_errors=False))
+        usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
+        truncated = [cut for part in parts for cut in part.truncated]
+        return Embedded(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
+
+    async def _embed(self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool) -> Embedded:
+        read = await self._read(items, call)
+        result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
+        if result.errors and not keep_errors:
+            raise result.errors[min(result.errors)]
+        missing = await self._from_cache(
+            {index: each for index, each in read.items() if index not in result.errors}, result, call.timing
         )
-        work: dict[int, asyncio.Future[Vector]] = {}
+        work = self._start(missing, call.timing)
         try:
-            turns = asyncio.Semaphore(2 * self.cores)  # a request of many pictures leaves room for others between them
-            for index, image in images:
-                work[index] = asyncio.ensure_future(self._embed_image(image, timing, turns))
-            if texts:
-                work |= await self._submit_texts(texts, timing, truncate, keep_errors, result)
             if work:
                 when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
                 await asyncio.wait(work.values(), return_when=when)
-            _collect(work, result, keep_errors)
+            _collect(work, items, result, keep_errors)
         finally:
             _abandon(work.values())
         return result
 
-    async def _embed_image(self, item: ImageItem, timing: Timing, turns: asyncio.Semaphore) -> Vector:
+    async def _read(self, items: Sequence[Item], call: Call) -> dict[int, Picture | Text | ApiError]:
+        read: dict[int, Picture | Text | ApiError] = {}
+        texts = [(index, item) for index, item in enumerate(items) if isinstance(item, TextItem)]
+        images = [(index, item) for index, item in enumerate(items) if isinstance(item, ImageItem | UrlItem)]
+        if texts:
+            await self.reader.read_texts(texts, call.timing, read.__setitem__)
+        if images:
+            await self.reader.read_images(images, call, read.__setitem__)
+        read.update({index: item.error for index, item in enumerate(items) if isinstance(item, BadItem)})
+        return read
+
+    def _result(self, items: Sequence[Item], read: Mapping[int, Picture | Text | ApiError], truncate: bool) -> Embedded:
+        """The answer before any vector is known."""
+        vectors = np.zeros((len(items), self.bundle.dimensions), np.float32)
+        result = Embedded(vectors, [False] * len(items), {}, {"texts": 0, "tokens": 0, "images": 0})
+        for index, item in enumerate(items):
+            each = read[index]
+            if isinstance(each, ApiError):
+                result.errors[index] = each
+            if isinstance(item, TextItem):
+                result.usage["texts"] += 1
+            elif isinstance(item, ImageItem | UrlItem):
+                result.usage["images"] += 1
+            if not isinstance(each, Text):
+                continue
+            result.truncated[index] = each.tokens > len(each.ids)
+            if result.truncated[index] and not truncate:
+                assert isinstance(item, TextItem)
+                result.errors[index] = self.reader.too_long(item, f"{each.tokens} tokens")
+            else:
+                result.usage["tokens"] += len(each.ids)
+        return result
+
+    async def _from_cache(
+        self, wanted: Mapping[int, Picture | Text | ApiError], result: Embedded, timing: Timing
+    ) -> dict[int, Picture | Text]:
+        """Fill in the vectors that the cache has; give back the rest."""
+        known = {index: each for index, each in wanted.items() if not isinstance(each, ApiError)}
+        with timing.stage("cache"):
+            found = await self.shared.cache.get([each.key for each in known.values()], self.bundle.dimensions)
+        missing: dict[int, Picture | Text] = {}
+        for (index, each), vector in zip(known.items(), found, strict=True):
+            if vector is None:
+                missing[index] = each
+            else:
+                result.vectors[index] = vector
+        return missing
+
+    def _start(self, missing: Mapping[int, Picture | Text], timing: Timing) -> dict[int, asyncio.Future[Vector]]:
+        """Join what is already being computed, and begin the rest."""
+        work: dict[int, asyncio.Future[Vector]] = {}
+        new_texts: dict[str, tuple[int, Text]] = {}
+        turns = asyncio.Semaphore(2 * self.shared.cores)  # a request of many pictures leaves room for others
+        for index, each in missing.items():
+            if (future := self._flights.join(each.key)) is not None:
+                work[index] = future
+            elif isinstance(each, Picture):
+                work[index] = self._launch(each.key, asyncio.ensure_future(self._embed_image(each, timing, turns)))
+            else:
+                new_texts.setdefault(each.key, (index, each))
+        futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
+        for (key, (index, _)), future in zip(new_texts.items(), futures, strict=True):
+            work[index] = self._launch(key, future)
+        for index, each in missing.items():
+            if index not in work:  # a text that this request holds more than once
+                twin = self._flights.join(each.key)
+                assert twin is not None
+                work[index] = twin
+        return work
+
+    def _launch(self, key: str, future: asyncio.Future[Vector]) -> asyncio.Future[Vector]:
+        def remember(done: asyncio.Future[Vector]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self.shared.cache.put(key, done.result())
+
+        future.add_done_callback(remember)
+        return self._flights.start(key, future)
+
+    async def _embed_image(self, picture: Picture, timing: Timing, turns: asyncio.Semaphore) -> Vector:
         async with turns:
-            pixels = await self.in_thread(self._load, item, timing)
+            pixels = await self.reader.pixels(picture, timing)
         [future] = self.images.submit([pixels], timing)
         return await future
-
-    def _load(self, item: ImageItem, timing: Timing) -> NDArray[np.uint8]:
-        """File -> pixels [size, size, 3]; in a thread of the pool."""
-        config = self.bundle.preprocessing
-        try:
-            with timing.stage("decode"):
-                image = decode(item.file(), self.settings.max_image_pixels, config.draft_size)
-            self.metrics.decoded_pixels.inc(image.width * image.height)
-            with timing.stage("preprocess"):
-                return preprocess(image, config)
-        except ImageError as error:
-            raise ApiError(error.code, _sentence(str(error)), item.param) from None
-
-    async def _submit_texts(
-        self,
-        texts: Sequence[tuple[int, TextItem]],
-        timing: Timing,
-        truncate: bool,
-        keep_errors: bool,
-        result: Embedded,
-    ) -> dict[int, asyncio.Future[Vector]]:
-        """Tokenize all texts at once and queue those that fit; the others go into `result.errors`."""
-        started = time.perf_counter()
-        rows = await self._tokenize_all(texts)
-        timing.record("tokenize", time.perf_counter() - started)
-        fitting: dict[int, list[int]] = {}
-        for (index, item), ids in zip(texts, rows, strict=True):
-            result.truncated[index] = len(ids) > self.bundle.context_length
-            if not ids or (result.truncated[index] and not truncate):
-                result.errors[index] = self._too_long(item, len(ids))
-                if not keep_errors:
-                    raise result.errors[index]
-            else:
-                fitting[index] = self.tokenizer.truncate(ids)
-        result.usage["tokens"] = sum(map(len, fitting.values()))
-        return dict(zip(fitting, self.texts.submit(list(fitting.values()), timing), strict=True))
-
-    async def _tokenize_all(self, texts: Sequence[tuple[int, TextItem]]) -> list[list[int]]:
-        if sum(len(item.text) for _, item in texts) <= CHARACTERS_INLINE:
-            return self._tokenize(texts)
-        rows: list[list[int]] = []
-        for part in _parts(texts):  # a thread cannot be interrupted; between two parts, a cancelled request ends
-            rows += await self.in_thread(self._tokenize, part)
-        return rows
-
-    def _tokenize(self, texts: Sequence[tuple[int, TextItem]]) -> list[list[int]]:
-        """Token ids of each text; none of one with so many characters that it is refused without counting."""
-        short = [item.text if len(item.text) <= MAX_TEXT_CHARACTERS else "" for _, item in texts]
-        return [ids if text else [] for text, ids in zip(short, self.tokenizer.encode(short), strict=True)]
-
-    def _too_long(self, item: TextItem, tokens: int) -> ApiError:
-        size = f"{tokens} tokens" if tokens else f"{len(item.text)} characters"
-        limit = f"{self.bundle.context_length} tokens, start and end included"
-        cure = 'shorten it or send "truncate": true' if tokens else f"send at most {MAX_TEXT_CHARACTERS} characters"
-        return ApiError("text_too_long", f"This text has {size}; the model reads {limit}: {cure}.", item.param)
 
     def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))
 
     def _run_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
-        return self.engine.embed_texts(self.tokenizer.pad(rows))
-
-    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run in the pool; cancelled before it starts, it never does."""
-        return await asyncio.wrap_future(self.pool.submit(work, *args, **kwargs))
+        return self.engine.embed_texts(self.reader.tokenizer.pad(rows))
 
     async def healthy(self) -> bool:
         """Both towers run. One whose last execution failed has to prove itself with a forward pass."""
-        if not (self.images.alive and self.texts.alive):
+        if not all(tower.alive for tower in self.towers):
             return False
         size = self.bundle.image_size
         probes: list[tuple[Batcher, Any]] = [
             (self.images, np.zeros((size, size, 3), np.uint8)),
-            (self.texts, self.tokenizer.encode(["probe"])[0]),
-        ]
-        futures = [
-            future
-            for tower, probe in probes
-            if tower.failing
-            for future in tower.submit([probe], Timing(), urgent=True)
+            (self.texts, self.reader.tokenizer.encode(["probe"])[0]),
         ]
         try:
+            futures = [
+                future
+                for tower, probe in probes
+                if tower.failing
+                for future in tower.submit([probe], Timing(), urgent=True)
+            ]
             async with asyncio.timeout(PROBE_S):
                 await asyncio.gather(*futures)
         except (ApiError, TimeoutError):
@@ -185,27 +224,12 @@ class Pipeline:
 
     def close(self) -> None:
         """End the threads; what still waits is told that the service stops."""
-        self.images.close()
-        self.texts.close()
-        self.pool.shutdown(cancel_futures=True)
-
-
-def _parts(texts: Sequence[tuple[int, TextItem]]) -> Iterator[Sequence[tuple[int, TextItem]]]:
-    """Consecutive slices of about CHARACTERS_PER_PART characters."""
-    start = characters = 0
-    for stop, (_, item) in enumerate(texts, start=1):
-        characters += len(item.text)
-        if characters >= CHARACTERS_PER_PART or stop == len(texts):
-            yield texts[start:stop]
-            start, characters = stop, 0
+        for tower in self.towers:
+            tower.close()
 
 
 def _length_group(ids: list[int]) -> int:
     return (len(ids) - 1) // TOKENS_PER_GROUP
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
 
 
 def _abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
@@ -215,7 +239,9 @@ def _abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
             future.exception()
 
 
-def _collect(work: dict[int, asyncio.Future[Vector]], result: Embedded, keep_errors: bool) -> None:
+def _collect(
+    work: Mapping[int, asyncio.Future[Vector]], items: Sequence[Item], result: Embedded, keep_errors: bool
+) -> None:
     """Move outcomes into `result`; without `keep_errors`, raise the failure of the first item that has one."""
     for index in sorted(work):
         future = work[index]
@@ -224,7 +250,11 @@ def _collect(work: dict[int, asyncio.Future[Vector]], result: Embedded, keep_err
         error = future.exception()
         if error is None:
             result.vectors[index] = future.result()
-        elif keep_errors and isinstance(error, ApiError):
-            result.errors[index] = error
-        else:
-            raise error
+            continue
+        item = items[index]
+        if isinstance(error, ApiError) and not isinstance(item, BadItem):
+            error = error.at(item.param)
+            if keep_errors:
+                result.errors[index] = error
+                continue
+        raise error

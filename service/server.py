@@ -1,24 +1,31 @@
-"""Uvicorn, with a way out: ready turns 503, accepted work is finished, the exit code is 0."""
+"""Uvicorn, with a way in: it answers, not ready, while models load; and a way out: accepted work is finished first."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from model.bundle import BundleError
+from model.engine import EngineError
 from service.app import create_app
 from service.errors import ApiError, error_response
 from service.state import Service
+from service.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long
 TICK_S = 0.05
+GIVE_UP_S = 5
 KEEP_ALIVE_S = 75  # longer than the idle time of the usual balancers, so that they close first
 
 
@@ -37,7 +44,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains on SIGTERM and SIGINT; a second signal ends the drain at once."""
+    """Drains on SIGTERM and SIGINT, and a second signal ends the drain at once; SIGHUP reloads."""
 
     def __init__(self, service: Service) -> None:
         settings = service.settings
@@ -57,26 +64,79 @@ class Server(uvicorn.Server):
             )
         )
         self.service = service
+        self.failed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the socket; what is not loaded yet is told to whoever asks."""
+        await super().startup(sockets)
+        if self.started:
+            self._run(self._load())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End connections, then threads."""
+        await super().shutdown(sockets)
+        for task in self._tasks:
+            task.cancel()
+        await self.service.aclose()
+
+    async def _load(self) -> None:
+        try:
+            await asyncio.to_thread(self.service.models.load)
+        except (BundleError, EngineError) as error:
+            self.give_up(f"cannot start: {error}")
+        except Exception:
+            log.exception("loading failed")
+            self.give_up("cannot start")
+        else:
+            log.info("ready after %.1f s", self.service.uptime_s())
+            await Supervisor(self.service, self.give_up).watch()
+
+    def give_up(self, reason: str) -> None:
+        """End with an exit code other than 0, so that an orchestrator starts the process again."""
+        log.critical("%s", reason)
+        self.failed = self.should_exit = True
+        self.service.draining = True
+        self.config.timeout_graceful_shutdown = GIVE_UP_S
+        # Threads that never come back must not keep the process.
+        asyncio.get_running_loop().call_later(2 * GIVE_UP_S, os._exit, 1)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Unlike uvicorn's own, does not raise the signal again afterwards: a finished drain is a success."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
+        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in handlers:
                 loop.remove_signal_handler(number)
 
-    def _on_signal(self) -> None:
+    def _stop(self) -> None:
         if self.service.draining:
             self.should_exit = self.force_exit = True
             return
         self.service.draining = True
         log.info("draining for at most %g s; a second signal ends it at once", self.service.settings.drain_s)
-        self._drain = asyncio.get_running_loop().create_task(self._drain_then_exit())
+        self._run(self._drain_then_exit())
+
+    def _reload(self) -> None:
+        self._run(self._reload_and_tell())
+
+    async def _reload_and_tell(self) -> None:
+        try:
+            changes = await self.service.reload()
+        except (ApiError, BundleError, EngineError) as error:
+            log.error("nothing was reloaded, what was served still is: %s", error)
+        else:
+            log.info("reloaded: %s", ", ".join(change.told() for change in changes))
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _drain_then_exit(self) -> None:
         """Keep listening until it is quiet, or for half of the drain time; the rest is for what was accepted."""
@@ -86,7 +146,7 @@ class Server(uvicorn.Server):
         quiet_since = loop.time()
         while loop.time() < ends - drain_s / 2 and loop.time() - quiet_since < min(QUIET_S, drain_s / 2):
             await asyncio.sleep(TICK_S)
-            if self.service.pipeline.admission.items:
+            if self.service.shared.admission.items:
                 quiet_since = loop.time()
         self.config.timeout_graceful_shutdown = max(1, round(ends - loop.time()))
         self.should_exit = True

@@ -6,10 +6,10 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SIGHTWORD_"
 TRAINING_PREFIX = "SIGHTWORD_TRAINING_"  # of another program, on the same machine
@@ -21,6 +21,13 @@ class SettingsError(ValueError):
     """Names the setting and says what it may be."""
 
 
+def _split(value: object) -> object:
+    return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written with commas
+
+
 class Settings(BaseSettings):
     """The settings of the service; each is a flag and a variable SIGHTWORD_..."""
 
@@ -28,16 +35,47 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
-    model: Path | None = Field(None, description="Bundle folder to serve; the bundled checkpoint if not given.")
+    model: Names = Field(
+        (),
+        description="Bundle folders to serve, separated by commas, the default one first; "
+        "the bundled checkpoint if not given.",
+    )
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
         "auto",
         description="auto, cpu, cuda, tensorrt or openvino. One that is named and is not active stops the start.",
     )
-    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest request body, counted as received.")
+    api_keys: SecretStr | None = Field(
+        None, description="Keys that clients must send, separated by commas; open to everybody if there are none."
+    )
+    api_keys_file: Path | None = Field(None, description="File of such keys, one a line; read again on SIGHUP.")
+    admin_key: SecretStr | None = Field(None, description="Key for /admin; without one, /admin is closed.")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://... or rediss://..., for the shared cache and the label sets."
+    )
+    redis_prefix: str = Field("sightword:", description="What every key in Redis begins with.")
+    cache_bytes: int = Field(256 * 2**20, ge=0, description="Memory for the cache in this process; 0 for none.")
+    cache_ttl_s: int = Field(7 * 86_400, ge=1, description="How long a cached vector is kept, here and in Redis.")
+    label_sets: Path = Field(Path("label-sets"), description="Folder for label sets, where Redis is not configured.")
+    url_hosts: Names = Field(
+        (),
+        description="Hosts whose https pictures may be fetched, separated by commas: example.com, *.example.com, "
+        "example.com:8443; no URLs are fetched if not given.",
+    )
+    url_networks: Names = Field(
+        (),
+        description="Private networks that those hosts may be in, such as 10.0.0.0/8; public addresses only if not "
+        "given.",
+    )
+    max_body_bytes: int = Field(
+        32 * 2**20, ge=1024, description="Largest request body, counted as received, and largest fetched picture."
+    )
     max_image_pixels: int = Field(50_000_000, ge=1, description="Largest picture, told from its header.")
     max_items: int = Field(512, ge=1, description="Most items in one list of a request.")
     max_labels: int = Field(10_000, ge=1, description="Most labels, and most labels times templates, in one request.")
     queue_items: int = Field(1024, ge=1, description="Most items at work or waiting; more are answered 429.")
+    queue_bytes: int = Field(
+        256 * 2**20, ge=1024, description="Most bytes of bodies and fetched pictures held; more are answered 429."
+    )
     max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch; measured at warm-up if not given.")
     timeout_s: float = Field(30.0, gt=0, le=3600, description="A request not answered by then gets 504.")
     drain_s: float = Field(30.0, ge=0, le=3600, description="Time to finish accepted work after SIGTERM.")
@@ -59,9 +97,15 @@ class Settings(BaseSettings):
 
     def limits(self) -> dict[str, int | float | None]:
         """What a client can run into."""
-        names = ("max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "timeout_s")
+        names = (
+            "max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "queue_bytes", "timeout_s"
+        )  # fmt: skip
         fixed = {"max_text_characters": MAX_TEXT_CHARACTERS, "max_predictions": MAX_PREDICTIONS}
         return {name: getattr(self, name) for name in names} | fixed
+
+    def shown(self) -> dict[str, Any]:
+        """Every setting for /info; of a secret only that there is one."""
+        return self.model_dump(mode="json")
 
 
 def unknown_variables() -> list[str]:

@@ -3,52 +3,71 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
-from model.bundle import Bundle, bundled
-from model.engine import Engine
-from service.errors import ApiError
+from model.bundle import Bundle
 from service.metrics import Metrics
+from service.models import Models
 from service.pipeline import Pipeline
 from service.settings import Settings
+from service.shared import Shared
 from service.timing import Call
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A model before and after a reload; the same bundle if it did not change."""
+
+    old: Bundle
+    new: Bundle
+
+    @property
+    def changed(self) -> bool:
+        """Whether vectors differ from now on."""
+        return self.old is not self.new
+
+    def told(self) -> str:
+        """For a log line."""
+        return f"{self.new.id} ({self.new.digest[:12]})" if self.changed else f"{self.new.id} is unchanged"
+
+
 class Service:
     """One running service."""
 
-    settings: Settings
-    metrics: Metrics
-    pipeline: Pipeline
-    draining: bool = False
-    started: float = field(default_factory=time.monotonic)
+    def __init__(self, settings: Settings) -> None:
+        """Everything but the models, which `models.load` brings."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.shared = Shared(settings, self.metrics)
+        self.models = Models(self.shared)
+        self.draining = False
+        self.started = time.monotonic()
 
-    @classmethod
-    def load(cls, settings: Settings) -> Service:
-        """Verify the bundle, open it and warm it up. Raises BundleError or EngineError."""
-        bundle = Bundle.load(settings.model or bundled())
-        engine = Engine(bundle, settings.provider)
-        metrics = Metrics()
-        return cls(settings, metrics, Pipeline(bundle, engine, settings, metrics))
+    def model(self, name: str | None) -> AbstractContextManager[Pipeline]:
+        """The model of that id, or the default one for None; it stays the same and open in the `with`."""
+        return self.models.find(name).used()
 
-    def find(self, model: str | None) -> Pipeline:
-        """The model of that id; the default one for None."""
-        served = self.pipeline.bundle.id
-        if model is not None and model != served:
-            raise ApiError("model_not_found", f"No model of this name is served here; there is {served}.", "model")
-        return self.pipeline
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    async def reload(self, model: str | None = None) -> list[Change]:
+        """What SIGHUP and /admin/reload do. Raises ApiError, BundleError or EngineError."""
+        return [Change(old.bundle, new.bundle) for old, new in await self.models.reload(model)]
 
     async def ready(self) -> bool:
         """Whether requests should be sent here."""
-        return not self.draining and await self.pipeline.healthy()
+        pipelines = self.models.serving
+        return bool(pipelines) and not self.draining and all([await pipeline.healthy() for pipeline in pipelines])
 
-    def close(self) -> None:
-        """End the threads."""
-        self.pipeline.close()
+    async def aclose(self) -> None:
+        """End threads and connections."""
+        self.models.close()
+        await self.shared.aclose()
 
 
 # Coroutines, though they wait for nothing: FastAPI runs plain functions in a thread.

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("decode", "preprocess", "tokenize", "queue", "inference", "serialize")
+from service.admission import Hold
+
+STAGES = ("fetch", "decode", "preprocess", "tokenize", "cache", "queue", "inference", "serialize")
 
 
 @dataclass(slots=True)
@@ -48,3 +50,4 @@ class Call:
     timing: Timing = field(default_factory=Timing)
     error_code: str | None = None
     items: int = 0
+    hold: Hold | None = None  # the bytes received for it

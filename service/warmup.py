@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,13 @@ LONGEST_RUN_S = 0.5  # a batch that runs longer makes everybody behind it wait f
 TYPICAL_TEXT_TOKENS = 16
 
 
-def warm_up(engine: Engine, bundle: Bundle, max_batch: int | None) -> dict[str, int]:
-    """The largest batch by tower: `max_batch` if given, else measured."""
+def warm_up(
+    engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """The largest batch by tower: `max_batch` if given, else what is `known`, else measured."""
     engine.warm_up()
+    if known is not None and max_batch is None:
+        return dict(known)
     size = bundle.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     ids = np.ones((1, min(TYPICAL_TEXT_TOKENS, bundle.context_length)), np.int64)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.body import Body, BodyDep
+from service.body import BodyDep
 from service.errors import ApiError
-from service.items import Item
 from service.openapi import WORK_ERRORS, body_of
 from service.pipeline import Embedded
 from service.responses import ENCODERS, NPY, RAW, binary_response, binary_type, cut, json_response
@@ -38,13 +36,13 @@ async def embed(request: Request, body: BodyDep, service: ServiceDep, call: Call
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
-    items, options = await _read(body)
-    pipeline = service.find(options.model)
+    items, options = await body.read(EmbedRequest, EmbedOptions)
     media_type = binary_type(request, options)
-    if options.dimensions is not None and options.dimensions > pipeline.bundle.dimensions:
-        message = f"This model's vectors have {pipeline.bundle.dimensions} dimensions; ask for at most so many."
-        raise ApiError("invalid_request", message, "dimensions")
-    embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
+    with service.model(options.model) as pipeline:
+        if options.dimensions is not None and options.dimensions > pipeline.bundle.dimensions:
+            message = f"This model's vectors have {pipeline.bundle.dimensions} dimensions; ask for at most so many."
+            raise ApiError("invalid_request", message, "dimensions")
+        embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
     with call.timing.stage("serialize"):
         vectors = cut(embedded.vectors, options.dimensions, options.normalize)
         if media_type is not None:
@@ -52,13 +50,6 @@ async def embed(request: Request, body: BodyDep, service: ServiceDep, call: Call
         encoded = ENCODERS[options.encoding_format](vectors)
         data = [_entry(index, row, embedded) for index, row in enumerate(encoded)]
         return json_response({"model": pipeline.bundle.id, "data": data, "usage": embedded.usage})
-
-
-async def _read(body: Body) -> tuple[Sequence[Item], EmbedOptions]:
-    if body.is_image:
-        return await body.image(EmbedOptions)
-    request = await body.json(EmbedRequest)
-    return request.inputs, request
 
 
 def _entry(index: int, row: object, embedded: Embedded) -> dict[str, Any]:

@@ -11,17 +11,19 @@ from service.state import ServiceDep
 router = APIRouter(prefix="/health", tags=["health"])
 
 
-@router.get("/live", summary="The event loop answers", responses=documented())
+@router.get("/live", summary="The event loop answers", responses=documented(open_to_all=True))
 async def live() -> HealthAnswer:
     """Answer, which is all there is to it."""
     return HealthAnswer(status="live")
 
 
-@router.get("/ready", summary="Send requests here", responses=documented("unavailable"))
+@router.get("/ready", summary="Send requests here", responses=documented("unavailable", open_to_all=True))
 async def ready(service: ServiceDep) -> HealthAnswer:
     """The model is loaded, its last forward pass was good, and the service is not draining."""
     if service.draining:
         raise ApiError("unavailable", "The service is draining; send requests to another replica.")
+    if not service.models.serving:
+        raise ApiError("unavailable", "The model is still loading; try again shortly.")
     if not await service.ready():
         raise ApiError("unavailable", "The model fails on a probe; the operator's log says why.")
     return HealthAnswer(status="ready")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -26,19 +24,18 @@ async def home() -> RedirectResponse:
 @router.get("/models", summary="The models served")
 async def models(service: ServiceDep) -> ModelsAnswer:
     """Name the models and what they are."""
-    return ModelsAnswer(models=[_served(service.pipeline)])
+    return ModelsAnswer(models=[_served(pipeline) for pipeline in service.models.serving])
 
 
 @router.get("/info", summary="Models, limits, settings and version")
 async def info(service: ServiceDep) -> InfoAnswer:
     """Everything a client may need to know before it sends anything."""
-    settings: dict[str, Any] = service.settings.model_dump(mode="json")
     return InfoAnswer(
         name="sightword",
         version=__version__,
-        models=[_served(service.pipeline)],
+        models=[_served(pipeline) for pipeline in service.models.serving],
         limits=service.settings.limits(),
-        settings=settings,
+        settings=service.settings.shown(),
     )
 
 

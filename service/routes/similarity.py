@@ -28,10 +28,9 @@ Matrix = NDArray[np.float32]
 async def similarity(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
     """Cosines, and the probability of each candidate given the query; texts and images on both sides."""
     request = await body.json(SimilarityRequest)
-    pipeline = service.find(request.model)
-    embedded = await pipeline.embed(
-        [*request.queries, *request.candidates], call, truncate=request.truncate, keep_errors=False
-    )
+    items = [*request.queries, *request.candidates]
+    with service.model(request.model) as pipeline:
+        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=False)
     with call.timing.stage("serialize"):
         queries, candidates = np.split(embedded.vectors, [len(request.queries)])
         cosine = queries @ candidates.T

@@ -60,7 +60,9 @@ def running(folder: Path, model: Path, *flags: str, **settings: str) -> Iterator
             stderr=log,
         )
     try:
-        yield Running(_wait_for_url(process, log_file), process, log_file)
+        service = Running(_wait_for_url(process, log_file), process, log_file)
+        _wait_until_ready(service)
+        yield service
     finally:
         if process.poll() is None:
             process.terminate()
@@ -80,3 +82,11 @@ def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
             break
         time.sleep(0.02)
     raise AssertionError(f"the service did not start:\n{log_file.read_text('utf-8')}")
+
+
+def _wait_until_ready(service: Running) -> None:
+    ends = time.monotonic() + START_S
+    while httpx.get(f"{service.url}/health/ready", timeout=PATIENCE_S).status_code != 200:
+        assert service.process.poll() is None, f"the service did not start:\n{service.log()}"
+        assert time.monotonic() < ends, f"the service is not ready:\n{service.log()}"
+        time.sleep(0.02)

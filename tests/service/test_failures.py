@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.engine import Engine
 from service.app import create_app
-from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
 from service.state import Service
@@ -44,11 +43,11 @@ def engine(bundle: Bundle) -> FragileEngine:
 
 @pytest.fixture
 def fragile(bundle: Bundle, bundle_path: Path, engine: FragileEngine) -> Iterator[Service]:
-    settings, metrics = Settings.read({"model": bundle_path, "max_batch": 8}), Metrics()
-    service = Service(settings, metrics, Pipeline(bundle, engine, settings, metrics))
+    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 8}))
+    service.models._serve([Pipeline(bundle, engine, service.shared)])
     yield service
     engine.broken = False
-    service.close()
+    asyncio.run(service.aclose())
 
 
 def run(service: Service, scenario: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
@@ -116,7 +115,7 @@ def test_a_fault_of_the_service_tells_nothing(
         assert answer.headers["x-request-id"] == "to-find"
         assert SECRET not in answer.text
 
-    monkeypatch.setattr(fragile.pipeline, "embed", broken)
+    monkeypatch.setattr(fragile.models.serving[0], "embed", broken)
     with caplog.at_level(logging.ERROR):
         run(fragile, scenario)
     assert "to-find" in caplog.text

@@ -71,7 +71,7 @@ def test_server_timing(client: httpx.Client) -> None:
     body = {"inputs": ["a text", {"image": pictures.as_base64("cat")}]}
     header = client.post("/embed", json=body).headers["server-timing"]
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", header))
-    assert set(stages) == {"decode", "preprocess", "tokenize", "queue", "inference", "serialize", "total"}
+    assert set(stages) == {"decode", "preprocess", "tokenize", "cache", "queue", "inference", "serialize", "total"}
     assert all(float(stages[stage]) <= float(stages["total"]) for stage in stages)
 
 
@@ -79,7 +79,7 @@ def test_the_schema_names_every_error(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     for path in ("/embed", "/similarity", "/classify"):
         answers = schema["paths"][path]["post"]["responses"]
-        assert set(answers) == {"200", "404", "413", "415", "422", "429", "500", "503", "504"}
+        assert set(answers) == {"200", "401", "404", "413", "415", "422", "424", "429", "500", "503", "504"}
         for status in set(answers) - {"200"}:
             reference = answers[status]["content"]["application/json"]["schema"]["$ref"]
             assert reference == "#/components/schemas/ErrorBody"

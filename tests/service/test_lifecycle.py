@@ -72,7 +72,7 @@ def wait_for_draining(url: str) -> None:
 def test_what_is_not_done_by_the_end_of_the_drain_is_told(bundle_path: Path, tmp_path: Path) -> None:
     with running(tmp_path, bundle_path, drain_s="1", max_items="20000", queue_items="20000") as service:
         answers: list[httpx.Response] = []
-        body = {"inputs": WORK["inputs"] * 300}
+        body = {"inputs": [f"{round} {text}" for round in range(300) for text in WORK["inputs"]]}
 
         def ask() -> None:
             answers.append(httpx.post(f"{service.url}/embed", json=body, timeout=300))

@@ -1,0 +1,169 @@
+"""From items to what the towers take and the cache is asked for: file bytes or token ids, with their digests."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.bundle import Bundle
+from model.preprocessing import ImageError, load, open_header, preprocess
+from service.errors import ApiError
+from service.items import ImageItem, TextItem, UrlItem
+from service.settings import MAX_TEXT_CHARACTERS
+from service.shared import Shared
+from service.timing import Call, Timing
+
+CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
+CHARACTERS_PER_PART = 20_000  # tokenized in one go
+BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
+BYTES_PER_PART = 4 * 2**20
+FETCHES_AT_ONCE = 8  # of one request
+LARGE_PIXELS = 16_000_000  # pictures of more are decoded one at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An encoded file; `key` is its name in the cache."""
+
+    file: bytes
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Token ids cut to the context; `tokens` is how many there were, `key` the name in the cache."""
+
+    ids: list[int]
+    tokens: int
+    key: str
+
+
+Kind = TypeVar("Kind")
+Read = Callable[[int, Picture | Text | ApiError], None]  # told of each item, by its index
+
+
+class Reader:
+    """Reads items for one bundle."""
+
+    def __init__(self, bundle: Bundle, shared: Shared) -> None:
+        self.bundle, self.shared = bundle, shared
+        self.tokenizer = bundle.tokenizer()
+
+    async def read_images(self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: Call, read: Read) -> None:
+        """Undo base64, fetch what is a URL, and hash."""
+        files = [(index, item) for index, item in images if isinstance(item, ImageItem)]
+        urls = [(index, item) for index, item in images if isinstance(item, UrlItem)]
+        if sum(len(item.data) for _, item in files) <= BYTES_INLINE:
+            self._read_files(files, read)
+        else:
+            for part in _parts(files, lambda item: len(item.data), BYTES_PER_PART):
+                await self.shared.in_thread(self._read_files, part, read)
+        if urls:
+            await self._fetch_all(urls, call, read)
+
+    def _read_files(self, files: Sequence[tuple[int, ImageItem]], read: Read) -> None:
+        for index, item in files:
+            try:
+                read(index, self._picture(item.file()))
+            except ApiError as error:
+                read(index, error)
+
+    async def _fetch_all(self, urls: Sequence[tuple[int, UrlItem]], call: Call, read: Read) -> None:
+        turns = asyncio.Semaphore(FETCHES_AT_ONCE)
+
+        async def fetch(index: int, item: UrlItem) -> None:
+            try:
+                async with turns:
+                    with call.timing.stage("fetch"):
+                        file = await self.shared.fetcher.fetch(item.url, call.hold)
+                read(index, self._picture(file))
+            except ApiError as error:
+                read(index, error.at(item.param))
+
+        async with asyncio.TaskGroup() as group:
+            for index, item in urls:
+                group.create_task(fetch(index, item))
+
+    def _picture(self, file: bytes) -> Picture:
+        return Picture(file, self._key("image", file))
+
+    def _key(self, modality: str, content: bytes) -> str:
+        return f"{self.bundle.digest}:{modality}:{hashlib.sha256(content).hexdigest()}"
+
+    async def read_texts(self, texts: Sequence[tuple[int, TextItem]], timing: Timing, read: Read) -> None:
+        """Tokenize. A text that does not fit the context is still read, cut; its `tokens` tell."""
+        with timing.stage("tokenize"):
+            if sum(len(item.text) for _, item in texts) <= CHARACTERS_INLINE:
+                self._tokenize(texts, read)
+                return
+            # A thread cannot be interrupted; between two parts, a cancelled request ends.
+            for part in _parts(texts, lambda item: len(item.text), CHARACTERS_PER_PART):
+                await self.shared.in_thread(self._tokenize, part, read)
+
+    def _tokenize(self, texts: Sequence[tuple[int, TextItem]], read: Read) -> None:
+        fitting = [(index, item) for index, item in texts if len(item.text) <= MAX_TEXT_CHARACTERS]
+        rows = self.tokenizer.encode([item.text for _, item in fitting])
+        for (index, _), row in zip(fitting, rows, strict=True):
+            ids = self.tokenizer.truncate(row)
+            # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
+            read(index, Text(ids, len(row), self._key("text", np.asarray(ids, "<i4").tobytes())))
+        for index, item in texts:
+            if len(item.text) > MAX_TEXT_CHARACTERS:
+                cure = f"send at most {MAX_TEXT_CHARACTERS} characters"
+                read(index, self.too_long(item, f"{len(item.text)} characters", cure))
+
+    def too_long(self, item: TextItem, size: str, cure: str = 'shorten it or send "truncate": true') -> ApiError:
+        """The refusal of a text of this size."""
+        limit = f"{self.bundle.context_length} tokens, start and end included"
+        return ApiError("text_too_long", f"This text has {size}; the model reads {limit}: {cure}.", item.param)
+
+    async def pixels(self, picture: Picture, timing: Timing) -> NDArray[np.uint8]:
+        """Decode and resize, in the pool: [size, size, 3]. ApiErrors name no field."""
+        image = await self.shared.in_thread(self._open, picture, timing)
+        if isinstance(image, np.ndarray):
+            return image
+        async with self.shared.large_pictures:
+            return await self.shared.in_thread(self._load, image, timing)
+
+    def _open(self, picture: Picture, timing: Timing) -> NDArray[np.uint8] | Image.Image:
+        """The pixels, or of a large picture what has been read of it so far."""
+        settings, config = self.shared.settings, self.bundle.preprocessing
+        try:
+            image = open_header(picture.file, settings.max_image_pixels, config.draft_size)
+        except ImageError as error:
+            raise _told(error) from None
+        return image if image.width * image.height > LARGE_PIXELS else self._load(image, timing)
+
+    def _load(self, image: Image.Image, timing: Timing) -> NDArray[np.uint8]:
+        try:
+            with timing.stage("decode"):
+                load(image)
+            self.shared.metrics.decoded_pixels.inc(image.width * image.height)
+            with timing.stage("preprocess"):
+                return preprocess(image, self.bundle.preprocessing)
+        except ImageError as error:
+            raise _told(error) from None
+
+
+def _told(error: ImageError) -> ApiError:
+    text = str(error)
+    return ApiError(error.code, text[:1].upper() + text[1:].rstrip(".") + ".")
+
+
+def _parts(
+    items: Sequence[tuple[int, Kind]], size: Callable[[Kind], int], most: int
+) -> Iterator[Sequence[tuple[int, Kind]]]:
+    """Consecutive slices of about `most` in all."""
+    start = total = 0
+    for stop, (_, item) in enumerate(items, start=1):
+        total += size(item)
+        if total >= most or stop == len(items):
+            yield items[start:stop]
+            start, total = stop, 0

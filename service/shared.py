@@ -1,0 +1,41 @@
+"""What all models of a process share: one door, one pool of threads, one cache."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from service.admission import Admission
+from service.cache import Cache
+from service.fetch import Fetcher
+from service.metrics import Metrics
+from service.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Shared:
+    """Lives as long as the process; models come and go."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.admission = Admission(settings.queue_items, settings.queue_bytes, metrics.queue_items, metrics.queue_bytes)
+        self.cache = Cache(settings, metrics)
+        self.fetcher = Fetcher(settings, self.admission)
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.large_pictures = asyncio.Semaphore(1)  # a picture of 50 million pixels takes up to 0.8 GB to decode
+        self._pool = ThreadPoolExecutor(self.cores, thread_name_prefix="decode")
+
+    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in the pool; cancelled before it starts, it never does."""
+        return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
+
+    async def aclose(self) -> None:
+        """End the threads and connections."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        await self.fetcher.aclose()
+        await self.cache.aclose()
