@@ -1,30 +1,6 @@
-"""Vectors that were computed before."""
+"""Vectors that were computed before, in two tiers: this process, and Redis where it is configured."""
 
-from __future__ import annotations
+from service.cache.tiers import Cache
+from service.cache.value import Vector
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-from service.metrics import Metrics
-from service.settings import Settings
-
-Vector = NDArray[np.float32]
-
-
-class Cache:
-    """Nothing yet."""
-
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self.settings = settings
-
-    async def get(self, keys: Sequence[str], dimensions: int) -> list[Vector | None]:
-        """The vectors [dimensions] that are known."""
-        return [None] * len(keys)
-
-    def put(self, key: str, vector: Vector) -> None:
-        """Remember a vector."""
-
-    async def aclose(self) -> None:
-        """End the connections."""
+__all__ = ["Cache", "Vector"]
