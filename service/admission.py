@@ -29,14 +29,26 @@ class Admission:
             raise _overloaded(f"{self.bytes} bytes of requests are held and the limit is {self.limit_bytes}")
 
     @contextmanager
-    def admit(self, items: int) -> Iterator[None]:
-        """Hold places for so many items, or raise `overloaded`."""
-        self.refuse_if_full(items)
-        self._change_items(items)
+    def enter(self) -> Iterator[None]:
+        """Hold one place for a request on its way to `admit`, or raise `overloaded`."""
+        self.refuse_if_full()
+        self._change_items(1)
         try:
             yield
         finally:
-            self._change_items(-items)
+            self._change_items(-1)
+
+    @contextmanager
+    def admit(self, items: int) -> Iterator[None]:
+        """Hold places for so many items, of which `enter` has the first, or raise `overloaded`."""
+        more = max(0, items - 1)
+        if self.items > 1:  # others than this request
+            self.refuse_if_full(more)
+        self._change_items(more)
+        try:
+            yield
+        finally:
+            self._change_items(-more)
 
     @contextmanager
     def hold_bytes(self) -> Iterator[Hold]:
@@ -69,8 +81,17 @@ class Hold:
         others = self._admission.bytes - self.size
         if others:
             self._admission.refuse_if_full(0, size)
+        self.count(size)
+
+    def count(self, size: int) -> None:
+        """Hold so many more bytes, however many there are: an answer, which is not refused any more."""
         self.size += size
         self._admission.change_bytes(size)
+
+    def release(self, size: int) -> None:
+        """Hold so many bytes less: they were received in vain."""
+        self.size -= size
+        self._admission.change_bytes(-size)
 
 
 def _overloaded(why: str) -> ApiError:

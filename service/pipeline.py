@@ -51,7 +51,7 @@ class Pipeline:
         self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
         self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, done)
         self.towers = (self.images, self.texts)
-        self._flights = Flights()
+        self._flights: Flights[Vector] = Flights()
         self._users = 0
         self._retired: asyncio.Event | None = None
 
@@ -78,6 +78,7 @@ class Pipeline:
         if not keep_errors:
             raise_first_bad(items)
         call.items += len(items)
+        call.digest = self.bundle.digest
         with self.shared.admission.admit(len(items)):
             return await self._embed(items, call, truncate, keep_errors)
 
@@ -93,7 +94,10 @@ class Pipeline:
         return Embedded(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
 
     async def _embed(self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool) -> Embedded:
-        read = await self._read(items, call)
+        read = await self._read(items, call, keep_errors)
+        refused = {index: each for index, each in read.items() if isinstance(each, ApiError)}
+        if refused and not keep_errors:
+            raise refused[min(refused)]
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
         if result.errors and not keep_errors:
             raise result.errors[min(result.errors)]
@@ -110,14 +114,14 @@ class Pipeline:
             _abandon(work.values())
         return result
 
-    async def _read(self, items: Sequence[Item], call: Call) -> dict[int, Picture | Text | ApiError]:
+    async def _read(self, items: Sequence[Item], call: Call, keep_errors: bool) -> dict[int, Picture | Text | ApiError]:
         read: dict[int, Picture | Text | ApiError] = {}
         texts = [(index, item) for index, item in enumerate(items) if isinstance(item, TextItem)]
         images = [(index, item) for index, item in enumerate(items) if isinstance(item, ImageItem | UrlItem)]
         if texts:
             await self.reader.read_texts(texts, call.timing, read.__setitem__)
         if images:
-            await self.reader.read_images(images, call, read.__setitem__)
+            await self.reader.read_images(images, call, read.__setitem__, keep_errors)
         read.update({index: item.error for index, item in enumerate(items) if isinstance(item, BadItem)})
         return read
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
 BYTES_PER_PART = 4 * 2**20
 FETCHES_AT_ONCE = 8  # of one request
-LARGE_PIXELS = 16_000_000  # pictures of more are decoded one at a time
+LARGE_PIXELS = 9_000_000  # those of more, which is above a 4K screen, are decoded one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,10 @@ Kind = TypeVar("Kind")
 Read = Callable[[int, Picture | Text | ApiError], None]  # told of each item, by its index
 
 
+class _Failed(Exception):  # noqa: N818
+    """Enough has been read to refuse the request."""
+
+
 class Reader:
     """Reads items for one bundle."""
 
@@ -56,8 +61,10 @@ class Reader:
         self.bundle, self.shared = bundle, shared
         self.tokenizer = bundle.tokenizer()
 
-    async def read_images(self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: Call, read: Read) -> None:
-        """Undo base64, fetch what is a URL, and hash."""
+    async def read_images(
+        self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: Call, read: Read, keep_errors: bool
+    ) -> None:
+        """Undo base64, fetch what is a URL, and hash. Without `keep_errors`, ends at the first URL that fails."""
         files = [(index, item) for index, item in images if isinstance(item, ImageItem)]
         urls = [(index, item) for index, item in images if isinstance(item, UrlItem)]
         if sum(len(item.data) for _, item in files) <= BYTES_INLINE:
@@ -66,7 +73,8 @@ class Reader:
             for part in _parts(files, lambda item: len(item.data), BYTES_PER_PART):
                 await self.shared.in_thread(self._read_files, part, read)
         if urls:
-            await self._fetch_all(urls, call, read)
+            with suppress(_Failed):
+                await self._fetch_all(urls, call, read, keep_errors)
 
     def _read_files(self, files: Sequence[tuple[int, ImageItem]], read: Read) -> None:
         for index, item in files:
@@ -75,7 +83,7 @@ class Reader:
             except ApiError as error:
                 read(index, error)
 
-    async def _fetch_all(self, urls: Sequence[tuple[int, UrlItem]], call: Call, read: Read) -> None:
+    async def _fetch_all(self, urls: Sequence[tuple[int, UrlItem]], call: Call, read: Read, keep_errors: bool) -> None:
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
         async def fetch(index: int, item: UrlItem) -> None:
@@ -83,13 +91,19 @@ class Reader:
                 async with turns:
                     with call.timing.stage("fetch"):
                         file = await self.shared.fetcher.fetch(item.url, call.hold)
-                read(index, self._picture(file))
+                large = len(file) > BYTES_INLINE
+                read(index, await self.shared.in_thread(self._picture, file) if large else self._picture(file))
             except ApiError as error:
                 read(index, error.at(item.param))
+                if not keep_errors:
+                    raise _Failed from None
 
-        async with asyncio.TaskGroup() as group:
-            for index, item in urls:
-                group.create_task(fetch(index, item))
+        tasks = [asyncio.ensure_future(fetch(index, item)) for index, item in urls]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     def _picture(self, file: bytes) -> Picture:
         return Picture(file, self._key("image", file))
