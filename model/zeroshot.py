@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +19,13 @@ Floats = npt.NDArray[np.float32]
 
 class TemplateError(ValueError):
     """A prompt template without exactly one place for the label."""
+
+
+@cache
+def template_sets() -> Mapping[str, tuple[str, ...]]:
+    """The templates that ship, by the name of their set; `imagenet-7` and `imagenet-80` are those of CLIP's authors."""
+    text = resources.files("model").joinpath("template_sets.json").read_text("utf-8")
+    return MappingProxyType({name: tuple(templates) for name, templates in json.loads(text).items()})
 
 
 def fill(template: str, label: str) -> str:

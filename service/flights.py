@@ -4,58 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-Vector = NDArray[np.float32]
+T = TypeVar("T")
 
 
-class Flights:
-    """Vectors in the making, by their key in the cache. Lives on the event loop."""
+class Flights(Generic[T]):
+    """Results in the making, by their key in a cache. Lives on the event loop."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, _Flight[T]] = {}
 
-    def join(self, key: str) -> asyncio.Future[Vector] | None:
-        """A future of the vector that somebody else already asked for, if so."""
+    def join(self, key: str) -> asyncio.Future[T] | None:
+        """A future of what somebody else already asked for, if so."""
         flight = self._flights.get(key)
         return flight.wait() if flight else None
 
-    def start(self, key: str, work: asyncio.Future[Vector]) -> asyncio.Future[Vector]:
+    def start(self, key: str, work: asyncio.Future[T]) -> asyncio.Future[T]:
         """A future of what `work` will give; others may join until it is done."""
         self._flights[key] = flight = _Flight(work)
         work.add_done_callback(lambda _: self._forget(key, flight))
         flight.abandoned = lambda: self._forget(key, flight)
         return flight.wait()
 
-    def _forget(self, key: str, flight: _Flight) -> None:
+    def _forget(self, key: str, flight: _Flight[T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
 
-class _Flight:
+class _Flight(Generic[T]):
     """One piece of work and those who wait for it. Cancelled when the last of them has left."""
 
-    def __init__(self, work: asyncio.Future[Vector]) -> None:
+    def __init__(self, work: asyncio.Future[T]) -> None:
         self._work = work
-        self._waiting: set[asyncio.Future[Vector]] = set()
+        self._waiting: set[asyncio.Future[T]] = set()
         self.abandoned: Callable[[], None] = lambda: None
         work.add_done_callback(self._land)
 
-    def wait(self) -> asyncio.Future[Vector]:
-        future: asyncio.Future[Vector] = self._work.get_loop().create_future()
+    def wait(self) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self._work.get_loop().create_future()
         self._waiting.add(future)
         future.add_done_callback(self._leave)
         return future
 
-    def _leave(self, future: asyncio.Future[Vector]) -> None:
+    def _leave(self, future: asyncio.Future[T]) -> None:
         self._waiting.discard(future)
         if not self._waiting and not self._work.done():
             self.abandoned()
             self._work.cancel()
 
-    def _land(self, work: asyncio.Future[Vector]) -> None:
+    def _land(self, work: asyncio.Future[T]) -> None:
         error = None if work.cancelled() else work.exception()
         for future in tuple(self._waiting):
             if future.done():

@@ -1,0 +1,106 @@
+"""/label-sets: labels stored under a name, for /classify."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Response
+
+from model.zeroshot import DEFAULT_TEMPLATES
+from service.body import BodyDep
+from service.errors import ApiError, documented
+from service.label_sets import NAME_PATTERN, LabelSet, is_name
+from service.openapi import WORK_ERRORS, body_of
+from service.responses import json_response
+from service.schemas import LabelSetAnswer, LabelSetRequest, LabelSetsAnswer, LabelSetStored
+from service.state import CallDep, ServiceDep
+from service.zero_shot import check_prompts, chosen_templates
+
+router = APIRouter(tags=["zero-shot"])
+
+
+async def _name(name: Annotated[str, Path(json_schema_extra={"pattern": NAME_PATTERN})]) -> str:
+    if not is_name(name):
+        message = "A name is 1 to 64 letters, digits, dots, underscores and hyphens, and begins with a letter or digit."
+        raise ApiError("invalid_request", message, "name")
+    return name
+
+
+NameDep = Annotated[str, Depends(_name)]
+
+
+@router.get(
+    "/label-sets",
+    summary="The stored label sets",
+    responses={200: {"model": LabelSetsAnswer}, **documented("unavailable")},
+)
+async def list_label_sets(service: ServiceDep) -> Response:
+    """Tell what there is, without the labels."""
+    summaries = await service.label_sets.list()
+    return json_response({"label_sets": [summary.model_dump() for summary in summaries]})
+
+
+@router.get(
+    "/label-sets/{name:path}",
+    summary="A stored label set",
+    responses={
+        200: {"model": LabelSetAnswer},
+        **documented("invalid_request", "label_set_not_found", "unavailable"),
+    },
+)
+async def get_label_set(name: NameDep, service: ServiceDep) -> Response:
+    """Give its labels and templates."""
+    label_set = await service.label_sets.find(name, "name")
+    return json_response(_answer(label_set))
+
+
+@router.put(
+    "/label-sets/{name:path}",
+    summary="Store a label set",
+    responses={
+        200: {"model": LabelSetStored, "description": "It took the place of what had this name."},
+        201: {"model": LabelSetStored, "description": "It is new."},
+        **WORK_ERRORS,
+    },
+    openapi_extra=body_of(LabelSetRequest),
+)
+async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Embed it, so that nothing is stored that cannot be used, and store it under this name.
+
+    From then on, `{"inputs": ..., "label_set": name}` to /classify costs no more than the inputs.
+    """
+    request = await body.json(LabelSetRequest)
+    templates = chosen_templates(request) or DEFAULT_TEMPLATES
+    check_prompts(request.labels, templates, request, service.settings)
+    label_set = LabelSet(
+        name=name,
+        labels=request.labels,
+        templates=list(templates),
+        template_set=request.template_set,
+        truncate=service.settings.truncate if request.truncate is None else request.truncate,
+        updated=datetime.now(UTC).isoformat(),
+    )
+    with service.model(request.model) as pipeline:
+        await service.label_sets.expect_room(name)
+        classes = await service.classes.get(pipeline, label_set.prompts, call)
+    is_new = await service.label_sets.put(label_set)
+    answer = json_response({**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage})
+    answer.status_code = 201 if is_new else 200
+    return answer
+
+
+@router.delete(
+    "/label-sets/{name:path}",
+    summary="Remove a label set",
+    status_code=204,
+    response_class=Response,
+    responses=documented("invalid_request", "label_set_not_found", "unavailable"),
+)
+async def delete_label_set(name: NameDep, service: ServiceDep) -> None:
+    """It can no longer be used."""
+    await service.label_sets.remove(name)
+
+
+def _answer(label_set: LabelSet) -> dict[str, object]:
+    return {**label_set.summary().model_dump(), "labels": label_set.labels, "templates": label_set.templates}
