@@ -1,0 +1,103 @@
+"""Items as clients of other services write them: more names for the same two things, and fields without a meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from service.errors import ApiError
+from service.items import BadItem, Item, check_count, parse_image, parse_item
+from service.settings import Settings
+
+_IMAGE_FIELDS = ("image", "url", "bytes")  # "url" and "bytes" come from older clients of Jina
+_NO_TOWER = ("audio", "video", "pdf")
+_NOT_OUR_IDS = (
+    "These are token ids. They come from another model's tokenizer and would give wrong vectors without any error, so "
+    "send the texts themselves; LangChain's OpenAIEmbeddings does with check_embedding_ctx_length=False."
+)
+
+
+def _no_tower(medium: str, param: str) -> ApiError:
+    return ApiError("unsupported_modality", f"The models here read texts and images; none reads {medium}.", param)
+
+
+def _image(content: object, param: str, settings: Settings) -> Item:
+    try:
+        if not isinstance(content, str):
+            raise ApiError("invalid_request", "This must be a string.", param)
+        return parse_image(content, param, settings)
+    except ApiError as error:
+        return BadItem(error)
+
+
+def _item(value: object, param: str, settings: Settings, modality: str | None = None) -> Item:
+    if isinstance(value, str) and modality == "image":
+        return _image(value, param, settings)
+    if not isinstance(value, dict):
+        return parse_item(value, param, settings)
+    if medium := next((name for name in _NO_TOWER if value.get(name) is not None), None):
+        return BadItem(_no_tower(medium, f"{param}.{medium}"))
+    given = {name: value[name] for name in ("text", *_IMAGE_FIELDS) if value.get(name) is not None}
+    if len(given) != 1:
+        return BadItem(ApiError("invalid_request", 'An item has exactly one of "text" and "image".', param))
+    [(name, content)] = given.items()
+    if name in _IMAGE_FIELDS:
+        return _image(content, f"{param}.{name}", settings)
+    return parse_item(given, param, settings)
+
+
+def _is_token_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refuse_token_ids(value: object, param: str) -> None:
+    if isinstance(value, list) and value and _is_token_id(value[0]):
+        raise ApiError("invalid_request", _NOT_OUR_IDS, param)
+
+
+def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
+    """One item or a list of them; with `"modality": "image"`, its strings are images."""
+    field, modality = str(info.field_name), info.data.get("modality")
+    if modality == "audio":
+        raise _no_tower("audio", "modality")
+    if not isinstance(value, list):
+        return [_item(value, field, info.context, modality)]
+    if not value:
+        raise ApiError("invalid_request", "This list is empty; send at least one item.", field)
+    _refuse_token_ids(value, field)
+    check_count(len(value), info.context.max_items, "items", field)
+    for index, each in enumerate(value):
+        _refuse_token_ids(each, f"{field}.{index}")
+    return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
+
+
+def _parse_one(value: object, info: ValidationInfo[Settings]) -> Item:
+    return _item(value, str(info.field_name), info.context)
+
+
+def _parse_image(value: object, info: ValidationInfo[Settings]) -> Item:
+    return _image(value, str(info.field_name), info.context)
+
+
+_IMAGE_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "description": "the encoded file as base64 or as a data: URI; or, where the operator allowed it, an https:// URL",
+}
+_ITEM_SCHEMA: dict[str, Any] = {
+    "title": "Item of other services",
+    "description": "Fields beside these are ignored.",
+    "anyOf": [
+        {"type": "string", "description": "a text", "minLength": 1},
+        {"type": "object", "properties": {"text": {"type": "string", "minLength": 1}}, "required": ["text"]},
+        {"type": "object", "properties": {"image": _IMAGE_SCHEMA}, "required": ["image"]},
+    ],
+}
+AnyItem = Annotated[Item, PlainValidator(_parse_one), WithJsonSchema(_ITEM_SCHEMA)]
+AnyItems = Annotated[
+    list[Item],
+    PlainValidator(_parse_list),
+    WithJsonSchema({"anyOf": [_ITEM_SCHEMA, {"type": "array", "items": _ITEM_SCHEMA, "minItems": 1}]}),
+]
+Image = Annotated[Item, PlainValidator(_parse_image), WithJsonSchema(_IMAGE_SCHEMA)]

@@ -1,0 +1,66 @@
+"""POST /models/{id}: zero-shot image classification as Hugging Face's clients ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fastapi import APIRouter, Response
+from pydantic import ValidationError
+
+from service import zero_shot
+from service.body import BodyDep
+from service.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
+from service.errors import ApiError, from_validation
+from service.openapi import COMPATIBLE_ERRORS, body_of
+from service.responses import json_response
+from service.schemas import ClassifyOptions
+from service.settings import Settings
+from service.state import CallDep, ServiceDep
+
+router = APIRouter(tags=["existing clients"])
+_THEIR_NAMES = {
+    "model": "id",
+    "labels": "parameters.candidate_labels",
+    "templates": "parameters.hypothesis_template",
+    "templates.0": "parameters.hypothesis_template",
+}
+
+
+@router.post(
+    "/models/{id:path}",
+    summary="Choose among labels (Hugging Face)",
+    responses={200: {"model": list[LabelScore], "description": "Best first."}, **COMPATIBLE_ERRORS},
+    openapi_extra=body_of(TaskRequest),
+)
+async def zero_shot_image_classification(id: str, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Give this address as the `model` of huggingface_hub's InferenceClient."""
+    request = await body.json(TaskRequest)
+    with _their_names(), service.model(id) as pipeline:
+        options = _options(request.parameters, service.settings)
+        classified = await zero_shot.classify(service, pipeline, [request.inputs], options, call)
+    [entry] = classified.data
+    return json_response([{"label": each["label"], "score": each["score"]} for each in entry["predictions"]])
+
+
+def _options(parameters: TaskParameters, settings: Settings) -> ClassifyOptions:
+    template = TASK_TEMPLATE if parameters.hypothesis_template is None else parameters.hypothesis_template
+    chosen = {"labels": parameters.candidate_labels, "templates": [template], "truncate": parameters.truncate}
+    try:
+        return ClassifyOptions.model_validate(chosen, context=settings)
+    except ValidationError as error:
+        raise from_validation(error) from None
+
+
+@contextmanager
+def _their_names() -> Iterator[None]:
+    """Refusals name the fields that the client sent."""
+    try:
+        yield
+    except ApiError as error:
+        raise error.at(_their_name(error.param)) if error.param else error from None
+
+
+def _their_name(param: str) -> str:
+    name, _, rest = param.partition(".")
+    return _THEIR_NAMES.get(param) or ".".join(filter(None, (_THEIR_NAMES.get(name, name), rest)))

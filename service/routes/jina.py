@@ -1,0 +1,109 @@
+"""POST /v1/classify and /v1/rerank: what clients of Jina call, and those of Cohere and Infinity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Response
+from orjson import Fragment
+
+from model.bundle import Bundle
+from service import zero_shot
+from service.body import BodyDep
+from service.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
+from service.items import ImageItem, Item, TextItem, UrlItem
+from service.openapi import COMPATIBLE_ERRORS, body_of
+from service.responses import Matrix, json_response, written
+from service.scores import best_first, probabilities
+from service.state import CallDep, ServiceDep
+
+router = APIRouter(prefix="/v1", tags=["existing clients"])
+PREDICTIONS_INLINE = 2_000  # up to here, writing them takes less than 1 ms
+
+
+@router.post(
+    "/classify",
+    summary="Choose among labels (Jina)",
+    responses={200: {"model": LabelsAnswer}, **COMPATIBLE_ERRORS},
+    openapi_extra=body_of(LabelsRequest),
+)
+async def classify(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Score as /classify does: labels go into its default template unless templates are sent."""
+    request = await body.json(LabelsRequest)
+    with service.model(request.model) as pipeline:
+        classified = await zero_shot.classify(service, pipeline, request.input, request, call)
+    with call.timing.stage("serialize"):
+        inline = sum(len(entry.get("predictions", ())) for entry in classified.data) <= PREDICTIONS_INLINE
+        data = _written(classified.data) if inline else await service.shared.in_thread(_written, classified.data)
+        usage = token_usage(classified.usage)
+        return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
+
+
+def _written(entries: Sequence[dict[str, Any]]) -> list[Fragment]:
+    return written(map(_classification, entries))
+
+
+def _classification(entry: dict[str, Any]) -> dict[str, Any]:
+    if "error" in entry:
+        return entry
+    return {
+        "object": "classification",
+        "index": entry["index"],
+        "prediction": entry["label"],
+        "score": entry["score"],
+        "predictions": [{"label": each["label"], "score": each["score"]} for each in entry["predictions"]],
+    }
+
+
+@router.post(
+    "/rerank",
+    summary="Rank documents by a query (Cohere, Jina, Infinity)",
+    responses={200: {"model": RerankAnswer}, **COMPATIBLE_ERRORS},
+    openapi_extra=body_of(RerankRequest),
+)
+async def rerank(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Rank texts and images by their cosine to a text or an image."""
+    request = await body.json(RerankRequest)
+    items = [request.query, *request.documents]
+    with service.model(request.model) as pipeline:
+        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=False)
+    with call.timing.stage("serialize"):
+        cosine = embedded.vectors[1:] @ embedded.vectors[0]
+        scores = cosine if request.raw_scores else relevance(cosine, pipeline.bundle)
+        order = best_first(cosine[np.newaxis], request.top_n)[0].tolist()
+        results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in order]
+        if request.return_documents:  # which may be as large as the request
+            results = await service.shared.in_thread(_with_documents, order, scores, request.documents)
+        usage = token_usage(embedded.usage)
+        answer = {"id": call.request_id, "object": "list", "results": results}
+        return json_response({**answer, "model": pipeline.bundle.id, "usage": usage})
+
+
+def _with_documents(order: Sequence[int], scores: Matrix, documents: Sequence[Item]) -> list[Fragment]:
+    return written(
+        {"index": index, "relevance_score": scores[index], "document": _document(documents[index])} for index in order
+    )
+
+
+def relevance(cosine: Matrix, bundle: Bundle) -> Matrix:
+    """0 to 1, for each document alone: clients compare scores with a threshold, and across requests.
+
+    A softmax would depend on the other documents, and a cosine can be negative.
+    """
+    if bundle.logit_bias is not None:
+        return probabilities(cosine, bundle)
+    scaled: Matrix = np.clip((1 + cosine) / 2, 0, 1)  # rounding can put a cosine outside -1 to 1
+    return scaled
+
+
+def _document(item: Item) -> dict[str, str]:
+    match item:
+        case TextItem(text=text):
+            return {"text": text}
+        case ImageItem(data=str(data)):
+            return {"image": data}
+        case UrlItem(url=url):
+            return {"image": url}
+    raise AssertionError("bad items do not get this far")

@@ -1,0 +1,86 @@
+"""POST /v1/embeddings and GET /v1/models: what clients of OpenAI call, and those of Jina and Infinity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from orjson import Fragment
+
+from model.bundle import Bundle
+from service.body import BodyDep
+from service.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
+from service.errors import ApiError, documented
+from service.openapi import COMPATIBLE_ERRORS, body_of
+from service.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, written
+from service.schemas import EncodingFormat
+from service.state import CallDep, ServiceDep
+
+router = APIRouter(prefix="/v1", tags=["existing clients"])
+NUMBERS_INLINE = 16_384  # up to here, writing them takes about 1 ms
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts and images (OpenAI, Jina, Infinity)",
+    responses={200: {"model": EmbeddingsAnswer}, **COMPATIBLE_ERRORS},
+    openapi_extra=body_of(EmbeddingsRequest),
+)
+async def embeddings(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+    """Answer as OpenAI does; the vectors are those of /embed."""
+    request = await body.json(EmbeddingsRequest)
+    dimensions = request.dimensions or None
+    with service.model(request.model) as pipeline:
+        expect_dimensions(dimensions, pipeline.bundle)
+        embedded = await pipeline.embed(request.input, call, truncate=request.truncate, keep_errors=False)
+    with call.timing.stage("serialize"):
+        vectors, formats = cut(embedded.vectors, dimensions, request.normalized is not False), request.formats()
+        inline = vectors.size * len(formats) <= NUMBERS_INLINE
+        rows = _encode(vectors, formats) if inline else await service.shared.in_thread(_written, vectors, formats)
+        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
+        usage = token_usage(embedded.usage)
+        return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
+
+
+def _encode(vectors: Matrix, formats: list[EncodingFormat]) -> Iterable[Any]:
+    """Row by row: in the one format, or as an object with each of several."""
+    if len(formats) == 1:
+        return ENCODERS[formats[0]](vectors)
+    columns = [ENCODERS[name](vectors) for name in formats]
+    return (dict(zip(formats, row, strict=True)) for row in zip(*columns, strict=True))
+
+
+def _written(vectors: Matrix, formats: list[EncodingFormat]) -> list[Fragment]:
+    return written(_encode(vectors, formats))
+
+
+@router.get("/models", summary="The models served (OpenAI)", responses=documented())
+async def models(service: ServiceDep) -> ModelList:
+    """Name the models; /models says more of each."""
+    return ModelList(data=[_model(pipeline.bundle) for pipeline in service.models.serving])
+
+
+@router.get(
+    "/models/{id:path}",
+    summary="One model (OpenAI)",
+    responses=documented("invalid_request", "model_not_found", "unavailable"),
+)
+async def model(id: str, service: ServiceDep) -> ModelObject:
+    """Say that it is served; names with a slash, as elsewhere, get the same refusal as any unknown one."""
+    try:
+        return _model(service.models.find(id).bundle)
+    except ApiError as error:
+        raise error.at("id") from None
+
+
+def _model(bundle: Bundle) -> ModelObject:
+    return ModelObject(id=bundle.id, created=_seconds(bundle.manifest.created))
+
+
+def _seconds(created: str) -> int:
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except (ValueError, OverflowError, OSError):  # a bundle's maker may write anything here
+        return 0
