@@ -1,0 +1,64 @@
+/** Requests to this server, and the key they carry. */
+
+const KEY = "sightword-key";
+const REFUSED = "keyrefused";
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  forget: () => sessionStorage.removeItem(KEY),
+  onRefused: (listener) => document.addEventListener(REFUSED, listener),
+};
+
+/** A refusal, as the server words it. */
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = null, param = null, requestId = null, retryAfter = null } = {}) {
+    super(message);
+    Object.assign(this, { status, code, param, requestId, retryAfter });
+  }
+}
+
+/** Answer of GET `path`, or of POST with a `body`. Rejects with ApiError, or AbortError when `signal` says so. */
+export async function ask(path, { body, signal } = {}) {
+  const headers = {};
+  if (key.get()) headers.authorization = `Bearer ${key.get()}`;
+  if (typeof body === "string") headers["content-type"] = "application/json";
+  const started = performance.now();
+  const response = await reach(path, { method: body === undefined ? "GET" : "POST", headers, body, signal });
+  const answer = await response.json().catch(() => null);
+  const requestId = response.headers.get("x-request-id");
+  if (!response.ok || answer === null) throw refusal(response, answer, requestId);
+  const timing = parseTiming(response.headers.get("server-timing"));
+  return { answer, timing, roundTrip: performance.now() - started };
+}
+
+async function reach(path, options) {
+  try {
+    return await fetch(path, { ...options, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server cannot be reached, or it closed the connection. Is it running?");
+  }
+}
+
+function refusal(response, answer, requestId) {
+  if (response.status === 401) document.dispatchEvent(new Event(REFUSED));
+  const { message, code, param } = answer?.error ?? {};
+  return new ApiError(message ?? `The server answered ${response.status} without an explanation.`, {
+    status: response.status,
+    code,
+    param,
+    requestId,
+    retryAfter: response.headers.get("retry-after"),
+  });
+}
+
+/** "decode;dur=3.2, total;dur=9" -> {decode: 3.2, total: 9}, in milliseconds. */
+function parseTiming(header) {
+  const stages = {};
+  for (const part of (header ?? "").split(",")) {
+    const [name, duration] = part.trim().split(";dur=");
+    if (duration !== undefined) stages[name] = Number(duration);
+  }
+  return stages;
+}

@@ -1,0 +1,72 @@
+/** The same request as curl and as Python, kept up with the form, with a button that copies it. */
+
+import { key } from "./api.js";
+import { announce, el } from "./dom.js";
+import { Complaint } from "./request.js";
+import { curl, python } from "./snippets.js";
+import { onChange } from "./state.js";
+
+const LANGUAGES = { curl, Python: python };
+let language = "curl"; // one choice for all panels
+const redraws = [];
+
+/** Fill `container`; `describe` gives the request of the form as it stands. Returns the function that redraws. */
+export function showCode(container, describe) {
+  const text = el("code");
+  const block = el("pre", { tabindex: "0", "aria-label": "The same request as a command" }, text);
+  const choices = Object.keys(LANGUAGES).map((name) =>
+    el("button", { type: "button", "aria-pressed": "false", click: () => choose(name) }, name),
+  );
+  const copy = copyButton(() => text.textContent, text);
+  container.append(
+    el("div", { class: "snippet-head" },
+      el("h3", {}, "The same request"),
+      el("div", { class: "choices", role: "group", "aria-label": "Language" }, ...choices),
+      copy,
+    ),
+    block,
+  );
+  const redraw = () => {
+    for (const button of choices) button.setAttribute("aria-pressed", String(button.textContent === language));
+    text.textContent = written(describe);
+  };
+  redraws.push(redraw);
+  onChange(redraw);
+  redraw();
+  return redraw;
+}
+
+function choose(name) {
+  language = name;
+  for (const redraw of redraws) redraw();
+}
+
+function written(describe) {
+  try {
+    return LANGUAGES[language](describe({ placeholder: true }), location.origin, key.get() !== null);
+  } catch (error) {
+    if (error instanceof Complaint) return `# ${error.message}`;
+    throw error;
+  }
+}
+
+/** A button that copies what `read` gives; `shown` is selected where the browser has no clipboard for this page. */
+export function copyButton(read, shown, label = "Copy") {
+  const button = el("button", { type: "button", class: "copy", click: async () => {
+    const copied = await copyText(read(), shown);
+    button.textContent = copied ? "Copied" : "Press Ctrl+C";
+    announce(copied ? "Copied" : "Selected; press Control C to copy");
+    setTimeout(() => (button.textContent = label), 2000);
+  } }, label);
+  return button;
+}
+
+async function copyText(text, shown) {
+  try {
+    await navigator.clipboard.writeText(text); // there is none on plain http, but for localhost
+    return true;
+  } catch {
+    getSelection().selectAllChildren(shown);
+    return false;
+  }
+}

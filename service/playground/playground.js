@@ -1,0 +1,15 @@
+/** The page at /: everything it does is a request to the server that sent it, and can be done without it. */
+
+import { classifyPanel } from "./classify.js";
+import { embedPanel } from "./embed.js";
+import { pictureTray } from "./pictures.js";
+import { searchPanel } from "./search.js";
+import { serverLine } from "./server.js";
+import { tabs } from "./tabs.js";
+
+tabs();
+pictureTray();
+classifyPanel();
+searchPanel();
+embedPanel();
+serverLine();

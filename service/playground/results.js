@@ -1,0 +1,63 @@
+/** What comes back: bars, the time it took, and refusals. */
+
+import { el } from "./dom.js";
+
+/** 0.9973 -> "99.7 %". */
+export const percent = (score) => (score >= 0.0995 ? `${(100 * score).toFixed(1)} %` : score >= 0.0005 ? `${(100 * score).toFixed(2)} %` : "< 0.05 %");
+const duration = (ms) => `${ms < 0.05 ? "< 0.1" : ms < 9.95 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
+
+/** One row per prediction {label, score, cosine}, best first. */
+export function bars(predictions) {
+  return el("ol", { class: "bars" }, ...predictions.map(bar));
+}
+
+function bar({ label, score, cosine }) {
+  const fill = el("span", { class: "fill" });
+  fill.style.setProperty("--share", Math.max(score, 0.004));
+  return el("li", {},
+    el("span", { class: "label" }, label),
+    el("span", { class: "score" }, percent(score)),
+    el("span", { class: "track", "aria-hidden": true }, fill),
+    el("span", { class: "cosine" }, `cosine ${cosine.toFixed(3)}`),
+  );
+}
+
+/** Where the time went, told by the server; the stages of different items overlap. */
+export function timeTaken({ timing, roundTrip }) {
+  const { decode = 0, preprocess = 0, total = roundTrip } = timing;
+  const stages = [["decode", decode + preprocess], ...["cache", "queue", "inference"].map((name) => [name, timing[name] ?? 0])];
+  const told = stages.reduce((sum, [, ms]) => sum + ms, 0);
+  const segments = [...stages.filter(([, ms]) => ms > 0), ["other", Math.max(0, total - told)]];
+  const strip = el("div", { class: "strip", "aria-hidden": true }, ...segments.map(([name, ms]) => {
+    const segment = el("span", { class: `stage ${name}` });
+    segment.style.setProperty("flex-grow", ms);
+    return segment;
+  }));
+  const legend = el("dl", {}, ...[...segments, ["total", total]].map(([name, ms]) =>
+    el("div", { class: `stage-${name}` }, el("dt", {}, name), el("dd", {}, duration(ms))),
+  ));
+  const title = timing.inference ? "Time on the server" : "Time on the server (all vectors came from the cache)";
+  return el("div", { class: "time" }, el("h3", {}, title), strip, legend);
+}
+
+/** A refusal or a complaint. */
+export function failure(error) {
+  const facts = [
+    error.status ? `HTTP ${error.status}` : null,
+    error.code ?? null,
+    error.param ? `field ${error.param}` : null,
+    error.retryAfter ? `try again in ${error.retryAfter} s` : null,
+  ].filter(Boolean);
+  return el("div", { class: "failure card", role: "alert" },
+    el("p", { class: "message" }, error.message),
+    facts.length ? el("p", { class: "hint" }, facts.join(" · ")) : null,
+    error.requestId ? el("p", { class: "hint" }, "Request id ", el("code", { class: "request-id" }, error.requestId)) : null,
+  );
+}
+
+/** A picture with its name. */
+export function thumbnail({ url, name }, size) {
+  const image = el("img", { src: url, alt: "", class: size });
+  image.addEventListener("error", () => image.replaceWith(el("span", { class: `${size} unseen` }, "no preview")));
+  return image;
+}

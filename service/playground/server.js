@@ -1,0 +1,100 @@
+/** The line that says what is served, the choice of the model, and the field for the key. */
+
+import { ApiError, ask, key } from "./api.js";
+import { byId, el } from "./dom.js";
+import { offerSets } from "./sets.js";
+import { changed, state } from "./state.js";
+
+const EVERY_MS = { ready: 15_000, waiting: 2_000, failed: 5_000 };
+let locked = false; // until somebody gives a key
+
+export function serverLine() {
+  byId("model").addEventListener("change", ({ target }) => choose(state.info.models[target.selectedIndex]));
+  byId("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key.set(byId("key").value.trim());
+    locked = false;
+    load();
+  });
+  byId("key-forget").addEventListener("click", () => {
+    key.forget();
+    byId("key").value = "";
+    load();
+  });
+  key.onRefused(wantKey);
+  keepWatching();
+}
+
+async function load() {
+  try {
+    state.info = (await ask("/info")).answer;
+  } catch (error) {
+    if (error.status !== 401) showState("failed", error.message);
+    return;
+  }
+  if (key.get() !== null) showKey("The server takes your key. The commands below have $API_KEY in its place.");
+  for (const fact of byId("facts").children) fact.hidden = false;
+  byId("version").textContent = state.info.version;
+  byId("model").replaceChildren(...state.info.models.map(({ id }) => el("option", { value: id }, id)));
+  choose(state.info.models.find(({ id }) => id === state.model?.id) ?? state.info.models[0] ?? null);
+  await offerSets();
+}
+
+async function keepWatching() {
+  if (!document.hidden) await watch();
+  setTimeout(keepWatching, EVERY_MS[byId("state").dataset.state] ?? EVERY_MS.ready);
+}
+
+async function watch() {
+  try {
+    await ask("/health/ready");
+    const news = byId("state").dataset.state !== "ready"; // it was started, perhaps with something else
+    showState("ready", "ready");
+    if (news && !locked) await load();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    showState(error.status === 503 ? "waiting" : "failed", error.message);
+  }
+}
+
+function showState(name, text) {
+  byId("state").dataset.state = name;
+  byId("state-text").textContent = text;
+}
+
+function choose(model) {
+  state.model = model;
+  const several = state.info.models.length > 1;
+  byId("model").hidden = !several;
+  byId("model-name").hidden = several;
+  byId("model").value = model?.id;
+  byId("model-name").textContent = model?.id ?? "–";
+  byId("digest").textContent = model?.digest.slice(0, 12) ?? "–";
+  byId("digest").title = model?.digest ?? "";
+  byId("provider").textContent = model?.provider.replace("ExecutionProvider", "") ?? "–";
+  byId("precision").textContent = model?.precision ?? "–";
+  byId("bundled-model").hidden = model?.id !== "sightword-small";
+  byId("dimensions").max = model?.dimensions ?? "";
+  byId("dimensions").placeholder = model ? `all ${model.dimensions}` : "all";
+  changed();
+}
+
+function wantKey() {
+  const wrong = key.get() !== null;
+  locked = true;
+  key.forget();
+  showKey(wrong
+    ? "The server does not know this key. Try another one."
+    : "This server wants a key. It stays in this tab and is gone when you close it.");
+  if (wrong) byId("key").select();
+}
+
+function showKey(hint) {
+  const had = key.get() !== null;
+  const focused = byId("key-form").contains(document.activeElement);
+  byId("key-form").hidden = false;
+  byId("key-entry").hidden = had;
+  byId("key-forget").hidden = !had;
+  byId("key-hint").textContent = hint;
+  if (focused) byId(had ? "key-forget" : "key").focus(); // it would be lost with what is hidden
+}
