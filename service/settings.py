@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.addresses import HostRule, parse_network
 
 PREFIX = "SIGHTWORD_"
 TRAINING_PREFIX = "SIGHTWORD_TRAINING_"  # of another program, on the same machine
 MAX_TEXT_CHARACTERS = 10_000  # many times what a context holds; cleaning a text can take 10 µs a character
 MAX_PREDICTIONS = 250_000
+MAX_LABEL_SETS = 1_000
 
 
 class SettingsError(ValueError):
@@ -25,13 +28,24 @@ def _split(value: object) -> object:
     return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
 
 
+def _each(parse: Callable[[str], object]) -> AfterValidator:
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            parse(name)
+        return names
+
+    return AfterValidator(check)
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written with commas
 
 
 class Settings(BaseSettings):
     """The settings of the service; each is a flag and a variable SIGHTWORD_..."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
@@ -56,12 +70,12 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(256 * 2**20, ge=0, description="Memory for the cache in this process; 0 for none.")
     cache_ttl_s: int = Field(7 * 86_400, ge=1, description="How long a cached vector is kept, here and in Redis.")
     label_sets: Path = Field(Path("label-sets"), description="Folder for label sets, where Redis is not configured.")
-    url_hosts: Names = Field(
+    url_hosts: Annotated[Names, _each(HostRule.parse)] = Field(
         (),
         description="Hosts whose https pictures may be fetched, separated by commas: example.com, *.example.com, "
         "example.com:8443; no URLs are fetched if not given.",
     )
-    url_networks: Names = Field(
+    url_networks: Annotated[Names, _each(parse_network)] = Field(
         (),
         description="Private networks that those hosts may be in, such as 10.0.0.0/8; public addresses only if not "
         "given.",
@@ -74,7 +88,9 @@ class Settings(BaseSettings):
     max_labels: int = Field(10_000, ge=1, description="Most labels, and most labels times templates, in one request.")
     queue_items: int = Field(1024, ge=1, description="Most items at work or waiting; more are answered 429.")
     queue_bytes: int = Field(
-        256 * 2**20, ge=1024, description="Most bytes of bodies and fetched pictures held; more are answered 429."
+        256 * 2**20,
+        ge=1024,
+        description="Most bytes of bodies, fetched pictures and unread answers held; more are answered 429.",
     )
     max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch; measured at warm-up if not given.")
     timeout_s: float = Field(30.0, gt=0, le=3600, description="A request not answered by then gets 504.")
@@ -93,14 +109,19 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"
-            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {first['msg']}") from None
+            message = first["msg"].removeprefix("Value error, ")
+            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {message}") from None
 
     def limits(self) -> dict[str, int | float | None]:
         """What a client can run into."""
         names = (
             "max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "queue_bytes", "timeout_s"
         )  # fmt: skip
-        fixed = {"max_text_characters": MAX_TEXT_CHARACTERS, "max_predictions": MAX_PREDICTIONS}
+        fixed = {
+            "max_text_characters": MAX_TEXT_CHARACTERS,
+            "max_predictions": MAX_PREDICTIONS,
+            "max_label_sets": MAX_LABEL_SETS,
+        }
         return {name: getattr(self, name) for name in names} | fixed
 
     def shown(self) -> dict[str, Any]:

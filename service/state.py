@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,12 +11,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from model.bundle import Bundle
+from service.classes import Classes
+from service.keys import Keys
+from service.label_sets import LabelSets
 from service.metrics import Metrics
 from service.models import Models
 from service.pipeline import Pipeline
 from service.settings import Settings
 from service.shared import Shared
 from service.timing import Call
+from service.tracing import from_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,14 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         """Everything but the models, which `models.load` brings."""
         self.settings = settings
+        self.keys = Keys(settings)
         self.metrics = Metrics()
+        self.traces = from_environment()
         self.shared = Shared(settings, self.metrics)
         self.models = Models(self.shared)
+        self.label_sets = LabelSets(settings, self.metrics)
+        self.classes = Classes(self.shared)
+        self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()
 
@@ -57,7 +67,12 @@ class Service:
 
     async def reload(self, model: str | None = None) -> list[Change]:
         """What SIGHUP and /admin/reload do. Raises ApiError, BundleError or EngineError."""
-        return [Change(old.bundle, new.bundle) for old, new in await self.models.reload(model)]
+        await asyncio.to_thread(self.keys.reload)
+        task = asyncio.ensure_future(self.models.reload(model))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        # Goes on when the one who asked has no more patience: half of a swap is none.
+        return [Change(old.bundle, new.bundle) for old, new in await asyncio.shield(task)]
 
     async def ready(self) -> bool:
         """Whether requests should be sent here."""
@@ -66,7 +81,10 @@ class Service:
 
     async def aclose(self) -> None:
         """End threads and connections."""
-        self.models.close()
+        await asyncio.to_thread(self.models.close)
+        await self.label_sets.aclose()
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.close)
         await self.shared.aclose()
 
 
