@@ -1,21 +1,24 @@
-"""From a request's body to items and options: JSON, or one image file whose options stand in the query."""
+"""From a request's body to items and options: JSON, a form with files, or one image file with options in the query."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
-from service.errors import ApiError, from_validation
-from service.items import ImageItem, Item
+from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
+from service.items import ImageItem, Item, check_count
+from service.multipart import read_form
 from service.state import Service, ServiceDep
 
 M = TypeVar("M", bound=BaseModel)
 Opt = TypeVar("Opt", bound=BaseModel)
 INLINE_BYTES = 256 * 1024  # above this, parsing moves to a thread
+MAX_JSON_VALUES = 1_000_000  # parsing more would hold up everything else for seconds, and take gigabytes
+MAX_JSON_FIELDS = 100  # there is one complaint for each that is unknown
 
 
 class Body:
@@ -25,8 +28,13 @@ class Body:
         self._request, self._service = request, service
 
     async def read(self, schema: type[M], options: type[Opt]) -> tuple[Sequence[Item], Opt]:
-        """Items and options, as JSON with `inputs` (a `schema`, which is also `options`) or as an image file."""
-        if self._media_type().startswith("image/"):
+        """Items and options: JSON with `inputs` (a `schema`, which is also `options`), multipart, or an image file."""
+        media_type = self._media_type()
+        if media_type == "multipart/form-data":
+            body = await self._bytes_with_options()
+            # However short, it may be many parts.
+            return await self._service.shared.in_thread(self._form, options, body)
+        if media_type.startswith("image/"):
             return await self._image(options)
         request: Any = await self.json(schema)
         return request.inputs, request
@@ -34,23 +42,27 @@ class Body:
     async def json(self, schema: type[M]) -> M:
         """The JSON body as a `schema`. Raises `invalid_request` with the path of the first field that is wrong."""
         self._expect_json()
-        body = await self._bytes()
-        if self._request.query_params:
-            raise ApiError("invalid_request", "With a JSON body, options are fields of the body, not of the query.")
+        body = await self._bytes_with_options()
         if len(body) <= INLINE_BYTES:
-            return self._parse(schema, body)
-        return await self._service.shared.in_thread(self._parse, schema, body)
+            return self._json(schema, body)
+        return await self._service.shared.in_thread(self._json, schema, body)
 
     async def _image(self, options: type[Opt]) -> tuple[Sequence[Item], Opt]:
         """The body as one image file, and the query as `options`."""
-        self._expect_no_coding()
         body = await self._bytes()
         if not body:
             raise ApiError("invalid_request", "The body is empty; send the image file itself.", "inputs")
-        return [ImageItem(body, "inputs")], self._validate(options, self._query(options), strict=False)
+        return [ImageItem(body, "inputs")], self._options(options, self._query())
+
+    async def _bytes_with_options(self) -> bytes:
+        body = await self._bytes()
+        if self._request.query_params:
+            message = "With a JSON or multipart body, options are fields of the body, not of the query."
+            raise ApiError("invalid_request", message)
+        return body
 
     async def _bytes(self) -> bytes:
-        self._service.shared.admission.refuse_if_full()
+        self._expect_no_coding()
         return await self._request.body()
 
     def _media_type(self) -> str:
@@ -61,23 +73,26 @@ class Body:
             raise ApiError("unsupported_media_type", "Send the body as it is, without Content-Encoding.")
 
     def _expect_json(self) -> None:
-        self._expect_no_coding()
         kind, _, subtype = self._media_type().partition("/")
         if not kind or (kind == "application" and (subtype == "json" or subtype.endswith("+json"))):
             return
         raise ApiError(
             "unsupported_media_type",
-            "Send JSON with Content-Type: application/json; /embed and /classify also take an image file with "
-            "Content-Type: image/jpeg, image/png and so on.",
+            "Send JSON with Content-Type: application/json; /embed and /classify also take multipart/form-data, and "
+            "an image file with Content-Type: image/jpeg, image/png and so on.",
         )
 
-    def _parse(self, schema: type[M], body: bytes) -> M:
+    def _json(self, schema: type[M], body: bytes) -> M:
+        if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+            raise ApiError("too_many_inputs", f"This JSON holds more than {MAX_JSON_VALUES} values; send fewer.")
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise ApiError("invalid_request", f"The body is not valid JSON: {error}.") from None
         if not isinstance(value, dict):
             raise ApiError("invalid_request", "The body must be a JSON object.")
+        if len(value) > MAX_JSON_FIELDS:
+            raise ApiError("invalid_request", f"The body has {len(value)} fields; see /docs for the ones there are.")
         return self._validate(schema, value, strict=True)
 
     def _validate(self, schema: type[M], value: dict[str, Any], strict: bool) -> M:
@@ -86,21 +101,29 @@ class Body:
         except ValidationError as error:
             raise from_validation(error) from None
 
-    def _query(self, options: type[BaseModel]) -> dict[str, Any]:
-        """Query parameters by name; those that are lists may be repeated, and labels may be separated by commas."""
+    def _form(self, options: type[Opt], body: bytes) -> tuple[Sequence[Item], Opt]:
+        form = read_form(self._request.headers["content-type"], body, self._service.settings)
+        return form.items, self._options(options, form.fields)
+
+    def _query(self) -> dict[str, list[str]]:
         parameters = self._request.query_params
+        return {name: parameters.getlist(name) for name in parameters}
+
+    def _options(self, options: type[Opt], given: Mapping[str, list[str]]) -> Opt:
+        """From strings by name. Those that are lists may be repeated, and labels may be separated by commas."""
         values: dict[str, Any] = {}
-        for name in parameters:
-            given = parameters.getlist(name)
+        for name, texts in given.items():
             if name == "labels":
-                values[name] = [label.strip() for text in given for label in text.split(",")]
+                count = sum(text.count(",") + 1 for text in texts)
+                check_count(count, self._service.settings.max_labels, name, name)  # 32 MiB of commas take gigabytes
+                values[name] = [label.strip() for text in texts for label in text.split(",")]
             elif name == "templates":
-                values[name] = given
-            elif len(given) == 1:
-                values[name] = given[0]
+                values[name] = texts
+            elif len(texts) == 1:
+                values[name] = texts[0]
             else:
-                raise ApiError("invalid_request", "This parameter is there more than once.", name)
-        return values
+                raise ApiError("invalid_request", "This is there more than once.", name[:MAX_PARAM_CHARACTERS])
+        return self._validate(options, values, strict=False)
 
 
 async def _body(request: Request, service: ServiceDep) -> Body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,12 +10,24 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from service.auth import is_admin, is_open
+from service.compat import EmbeddingsRequest, LabelsRequest, RerankRequest, TaskRequest
 from service.errors import documented
-from service.schemas import ClassifyRequest, EmbedRequest, SimilarityRequest
+from service.schemas import ClassifyRequest, EmbedRequest, LabelSetRequest, SimilarityRequest
 
-REQUESTS = (EmbedRequest, SimilarityRequest, ClassifyRequest)
+REQUESTS = (
+    EmbedRequest,
+    SimilarityRequest,
+    ClassifyRequest,
+    LabelSetRequest,
+    EmbeddingsRequest,
+    LabelsRequest,
+    RerankRequest,
+    TaskRequest,
+)
+FILE = {"type": "string", "format": "binary"}
 REF = "#/components/schemas/{model}"
-WORK_ERRORS = documented(
+WORK_CODES = (
     "invalid_request",
     "text_too_long",
     "invalid_template",
@@ -33,10 +45,12 @@ WORK_ERRORS = documented(
     "unavailable",
     "inference_error",
 )
+WORK_ERRORS = documented(*WORK_CODES)
+COMPATIBLE_ERRORS = documented(*WORK_CODES, "unsupported_modality")
 
 
-def body_of(schema: type[BaseModel], query: type[BaseModel] | None = None) -> dict[str, Any]:
-    """`openapi_extra=` of a route that takes `schema` as JSON and, with `query`, an image file with those options."""
+def body_of(schema: type[BaseModel], options: type[BaseModel] | None = None) -> dict[str, Any]:
+    """`openapi_extra=` of a route that takes `schema` as JSON and, with `options`, files with those."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=schema.__name__)}}}
     parameters: list[dict[str, Any]] = [
         {
@@ -47,19 +61,44 @@ def body_of(schema: type[BaseModel], query: type[BaseModel] | None = None) -> di
             "schema": {"type": "number", "exclusiveMinimum": 0},
         }
     ]
-    if query is not None:
-        content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
-        for name, field in query.model_json_schema()["properties"].items():
+    if options is not None:
+        fields = {name: _given(field) for name, field in options.model_json_schema()["properties"].items()}
+        content["multipart/form-data"] = {"schema": _form(fields)}
+        content["image/*"] = {"schema": FILE}
+        for name, field in fields.items():
             parameters.append({"name": name, "in": "query", "required": False, "schema": field})
     return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
 
 
-def install(app: FastAPI) -> None:
-    """Let `app.openapi()` include the requests' schemas."""
-    app.openapi = _with_requests(app)  # type: ignore[method-assign]  # the way FastAPI documents
+def _form(fields: Mapping[str, Any]) -> dict[str, Any]:
+    items = {
+        "file": {"type": "array", "items": FILE, "description": "pictures; names and types of the files do not matter"},
+        "text": {"type": "array", "items": {"type": "string", "minLength": 1}, "description": "texts, in UTF-8"},
+    }
+    return {
+        "type": "object",
+        "description": "The parts called file and text are the inputs, in the order in which they come; an error names "
+        "one as inputs.N. Labels may be repeated, or separated by commas.",
+        "properties": {**items, **fields},
+        "additionalProperties": False,
+        "anyOf": [{"required": [name]} for name in items],
+    }
 
 
-def _with_requests(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _given(field: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without null, which has no form outside JSON: there, what is not given is left out."""
+    plain = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    [kind] = [each for each in field.get("anyOf", [{}]) if each.get("type") != "null"]
+    default = {"default": field["default"]} if field.get("default") is not None else {}
+    return {**plain, **kind, **default}
+
+
+def install(app: FastAPI, keys_required: bool) -> None:
+    """Let `app.openapi()` include the requests' schemas and the keys that routes want."""
+    app.openapi = _with_requests(app, keys_required)  # type: ignore[method-assign]  # the way FastAPI documents
+
+
+def _with_requests(app: FastAPI, keys_required: bool) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
@@ -71,7 +110,19 @@ def _with_requests(app: FastAPI) -> Callable[[], dict[str, Any]]:
             )
             _, definitions = models_json_schema([(model, "validation") for model in REQUESTS], ref_template=REF)
             schema["components"]["schemas"].update(definitions["$defs"])
+            _tell_of_keys(schema, keys_required)
             app.openapi_schema = schema
         return app.openapi_schema
 
     return openapi
+
+
+def _tell_of_keys(schema: dict[str, Any], keys_required: bool) -> None:
+    schema["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
+    for path, operations in schema["paths"].items():
+        if is_admin(path) or (keys_required and not is_open(path)):
+            for operation in operations.values():
+                operation["security"] = [{"bearer": []}, {"x-api-key": []}]

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from model.bundle import Bundle
 from model.preprocessing import ImageError, load, open_header, preprocess
@@ -140,28 +139,26 @@ class Reader:
 
     async def pixels(self, picture: Picture, timing: Timing) -> NDArray[np.uint8]:
         """Decode and resize, in the pool: [size, size, 3]. ApiErrors name no field."""
-        image = await self.shared.in_thread(self._open, picture, timing)
-        if isinstance(image, np.ndarray):
-            return image
-        async with self.shared.large_pictures:
-            return await self.shared.in_thread(self._load, image, timing)
+        pixels = await self.shared.in_thread(self._decode, picture, timing, LARGE_PIXELS)
+        if pixels is None:
+            pixels = await self.shared.alone_in_thread(self._decode, picture, timing, None)
+            assert pixels is not None
+        return pixels
 
-    def _open(self, picture: Picture, timing: Timing) -> NDArray[np.uint8] | Image.Image:
-        """The pixels, or of a large picture what has been read of it so far."""
+    def _decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
+        """The pixels; None of a picture that has more than `most`."""
         settings, config = self.shared.settings, self.bundle.preprocessing
         try:
-            image = open_header(picture.file, settings.max_image_pixels, config.draft_size)
-        except ImageError as error:
-            raise _told(error) from None
-        return image if image.width * image.height > LARGE_PIXELS else self._load(image, timing)
-
-    def _load(self, image: Image.Image, timing: Timing) -> NDArray[np.uint8]:
-        try:
             with timing.stage("decode"):
-                load(image)
-            self.shared.metrics.decoded_pixels.inc(image.width * image.height)
+                images = [open_header(picture.file, settings.max_image_pixels, config.draft_size)]
+                size = images[0].width * images[0].height
+                if most is not None and size > most:
+                    return None
+                load(images[0])
+            self.shared.metrics.decoded_pixels.inc(size)
             with timing.stage("preprocess"):
-                return preprocess(image, self.bundle.preprocessing)
+                # Popped, so that nobody else holds it when a copy of it takes its place.
+                return preprocess(images.pop(), config)
         except ImageError as error:
             raise _told(error) from None
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from service.admission import Admission
@@ -27,12 +28,26 @@ class Shared:
         self.cache = Cache(settings, metrics)
         self.fetcher = Fetcher(settings, self.admission)
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.large_pictures = asyncio.Semaphore(1)  # a picture of 50 million pixels takes up to 0.8 GB to decode
+        self._alone = asyncio.Semaphore(1)
         self._pool = ThreadPoolExecutor(self.cores, thread_name_prefix="decode")
 
     async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in the pool; cancelled before it starts, it never does."""
         return await asyncio.wrap_future(self._pool.submit(work, *args, **kwargs))
+
+    async def alone_in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what takes much memory, one at a time: a picture of 50 million pixels takes up to 0.8 GB."""
+        await self._alone.acquire()
+        future = self._pool.submit(work, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+
+        def release(_: object) -> None:
+            with suppress(RuntimeError):  # the loop has ended before the thread
+                loop.call_soon_threadsafe(self._alone.release)
+
+        # The next one waits for the thread, which goes on when nobody waits for its result any more.
+        future.add_done_callback(release)
+        return await asyncio.wrap_future(future)
 
     async def aclose(self) -> None:
         """End the threads and connections."""

@@ -166,8 +166,9 @@ def test_transparency_in_files_shows_white(mode: str, format_name: str) -> None:
     assert (pixels[:, 20:] == 0).all()
 
 
-def test_partial_alpha_is_composited_before_the_resize(cat: Image.Image) -> None:
-    image = cat.copy()
+@pytest.mark.parametrize("size", [(451, 300), (4100, 2100), (3, 5000)])  # in one block and in several
+def test_partial_alpha_is_composited_before_the_resize(cat: Image.Image, size: tuple[int, int]) -> None:
+    image = cat.resize(size)
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)

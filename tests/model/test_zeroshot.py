@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.zeroshot import DEFAULT_TEMPLATES, TemplateError, class_vectors, fill, sigmoid, softmax
+from model.zeroshot import DEFAULT_TEMPLATES, TemplateError, class_vectors, fill, sigmoid, softmax, template_sets
 
 LOGITS = st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=20)
 
@@ -29,6 +29,22 @@ def test_nothing_else_in_a_template_is_interpreted(template: str) -> None:
 def test_templates_without_exactly_one_place(template: str) -> None:
     with pytest.raises(TemplateError, match="exactly once"):
         fill(template, "cat")
+
+
+def test_the_template_sets_that_ship() -> None:
+    sets = template_sets()
+    assert {name: len(templates) for name, templates in sets.items()} == {
+        "plain": 1,
+        "photo": 1,
+        "imagenet-7": 7,
+        "imagenet-80": 80,
+    }
+    assert (sets["plain"], sets["photo"]) == (("{}",), DEFAULT_TEMPLATES)
+    assert sets["imagenet-7"][0] == "itap of a {}."
+    assert (sets["imagenet-80"][0], sets["imagenet-80"][-1]) == ("a bad photo of a {}.", "a tattoo of the {}.")
+    for templates in sets.values():
+        assert len(set(templates)) == len(templates)
+        assert all("cat" in fill(template, "cat") for template in templates)
 
 
 def test_class_vectors_are_normalised_means() -> None:

@@ -1,0 +1,169 @@
+"""multipart/form-data as browsers, curl -F and HTTP libraries send it: parts in their order, kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from service.errors import MAX_PARAM_CHARACTERS, ApiError
+from service.items import BadItem, ImageItem, Item, check_count, parse_item
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_OPTIONS = 32  # parts that are neither items nor labels nor templates
+MAX_FIELD_BYTES = 2**20  # of a part that is not an item
+UTF_8 = ("utf-8", "utf8", "us-ascii")
+
+
+@dataclass(slots=True)
+class Form:
+    """The parts: items in their order, and all others by name."""
+
+    items: list[Item] = field(default_factory=list)
+    fields: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_form(content_type: str, body: bytes, settings: Settings) -> Form:
+    """Parts called `file` and `text` are the items, the others are fields. Raises `invalid_request`.
+
+    What is wrong with one item stays with it, at `inputs.N`, counted over files and texts together.
+    """
+    boundary = _boundary(content_type)
+    most = settings.max_items + 2 * settings.max_labels + MAX_OPTIONS
+    # Whatever looks like the end of a part costs the parser time, so the count comes first.
+    check_count(body.count(b"--" + boundary) - 1, most, "parts", "inputs")
+    form = Form()
+    for part in _parts(boundary, body):
+        if part.name == "file":
+            _add_file(form, part)
+        elif part.name == "text":
+            _add_text(form, part, settings)
+        else:
+            form.fields.setdefault(part.name, []).append(part.value())
+    check_count(len(form.items), settings.max_items, "items", "inputs")
+    if not form.items:
+        raise ApiError("invalid_request", 'There is nothing to work on; send parts called "file" or "text".', "inputs")
+    return form
+
+
+class _Part:
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        """From its headers, with lower-case names."""
+        disposition, options = parse_options_header(headers.get("content-disposition"))
+        name = options.get(b"name", b"").decode("utf-8", "replace")
+        if disposition != b"form-data" or not name:
+            raise ApiError(
+                "invalid_request", 'Each part needs a name, as in Content-Disposition: form-data; name="file".'
+            )
+        self.name, self.filename = name, options.get(b"filename")
+        self.chunks: list[bytes] = []
+        media_type, parameters = parse_options_header(headers.get("content-type"))
+        self._charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
+        if media_type.startswith(b"multipart/"):
+            raise self._invalid("This part is a multipart of its own; send each of its files as a part called file.")
+        if headers.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
+            raise self._invalid("This part has a Content-Transfer-Encoding; send the bytes as they are.")
+
+    def content(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def value(self) -> str:
+        content = self.content()
+        if len(content) > MAX_FIELD_BYTES:
+            raise self._invalid(f"This field is over the limit of {MAX_FIELD_BYTES} bytes.")
+        return self.decoded(content)
+
+    def decoded(self, content: bytes) -> str:
+        if self._charset in UTF_8:
+            try:
+                return content.decode()
+            except UnicodeDecodeError:
+                pass
+        raise self._invalid("This text is not UTF-8; send it in that encoding.")
+
+    def _invalid(self, message: str) -> ApiError:
+        return ApiError("invalid_request", message, self.name[:MAX_PARAM_CHARACTERS])
+
+
+def _add_file(form: Form, part: _Part) -> None:
+    content, param = part.content(), f"inputs.{len(form.items)}"
+    if content:
+        form.items.append(ImageItem(content, param))
+    elif part.filename != b"":  # a browser's form in which no file was chosen
+        form.items.append(BadItem(ApiError("invalid_request", "This file is empty.", param)))
+
+
+def _add_text(form: Form, part: _Part, settings: Settings) -> None:
+    param = f"inputs.{len(form.items)}"
+    try:
+        form.items.append(parse_item(part.decoded(part.content()), param, settings))
+    except ApiError as error:
+        form.items.append(BadItem(error.at(param)))
+
+
+def _boundary(content_type: str) -> bytes:
+    _, parameters = parse_options_header(content_type)
+    if boundary := parameters.get(b"boundary"):
+        return boundary
+    raise ApiError("invalid_request", "The Content-Type names no boundary; let the HTTP client set this header.")
+
+
+def _parts(boundary: bytes, body: bytes) -> Sequence[_Part]:
+    collector = _Collector()
+    callbacks: MultipartCallbacks = {
+        "on_part_begin": collector.begin,
+        "on_header_field": collector.header_name,
+        "on_header_value": collector.header_value,
+        "on_header_end": collector.header_end,
+        "on_headers_finished": collector.headers_finished,
+        "on_part_data": collector.part_data,
+        "on_end": collector.end,
+    }
+    try:
+        MultipartParser(boundary, callbacks).write(body)
+    except FormParserError:
+        raise ApiError(
+            "invalid_request", "The body is not valid multipart/form-data; let the HTTP client write it."
+        ) from None
+    if not collector.ended:
+        raise ApiError("invalid_request", "The body ends before its closing boundary; send all of it.")
+    return collector.parts
+
+
+class _Collector:
+    """What the parser tells, which is pieces of headers and of contents."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.ended = False
+        self._headers: dict[str, str] = {}
+        self._name = self._value = b""
+
+    def begin(self) -> None:
+        self._headers.clear()
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1").strip()
+        self._name = self._value = b""
+
+    def headers_finished(self) -> None:
+        self.parts.append(_Part(self._headers))
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].chunks.append(data[start:end])
+
+    def end(self) -> None:
+        self.ended = True
