@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test check train clean
+.PHONY: serve test check train clean soak
 
 serve: $(VENV)/.serve  ## serve the bundled checkpoint on http://127.0.0.1:8000
 	$(VENV)/bin/python -m service
@@ -16,6 +16,9 @@ check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+soak: $(VENV)/.dev  ## a quarter of an hour of load: figures, and whether the promises hold; SIZE=quick for two minutes
+	$(VENV)/bin/python -m benchmarks.soak --size $(or $(SIZE),full)
 
 train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
 	$(VENV)/bin/python -m training

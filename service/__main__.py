@@ -11,11 +11,14 @@ from pydantic_core import PydanticUndefined
 from typer.models import OptionInfo
 
 from service import logs
+from service.auth import warn_if_open
+from service.memory import give_back_large_blocks
 from service.server import Server
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
 from service.state import Service
 
 log = logging.getLogger("service")
+SECRETS = ("api_keys", "admin_key")
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -73,13 +76,24 @@ def serve(
     One process serves one device; for more throughput run more of them behind a balancer.
     """
     try:
-        settings = Settings.read(locals())
+        flags = dict(locals())
+        settings = Settings.read(flags)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     logs.configure(settings.log_format)
+    give_back_large_blocks()
     for name in unknown_variables():
         log.warning("%s is not a setting; see --help for those there are", name)
-    server = Server(Service(settings))
+    for name in SECRETS:
+        if flags[name] is not None:
+            told = name.replace("_", "-")
+            log.warning("--%s shows a secret to everybody on this machine; use %s", told, PREFIX + name.upper())
+    try:
+        service = Service(settings)
+        server = Server(service)
+    except SettingsError as error:  # what only shows when it is used, such as a URL
+        raise typer.BadParameter(str(error)) from None
+    warn_if_open(service.keys, settings.host)
     server.run()
     if server.failed or not server.started:
         raise typer.Exit(1)

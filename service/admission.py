@@ -18,8 +18,13 @@ class Admission:
 
     def __init__(self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge) -> None:
         self.limit_items, self.limit_bytes = limit_items, limit_bytes
-        self.items = self.bytes = 0
+        self.items = self.bytes = self.requests = 0
         self._items_gauge, self._bytes_gauge = items_gauge, bytes_gauge
+
+    @property
+    def full(self) -> bool:
+        """Whether not even one more item fits."""
+        return max(self.items, self.requests) >= self.limit_items
 
     def refuse_if_full(self, items: int = 1, size: int = 0) -> None:
         """Raise `overloaded` if so many more items, or bytes, do not fit now."""
@@ -30,25 +35,27 @@ class Admission:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Hold one place for a request on its way to `admit`, or raise `overloaded`."""
-        self.refuse_if_full()
-        self._change_items(1)
+        """Count a request until its answer: as many as the limit of items may be inside, whatever they hold.
+
+        Raises `overloaded`. What they hold is known only once they have been read, which is work, too.
+        """
+        if self.requests >= self.limit_items:
+            raise _overloaded(f"{self.requests} requests are at work or waiting and the limit is {self.limit_items}")
+        self.requests += 1
         try:
             yield
         finally:
-            self._change_items(-1)
+            self.requests -= 1
 
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
-        """Hold places for so many items, of which `enter` has the first, or raise `overloaded`."""
-        more = max(0, items - 1)
-        if self.items > 1:  # others than this request
-            self.refuse_if_full(more)
-        self._change_items(more)
+        """Hold places for so many items, or raise `overloaded`."""
+        self.refuse_if_full(items)
+        self._change_items(items)
         try:
             yield
         finally:
-            self._change_items(-more)
+            self._change_items(-items)
 
     @contextmanager
     def hold_bytes(self) -> Iterator[Hold]:

@@ -1,15 +1,16 @@
-"""The application: routers, error handlers, and the two layers around them."""
+"""The application: routers, error handlers, and the layers around them."""
 
 from __future__ import annotations
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from service import __version__, openapi
+from service.auth import Auth
 from service.errors import (
     ApiError,
     answer_api_error,
@@ -20,33 +21,61 @@ from service.errors import (
 )
 from service.limits import RequestLimits
 from service.observe import Observe
-from service.routes import classify, embed, health, info, similarity
+from service.routes import (
+    admin,
+    classify,
+    embed,
+    health,
+    huggingface,
+    info,
+    jina,
+    label_sets,
+    openai,
+    playground,
+    similarity,
+)
 from service.state import Service
 
 DESCRIPTION = (
     "Embeddings of texts and images in one space, comparison, and zero-shot classification. "
     "Every error has one shape, and every answer carries `x-request-id` and `server-timing`."
 )
+# FastAPI's own would send queries and exceptions, which hold content; ours is in service/tracing.py.
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
 
 
-def create_app(service: Service) -> ASGIApp:
-    """Observe(RequestLimits(routes)): what is refused outside the routes is observed like everything else."""
+def create_app(service: Service) -> Observe:
+    """Observe(Auth(RequestLimits(routes))): what is refused outside the routes is observed like everything else."""
     # The page at /docs, with its script and style from this server: the stock one asks a CDN for them.
     app = FastAPIOffline(
-        title="Sightword", version=__version__, description=DESCRIPTION, redirect_slashes=False, redoc_url=None
+        title="Sightword",
+        version=__version__,
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        redoc_url=None,
+        telemetry=NO_TELEMETRY,
     )
     app.state.service = service
-    for routes in (embed, similarity, classify, info, health):
-        app.include_router(routes.router)
+    parts = (embed, similarity, classify, label_sets, info, health, admin, openai, jina, huggingface, playground)
+    for part in parts:
+        app.include_router(part.router)
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, _answer_unforeseen)
-    openapi.install(app)
+    openapi.install(app, service.keys.required)
     limits = RequestLimits(app, service.settings, service.shared.admission)
-    return Observe(limits, service.metrics, lambda: service.draining)
+    paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]
+    return Observe(
+        Auth(limits, service.keys),
+        paths,
+        service.metrics,
+        draining=lambda: service.draining,
+        full=lambda: service.shared.admission.full,
+        traces=service.traces,
+    )
 
 
-def _answer_unforeseen(request: Request, error: Exception) -> Response:
+async def _answer_unforeseen(request: Request, error: Exception) -> Response:
     """Says nothing about the cause; Starlette raises it again, and Observe logs it."""
     return error_response(internal_error())

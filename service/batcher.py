@@ -164,6 +164,7 @@ class Batcher:
             # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
             _hand_back(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
             self._give_up()
+            del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
 
     def _take(self) -> list[Entry] | None:
         """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
@@ -218,8 +219,8 @@ def _hand_back(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], st
         for entry, outcome in zip(batch, outcomes, strict=True):
             if entry.future.done():  # cancelled while it ran
                 continue
-            entry.timing.record("queue", started - entry.enqueued)
-            entry.timing.record("inference", finished - started)
+            entry.timing.record("queue", entry.enqueued, started)
+            entry.timing.record("inference", started, finished)
             if isinstance(outcome, ApiError):
                 entry.future.set_exception(outcome)
             else:

@@ -49,7 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "overloaded": Kind(429, "rate_limit_error", "the queue is full; told before any work is done"),
     "inference_error": Kind(500, "server_error", "the model failed on this item"),
     "internal_error": Kind(500, "server_error", "a fault of the service"),
-    "unavailable": Kind(503, "server_error", "starting or draining"),
+    "unavailable": Kind(503, "server_error", "starting or draining, or the store of label sets does not answer"),
     "deadline_exceeded": Kind(504, "server_error", "not done within the server's or the client's time"),
 }
 MAX_PARAM_CHARACTERS = 200  # the name of an unknown field can be as long as the body
@@ -125,7 +125,8 @@ def documented(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[s
 def from_validation(error: ValidationError | RequestValidationError) -> ApiError:
     """The first complaint of pydantic, in our words and with our path."""
     first: ErrorDetails = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"] if part not in ("body", "query"))
+    by_fastapi = isinstance(error, RequestValidationError)  # which puts "body" or "query" in front
+    path = ".".join(map(str, first["loc"][1:] if by_fastapi else first["loc"]))
     return ApiError("invalid_request", _sentence(first), path[:MAX_PARAM_CHARACTERS] or None)
 
 
@@ -139,20 +140,20 @@ def _sentence(first: ErrorDetails) -> str:
             return first["msg"].removeprefix("Value error, ").rstrip(".") + "."
 
 
-def answer_api_error(request: Request, error: Exception) -> Response:
+async def answer_api_error(request: Request, error: Exception) -> Response:
     """Handler of what the service refuses."""
     assert isinstance(error, ApiError)
     request.state.call.error_code = error.code
     return error_response(error)
 
 
-def answer_validation(request: Request, error: Exception) -> Response:
+async def answer_validation(request: Request, error: Exception) -> Response:
     """Handler of what FastAPI refuses."""
     assert isinstance(error, RequestValidationError)
-    return answer_api_error(request, from_validation(error))
+    return await answer_api_error(request, from_validation(error))
 
 
-def answer_http_exception(request: Request, error: Exception) -> Response:
+async def answer_http_exception(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")

@@ -2,23 +2,25 @@
 
 Pure ASGI, around the whole application. The body is read here, once, and counted as it comes in, so that neither a
 missing nor a lying Content-Length matters. The work is cancelled when its time is up or its client hangs up, and that
-takes its items out of every queue.
+takes its items out of every queue. A large answer counts, too, until the client has read most of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission, Hold
+from service.auth import is_admin
 from service.errors import ApiError, error_response
 from service.settings import Settings
+from service.turnstile import Turnstile
 
-ADMIN = "/admin/"  # what an operator does to a busy service is not refused
+LARGE_ANSWER_BYTES = 64 * 1024  # up to here, what a client leaves unread fits into the connection's buffers
 
 
 class ClientGoneError(Exception):
@@ -30,7 +32,7 @@ class RequestLimits:
 
     def __init__(self, app: ASGIApp, settings: Settings, admission: Admission) -> None:
         self.app, self.max_body_bytes, self.timeout_s = app, settings.max_body_bytes, settings.timeout_s
-        self.admission = admission
+        self.admission, self.turnstile = admission, Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its limits."""
@@ -61,21 +63,25 @@ class RequestLimits:
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
-        if not scope["path"].startswith(ADMIN):
+        refusable = not is_admin(scope["path"])  # what an operator does to a busy service is not refused
+        if refusable:
             self.admission.refuse_if_full(size=int(declared) if declared.isdigit() else 0)
         try:
             async with asyncio.timeout(timeout_s) as deadline:
                 with self.admission.hold_bytes() as hold:
                     scope["state"]["call"].hold = hold
-                    body = await self._read(receive, hold)
-                    await _until_client_leaves(self.app(scope, _replay(body), send), receive)
+                    body = await self._read(receive, hold.add if refusable else hold.count)
+                    with self.admission.enter() if refusable else nullcontext():
+                        await self.turnstile.wait()
+                        work = self.app(scope, _replay(body), _held(send, hold, deadline))
+                        await _until_client_leaves(work, receive)
         except TimeoutError:
             if not deadline.expired():
                 raise
             message = f"The answer was not ready within {timeout_s:g} s; send fewer items or allow more time."
             raise ApiError("deadline_exceeded", message) from None
 
-    async def _read(self, receive: Receive, hold: Hold) -> bytes:
+    async def _read(self, receive: Receive, hold: Callable[[int], None]) -> bytes:
         chunks: list[bytes] = []
         received = 0
         while True:
@@ -86,7 +92,7 @@ class RequestLimits:
             received += len(chunk)
             if received > self.max_body_bytes:
                 raise self._too_large()
-            hold.add(len(chunk))
+            hold(len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -121,6 +127,26 @@ def _timeout_s(asked: bytes | None, most: float) -> float:
 
 def _stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
+
+
+def _held(send: Send, hold: Hold, deadline: asyncio.Timeout) -> Send:
+    """Send an answer that is in time, and stay until a large one has been read; the connection ends those that do not.
+
+    Its end is sent by itself: the server takes it once there is little left of what was sent before.
+    """
+
+    async def held_send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if deadline.expired():
+                raise asyncio.CancelledError
+            deadline.reschedule(None)
+        elif len(message.get("body", b"")) > LARGE_ANSWER_BYTES and not message.get("more_body", False):
+            hold.count(len(message["body"]))
+            await send({**message, "more_body": True})
+            message = {**message, "body": b""}
+        await send(message)
+
+    return held_send
 
 
 def _replay(body: bytes) -> Receive:

@@ -71,6 +71,12 @@ class Models:
             self._shared.metrics.reloads.labels("done").inc()
             return list(zip(before, after, strict=True))
 
+    def without_paths(self, message: str) -> str:
+        """The message with names of files, but not of folders of this machine."""
+        for folder in self._folders:
+            message = message.replace(f"{folder}/", "").replace(str(folder), "the bundle")
+        return message
+
     async def reopen(self, failed: Pipeline) -> None:
         """Put a new engine in the place of one that fails. Raises BundleError or EngineError."""
         async with self._changing:

@@ -5,25 +5,50 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import error_response, internal_error
+from service.auth import is_admin
+from service.errors import ApiError, error_response, internal_error
 from service.limits import ClientGoneError
+from service.logs import Sampler
 from service.metrics import Metrics
 from service.timing import Call
+from service.tracing import Traces
 
 log = logging.getLogger("service.request")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+SAMPLED = ("overloaded", "invalid_api_key")  # refusals that cost next to nothing, but for their log lines
 CLIENT_GONE = 499  # nobody reads it; metrics and log need a number, and this is the one proxies use
 
 
 class Observe:
     """The outermost layer."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, draining: Callable[[], bool]) -> None:
-        self.app, self.metrics, self.draining = app, metrics, draining
+    def __init__(
+        self,
+        app: ASGIApp,
+        paths: Iterable[str],
+        metrics: Metrics,
+        draining: Callable[[], bool],
+        full: Callable[[], bool],
+        traces: Traces | None = None,
+    ) -> None:
+        self.app, self.metrics, self.traces = app, metrics, traces
+        self.draining, self.full = draining, full
+        self._known = frozenset(path for path in paths if "{" not in path)
+        self._refusals = Sampler()
+
+    def refuse(self, scope: Scope) -> bytes | None:
+        """The answer, from its headers on, to a request that finds the queue full; None to any other. For `Door`."""
+        work = scope["method"] == "POST" and scope["path"] in self._known and not is_admin(scope["path"])
+        if not (self.full() and work) or self.draining():
+            return None
+        call = Call(_request_id(scope), error_code="overloaded")
+        self._tell(scope, call, 429)
+        return _FULL % (call.request_id.encode(), call.timing.header().encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and tell of it."""
@@ -41,7 +66,10 @@ class Observe:
                     *message.get("headers", ()),
                     (b"x-request-id", call.request_id.encode()),
                     (b"server-timing", call.timing.header().encode()),
+                    (b"x-content-type-options", b"nosniff"),
                 ]
+                if call.digest is not None:  # vectors of different models must not be compared
+                    headers.append((b"x-model-digest", call.digest.encode()))
                 if self.draining():  # the next request of this client belongs to another replica
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}
@@ -60,15 +88,19 @@ class Observe:
             self._tell(scope, call, status or CLIENT_GONE)
 
     def _tell(self, scope: Scope, call: Call, status: int) -> None:
-        route = _route(scope)
+        route = self._route(scope)
         self.metrics.request_done(route, status, call.timing, call.error_code)
-        level = logging.DEBUG if route.startswith("/health") or route == "/metrics" else logging.INFO
-        log.log(
-            level,
-            "%s %s %d",
+        left_out = self._refusals.left_out() if call.error_code in SAMPLED else 0
+        if left_out is None or route.startswith("/health") or route == "/metrics":  # probes are of no interest
+            return
+        if self.traces is not None:
+            self.traces.record(scope, route, call, status)
+        log.info(
+            "%s %s %d%s",
             scope["method"],
             route,
             status,
+            f" (and {left_out} other refusals before it)" if left_out else "",
             extra={
                 "request_id": call.request_id,
                 "method": scope["method"],
@@ -83,13 +115,24 @@ class Observe:
             },
         )
 
+    def _route(self, scope: Scope) -> str:
+        """The template, never the path that was asked for: paths are endless, and metrics keep every label."""
+        route = scope.get("route")
+        template = getattr(route, "path_format", None) or getattr(route, "path", None)
+        if isinstance(template, str):
+            return template
+        return scope["path"] if scope["path"] in self._known else "unmatched"  # refused before there was a route
 
-def _route(scope: Scope) -> str:
-    """The template, never the path that was asked for: paths are endless, and metrics keep every label."""
-    template = getattr(scope.get("route"), "path", None)
-    if isinstance(template, str):
-        return template
-    return scope["path"] if "endpoint" in scope else "unmatched"  # /docs and /openapi.json have no parameters
+
+def _written(refusal: Response) -> bytes:
+    """Headers and body, with places for the id and the timing."""
+    lines = [*refusal.raw_headers, (b"x-content-type-options", b"nosniff")]
+    head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
+    rest = bytes(refusal.body).replace(b"%", b"%%")
+    return head.replace(b"%", b"%%") + b"x-request-id: %s\r\nserver-timing: %s\r\n\r\n" + rest
+
+
+_FULL = _written(error_response(ApiError("overloaded", "The queue is full; try again shortly.")))
 
 
 def _request_id(scope: Scope) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,37 @@ import orjson
 from fastapi import Request, Response
 from numpy.typing import NDArray
 
+from model.bundle import Bundle
 from service.errors import ApiError
 from service.schemas import EmbedOptions
+from service.shared import Shared
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"
+NUMBERS_INLINE = 16_384  # up to here, writing them takes about 1 ms
 Matrix = NDArray[np.float32]
 
 
 def json_response(content: object) -> Response:
     """JSON of what may hold numpy arrays and numbers."""
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+async def write_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: Shared) -> list[Any]:
+    """The rows, ready for `json_response`; written already, and in a thread, where they hold many numbers."""
+    return list(rows()) if numbers <= NUMBERS_INLINE else await shared.in_thread(lambda: write(rows()))
+
+
+def write(rows: Iterable[object]) -> list[orjson.Fragment]:
+    """The rows as JSON, for a thread: one by one, because writing holds up every other thread."""
+    return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
+
+
+def expect_dimensions(dimensions: int | None, bundle: Bundle) -> None:
+    """Refuse more than the model has."""
+    if dimensions is not None and dimensions > bundle.dimensions:
+        message = f"This model's vectors have {bundle.dimensions} dimensions; ask for at most so many."
+        raise ApiError("invalid_request", message, "dimensions")
 
 
 def cut(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:

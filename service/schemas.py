@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.errors import ApiError, ErrorDetail
@@ -23,6 +23,30 @@ def _counted(value: object, info: ValidationInfo[Settings]) -> object:
 
 
 Counted = BeforeValidator(_counted)
+
+
+def _tell_apart(labels: list[str]) -> list[str]:
+    seen: set[str] = set()
+    for index, label in enumerate(labels):
+        if not label or label.isspace():
+            raise ApiError("invalid_request", "This label is empty.", f"labels.{index}")
+        if label in seen:
+            raise ApiError("invalid_request", "This label is there twice; each must differ.", f"labels.{index}")
+        seen.add(label)
+    return labels
+
+
+def _have_one_place(templates: list[str]) -> list[str]:
+    for index, template in enumerate(templates):
+        if template.count("{}") != 1:
+            raise ApiError(
+                "invalid_template", "A template needs exactly one {}, where the label goes.", f"templates.{index}"
+            )
+    return templates
+
+
+Labels = Annotated[list[str], Field(min_length=1), AfterValidator(_tell_apart)]
+Templates = Annotated[list[str], Field(min_length=1), AfterValidator(_have_one_place)]
 
 
 class Options(BaseModel):
@@ -64,55 +88,44 @@ class SimilarityRequest(Options):
     top_k: TopK
 
 
-class ClassifyOptions(Options):
+class TemplateOptions(Options):
+    """What labels are put into."""
+
+    templates: Annotated[Templates, Counted] | None = Field(
+        None, description=f"each with one {{}} for the label; {list(DEFAULT_TEMPLATES)} if not given"
+    )
+    template_set: str | None = Field(None, description="name of a template set (see /info), instead of templates")
+
+    @model_validator(mode="after")
+    def _one_source_of_templates(self) -> Self:
+        if self.templates is not None and self.template_set is not None:
+            raise ApiError("invalid_request", "Give either templates or template_set.", "template_set")
+        return self
+
+
+class ClassifyOptions(TemplateOptions):
     """What to choose from, and how."""
 
-    labels: Annotated[list[str], Counted] | None = Field(None, min_length=1, description="what to choose from")
-    label_set: str | None = Field(None, description="name of a stored label set, instead of labels")
-    templates: Annotated[list[str], Counted] | None = Field(
-        None, min_length=1, description=f"each with one {{}} for the label; {list(DEFAULT_TEMPLATES)} if not given"
+    labels: Annotated[Labels, Counted] | None = Field(None, description="what to choose from")
+    label_set: str | None = Field(
+        None, description="name of a stored label set, instead of labels; it brings its own templates"
     )
-    template_set: str | None = Field(None, description="name of a template set, instead of templates")
     top_k: TopK
     multi_label: bool = Field(False, description="judge each label alone, against the template without a label")
     threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="drop lower scores")
     on_error: OnError = "fail"
 
-    @field_validator("labels")
-    @classmethod
-    def _labels_tell_apart(cls, labels: list[str] | None) -> list[str] | None:
-        seen: set[str] = set()
-        for index, label in enumerate(labels or ()):
-            if not label or label.isspace():
-                raise ApiError("invalid_request", "This label is empty.", f"labels.{index}")
-            if label in seen:
-                raise ApiError("invalid_request", "This label is there twice; each must differ.", f"labels.{index}")
-            seen.add(label)
-        return labels
-
-    @field_validator("templates")
-    @classmethod
-    def _templates_have_one_place(cls, templates: list[str] | None) -> list[str] | None:
-        for index, template in enumerate(templates or ()):
-            if template.count("{}") != 1:
-                raise ApiError(
-                    "invalid_template", "A template needs exactly one {}, where the label goes.", f"templates.{index}"
-                )
-        return templates
-
     @model_validator(mode="after")
-    def _one_source_each(self, info: ValidationInfo[Settings]) -> Self:
+    def _one_source_of_labels(self) -> Self:
         if (self.labels is None) == (self.label_set is None):
             raise ApiError("invalid_request", "Give either labels or label_set.", "labels")
-        if self.templates is not None and self.template_set is not None:
-            raise ApiError("invalid_request", "Give either templates or template_set.", "template_set")
-        check_count(
-            len(self.labels or ()) * len(self.templates or DEFAULT_TEMPLATES),
-            info.context.max_labels,
-            "labels times templates",
-            "templates" if self.templates else "labels",
-        )
         return self
+
+
+class LabelSetRequest(TemplateOptions):
+    """Labels to be stored under a name, embedded for one model at once and for the others when they are first used."""
+
+    labels: Annotated[Labels, Counted] = Field(description="what to choose from; each must differ")
 
 
 class ClassifyRequest(ClassifyOptions):
@@ -195,6 +208,37 @@ class ClassifyAnswer(BaseModel):
     usage: Usage
 
 
+class LabelSetSummary(BaseModel):
+    """A stored label set, without its labels."""
+
+    name: str
+    label_count: int
+    template_count: int
+    template_set: str | None
+    truncate: bool = Field(description="labels that are longer than the context are cut")
+    updated: str = Field(description="when it was stored, in UTC")
+
+
+class LabelSetsAnswer(BaseModel):
+    """The stored label sets, by name."""
+
+    label_sets: list[LabelSetSummary]
+
+
+class LabelSetAnswer(LabelSetSummary):
+    """A stored label set."""
+
+    labels: list[str]
+    templates: list[str]
+
+
+class LabelSetStored(LabelSetAnswer):
+    """A label set and what it took to embed it."""
+
+    model: str
+    usage: Usage
+
+
 class ServedModel(BaseModel):
     """A model and where it runs."""
 
@@ -221,8 +265,24 @@ class InfoAnswer(ModelsAnswer):
 
     name: str
     version: str
+    template_sets: dict[str, list[str]] = Field(description="what /classify knows as template_set")
     limits: dict[str, int | float | None]
     settings: dict[str, Any]
+
+
+class ReloadedModel(BaseModel):
+    """A model after a reload."""
+
+    id: str
+    digest: str
+    previous_digest: str
+    changed: bool
+
+
+class ReloadAnswer(BaseModel):
+    """The models served from now on, the default one first."""
+
+    models: list[ReloadedModel]
 
 
 class HealthAnswer(BaseModel):

@@ -7,18 +7,21 @@ import logging
 import os
 import signal
 import socket
-import uuid
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from model.bundle import BundleError
 from model.engine import EngineError
 from service.app import create_app
-from service.errors import ApiError, error_response
+from service.door import Door
+from service.errors import ApiError
+from service.listener import Listener
+from service.memory import leave_out_what_stays
+from service.protocol import Protocol
 from service.state import Service
 from service.supervisor import Supervisor
 
@@ -29,28 +32,15 @@ GIVE_UP_S = 5
 KEEP_ALIVE_S = 75  # longer than the idle time of the usual balancers, so that they close first
 
 
-class Protocol(HttpToolsProtocol):
-    """What is not HTTP at all never reaches the application; its refusal has the one shape all the same."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be parsed, and close the connection."""
-        body = error_response(ApiError("invalid_request", "This is not a valid HTTP request.")).body
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"x-request-id: {uuid.uuid4().hex}\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + bytes(body))
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
     """Drains on SIGTERM and SIGINT, and a second signal ends the drain at once; SIGHUP reloads."""
 
     def __init__(self, service: Service) -> None:
         settings = service.settings
+        app = create_app(service)
         super().__init__(
             uvicorn.Config(
-                create_app(service),
+                app,
                 host=settings.host,
                 port=settings.port,
                 loop="uvloop",
@@ -60,10 +50,12 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here depends on who a proxy says the client is
                 timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
         self.service = service
+        self._app = app
         self.failed = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +63,13 @@ class Server(uvicorn.Server):
         """Open the socket; what is not loaded yet is told to whoever asks."""
         await super().startup(sockets)
         if self.started:
+            leave_out_what_stays()
+            # All that uvicorn asks of a server.
+            self.servers = [Listener(server, self._connection) for server in self.servers]  # type: ignore[misc]
             self._run(self._load())
+
+    def _connection(self) -> asyncio.Protocol:
+        return Door(self.config, self.server_state, self.lifespan.state, refuse=self._app.refuse)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End connections, then threads."""
@@ -94,12 +92,16 @@ class Server(uvicorn.Server):
 
     def give_up(self, reason: str) -> None:
         """End with an exit code other than 0, so that an orchestrator starts the process again."""
+        if self.failed:
+            return
         log.critical("%s", reason)
         self.failed = self.should_exit = True
         self.service.draining = True
         self.config.timeout_graceful_shutdown = GIVE_UP_S
-        # Threads that never come back must not keep the process.
-        asyncio.get_running_loop().call_later(2 * GIVE_UP_S, os._exit, 1)
+        # A thread that never comes back must not keep the process, nor a loop that waits for it.
+        last_resort = threading.Timer(2 * GIVE_UP_S, os._exit, (1,))
+        last_resort.daemon = True
+        last_resort.start()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,7 +148,7 @@ class Server(uvicorn.Server):
         quiet_since = loop.time()
         while loop.time() < ends - drain_s / 2 and loop.time() - quiet_since < min(QUIET_S, drain_s / 2):
             await asyncio.sleep(TICK_S)
-            if self.service.shared.admission.items:
+            if self.service.shared.admission.requests:
                 quiet_since = loop.time()
         self.config.timeout_graceful_shutdown = max(1, round(ends - loop.time()))
         self.should_exit = True

@@ -18,10 +18,13 @@ class Timing:
 
     started: float = field(default_factory=time.perf_counter)
     stages: dict[str, float] = field(default_factory=dict)
+    starts: dict[str, float] = field(default_factory=dict)  # when that item entered the stage; of time.perf_counter
 
-    def record(self, stage: str, seconds: float) -> None:
-        """Note a stage of one item."""
-        self.stages[stage] = max(seconds, self.stages.get(stage, 0.0))
+    def record(self, stage: str, started: float, finished: float) -> None:
+        """Note a stage of one item, by time.perf_counter."""
+        seconds = finished - started
+        if seconds >= self.stages.get(stage, 0.0):
+            self.stages[stage], self.starts[stage] = seconds, started
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -30,7 +33,7 @@ class Timing:
         try:
             yield
         finally:
-            self.record(name, time.perf_counter() - started)
+            self.record(name, started, time.perf_counter())
 
     def total_s(self) -> float:
         """Seconds since the request came in."""
@@ -50,4 +53,5 @@ class Call:
     timing: Timing = field(default_factory=Timing)
     error_code: str | None = None
     items: int = 0
+    digest: str | None = None  # of the model that answers
     hold: Hold | None = None  # the bytes received for it

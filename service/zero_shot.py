@@ -32,6 +32,11 @@ class Classified:
     data: list[dict[str, Any]]
     usage: dict[str, int]
 
+    @property
+    def numbers(self) -> int:
+        """How many the data hold."""
+        return 2 * sum(len(entry.get("predictions", ())) for entry in self.data)
+
 
 async def classify(
     service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: Call

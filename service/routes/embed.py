@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from service.body import BodyDep
-from service.errors import ApiError
 from service.openapi import WORK_ERRORS, body_of
 from service.pipeline import Embedded
-from service.responses import ENCODERS, NPY, RAW, binary_response, binary_type, cut, json_response
+from service.responses import (
+    ENCODERS,
+    NPY,
+    RAW,
+    binary_response,
+    binary_type,
+    cut,
+    expect_dimensions,
+    json_response,
+    write_rows,
+)
 from service.schemas import EmbedAnswer, EmbedOptions, EmbedRequest
 from service.state import CallDep, ServiceDep
 
@@ -32,24 +42,27 @@ MATRIX = {"schema": {"type": "string", "format": "binary"}}
     openapi_extra=body_of(EmbedRequest, EmbedOptions),
 )
 async def embed(request: Request, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
-    """Send JSON, or an image file as the body with the options in the query.
+    """Send JSON, a form with files, or an image file as the body with the options in the query.
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
     items, options = await body.read(EmbedRequest, EmbedOptions)
     media_type = binary_type(request, options)
     with service.model(options.model) as pipeline:
-        if options.dimensions is not None and options.dimensions > pipeline.bundle.dimensions:
-            message = f"This model's vectors have {pipeline.bundle.dimensions} dimensions; ask for at most so many."
-            raise ApiError("invalid_request", message, "dimensions")
+        expect_dimensions(options.dimensions, pipeline.bundle)
         embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
     with call.timing.stage("serialize"):
         vectors = cut(embedded.vectors, options.dimensions, options.normalize)
         if media_type is not None:
             return binary_response(vectors, media_type)
-        encoded = ENCODERS[options.encoding_format](vectors)
-        data = [_entry(index, row, embedded) for index, row in enumerate(encoded)]
+        data = await write_rows(
+            lambda: _entries(ENCODERS[options.encoding_format](vectors), embedded), vectors.size, service.shared
+        )
         return json_response({"model": pipeline.bundle.id, "data": data, "usage": embedded.usage})
+
+
+def _entries(rows: Iterable[object], embedded: Embedded) -> Iterator[dict[str, Any]]:
+    return (_entry(index, row, embedded) for index, row in enumerate(rows))
 
 
 def _entry(index: int, row: object, embedded: Embedded) -> dict[str, Any]:

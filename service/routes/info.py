@@ -1,11 +1,12 @@
-"""GET /, /info, /models and /metrics: what is served here and how it fares."""
+"""GET /info, /models and /metrics: what is served here and how it fares."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented
 from service.pipeline import Pipeline
@@ -13,12 +14,6 @@ from service.schemas import InfoAnswer, ModelsAnswer, ServedModel
 from service.state import ServiceDep
 
 router = APIRouter(tags=["information"], responses=documented())
-
-
-@router.get("/", include_in_schema=False)
-async def home() -> RedirectResponse:
-    """Lead people to the documentation."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/models", summary="The models served")
@@ -34,6 +29,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
         name="sightword",
         version=__version__,
         models=[_served(pipeline) for pipeline in service.models.serving],
+        template_sets={name: list(templates) for name, templates in template_sets().items()},
         limits=service.settings.limits(),
         settings=service.settings.shown(),
     )

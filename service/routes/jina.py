@@ -15,12 +15,11 @@ from service.body import BodyDep
 from service.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.items import ImageItem, Item, TextItem, UrlItem
 from service.openapi import COMPATIBLE_ERRORS, body_of
-from service.responses import Matrix, json_response, written
+from service.responses import Matrix, json_response, write, write_rows
 from service.scores import best_first, probabilities
 from service.state import CallDep, ServiceDep
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
-PREDICTIONS_INLINE = 2_000  # up to here, writing them takes less than 1 ms
 
 
 @router.post(
@@ -35,14 +34,9 @@ async def classify(body: BodyDep, service: ServiceDep, call: CallDep) -> Respons
     with service.model(request.model) as pipeline:
         classified = await zero_shot.classify(service, pipeline, request.input, request, call)
     with call.timing.stage("serialize"):
-        inline = sum(len(entry.get("predictions", ())) for entry in classified.data) <= PREDICTIONS_INLINE
-        data = _written(classified.data) if inline else await service.shared.in_thread(_written, classified.data)
+        data = await write_rows(lambda: map(_classification, classified.data), classified.numbers, service.shared)
         usage = token_usage(classified.usage)
         return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
-
-
-def _written(entries: Sequence[dict[str, Any]]) -> list[Fragment]:
-    return written(map(_classification, entries))
 
 
 def _classification(entry: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +76,7 @@ async def rerank(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
 
 
 def _with_documents(order: Sequence[int], scores: Matrix, documents: Sequence[Item]) -> list[Fragment]:
-    return written(
+    return write(
         {"index": index, "relevance_score": scores[index], "document": _document(documents[index])} for index in order
     )
 

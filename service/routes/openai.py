@@ -7,19 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
-from orjson import Fragment
 
 from model.bundle import Bundle
 from service.body import BodyDep
 from service.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
 from service.errors import ApiError, documented
 from service.openapi import COMPATIBLE_ERRORS, body_of
-from service.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, written
+from service.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
 from service.schemas import EncodingFormat
 from service.state import CallDep, ServiceDep
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
-NUMBERS_INLINE = 16_384  # up to here, writing them takes about 1 ms
 
 
 @router.post(
@@ -37,8 +35,7 @@ async def embeddings(body: BodyDep, service: ServiceDep, call: CallDep) -> Respo
         embedded = await pipeline.embed(request.input, call, truncate=request.truncate, keep_errors=False)
     with call.timing.stage("serialize"):
         vectors, formats = cut(embedded.vectors, dimensions, request.normalized is not False), request.formats()
-        inline = vectors.size * len(formats) <= NUMBERS_INLINE
-        rows = _encode(vectors, formats) if inline else await service.shared.in_thread(_written, vectors, formats)
+        rows = await write_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
         usage = token_usage(embedded.usage)
         return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
@@ -50,10 +47,6 @@ def _encode(vectors: Matrix, formats: list[EncodingFormat]) -> Iterable[Any]:
         return ENCODERS[formats[0]](vectors)
     columns = [ENCODERS[name](vectors) for name in formats]
     return (dict(zip(formats, row, strict=True)) for row in zip(*columns, strict=True))
-
-
-def _written(vectors: Matrix, formats: list[EncodingFormat]) -> list[Fragment]:
-    return written(_encode(vectors, formats))
 
 
 @router.get("/models", summary="The models served (OpenAI)", responses=documented())

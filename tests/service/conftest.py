@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,22 @@ from pydantic import BaseModel, ConfigDict
 
 from model.bundle import MANIFEST, Bundle, bundled
 from model.engine import Engine
-from service import errors, schemas
+from service import compat, errors, schemas
+from service.batcher import Batcher, Run
+from tests.service.gated_tower import GatedTower
 from tests.service.process import Running, running
 
 ANSWERS: dict[str, type[BaseModel]] = {
     "/embed": schemas.EmbedAnswer,
     "/similarity": schemas.SimilarityAnswer,
     "/classify": schemas.ClassifyAnswer,
+    "/label-sets": schemas.LabelSetsAnswer,
     "/info": schemas.InfoAnswer,
     "/models": schemas.ModelsAnswer,
+    "/v1/embeddings": compat.EmbeddingsAnswer,
+    "/v1/classify": compat.LabelsAnswer,
+    "/v1/rerank": compat.RerankAnswer,
+    "/v1/models": compat.ModelList,
 }
 
 
@@ -35,10 +42,10 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(chosen)
     if (bundled() / MANIFEST).exists():
         return bundled()
-    return _random_bundle(tmp_path_factory.mktemp("bundle"))
+    return random_bundle(tmp_path_factory.mktemp("bundle"))
 
 
-def _random_bundle(path: Path) -> Path:
+def random_bundle(path: Path) -> Path:
     import torch
 
     from model.config import Preprocessing, load_preset
@@ -128,3 +135,21 @@ def _check(response: httpx.Response) -> None:
 def _schema(url: str) -> dict[str, Any]:
     schema: dict[str, Any] = httpx.get(url).json()
     return schema
+
+
+@pytest.fixture
+def tower(bundle: Bundle, engine: Engine) -> GatedTower:
+    return GatedTower(bundle, engine)
+
+
+@pytest.fixture
+def make_batcher() -> Iterator[Callable[..., Batcher]]:
+    made: list[Batcher] = []
+
+    def build(run: Run, max_batch: int = 4, **options: Any) -> Batcher:
+        made.append(Batcher("text", run, max_batch, **options))
+        return made[-1]
+
+    yield build
+    for batcher in made:
+        batcher.close()

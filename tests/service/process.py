@@ -50,19 +50,17 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path, model: Path, *flags: str, **settings: str) -> Iterator[Running]:
-    """`python -m service` on a free port, ready; ended on the way out whatever happened."""
+def starting(folder: Path, model: Path, *flags: str, module: str = "service", **settings: str) -> Iterator[Running]:
+    """`python -m service` on a free port, listening; ended on the way out whatever happened."""
     log_file = folder / f"service-{time.monotonic_ns()}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--port", "0", *flags],
-            env=clean_environment({"model": str(model), **settings}),
+            [sys.executable, "-m", *module.split(), "--port", "0", *flags],
+            env=clean_environment({"model": str(model), "label_sets": str(folder / "label-sets"), **settings}),
             stderr=log,
         )
     try:
-        service = Running(_wait_for_url(process, log_file), process, log_file)
-        _wait_until_ready(service)
-        yield service
+        yield Running(_wait_for_url(process, log_file), process, log_file)
     finally:
         if process.poll() is None:
             process.terminate()
@@ -84,7 +82,15 @@ def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
     raise AssertionError(f"the service did not start:\n{log_file.read_text('utf-8')}")
 
 
-def _wait_until_ready(service: Running) -> None:
+@contextmanager
+def running(folder: Path, model: Path, *flags: str, module: str = "service", **settings: str) -> Iterator[Running]:
+    """The same, ready."""
+    with starting(folder, model, *flags, module=module, **settings) as service:
+        wait_until_ready(service)
+        yield service
+
+
+def wait_until_ready(service: Running) -> None:
     ends = time.monotonic() + START_S
     while httpx.get(f"{service.url}/health/ready", timeout=PATIENCE_S).status_code != 200:
         assert service.process.poll() is None, f"the service did not start:\n{service.log()}"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from tests.service.process import clean_environment, running
+from tests.service.process import clean_environment, running, starting, wait_until_ready
 
 WORK = {"inputs": [f"{number} words that take a while to read in a row" for number in range(64)]}
 
@@ -30,6 +30,31 @@ def start(*flags: str, folder: Path, **settings: str) -> subprocess.CompletedPro
         text=True,
         timeout=120,
     )
+
+
+def test_it_answers_from_the_start_and_says_when_it_is_ready(bundle_path: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with (
+        starting(tmp_path, bundle_path, module=f"tests.service.failing_service {go}") as service,
+        httpx.Client(base_url=service.url, timeout=60) as http,
+    ):
+        assert http.get("/health/live").status_code == 200
+        for answer in (http.get("/health/ready"), http.post("/embed", json={"inputs": "too early"})):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"]
+        assert http.get("/info").json()["models"] == []
+        go.touch()
+        wait_until_ready(service)
+        assert http.post("/embed", json={"inputs": "now"}).status_code == 200
+
+
+def test_sigterm_while_it_loads(bundle_path: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    with starting(tmp_path, bundle_path, module=f"tests.service.failing_service {go}") as service:
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        go.touch()
+        assert service.process.wait(30) == 0
 
 
 def test_sigterm_under_load_loses_nothing_accepted(bundle_path: Path, tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""OpenTelemetry traces: one span for each request and one for each of its stages, sent in the background.
+
+Off unless the standard variable OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) names a collector.
+The other standard variables hold, too: OTEL_SDK_DISABLED, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME and so on. Spans tell
+what the log tells, and like it never the content of a request, its path or its query.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from starlette.types import Scope
+
+from service import __version__
+from service.timing import Call
+
+log = logging.getLogger(__name__)
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+FLUSH_S = 5.0  # at the end, for what has not been sent yet
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+_PARENT_HEADERS = (b"traceparent", b"tracestate")
+
+
+class Traces:
+    """Makes the spans of a request when it has ended, out of what it noted on its way."""
+
+    def __init__(self) -> None:
+        """Start the thread that sends. Raises ImportError where the extra `tracing` is not installed."""
+        from opentelemetry import trace
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        named = {"service.name": "sightword", "service.version": __version__}
+        resource = Resource.create({**named, **OTELResourceDetector().detect().attributes})
+        # Not the global provider: FastAPI would find that one, and its spans hold paths and queries.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._tracer = self._provider.get_tracer("sightword", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+        self._trace = trace
+
+    def record(self, scope: Scope, route: str, call: Call, status: int) -> None:
+        """Make the spans of a request that has just ended."""
+        now = time.perf_counter()
+        epoch_ns = time.time_ns() - int(now * 1e9)
+
+        def at(moment: float) -> int:
+            return epoch_ns + int(moment * 1e9)
+
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        span = self._tracer.start_span(
+            " ".join([method.replace("_OTHER", "HTTP"), *([route] if route.startswith("/") else [])]),
+            context=self._propagator.extract(_carrier(scope)),
+            kind=self._trace.SpanKind.SERVER,
+            attributes=_attributes(scope, method, route, call, status),
+            start_time=at(call.timing.started),
+        )
+        if span.is_recording():
+            inside = self._trace.set_span_in_context(span)
+            for stage, seconds in call.timing.stages.items():
+                started = call.timing.starts[stage]
+                self._tracer.start_span(stage, inside, start_time=at(started)).end(at(started + seconds))
+            if status >= 500:
+                span.set_status(self._trace.StatusCode.ERROR)
+        span.end(at(now))
+
+    def close(self) -> None:
+        """Send what is left, for at most FLUSH_S: a collector that does not answer must not delay the end."""
+        flush = threading.Thread(target=self._provider.shutdown, name="flush-traces", daemon=True)
+        flush.start()
+        flush.join(FLUSH_S)
+
+
+def from_environment() -> Traces | None:
+    """Traces, where the environment asks for them and they can be had."""
+    environment = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
+    asked = next((name for name in ENDPOINTS if environment.get(name)), None)
+    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if asked is None or disabled or environment.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    for name in PROTOCOLS:
+        if environment.get(name, "http/protobuf") != "http/protobuf":
+            log.warning("%s=%s is not supported; traces are sent as http/protobuf", name, environment[name])
+    try:
+        return Traces()
+    except ImportError:
+        log.warning('%s is set, but sending traces needs an extra: pip install "sightword[tracing]"', asked)
+        return None
+
+
+def _carrier(scope: Scope) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _PARENT_HEADERS}
+
+
+def _attributes(scope: Scope, method: str, route: str, call: Call, status: int) -> dict[str, Any]:
+    """Names of OpenTelemetry's semantic conventions for HTTP servers; ours begin with `sightword`."""
+    attributes: dict[str, Any] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.scheme": scope["scheme"],
+        "network.protocol.version": scope["http_version"],
+        "sightword.request_id": call.request_id,
+        "sightword.items": call.items,
+    }
+    if route.startswith("/"):
+        attributes["http.route"] = route
+    if call.error_code is not None:
+        attributes["sightword.error_code"] = call.error_code
+    if status >= 500:
+        attributes["error.type"] = call.error_code or str(status)
+    return attributes

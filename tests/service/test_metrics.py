@@ -1,0 +1,89 @@
+"""What /metrics shows: the contract's list, in a form that Prometheus takes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.timing import STAGES
+from tests.service import pictures
+from tests.service.process import Running
+
+LABELS = {
+    "sightword_requests": {"route", "status"},
+    "sightword_request_seconds": {"route"},
+    "sightword_stage_seconds": {"stage"},
+    "sightword_batch_items": {"tower"},
+    "sightword_queue_items": set(),
+    "sightword_queue_bytes": set(),
+    "sightword_inference_items": {"tower"},
+    "sightword_inference_executions": {"tower"},
+    "sightword_cache_lookups": {"tier", "outcome"},
+    "sightword_rejections": {"reason"},
+    "sightword_decoded_pixels": set(),
+    "sightword_model_info": {"model", "digest", "precision", "provider"},
+}
+
+
+@pytest.fixture
+def families(client: httpx.Client) -> dict[str, Metric]:
+    """After requests that move all of them."""
+    item = {"image": pictures.as_base64("rocket")}
+    for _ in range(2):
+        client.post("/embed", json={"inputs": ["a text for the metrics", item]}).raise_for_status()
+    assert client.post("/embed", json={"inputs": []}).status_code == 422
+    text = client.get("/metrics").text
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def test_every_metric_of_the_contract_is_there_with_its_labels(families: dict[str, Metric]) -> None:
+    for name, labels in LABELS.items():
+        family = families[name]
+        assert family.documentation.endswith(".")
+        assert family.samples, name
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == labels, sample
+    assert values(families, "sightword_stage_seconds_count", "stage") >= set(STAGES) - {"fetch"}
+    assert values(families, "sightword_cache_lookups_total", "outcome") >= {"hit", "miss"}
+    assert "invalid_request" in values(families, "sightword_rejections_total", "reason")
+    assert all(name.startswith(("sightword_", "process_")) for name in families)
+
+
+def values(families: dict[str, Metric], name: str, label: str) -> set[str]:
+    return {
+        sample.labels[label]
+        for family in families.values()
+        for sample in family.samples
+        if sample.name == name and sample.value
+    }
+
+
+def test_buckets_tell_the_stages_apart(families: dict[str, Metric]) -> None:
+    """Not all of a stage's requests may fall into the first or the last bucket."""
+    buckets: dict[str, list[float]] = {}
+    for sample in families["sightword_stage_seconds"].samples:
+        if sample.name.endswith("_bucket"):
+            buckets.setdefault(sample.labels["stage"], []).append(sample.value)
+    for stage, counts in buckets.items():
+        assert counts[0] < counts[-1], stage
+        assert counts[-2] > 0, stage
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool on this machine")
+def test_prometheus_has_nothing_to_object_to(families: dict[str, Metric], service: Running) -> None:
+    text = httpx.get(f"{service.url}/metrics").text
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_paths_that_do_not_exist_make_no_series(client: httpx.Client) -> None:
+    for number in range(3):
+        client.get(f"/nowhere-{number}")
+    text = client.get("/metrics").text
+    assert "nowhere" not in text
+    assert 'route="unmatched",status="404"' in text
