@@ -1,0 +1,1 @@
+"""Load on the real service: figures, not tests. Each program here is run by hand."""

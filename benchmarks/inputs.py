@@ -1,0 +1,111 @@
+"""Pictures and texts of many shapes, all different, made from the four photographs of `model/probe_data`."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+from PIL import Image
+
+from benchmarks.client import request
+
+PHOTOGRAPHS = Path(__file__).parents[1] / "model" / "probe_data"
+SHORT_SIDES = (96, 512)  # pixels of the smallest and the largest picture's short side
+_WORDS = """
+a an the of on in under beside photo picture drawing painting close-up view red blue green old small large bright dark
+wooden cat dog horse bird fish child woman man crowd car bicycle train boat rocket aeroplane bridge tower house street
+market mountain river forest beach sky cloud snow rain morning evening night cup coffee bread apple banana table chair
+lamp book letter clock guitar drum ball shoe hat umbrella resting running flying swimming
+"""
+WORDS = _WORDS.split()
+
+
+def pictures(count: int, seed: int = 0) -> list[bytes]:
+    """So many different JPEG files: crops of photographs, at sizes and qualities of all kinds."""
+    draw = random.Random(seed)
+    sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    return [_picture(draw.choice(sources), draw) for _ in range(count)]
+
+
+def _picture(source: Image.Image, draw: random.Random) -> bytes:
+    part = draw.uniform(0.5, 1.0)
+    width, height = int(source.width * part), int(source.height * part)
+    left, top = draw.randint(0, source.width - width), draw.randint(0, source.height - height)
+    scale = draw.randint(*SHORT_SIDES) / min(width, height)
+    picture = source.crop((left, top, left + width, top + height))
+    picture = picture.resize((round(width * scale), round(height * scale)))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=draw.randint(70, 95))
+    return file.getvalue()
+
+
+def texts(seed: int = 0) -> Iterator[str]:
+    """Different texts without end, of 1 to 40 words, most of them short."""
+    draw = random.Random(seed)
+    number = 0
+    while True:
+        number += 1
+        words = min(40, 1 + int(draw.expovariate(1 / 8)))
+        yield f"{number} {' '.join(draw.choices(WORDS, k=words))}"
+
+
+def text_requests(seed: int = 0) -> Iterator[bytes]:
+    """`/embed` of one text each."""
+    for text in texts(seed):
+        yield embed(text)
+
+
+def picture_requests(files: Sequence[bytes]) -> Iterator[bytes]:
+    """`/embed` of one file each, as raw bodies, never the same twice: what is asked for twice is computed once."""
+    for number, file in enumerate(itertools.cycle(files)):
+        yield request("POST", "/embed", _commented(file, number), content_type="image/jpeg")
+
+
+def _commented(file: bytes, number: int) -> bytes:
+    """The same JPEG picture in a file of its own: with a comment after the marker that begins it."""
+    return file[:2] + b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big") + file[2:]
+
+
+def mixed_requests(files: Sequence[bytes], largest: int = 24, seed: int = 0) -> Iterator[bytes]:
+    """Texts and pictures, one or up to `largest` in a request, every encoding, and now and then a bad one."""
+    draw = random.Random(seed)
+    words = texts(seed)
+    single = picture_requests(files)
+    encodings = ("float", "base64", "int8", "binary")
+    while True:
+        kind = draw.random()
+        if kind < 0.45:
+            yield embed(next(words), encoding_format=draw.choice(encodings))
+        elif kind < 0.75:
+            yield next(single)
+        elif kind < 0.90:
+            yield embed([next(words) for _ in range(draw.randint(2, largest))])
+        elif kind < 0.96:
+            yield embed([_as_item(draw.choice(files)) if draw.random() < 0.5 else next(words) for _ in range(4)])
+        else:
+            yield _bad(draw, files)
+
+
+def embed(inputs: object, **options: object) -> bytes:
+    """`/embed` with a JSON body."""
+    return request("POST", "/embed", orjson.dumps({"inputs": inputs, **options}), content_type="application/json")
+
+
+def _as_item(file: bytes) -> dict[str, str]:
+    return {"image": base64.b64encode(file).decode("ascii")}
+
+
+def _bad(draw: random.Random, files: Sequence[bytes]) -> bytes:
+    """A request that is answered 4xx: a picture cut off, a text that is too long, no JSON."""
+    kind = draw.randrange(3)
+    if kind == 0:
+        file = draw.choice(files)
+        return request("POST", "/embed", file[: draw.randint(1, len(file) - 100)], content_type="image/jpeg")
+    if kind == 1:
+        return embed(" ".join(WORDS * draw.randint(2, 8)))
+    return request("POST", "/embed", b'{"inputs": [', content_type="application/json")

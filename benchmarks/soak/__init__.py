@@ -1,0 +1,1 @@
+"""The long runs: overload, memory, fairness, Redis failing, a reload and a stop in the middle of load."""

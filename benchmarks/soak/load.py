@@ -1,0 +1,132 @@
+"""Phases that are only load: twice the capacity, very many requests, and an unequal pair of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+
+from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop
+from benchmarks.inputs import embed, mixed_requests, picture_requests, text_requests
+from benchmarks.soak.bench import CLIENTS, Bench, Watch, gone, milliseconds, percentile_s, statuses
+from benchmarks.soak.report import Phase
+
+TIMEOUT_S = 30.0
+REFUSED_S = 0.05
+
+
+async def overload(bench: Bench, kind: str) -> Phase:
+    """At twice the capacity for a while, without a cache. Capacity is measured before and after."""
+    phase = Phase(f"Twice the capacity, {kind}")
+    requests = text_requests() if kind == "texts" else picture_requests(bench.files)
+    seconds = bench.size.overload_s
+    with bench.serving(cache_bytes="0", timeout_s=str(TIMEOUT_S)) as service:
+        client = Client(service.url)
+        await closed_loop(client, requests, CLIENTS, for_seconds(bench.size.capacity_s / 4))
+        async with bench.bar(f"{kind}: capacity", bench.size.capacity_s):
+            before = await _capacity(client, requests, bench.size.capacity_s)
+        async with bench.bar(f"{kind}: twice as many", seconds), Watch.over(service) as watch:
+            cpu, started = time.process_time(), time.perf_counter()
+            answers = await open_loop(client, requests, 2 * before, seconds)
+            cpu = time.process_time() - cpu
+        left_nothing = await gone(service)
+        async with bench.bar(f"{kind}: capacity again", bench.size.capacity_s):
+            after = await _capacity(client, requests, bench.size.capacity_s)
+        client.close()
+    capacity = (before + after) / 2
+    served = [answer for answer in answers if answer.status == 200]
+    refused = [answer for answer in answers if answer.status == 429]
+    goodput = _rate(served, started + seconds / 10, started + seconds)
+    phase.check(
+        "goodput stays within 10 % of capacity", goodput >= 0.9 * capacity,
+        f"{goodput:.0f} of {capacity:.0f} requests/s, {goodput / capacity:.0%}", speed=True,
+    )  # fmt: skip
+    phase.check("only answers and refusals", {a.status for a in answers} <= {200, 429}, statuses(answers))
+    phase.check(
+        f"accepted requests keep their deadline of {TIMEOUT_S:g} s",
+        all(answer.seconds <= TIMEOUT_S for answer in served), milliseconds(served, 0.5, 0.99), speed=True,
+    )  # fmt: skip
+    phase.check(
+        "99 of 100 refusals come in under 50 ms", percentile_s(refused, 0.99) < REFUSED_S,
+        milliseconds(refused, 0.5, 0.99), speed=True,
+    )  # fmt: skip
+    phase.check("memory is flat", watch.flat, watch.memory_told(), speed=True)
+    _check_health(phase, watch)
+    phase.check("the queue is empty afterwards", left_nothing, left_nothing)
+    phase.figures = {
+        "capacity before and after": f"{before:.0f}, {after:.0f} requests/s",
+        "offered": f"{len(answers) / seconds:.0f} requests/s",
+        "load generator": f"{cpu / len(answers) * 1e6:.0f} µs of CPU a request, "
+        f"sent late by at most {max(answer.late for answer in answers) * 1e3:.0f} ms",
+        "connections": client.opened,
+    }
+    return phase
+
+
+async def _capacity(client: Client, requests: Iterator[bytes], seconds: float) -> float:
+    started = time.perf_counter()
+    answers = await closed_loop(client, requests, CLIENTS, for_seconds(seconds))
+    return _rate([answer for answer in answers if answer.status == 200], started, started + seconds)
+
+
+def _rate(answers: list[Answer], start: float, end: float) -> float:
+    """Answers a second that came in between."""
+    return sum(start <= answer.sent + answer.seconds < end for answer in answers) / (end - start)
+
+
+def _check_health(phase: Phase, watch: Watch) -> None:
+    live = {answer.status for answer in watch.live} == {200}
+    phase.check("/health/live answers throughout", live, f"{statuses(watch.live)}, {milliseconds(watch.live, 0.5)}")
+
+
+async def memory(bench: Bench) -> Phase:
+    """Requests of every shape and size, good and bad, with a cache that is full early on."""
+    phase = Phase(f"{bench.size.requests:,} requests of varied shapes")
+    with bench.serving(cache_bytes=str(4 * 2**20)) as service:
+        client = Client(service.url)
+        task = bench.progress.add_task("varied shapes", total=bench.size.requests)
+
+        def more(begun: int) -> bool:
+            bench.progress.update(task, completed=begun)
+            return begun < bench.size.requests
+
+        async with Watch.over(service) as watch:
+            started = time.perf_counter()
+            answers = await closed_loop(client, mixed_requests(bench.files), CLIENTS // 4, more)
+            seconds = time.perf_counter() - started
+        bench.progress.remove_task(task)
+        client.close()
+        phase.check(
+            "only answers and refusals of bad requests", {a.status for a in answers} <= {200, 422}, statuses(answers)
+        )
+        phase.check("memory is flat", watch.flat, watch.memory_told(), speed=True)
+        _check_health(phase, watch)
+        phase.check("the queue is empty afterwards", await gone(service), "queue gauges")
+    phase.figures = {"rate": f"{len(answers) / seconds:.0f} requests/s"}
+    return phase
+
+
+async def fairness(bench: Bench) -> Phase:
+    """One client sends 512 items at a time, one sends single items, neither with a pause."""
+    phase = Phase("One client with 512 items, one with single ones")
+    large = (embed([f"{number} {item} and some words more" for item in range(512)]) for number in itertools.count())
+    with bench.serving(cache_bytes="0", timeout_s="120") as service:
+        first, second = Client(service.url), Client(service.url)
+        alone = await closed_loop(second, text_requests(1), 1, for_seconds(bench.size.fairness_s / 4))
+        async with bench.bar("fairness", bench.size.fairness_s):
+            more = for_seconds(bench.size.fairness_s)
+            many, single = await asyncio.gather(
+                closed_loop(first, large, 1, more), closed_loop(second, text_requests(2), 1, more)
+            )
+        first.close()
+        second.close()
+    phase.check("all are served", {answer.status for answer in [*many, *single]} == {200}, statuses([*many, *single]))
+    phase.check("the large requests get on", len(many) > 1, f"{len(many)} of them")
+    phase.check(
+        "a single item takes less than a quarter of the time of a large request",
+        percentile_s(single, 0.5) < percentile_s(many, 0.5) / 4,
+        f"{milliseconds(single, 0.5, 0.99)} against {milliseconds(many, 0.5)}", speed=True,
+    )  # fmt: skip
+    phase.figures = {"a single item alone": milliseconds(alone, 0.5, 0.99), "single items": len(single)}
+    return phase
