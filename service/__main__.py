@@ -11,11 +11,11 @@ from pydantic_core import PydanticUndefined
 from typer.models import OptionInfo
 
 from service import logs
-from service.auth import warn_if_open
 from service.memory import give_back_large_blocks
 from service.server import Server
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
 from service.state import Service
+from service.web.auth import warn_if_open
 
 log = logging.getLogger("service")
 SECRETS = ("api_keys", "admin_key")

@@ -10,8 +10,8 @@ from pathlib import Path
 from model.bundle import Bundle, BundleError, bundled
 from model.engine import Engine
 from service.errors import ApiError
-from service.pipeline import Pipeline
-from service.shared import Shared
+from service.work.pipeline import Pipeline
+from service.work.shared import Shared
 
 log = logging.getLogger(__name__)
 

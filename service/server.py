@@ -16,14 +16,14 @@ import uvicorn
 
 from model.bundle import BundleError
 from model.engine import EngineError
-from service.app import create_app
-from service.door import Door
 from service.errors import ApiError
-from service.listener import Listener
 from service.memory import leave_out_what_stays
-from service.protocol import Protocol
 from service.state import Service
 from service.supervisor import Supervisor
+from service.web.app import create_app
+from service.web.door import Door
+from service.web.listener import Listener
+from service.web.protocol import Protocol
 
 log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long

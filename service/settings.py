@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.addresses import HostRule, parse_network
+from service.work.addresses import HostRule, parse_network
 
 PREFIX = "SIGHTWORD_"
 TRAINING_PREFIX = "SIGHTWORD_TRAINING_"  # of another program, on the same machine

@@ -11,16 +11,16 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from model.bundle import Bundle
-from service.classes import Classes
 from service.keys import Keys
 from service.label_sets import LabelSets
 from service.metrics import Metrics
 from service.models import Models
-from service.pipeline import Pipeline
 from service.settings import Settings
-from service.shared import Shared
 from service.timing import Call
 from service.tracing import from_environment
+from service.work.classes import Classes
+from service.work.pipeline import Pipeline
+from service.work.shared import Shared
 
 
 @dataclass(frozen=True, slots=True)

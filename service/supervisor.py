@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from model.bundle import BundleError
 from model.engine import EngineError
-from service.pipeline import Pipeline
 from service.state import Service
+from service.work.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from service.admission import Hold
+from service.work.admission import Hold
 
 STAGES = ("fetch", "decode", "preprocess", "tokenize", "cache", "queue", "inference", "serialize")
 

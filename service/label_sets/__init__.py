@@ -17,7 +17,7 @@ from service.label_sets.files import FilesStore
 from service.label_sets.redis import RedisStore
 from service.label_sets.store import NAME_PATTERN, LabelSet, Store, StoreError, is_name
 from service.metrics import Metrics
-from service.schemas import LabelSetSummary
+from service.schema.answers import LabelSetSummary
 from service.settings import MAX_LABEL_SETS, Settings
 
 __all__ = ["NAME_PATTERN", "LabelSet", "LabelSets", "is_name"]

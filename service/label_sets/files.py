@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.label_sets.store import LabelSet, StoreError, decode, is_name
-from service.schemas import LabelSetSummary
+from service.schema.answers import LabelSetSummary
 
 log = logging.getLogger(__name__)
 SUFFIX = ".json"

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from service.cache.redis import kind_of
 from service.label_sets.store import LabelSet, StoreError, decode, is_name
-from service.schemas import LabelSetSummary
+from service.schema.answers import LabelSetSummary
 
 log = logging.getLogger(__name__)
 

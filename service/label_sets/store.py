@@ -9,9 +9,10 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.classes import Prompts
 from service.errors import ApiError
-from service.schemas import Labels, LabelSetSummary, Templates
+from service.schema.answers import LabelSetSummary
+from service.schema.requests import Labels, Templates
+from service.work.classes import Prompts
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_PATTERN = f"^{_NAME.pattern}$"

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from model.bundle import BundleError
 from model.engine import EngineError
 from service.errors import ApiError, documented
-from service.schemas import ReloadAnswer, ReloadedModel
+from service.schema.answers import ReloadAnswer, ReloadedModel
 from service.state import ServiceDep
 
 router = APIRouter(prefix="/admin", tags=["operation"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from service import zero_shot
-from service.body import BodyDep
-from service.openapi import WORK_ERRORS, body_of
-from service.responses import json_response, write_rows
-from service.schemas import ClassifyAnswer, ClassifyOptions, ClassifyRequest
+from service.schema.answers import ClassifyAnswer
+from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import CallDep, ServiceDep
+from service.web.body import BodyDep
+from service.web.openapi import WORK_ERRORS, body_of
+from service.web.responses import json_response, write_rows
+from service.work import zero_shot
 
 router = APIRouter(tags=["zero-shot"])
 

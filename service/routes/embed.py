@@ -7,10 +7,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from service.body import BodyDep
-from service.openapi import WORK_ERRORS, body_of
-from service.pipeline import Embedded
-from service.responses import (
+from service.schema.answers import EmbedAnswer
+from service.schema.requests import EmbedOptions, EmbedRequest
+from service.state import CallDep, ServiceDep
+from service.web.body import BodyDep
+from service.web.openapi import WORK_ERRORS, body_of
+from service.web.responses import (
     ENCODERS,
     NPY,
     RAW,
@@ -21,8 +23,7 @@ from service.responses import (
     json_response,
     write_rows,
 )
-from service.schemas import EmbedAnswer, EmbedOptions, EmbedRequest
-from service.state import CallDep, ServiceDep
+from service.work.pipeline import Embedded
 
 router = APIRouter(tags=["embeddings"])
 MATRIX = {"schema": {"type": "string", "format": "binary"}}

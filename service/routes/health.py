@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from service.errors import ApiError, documented
-from service.schemas import HealthAnswer
+from service.schema.answers import HealthAnswer
 from service.state import ServiceDep
 
 router = APIRouter(prefix="/health", tags=["health"])

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from service import zero_shot
-from service.body import BodyDep
-from service.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
 from service.errors import ApiError, from_validation
-from service.openapi import COMPATIBLE_ERRORS, body_of
-from service.responses import json_response
-from service.schemas import ClassifyOptions
+from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
+from service.schema.requests import ClassifyOptions
 from service.settings import Settings
 from service.state import CallDep, ServiceDep
+from service.web.body import BodyDep
+from service.web.openapi import COMPATIBLE_ERRORS, body_of
+from service.web.responses import json_response
+from service.work import zero_shot
 
 router = APIRouter(tags=["existing clients"])
 _THEIR_NAMES = {

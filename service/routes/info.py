@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented
-from service.pipeline import Pipeline
-from service.schemas import InfoAnswer, ModelsAnswer, ServedModel
+from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel
 from service.state import ServiceDep
+from service.work.pipeline import Pipeline
 
 router = APIRouter(tags=["information"], responses=documented())
 

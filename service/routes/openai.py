@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from model.bundle import Bundle
-from service.body import BodyDep
-from service.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
 from service.errors import ApiError, documented
-from service.openapi import COMPATIBLE_ERRORS, body_of
-from service.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
-from service.schemas import EncodingFormat
+from service.schema.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
+from service.schema.requests import EncodingFormat
 from service.state import CallDep, ServiceDep
+from service.web.body import BodyDep
+from service.web.openapi import COMPATIBLE_ERRORS, body_of
+from service.web.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
 

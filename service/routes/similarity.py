@@ -8,12 +8,13 @@ import numpy as np
 from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 
-from service.body import BodyDep
-from service.openapi import WORK_ERRORS, body_of
-from service.responses import json_response
-from service.schemas import SimilarityAnswer, SimilarityRequest
-from service.scores import best_first, probabilities
+from service.schema.answers import SimilarityAnswer
+from service.schema.requests import SimilarityRequest
 from service.state import CallDep, ServiceDep
+from service.web.body import BodyDep
+from service.web.openapi import WORK_ERRORS, body_of
+from service.web.responses import json_response
+from service.work.scores import best_first, probabilities
 
 router = APIRouter(tags=["zero-shot"])
 Matrix = NDArray[np.float32]

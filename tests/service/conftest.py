@@ -12,18 +12,19 @@ from pydantic import BaseModel, ConfigDict
 
 from model.bundle import MANIFEST, Bundle, bundled
 from model.engine import Engine
-from service import compat, errors, schemas
-from service.batcher import Batcher, Run
+from service import errors
+from service.schema import answers, compat
+from service.work.batcher import Batcher, Run
 from tests.service.gated_tower import GatedTower
 from tests.service.process import Running, running
 
 ANSWERS: dict[str, type[BaseModel]] = {
-    "/embed": schemas.EmbedAnswer,
-    "/similarity": schemas.SimilarityAnswer,
-    "/classify": schemas.ClassifyAnswer,
-    "/label-sets": schemas.LabelSetsAnswer,
-    "/info": schemas.InfoAnswer,
-    "/models": schemas.ModelsAnswer,
+    "/embed": answers.EmbedAnswer,
+    "/similarity": answers.SimilarityAnswer,
+    "/classify": answers.ClassifyAnswer,
+    "/label-sets": answers.LabelSetsAnswer,
+    "/info": answers.InfoAnswer,
+    "/models": answers.ModelsAnswer,
     "/v1/embeddings": compat.EmbeddingsAnswer,
     "/v1/classify": compat.LabelsAnswer,
     "/v1/rerank": compat.RerankAnswer,

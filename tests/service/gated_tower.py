@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine
-from service.batcher import Batcher
 from service.timing import Timing
+from service.work.batcher import Batcher
 
 Rows = Sequence[list[int]]
 WAIT_S = 20.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import service.protocol
+import service.web.protocol
 from service.__main__ import app
 
-service.protocol.HEAD_S = 1.0
-service.protocol.ANSWER_S = 2.0
+service.web.protocol.HEAD_S = 1.0
+service.web.protocol.ANSWER_S = 2.0
 app()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.batcher import Batcher
 from service.errors import ApiError
 from service.timing import Timing
+from service.work.batcher import Batcher
 from tests.service.gated_tower import GatedTower, Rows, drive, occupy
 
 POISON = 7

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine
-from service.app import create_app
-from service.pipeline import Pipeline
 from service.settings import Settings
 from service.state import Service
+from service.web.app import create_app
+from service.work.pipeline import Pipeline
 from tests.service.process import Running
 
 SECRET = "internals at 0xdeadbeef"

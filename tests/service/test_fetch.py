@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import fetch as module
 from service.errors import ApiError
-from service.fetch import Fetcher
+from service.work import fetch as module
+from service.work.fetch import Fetcher
 from tests.service import pictures
 from tests.service.https_server import HttpsServer, answer, raw, serving
 from tests.service.internet import NAME, PRIVATE, PUBLIC, PUBLIC_6, Internet

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import fetch as module
 from service.errors import ApiError
-from service.fetch import Fetcher
+from service.work import fetch as module
+from service.work.fetch import Fetcher
 from tests.service.https_server import Answer, Handler, HttpsServer, answer, raw, serving
 from tests.service.internet import MAX_BYTES, NAME, Internet
 

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from service.auth import warn_if_open
 from service.keys import Keys
 from service.settings import Settings, SettingsError
+from service.web.auth import warn_if_open
 from tests.service.process import PATIENCE_S, Running, clean_environment, running
 from tests.service.raw import LAST, eventually, exchange, request, statuses
 

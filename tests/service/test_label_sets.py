@@ -15,7 +15,7 @@ import pytest
 
 from model.bundle import Bundle
 from model.zeroshot import template_sets
-from service import schemas
+from service.schema import answers
 from tests.service.process import Running
 from tests.service.test_zero_shot import LABELS, classify, embed, picture, softmax, unit
 
@@ -23,7 +23,7 @@ from tests.service.test_zero_shot import LABELS, classify, embed, picture, softm
 def put(client: httpx.Client, name: str, **body: Any) -> dict[str, Any]:
     answer = client.put(f"/label-sets/{name}", json=body)
     assert answer.status_code in (200, 201), answer.text
-    schemas.LabelSetStored.model_validate_json(answer.content)
+    answers.LabelSetStored.model_validate_json(answer.content)
     stored: dict[str, Any] = answer.json()
     return stored
 
@@ -52,7 +52,7 @@ def test_all_verbs(client: httpx.Client) -> None:
     assert client.put("/label-sets/animals", json=body).status_code == 200
     assert client.put("/label-sets/animals", json={"labels": LABELS[:2]}).json()["labels"] == LABELS[:2]
     stored = client.get("/label-sets/animals")
-    schemas.LabelSetAnswer.model_validate_json(stored.content)
+    answers.LabelSetAnswer.model_validate_json(stored.content)
     assert (stored.json()["labels"], stored.json()["templates"]) == (LABELS[:2], ["a photo of a {}."])
     assert (stored.json()["label_count"], stored.json()["template_set"]) == (2, None)
     [listed] = [each for each in client.get("/label-sets").json()["label_sets"] if each["name"] == "animals"]

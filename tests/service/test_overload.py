@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, request
 from benchmarks.inputs import embed, picture_requests, pictures, text_requests
-from service.turnstile import A_TURN, Turnstile
+from service.web.turnstile import A_TURN, Turnstile
 from tests.service.process import Running, running
 
 QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000

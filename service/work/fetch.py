@@ -13,7 +13,9 @@ from ipaddress import ip_address
 import httpcore2
 
 from service import __version__
-from service.addresses import (
+from service.errors import ApiError
+from service.settings import Settings
+from service.work.addresses import (
     MAX_URL_CHARACTERS,
     Address,
     HostRule,
@@ -24,9 +26,7 @@ from service.addresses import (
     parse_network,
     unmapped,
 )
-from service.admission import Admission, Hold
-from service.errors import ApiError
-from service.settings import Settings
+from service.work.admission import Admission, Hold
 
 AT_ONCE = 32  # of all requests
 FETCH_S = 10.0  # redirects included

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from model.zeroshot import class_vectors, fill
 from service.errors import ApiError
-from service.flights import Flights
-from service.items import TextItem
-from service.pipeline import Pipeline
-from service.shared import Shared
+from service.schema.items import TextItem
 from service.timing import Call
+from service.work.flights import Flights
+from service.work.pipeline import Pipeline
+from service.work.shared import Shared
 
 LEAST_BYTES = 64 * 2**20
 LARGEST_SETS = 4  # there is room for so many with as many labels as are allowed

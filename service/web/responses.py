@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from service.errors import ApiError
-from service.schemas import EmbedOptions
-from service.shared import Shared
+from service.schema.requests import EmbedOptions
+from service.work.shared import Shared
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"

@@ -14,11 +14,11 @@ from contextlib import nullcontext, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission, Hold
-from service.auth import is_admin
 from service.errors import ApiError, error_response
 from service.settings import Settings
-from service.turnstile import Turnstile
+from service.web.auth import is_admin
+from service.web.turnstile import Turnstile
+from service.work.admission import Admission, Hold
 
 LARGE_ANSWER_BYTES = 64 * 1024  # up to here, what a client leaves unread fits into the connection's buffers
 

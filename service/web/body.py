@@ -10,9 +10,9 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
-from service.items import ImageItem, Item, check_count
-from service.multipart import read_form
+from service.schema.items import ImageItem, Item, check_count
 from service.state import Service, ServiceDep
+from service.web.multipart import read_form
 
 M = TypeVar("M", bound=BaseModel)
 Opt = TypeVar("Opt", bound=BaseModel)

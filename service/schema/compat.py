@@ -19,9 +19,10 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from service.compat_items import AnyItem, AnyItems, Image
 from service.errors import ApiError
-from service.schemas import ClassifyOptions, EncodingFormat, ItemError
+from service.schema.answers import ItemError
+from service.schema.compat_items import AnyItem, AnyItems, Image
+from service.schema.requests import ClassifyOptions, EncodingFormat
 
 UNSPECIFIED = "default/not-specified"  # what Infinity's clients send where no model was chosen
 FORMATS: tuple[EncodingFormat, ...] = get_args(EncodingFormat)

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.zeroshot import DEFAULT_TEMPLATES, template_sets
-from service.classes import ClassVectors, Prompts
 from service.errors import ApiError
-from service.items import Item, check_count, raise_first_bad
-from service.pipeline import Pipeline
-from service.schemas import ClassifyOptions, TemplateOptions
-from service.scores import best_first, probabilities, standing_alone
+from service.schema.items import Item, check_count, raise_first_bad
+from service.schema.requests import ClassifyOptions, TemplateOptions
 from service.settings import MAX_PREDICTIONS, Settings
 from service.state import Service
 from service.timing import Call
+from service.work.classes import ClassVectors, Prompts
+from service.work.pipeline import Pipeline
+from service.work.scores import best_first, probabilities, standing_alone
 
 SCORES_INLINE = 4_000  # up to here, scoring takes less than 1 ms
 Matrix = NDArray[np.float32]

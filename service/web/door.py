@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from starlette.types import Scope
 
-from service.protocol import Protocol
+from service.web.protocol import Protocol
 
 Refuse = Callable[[Scope], bytes | None]
 

@@ -15,7 +15,8 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.connection_refusals import (
+from service.logs import Sampler
+from service.web.connection_refusals import (
     HEAD_TOO_LARGE,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
@@ -24,8 +25,7 @@ from service.connection_refusals import (
     TOO_MANY_PIPELINED,
     Refusal,
 )
-from service.logs import Sampler
-from service.patience import Patience
+from service.web.patience import Patience
 
 log = logging.getLogger(__name__)
 HEAD_S = 10.0  # for a whole head, from its first byte or from the opening of the connection

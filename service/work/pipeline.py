@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine
-from service.batcher import Batcher, Vector
 from service.errors import ApiError
-from service.flights import Flights
-from service.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
-from service.reading import Picture, Reader, Text
-from service.shared import Shared
+from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 from service.timing import Call, Timing
-from service.warmup import warm_up
+from service.work.batcher import Batcher, Vector
+from service.work.flights import Flights
+from service.work.reading import Picture, Reader, Text
+from service.work.shared import Shared
+from service.work.warmup import warm_up
 
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
 PROMPTS_AT_ONCE = 256

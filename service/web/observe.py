@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import is_admin
 from service.errors import ApiError, error_response, internal_error
-from service.limits import ClientGoneError
 from service.logs import Sampler
 from service.metrics import Metrics
 from service.timing import Call
 from service.tracing import Traces
+from service.web.auth import is_admin
+from service.web.limits import ClientGoneError
 
 log = logging.getLogger("service.request")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")

@@ -9,8 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service import __version__, openapi
-from service.auth import Auth
+from service import __version__
 from service.errors import (
     ApiError,
     answer_api_error,
@@ -19,8 +18,6 @@ from service.errors import (
     error_response,
     internal_error,
 )
-from service.limits import RequestLimits
-from service.observe import Observe
 from service.routes import (
     admin,
     classify,
@@ -35,6 +32,10 @@ from service.routes import (
     similarity,
 )
 from service.state import Service
+from service.web import openapi
+from service.web.auth import Auth
+from service.web.limits import RequestLimits
+from service.web.observe import Observe
 
 DESCRIPTION = (
     "Embeddings of texts and images in one space, comparison, and zero-shot classification. "

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
-from service.admission import Admission
 from service.cache import Cache
-from service.fetch import Fetcher
 from service.metrics import Metrics
 from service.settings import Settings
+from service.work.admission import Admission
+from service.work.fetch import Fetcher
 
 P = ParamSpec("P")
 T = TypeVar("T")

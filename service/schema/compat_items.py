@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from service.errors import ApiError
-from service.items import BadItem, Item, check_count, parse_image, parse_item
+from service.schema.items import BadItem, Item, check_count, parse_image, parse_item
 from service.settings import Settings
 
 _IMAGE_FIELDS = ("image", "url", "bytes")  # "url" and "bytes" come from older clients of Jina

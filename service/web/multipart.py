@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError
-from service.items import BadItem, ImageItem, Item, check_count, parse_item
+from service.schema.items import BadItem, ImageItem, Item, check_count, parse_item
 from service.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.auth import is_admin, is_open
-from service.compat import EmbeddingsRequest, LabelsRequest, RerankRequest, TaskRequest
 from service.errors import documented
-from service.schemas import ClassifyRequest, EmbedRequest, LabelSetRequest, SimilarityRequest
+from service.schema.compat import EmbeddingsRequest, LabelsRequest, RerankRequest, TaskRequest
+from service.schema.requests import ClassifyRequest, EmbedRequest, LabelSetRequest, SimilarityRequest
+from service.web.auth import is_admin, is_open
 
 REQUESTS = (
     EmbedRequest,

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.preprocessing import ImageError, load, open_header, preprocess
 from service.errors import ApiError
-from service.items import ImageItem, TextItem, UrlItem
+from service.schema.items import ImageItem, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
-from service.shared import Shared
 from service.timing import Call, Timing
+from service.work.shared import Shared
 
 CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
 CHARACTERS_PER_PART = 20_000  # tokenized in one go

@@ -1,0 +1,166 @@
+"""Answers of the native endpoints. The routes write them themselves; these models document them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from service.errors import ErrorDetail
+
+
+class Usage(BaseModel):
+    """What was computed."""
+
+    texts: int
+    tokens: int
+    images: int
+
+
+class ItemError(BaseModel):
+    """A bad item, with `on_error: item`."""
+
+    index: int
+    error: ErrorDetail
+
+
+class Embedding(BaseModel):
+    """The vector of one item."""
+
+    index: int
+    embedding: list[float] | list[int] | str
+    truncated: bool
+
+
+class EmbedAnswer(BaseModel):
+    """One entry for each input, in order."""
+
+    model: str
+    data: list[Embedding | ItemError]
+    usage: Usage
+
+
+class Ranked(BaseModel):
+    """A candidate."""
+
+    index: int
+    cosine: float
+    probability: float
+
+
+class SimilarityAnswer(BaseModel):
+    """Matrices of queries by candidates."""
+
+    model: str
+    cosine: list[list[float]] = Field(description="queries by candidates")
+    probability: list[list[float]] = Field(description="softmax of logit scale times cosine, per query")
+    ranking: list[list[Ranked]] | None = Field(None, description="with top_k: the best candidates of each query")
+    usage: Usage
+
+
+class Prediction(BaseModel):
+    """A label and how well it fits."""
+
+    label: str
+    score: float
+    cosine: float
+
+
+class Classification(BaseModel):
+    """The labels of one item."""
+
+    index: int
+    label: str | None = Field(description="the best label; null where no score reaches the threshold")
+    score: float | None
+    predictions: list[Prediction] = Field(description="best first")
+
+
+class ClassifyAnswer(BaseModel):
+    """One entry for each input, in order."""
+
+    model: str
+    data: list[Classification | ItemError]
+    usage: Usage
+
+
+class LabelSetSummary(BaseModel):
+    """A stored label set, without its labels."""
+
+    name: str
+    label_count: int
+    template_count: int
+    template_set: str | None
+    truncate: bool = Field(description="labels that are longer than the context are cut")
+    updated: str = Field(description="when it was stored, in UTC")
+
+
+class LabelSetsAnswer(BaseModel):
+    """The stored label sets, by name."""
+
+    label_sets: list[LabelSetSummary]
+
+
+class LabelSetAnswer(LabelSetSummary):
+    """A stored label set."""
+
+    labels: list[str]
+    templates: list[str]
+
+
+class LabelSetStored(LabelSetAnswer):
+    """A label set and what it took to embed it."""
+
+    model: str
+    usage: Usage
+
+
+class ServedModel(BaseModel):
+    """A model and where it runs."""
+
+    id: str
+    digest: str
+    dimensions: int
+    context_length: int
+    image_size: int
+    logit_scale: float
+    logit_bias: float | None
+    precision: str
+    provider: str = Field(description="the execution provider that is active")
+    max_batch: dict[str, int] = Field(description="by tower")
+
+
+class ModelsAnswer(BaseModel):
+    """The models served, the default one first."""
+
+    models: list[ServedModel]
+
+
+class InfoAnswer(ModelsAnswer):
+    """What is served, within which limits."""
+
+    name: str
+    version: str
+    template_sets: dict[str, list[str]] = Field(description="what /classify knows as template_set")
+    limits: dict[str, int | float | None]
+    settings: dict[str, Any]
+
+
+class ReloadedModel(BaseModel):
+    """A model after a reload."""
+
+    id: str
+    digest: str
+    previous_digest: str
+    changed: bool
+
+
+class ReloadAnswer(BaseModel):
+    """The models served from now on, the default one first."""
+
+    models: list[ReloadedModel]
+
+
+class HealthAnswer(BaseModel):
+    """One word."""
+
+    status: str

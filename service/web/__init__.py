@@ -1,0 +1,1 @@
+"""How HTTP comes in and goes out: connections, limits, keys, bodies, answers."""
