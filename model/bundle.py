@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -20,10 +20,10 @@ from model.config import ModelConfig, Preprocessing
 from model.tokenizer import Tokenizer, TokenizerError
 
 MANIFEST = "bundle.json"
-IMAGE_GRAPH = "image.onnx"
-TEXT_GRAPH = "text.onnx"
-TOKENIZER = "tokenizer.json"
-WEIGHTS = "weights.safetensors"
+IMAGE_GRAPH: Final = "image.onnx"
+TEXT_GRAPH: Final = "text.onnx"
+TOKENIZER: Final = "tokenizer.json"
+WEIGHTS: Final = "weights.safetensors"
 REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
 
 FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
@@ -97,6 +97,13 @@ class Bundle:
             _verify(path / name, record)
         return cls(path, manifest)
 
+    def read(self, name: FileName) -> bytes:
+        """The content of a file, checked again: it may have been replaced since it was first looked at."""
+        content = (self.path / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
+            raise BundleError(f"{self.path / name} was altered while the bundle was being opened")
+        return content
+
     @property
     def id(self) -> str:
         """The name clients use for this model."""
@@ -151,8 +158,8 @@ class Bundle:
         """Read the tokenizer. Raises BundleError if it is none, or its ids do not fit the text tower."""
         text = self.manifest.config.text
         try:
-            tokenizer = Tokenizer.load(self.path / TOKENIZER, text.context_length)
-        except TokenizerError as error:
+            tokenizer = Tokenizer.parse(self.read(TOKENIZER).decode(), text.context_length)
+        except (TokenizerError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
         if tokenizer.vocab_size != text.vocab_size:
             raise BundleError(

@@ -16,7 +16,12 @@ MAX_TIFF_NUMBERS = 1 << 18  # in one tag: enough for 50 million pixels in tiles 
 
 _OPAQUE = (1, 2, 7)  # BYTE, ASCII and UNDEFINED stay bytes
 _OFFSETS = (273, 324)  # of strips and tiles: Pillow makes an object for each, whatever their type
+_PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _TIFF_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+
+
+class CutError(OSError):
+    """The file lacks its end."""
 
 
 class PiecesError(OSError):
@@ -45,6 +50,12 @@ def _check_jpeg(data: bytes) -> None:
         data.count(b"\xff\xda\x00") > MAX_SCANS or data.count(b"Exif\x00\x00") > MAX_EXIF_SEGMENTS
     ):
         raise PiecesError
+
+
+def check_end(data: bytes) -> None:
+    """Raise CutError for a PNG without its end: Pillow is content with all pixels."""
+    if data.startswith(_PNG) and data.rfind(_PNG_END) < 0:
+        raise CutError
 
 
 def _check_tiff(data: bytes) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
+from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -42,9 +41,9 @@ class Engine:
         """
         self._bundle = bundle
         wanted = _wanted(provider)
-        weights = (bundle.path / WEIGHTS).read_bytes()
-        self._image = _open(bundle.path / IMAGE_GRAPH, weights, _session_options(threads), wanted)
-        self._text = _open(bundle.path / TEXT_GRAPH, weights, _session_options(threads), wanted)
+        weights = bundle.read(WEIGHTS)
+        self._image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), wanted)
+        self._text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), wanted)
         self.provider: str = self._image.get_providers()[0]
         self._insist(provider)
 
@@ -111,13 +110,14 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(graph: Path, weights: bytes, options: Any, providers: Sequence[str]) -> Any:
+def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, providers: Sequence[str]) -> Any:
     # Handed over in memory, external data can come from the verified weights and from no other file.
     options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
+    content = bundle.read(graph)
     try:
-        return ort.InferenceSession(graph.read_bytes(), options, providers=list(providers))
+        return ort.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        raise EngineError(f"{graph} cannot be opened: {error}") from error
+        raise EngineError(f"{bundle.path / graph} cannot be opened: {error}") from error
 
 
 def _run(session: Any, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from model.config import Preprocessing
-from model.encoded import EncodedFile, PiecesError
+from model.encoded import EncodedFile, PiecesError, check_end
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -78,6 +78,7 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | Non
     with _told_as_image_errors():
         image = Image.open(EncodedFile(data), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
+        check_end(data)
         if draft_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
             scale = _draft_scale(image.size, draft_size)
             image.draft(image.mode, (image.width // scale, image.height // scale))

@@ -107,6 +107,11 @@ class Tokenizer:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TokenizerError(f"cannot read {path}: {error}") from error
+        return cls.parse(text, context_length)
+
+    @classmethod
+    def parse(cls, text: str, context_length: int) -> Tokenizer:
+        """The content of a `tokenizer.json` that `save` wrote."""
         try:
             model: dict[str, Any] = json.loads(text)["model"]
             if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_WORD:
@@ -114,7 +119,7 @@ class Tokenizer:
             return cls(Backend.from_str(text), context_length)
         # The library raises plain Exception for a file that it cannot read.
         except Exception as error:
-            raise TokenizerError(f"{path} is not a CLIP tokenizer.json: {error}") from error
+            raise TokenizerError(f"this is not a CLIP tokenizer.json: {error}") from error
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""

@@ -52,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "unavailable": Kind(503, "server_error", "starting or draining, or the store of label sets does not answer"),
     "deadline_exceeded": Kind(504, "server_error", "not done within the server's or the client's time"),
 }
+ANY_ROUTE = ("invalid_api_key", "overloaded", "deadline_exceeded")
 MAX_PARAM_CHARACTERS = 200  # the name of an unknown field can be as long as the body
 RETRY_AFTER_S = {"overloaded": "1", "unavailable": "5"}
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
@@ -107,8 +108,8 @@ def error_response(error: ApiError, headers: Mapping[str, str] | None = None) ->
 
 
 def documented(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that can answer these codes (and, as any route, `internal_error`)."""
-    always = ("internal_error",) if open_to_all else ("invalid_api_key", "internal_error")
+    """The `responses=` of a route that can answer these codes, beside those of any route."""
+    always = ("internal_error",) if open_to_all else (*ANY_ROUTE, "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys((*codes, *always)):
         by_status.setdefault(KINDS[code].status, []).append(f"`{code}`: {KINDS[code].when}.")

@@ -73,7 +73,7 @@ class Metrics:
         """Count an answer and its stages."""
         self.requests.labels(route, str(status)).inc()
         self.request_seconds.labels(route).observe(timing.total_s())
-        for stage, seconds in timing.stages.items():
+        for stage, seconds in tuple(timing.stages.items()):
             self.stage_seconds.labels(stage).observe(seconds)
         if error_code is not None:
             self.rejections.labels(error_code).inc()

@@ -61,6 +61,7 @@ class Models:
         """
         async with self._changing:
             before = list(self._serving)
+            self.find(name)
             chosen = before if name is None else [self.find(name)]
             try:
                 after = await asyncio.to_thread(self._renew, before, chosen)
@@ -100,7 +101,7 @@ class Models:
 
     def _successor(self, folder: Path, pipeline: Pipeline) -> Pipeline:
         bundle = Bundle.load(folder)
-        if (bundle.id, bundle.digest) == (pipeline.bundle.id, pipeline.bundle.digest):
+        if bundle.manifest == pipeline.bundle.manifest:
             return pipeline
         same_shape = bundle.manifest.config == pipeline.bundle.manifest.config
         # Under load, a measurement of the best batch would be one of the load.

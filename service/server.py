@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
 
     async def _load(self) -> None:
         try:
-            await asyncio.to_thread(self.service.models.load)
+            await _in_daemon(self.service.models.load)
         except (BundleError, EngineError) as error:
             self.give_up(f"cannot start: {error}")
         except Exception:
@@ -132,6 +132,8 @@ class Server(uvicorn.Server):
             changes = await self.service.reload()
         except (ApiError, BundleError, EngineError) as error:
             log.error("nothing was reloaded, what was served still is: %s", error)
+        except Exception:
+            log.exception("nothing was reloaded, what was served still is")
         else:
             log.info("reloaded: %s", ", ".join(change.told() for change in changes))
 
@@ -152,3 +154,25 @@ class Server(uvicorn.Server):
                 quiet_since = loop.time()
         self.config.timeout_graceful_shutdown = max(1, round(ends - loop.time()))
         self.should_exit = True
+
+
+async def _in_daemon(work: Callable[[], None]) -> None:
+    """Run in a thread that does not keep the process when it is to end; those of asyncio's pool do."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            work()
+        except Exception as failure:
+            error = failure
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, error)
+
+    threading.Thread(target=run, name="load", daemon=True).start()
+    await done

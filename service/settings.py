@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -43,9 +44,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written
 class Settings(BaseSettings):
     """The settings of the service; each is a flag and a variable SIGHTWORD_..."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
@@ -130,7 +129,14 @@ class Settings(BaseSettings):
 
 
 def unknown_variables() -> list[str]:
-    """Variables with our prefix that name no setting: most likely a typing error."""
+    """Variables, of the environment or `.env`, with our prefix that name no setting: most likely typing errors.
+
+    Raises SettingsError where one may have been meant to hold a key: without it, the service would be open.
+    """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(TRAINING_PREFIX)}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
+    ours = {name for name in given if name.startswith(PREFIX) and not name.startswith(TRAINING_PREFIX)}
+    for name in ours - known:
+        if "KEY" in name:
+            raise SettingsError(f"{name} is not a setting; those for keys are in --help")
     return sorted(ours - known)

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
-from model.bundle import BundleError
-from model.engine import EngineError
 from service.state import Service
+from service.work.batcher import Batcher
 from service.work.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
@@ -24,21 +24,35 @@ class Supervisor:
     def __init__(self, service: Service, give_up: Callable[[str], None]) -> None:
         self._service, self._give_up = service, give_up
         self._last_restart = -FORGIVEN_S
+        self._looks: WeakKeyDictionary[Batcher, tuple[float | None, int]] = WeakKeyDictionary()  # run, times seen
 
     async def watch(self) -> None:
         """Look again and again."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            for pipeline in self._service.models.serving:
-                await self._look_at(pipeline)
+        try:
+            while True:
+                await asyncio.sleep(LOOK_S)
+                for pipeline in self._service.models.serving:
+                    await self._look_at(pipeline)
+        except Exception:
+            log.exception("the watch over the engines failed")
+            self._give_up("nobody watches the engines any more")
 
     async def _look_at(self, pipeline: Pipeline) -> None:
-        now = time.perf_counter()
-        for tower in pipeline.towers:
-            if tower.running_since is not None and now - tower.running_since > STUCK_S:
-                self._give_up(f"the {tower.tower} tower of {pipeline.bundle.id} has not come back for {STUCK_S:g} s")
-        if any(tower.failing or not tower.alive for tower in pipeline.towers) and not await pipeline.healthy():
-            await self._restart(pipeline)
+        if any(self._is_stuck(tower) for tower in pipeline.towers):
+            return self._give_up(f"a run of {pipeline.bundle.id} has not come back for {STUCK_S:g} s")
+        if not any(tower.failing or not tower.alive for tower in pipeline.towers):
+            return None
+        if await pipeline.healthy(STUCK_S) or pipeline not in self._service.models.serving:
+            return None
+        return await self._restart(pipeline)
+
+    def _is_stuck(self, tower: Batcher) -> bool:
+        """Counts looks, not seconds: a process that was stopped for a while has looked no more often than it ran."""
+        running = tower.running_since
+        before, looks = self._looks.get(tower, (None, 0))
+        looks = looks + 1 if running is not None and running == before else 0
+        self._looks[tower] = (running, looks)
+        return looks * LOOK_S > STUCK_S
 
     async def _restart(self, pipeline: Pipeline) -> None:
         name = pipeline.bundle.id
@@ -49,5 +63,5 @@ class Supervisor:
         self._service.metrics.engine_restarts.inc()
         try:
             await self._service.models.reopen(pipeline)
-        except (BundleError, EngineError) as error:
+        except Exception as error:  # whatever it is, nothing serves any more
             self._give_up(f"{name} cannot be opened anew: {error}")

@@ -24,7 +24,7 @@ class Timing:
         """Note a stage of one item, by time.perf_counter."""
         seconds = finished - started
         if seconds >= self.stages.get(stage, 0.0):
-            self.stages[stage], self.starts[stage] = seconds, started
+            self.starts[stage], self.stages[stage] = started, seconds
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

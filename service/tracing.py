@@ -65,7 +65,7 @@ class Traces:
         )
         if span.is_recording():
             inside = self._trace.set_span_in_context(span)
-            for stage, seconds in call.timing.stages.items():
+            for stage, seconds in tuple(call.timing.stages.items()):
                 started = call.timing.starts[stage]
                 self._tracer.start_span(stage, inside, start_time=at(started)).end(at(started + seconds))
             if status >= 500:

@@ -11,12 +11,14 @@ from service.state import ServiceDep
 router = APIRouter(prefix="/health", tags=["health"])
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live", summary="The event loop answers", responses=documented(open_to_all=True))
 async def live() -> HealthAnswer:
     """Answer, which is all there is to it."""
     return HealthAnswer(status="live")
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready", summary="Send requests here", responses=documented("unavailable", open_to_all=True))
 async def ready(service: ServiceDep) -> HealthAnswer:
     """The model is loaded, its last forward pass was good, and the service is not draining."""

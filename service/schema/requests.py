@@ -45,8 +45,8 @@ def _have_one_place(templates: list[str]) -> list[str]:
     return templates
 
 
-Labels = Annotated[list[str], Field(min_length=1), AfterValidator(_tell_apart)]
-Templates = Annotated[list[str], Field(min_length=1), AfterValidator(_have_one_place)]
+Labels = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_tell_apart)]
+Templates = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_have_one_place)]
 
 
 class Options(BaseModel):

@@ -67,12 +67,13 @@ def create_app(service: Service) -> Observe:
     openapi.install(app, service.keys.required)
     limits = RequestLimits(app, service.settings, service.shared.admission)
     paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]
+    auth = Auth(limits, service.keys)
     return Observe(
-        Auth(limits, service.keys),
+        auth,
         paths,
         service.metrics,
         draining=lambda: service.draining,
-        full=lambda: service.shared.admission.full,
+        turned_away=lambda scope: service.shared.admission.full and auth.allows(scope),
         traces=service.traces,
     )
 

@@ -49,7 +49,7 @@ class Auth:
             if is_admin(scope["path"]):
                 allowed, refusal = self._is_admin(scope), NEEDS_ADMIN_KEY if self.keys.has_admin else CLOSED
             else:
-                allowed, refusal = self._is_client(scope), NEEDS_KEY
+                allowed, refusal = self.allows(scope), NEEDS_KEY
             if not allowed:
                 scope["state"]["call"].error_code = "invalid_api_key"
                 return await refusal(scope, receive, send)
@@ -59,7 +59,8 @@ class Auth:
         key = _presented(scope)
         return key is not None and self.keys.is_admin(key)
 
-    def _is_client(self, scope: Scope) -> bool:
+    def allows(self, scope: Scope) -> bool:
+        """Whether the request may have what is not /admin."""
         if not self.keys.required or is_open(scope["path"]):
             return True
         key = _presented(scope)

@@ -23,13 +23,20 @@ class Door(Protocol):
         super().__init__(*args, **kwargs)
         self._refuse_early = refuse
         self._refused = False  # and what is left of its body is of no interest
+        self._may_refuse = True
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse one request of what came in at most: thousands, sent ahead, would hold up everybody else."""
+        self._may_refuse = not self.flow.write_paused
+        super().data_received(data)
 
     def on_headers_complete(self) -> None:
         """Begin with a request, or refuse it."""
-        words = self._refusal()
+        words = self._refusal() if self._may_refuse else None
         if words is None:
             super().on_headers_complete()
             return
+        self._may_refuse = False
         date = b"".join(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
         self.transport.write(b"HTTP/1.1 429 Too Many Requests\r\n" + date + words)
         self._refused = True

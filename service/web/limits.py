@@ -20,6 +20,7 @@ from service.web.auth import is_admin
 from service.web.turnstile import Turnstile
 from service.work.admission import Admission, Hold
 
+ALWAYS = ("/health/", "/metrics")  # answered whatever else goes on
 LARGE_ANSWER_BYTES = 64 * 1024  # up to here, what a client leaves unread fits into the connection's buffers
 
 
@@ -36,7 +37,7 @@ class RequestLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its limits."""
-        if scope["type"] != "http" or not _has_body(scope):
+        if scope["type"] != "http" or scope["path"].startswith(ALWAYS):
             return await self.app(scope, receive, send)
         answered = False
 
@@ -63,14 +64,17 @@ class RequestLimits:
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
-        refusable = not is_admin(scope["path"])  # what an operator does to a busy service is not refused
+        has_body, admin = _has_body(scope), is_admin(scope["path"])
+        refusable = has_body and not admin  # what an operator does to a busy service is not refused
         if refusable:
             self.admission.refuse_if_full(size=int(declared) if declared.isdigit() else 0)
+        elif not admin:
+            self.admission.refuse_if_full(items=0, size=1)  # the answer may be large, and stay unread
         try:
             async with asyncio.timeout(timeout_s) as deadline:
                 with self.admission.hold_bytes() as hold:
                     scope["state"]["call"].hold = hold
-                    body = await self._read(receive, hold.add if refusable else hold.count)
+                    body = await self._read(receive, hold.add if refusable else hold.count) if has_body else b""
                     with self.admission.enter() if refusable else nullcontext():
                         await self.turnstile.wait()
                         work = self.app(scope, _replay(body), _held(send, hold, deadline))

@@ -86,7 +86,7 @@ class _Part:
                 return content.decode()
             except UnicodeDecodeError:
                 pass
-        raise self._invalid("This text is not UTF-8; send it in that encoding.")
+        raise self._invalid("This is not UTF-8 text; pictures are sent as parts called file.")
 
     def _invalid(self, message: str) -> ApiError:
         return ApiError("invalid_request", message, self.name[:MAX_PARAM_CHARACTERS])

@@ -33,18 +33,18 @@ class Observe:
         paths: Iterable[str],
         metrics: Metrics,
         draining: Callable[[], bool],
-        full: Callable[[], bool],
+        turned_away: Callable[[Scope], bool],
         traces: Traces | None = None,
     ) -> None:
         self.app, self.metrics, self.traces = app, metrics, traces
-        self.draining, self.full = draining, full
+        self.draining, self.turned_away = draining, turned_away
         self._known = frozenset(path for path in paths if "{" not in path)
         self._refusals = Sampler()
 
     def refuse(self, scope: Scope) -> bytes | None:
         """The answer, from its headers on, to a request that finds the queue full; None to any other. For `Door`."""
         work = scope["method"] == "POST" and scope["path"] in self._known and not is_admin(scope["path"])
-        if not (self.full() and work) or self.draining():
+        if not (work and self.turned_away(scope)) or self.draining():
             return None
         call = Call(_request_id(scope), error_code="overloaded")
         self._tell(scope, call, 429)
@@ -109,7 +109,7 @@ class Observe:
                 "code": call.error_code,
                 "items": call.items,
                 "ms": {
-                    **{stage: round(seconds * 1e3, 2) for stage, seconds in call.timing.stages.items()},
+                    **{stage: round(seconds * 1e3, 2) for stage, seconds in tuple(call.timing.stages.items())},
                     "total": round(call.timing.total_s() * 1e3, 2),
                 },
             },

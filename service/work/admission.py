@@ -29,7 +29,7 @@ class Admission:
     def refuse_if_full(self, items: int = 1, size: int = 0) -> None:
         """Raise `overloaded` if so many more items, or bytes, do not fit now."""
         if self.items and self.items + items > self.limit_items:
-            raise _overloaded(f"{self.items} items are at work or waiting and the limit is {self.limit_items}")
+            raise _overloaded(f"{self.items} items are at work or waiting, of {self.limit_items} places")
         if self.bytes and self.bytes + size > self.limit_bytes:
             raise _overloaded(f"{self.bytes} bytes of requests are held and the limit is {self.limit_bytes}")
 
@@ -50,7 +50,9 @@ class Admission:
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
         """Hold places for so many items, or raise `overloaded`."""
-        self.refuse_if_full(items)
+        # A few large requests must not take the last places: one of a single item then still gets in.
+        kept_for_small = self.limit_items // 8 if items > self.limit_items // 64 else 0
+        self.refuse_if_full(items + kept_for_small)
         self._change_items(items)
         try:
             yield

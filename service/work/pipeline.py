@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, ra
 from service.timing import Call, Timing
 from service.work.batcher import Batcher, Vector
 from service.work.flights import Flights
+from service.work.pace import Pace
 from service.work.reading import Picture, Reader, Text
 from service.work.shared import Shared
 from service.work.warmup import warm_up
@@ -25,6 +27,7 @@ from service.work.warmup import warm_up
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
 PROMPTS_AT_ONCE = 256
 PROBE_S = 5.0
+SHARE_OF_TIMEOUT = 0.7  # the rest is for decoding, and for a pace that drops
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Pipeline:
         self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
         self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, done)
         self.towers = (self.images, self.texts)
+        self._pace = {Picture: Pace(self._seconds_an_image()), Text: Pace(self._seconds_a_text())}
         self._flights: Flights[Vector] = Flights()
         self._users = 0
         self._retired: asyncio.Event | None = None
@@ -104,12 +108,15 @@ class Pipeline:
         missing = await self._from_cache(
             {index: each for index, each in read.items() if index not in result.errors}, result, call.timing
         )
-        work = self._start(missing, call.timing)
+        self._expect_time_for(missing.values())
+        work: dict[int, asyncio.Future[Vector]] = {}
         try:
+            self._start(missing, call.timing, work)
             if work:
                 when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
                 await asyncio.wait(work.values(), return_when=when)
             _collect(work, items, result, keep_errors)
+            _count(read, result)
         finally:
             _abandon(work.values())
         return result
@@ -133,18 +140,10 @@ class Pipeline:
             each = read[index]
             if isinstance(each, ApiError):
                 result.errors[index] = each
-            if isinstance(item, TextItem):
-                result.usage["texts"] += 1
-            elif isinstance(item, ImageItem | UrlItem):
-                result.usage["images"] += 1
-            if not isinstance(each, Text):
-                continue
-            result.truncated[index] = each.tokens > len(each.ids)
-            if result.truncated[index] and not truncate:
-                assert isinstance(item, TextItem)
-                result.errors[index] = self.reader.too_long(item, f"{each.tokens} tokens")
-            else:
-                result.usage["tokens"] += len(each.ids)
+            elif isinstance(each, Text) and isinstance(item, TextItem):
+                result.truncated[index] = each.tokens > len(each.ids)
+                if result.truncated[index] and not truncate:
+                    result.errors[index] = self.reader.too_long(item, f"{each.tokens} tokens")
         return result
 
     async def _from_cache(
@@ -162,35 +161,48 @@ class Pipeline:
                 result.vectors[index] = vector
         return missing
 
-    def _start(self, missing: Mapping[int, Picture | Text], timing: Timing) -> dict[int, asyncio.Future[Vector]]:
-        """Join what is already being computed, and begin the rest."""
-        work: dict[int, asyncio.Future[Vector]] = {}
+    def _expect_time_for(self, missing: Iterable[Picture | Text]) -> None:
+        """Refuse at once what would wait for longer than anybody may: on a slow model, places alone do not tell."""
+        wait_s = max((self._pace[kind].wait_s for kind in {type(each) for each in missing}), default=0.0)
+        timeout_s = self.shared.settings.timeout_s
+        if wait_s > SHARE_OF_TIMEOUT * timeout_s:
+            message = f"What is at work would take {wait_s:.0f} s of the {timeout_s:g} s there are; try again shortly."
+            raise ApiError("overloaded", message)
+
+    def _start(
+        self, missing: Mapping[int, Picture | Text], timing: Timing, work: dict[int, asyncio.Future[Vector]]
+    ) -> None:
+        """Join what is already being computed, and begin the rest; into `work`, by index."""
         new_texts: dict[str, tuple[int, Text]] = {}
         turns = asyncio.Semaphore(2 * self.shared.cores)  # a request of many pictures leaves room for others
         for index, each in missing.items():
             if (future := self._flights.join(each.key)) is not None:
                 work[index] = future
             elif isinstance(each, Picture):
-                work[index] = self._launch(each.key, asyncio.ensure_future(self._embed_image(each, timing, turns)))
+                work[index] = self._launch(each, asyncio.ensure_future(self._embed_image(each, timing, turns)))
             else:
                 new_texts.setdefault(each.key, (index, each))
         futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
-        for (key, (index, _)), future in zip(new_texts.items(), futures, strict=True):
-            work[index] = self._launch(key, future)
+        for (index, text), future in zip(new_texts.values(), futures, strict=True):
+            work[index] = self._launch(text, future)
         for index, each in missing.items():
             if index not in work:  # a text that this request holds more than once
                 twin = self._flights.join(each.key)
                 assert twin is not None
                 work[index] = twin
-        return work
 
-    def _launch(self, key: str, future: asyncio.Future[Vector]) -> asyncio.Future[Vector]:
-        def remember(done: asyncio.Future[Vector]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                self.shared.cache.put(key, done.result())
+    def _launch(self, item: Picture | Text, future: asyncio.Future[Vector]) -> asyncio.Future[Vector]:
+        pace = self._pace[type(item)]
 
-        future.add_done_callback(remember)
-        return self._flights.start(key, future)
+        def landed(done: asyncio.Future[Vector]) -> None:
+            answered = not done.cancelled() and done.exception() is None
+            pace.end(answered)
+            if answered:
+                self.shared.cache.put(item.key, done.result())
+
+        pace.begin()
+        future.add_done_callback(landed)
+        return self._flights.start(item.key, future)
 
     async def _embed_image(self, picture: Picture, timing: Timing, turns: asyncio.Semaphore) -> Vector:
         async with turns:
@@ -198,13 +210,25 @@ class Pipeline:
         [future] = self.images.submit([pixels], timing)
         return await future
 
+    def _seconds_an_image(self) -> float:
+        size, count = self.bundle.image_size, self.max_batch["image"]
+        started = time.perf_counter()
+        self._run_images([np.zeros((size, size, 3), np.uint8)] * count)
+        return (time.perf_counter() - started) / count
+
+    def _seconds_a_text(self) -> float:
+        count = self.max_batch["text"]
+        started = time.perf_counter()
+        self._run_texts(self.reader.tokenizer.encode(["a text of some ten words, as people often send"]) * count)
+        return (time.perf_counter() - started) / count
+
     def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))
 
     def _run_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
         return self.engine.embed_texts(self.reader.tokenizer.pad(rows))
 
-    async def healthy(self) -> bool:
+    async def healthy(self, patience_s: float = PROBE_S) -> bool:
         """Both towers run. One whose last execution failed has to prove itself with a forward pass."""
         if not all(tower.alive for tower in self.towers):
             return False
@@ -220,7 +244,7 @@ class Pipeline:
                 if tower.failing
                 for future in tower.submit([probe], Timing(), urgent=True)
             ]
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(patience_s):
                 await asyncio.gather(*futures)
         except (ApiError, TimeoutError):
             return False
@@ -230,6 +254,18 @@ class Pipeline:
         """End the threads; what still waits is told that the service stops."""
         for tower in self.towers:
             tower.close()
+
+
+def _count(read: Mapping[int, Picture | Text | ApiError], result: Embedded) -> None:
+    """Of what was answered."""
+    for index, each in read.items():
+        if index in result.errors:
+            continue
+        if isinstance(each, Text):
+            result.usage["texts"] += 1
+            result.usage["tokens"] += len(each.ids)
+        else:
+            result.usage["images"] += 1
 
 
 def _length_group(ids: list[int]) -> int:

@@ -103,6 +103,7 @@ class Reader:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _picture(self, file: bytes) -> Picture:
         return Picture(file, self._key("image", file))

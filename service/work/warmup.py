@@ -26,18 +26,19 @@ def warm_up(
 ) -> dict[str, int]:
     """The largest batch by tower: `max_batch` if given, else what is `known`, else measured."""
     engine.warm_up()
-    if known is not None and max_batch is None:
+    if max_batch is not None:
+        return {"image": max_batch, "text": max_batch}
+    if known is not None:
         return dict(known)
     size = bundle.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     ids = np.ones((1, min(TYPICAL_TEXT_TOKENS, bundle.context_length)), np.int64)
     ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
-    largest = max_batch or LARGEST_BATCH.get(engine.provider, LARGEST_BATCH_ON_ACCELERATOR)
-    chosen = {
+    largest = LARGEST_BATCH.get(engine.provider, LARGEST_BATCH_ON_ACCELERATOR)
+    return {
         "image": _best_batch(engine.embed_images, pixels, largest),
         "text": _best_batch(engine.embed_texts, ids, largest),
     }
-    return dict.fromkeys(chosen, max_batch) if max_batch else chosen
 
 
 def _best_batch(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], largest: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES, template_sets
+from model.zeroshot import DEFAULT_TEMPLATES, softmax, template_sets
 from service.errors import ApiError
 from service.schema.items import Item, check_count, raise_first_bad
 from service.schema.requests import ClassifyOptions, TemplateOptions
@@ -129,7 +129,8 @@ def _answers(
         scores = standing_alone(cosine, bundle)
     else:
         cosine = vectors @ classes[: len(labels)].T
-        scores = probabilities(cosine, bundle)
+        # Among labels one is chosen, also by a model that learned to judge pairs; `multi_label` judges each alone.
+        scores = probabilities(cosine, bundle) if options.multi_label else softmax(bundle.logit_scale * cosine)
     order = best_first(scores, options.top_k)
     sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
     threshold = 0.0 if options.threshold is None else options.threshold
