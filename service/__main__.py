@@ -78,11 +78,12 @@ def serve(
     try:
         flags = dict(locals())
         settings = Settings.read(flags)
+        unknown = unknown_variables()
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     logs.configure(settings.log_format)
     give_back_large_blocks()
-    for name in unknown_variables():
+    for name in unknown:
         log.warning("%s is not a setting; see --help for those there are", name)
     for name in SECRETS:
         if flags[name] is not None:

@@ -6,6 +6,7 @@ import json
 import resource
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -177,3 +178,18 @@ def test_clients_that_leave_in_the_middle(service: Running, reset: bool) -> None
                 until_closed(connection)  # a half-closed connection is a client that has gone
     assert "Traceback" not in service.log()
     eventually(lambda: service.metric("sightword_queue_bytes") == 0)
+
+
+def test_a_full_service_does_not_answer_a_whole_flood(bundle_path: Path, tmp_path: Path) -> None:
+    """Thousands of requests sent ahead on one connection, which cost nothing to refuse, would hold up everybody."""
+    long = {"inputs": [f"{number} words that are read in a row, one after the other" for number in range(4_000)]}
+    flood = request("/embed", "content-length: 0", method="POST") * 2_000
+    with running(tmp_path, bundle_path, queue_items="1", max_items="5000", timeout_s="120") as service:
+        busy = threading.Thread(target=lambda: httpx.post(f"{service.url}/embed", json=long, timeout=300))
+        busy.start()
+        eventually(lambda: service.metric("sightword_queue_items") > 0)
+        with connected(service) as connection:
+            connection.sendall(flood)
+            received = until_closed(connection)
+        assert 0 < statuses(received).count(429) < 100
+        busy.join()

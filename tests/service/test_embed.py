@@ -197,4 +197,4 @@ def test_a_bad_item_may_fail_in_its_place(client: httpx.Client) -> None:
 def test_all_items_may_be_bad(client: httpx.Client) -> None:
     answer = embed(client, ["", {"image": "x"}], on_error="item")
     assert [entry["error"]["code"] for entry in answer["data"]] == ["invalid_request", "invalid_image"]
-    assert answer["usage"] == {"texts": 0, "tokens": 0, "images": 1}
+    assert answer["usage"] == {"texts": 0, "tokens": 0, "images": 0}

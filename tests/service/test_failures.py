@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -29,10 +30,12 @@ class FragileEngine(Engine):
 
     broken = False
     poison_length = 11
+    seconds_per_text = 0.0
 
     def embed_texts(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         if self.broken or (np.count_nonzero(token_ids, axis=1) == self.poison_length).any():
             raise RuntimeError(SECRET)
+        time.sleep(self.seconds_per_text * len(token_ids))
         return super().embed_texts(token_ids)
 
 
@@ -132,3 +135,24 @@ def test_what_is_not_http_gets_the_same_shape(service: Running) -> None:
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"x-request-id: " in head
     assert b'"code":"invalid_request"' in body
+
+
+def test_what_would_wait_for_too_long_is_refused_at_once(
+    bundle: Bundle, bundle_path: Path, engine: FragileEngine
+) -> None:
+    """On a slow model, the places in the queue are not what runs out first."""
+    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 4, "timeout_s": 2}))
+    engine.seconds_per_text = 0.01
+    service.models._serve([Pipeline(bundle, engine, service.shared)])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        requests = (client.post("/embed", json={"inputs": f"text {number}"}) for number in range(400))
+        answers = await asyncio.gather(*requests)
+        assert {answer.status_code for answer in answers} == {200, 429}  # and none was accepted in vain: no 504
+        assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 429)
+
+    try:
+        run(service, scenario)
+    finally:
+        engine.seconds_per_text = 0.0
+        asyncio.run(service.aclose())

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from service.keys import Keys
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, unknown_variables
 from service.web.auth import warn_if_open
 from tests.service.process import PATIENCE_S, Running, clean_environment, running
 from tests.service.raw import LAST, eventually, exchange, request, statuses
@@ -248,6 +248,21 @@ def test_an_empty_variable_stops_the_start(monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setenv(name, "")
     with pytest.raises(SettingsError, match=name):
         Keys(Settings.read({}))
+
+
+def _start() -> None:
+    unknown_variables()
+    Keys(Settings.read({}))
+
+
+@pytest.mark.parametrize("line", ["SIGHTWORD_API_KEYS=", "SIGHTWORD_API_KEY=of-a-wrong-name", "sightword_admin_key="])
+def test_a_key_that_got_lost_in_the_file_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="KEY"):
+        _start()
 
 
 def test_the_process_says_which_setting_is_unsafe() -> None:

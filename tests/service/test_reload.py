@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from model.bundle import Bundle
+from model.bundle import Bundle, seal
 from tests.service.conftest import random_bundle
 from tests.service.process import PATIENCE_S, Running, running
 
@@ -137,6 +137,20 @@ def test_an_unchanged_bundle_stays(reloadable: tuple[Running, Path], bundle: Bun
     assert (model["digest"], model["changed"]) == (bundle.digest, False)
 
 
+def test_a_changed_logit_scale_is_a_change(reloadable: tuple[Running, Path], bundle: Bundle, bundle_path: Path) -> None:
+    service, folder = reloadable
+    manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
+    seal(folder, manifest | {"logit_scale": 5.0})
+    try:
+        [model] = reload(service).json()["models"]
+        assert (model["digest"], model["changed"]) == (bundle.digest, True)  # the same vectors, other scores
+        assert info(service)["logit_scale"] == 5.0
+    finally:
+        for original in bundle_path.iterdir():
+            shutil.copy(original, folder)
+        reload(service)
+
+
 def test_a_model_that_is_not_served(reloadable: tuple[Running, Path]) -> None:
     answer = reload(reloadable[0], "?model=nobody")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
@@ -175,7 +189,7 @@ def test_a_bad_bundle_leaves_the_old_one_serving(
 
 def spoil_graph(folder: Path) -> None:
     """Right by its hash, and no graph all the same."""
-    from model.bundle import MANIFEST, seal
+    from model.bundle import MANIFEST
 
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
     (folder / "image.onnx").write_bytes(b"this is no graph")
@@ -201,7 +215,5 @@ def test_two_models_at_once(bundle: Bundle, other_bundle: Bundle, tmp_path: Path
 
 
 def rename(folder: Path, name: str) -> None:
-    from model.bundle import seal
-
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
     seal(folder, manifest | {"id": name})
