@@ -50,9 +50,7 @@ class Admission:
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
         """Hold places for so many items, or raise `overloaded`."""
-        # A few large requests must not take the last places: one of a single item then still gets in.
-        kept_for_small = self.limit_items // 8 if items > self.limit_items // 64 else 0
-        self.refuse_if_full(items + kept_for_small)
+        self.refuse_if_full(items)
         self._change_items(items)
         try:
             yield

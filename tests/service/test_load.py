@@ -98,6 +98,7 @@ def test_a_client_that_hangs_up_leaves_the_queue(service: Running, client: httpx
     before = service.metric("sightword_inference_items_total", tower="text")
     gone = service.metric("sightword_requests_total", route="/embed", status="499")
     for _ in range(3):
+        wait_until_idle(service)
         with pytest.raises(httpx.ReadTimeout):
             client.post("/embed", json=unseen(), timeout=httpx.Timeout(10, read=0.06))
     wait_until_idle(service)
