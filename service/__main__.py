@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -96,8 +97,11 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     warn_if_open(service.keys, settings.host)
     server.run()
-    if server.failed or not server.started:
-        raise typer.Exit(1)
+    status = 1 if server.failed or not server.started else 0
+    if server.loading:  # to take the interpreter down under it would abort the process
+        logging.shutdown()
+        os._exit(status)
+    raise typer.Exit(status)
 
 
 if __name__ == "__main__":

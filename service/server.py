@@ -9,7 +9,8 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -57,6 +58,7 @@ class Server(uvicorn.Server):
         self.service = service
         self._app = app
         self.failed = False
+        self._loader: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -79,8 +81,13 @@ class Server(uvicorn.Server):
         await self.service.aclose()
 
     async def _load(self) -> None:
+        loaded: Future[None] = Future()
+        loaded.set_running_or_notify_cancel()
+        # Of its own: asyncio waits at the end for the threads of its pool.
+        self._loader = threading.Thread(target=_settle, args=(loaded, self.service.models.load), daemon=True)
+        self._loader.start()
         try:
-            await _in_daemon(self.service.models.load)
+            await asyncio.wrap_future(loaded)
         except (BundleError, EngineError) as error:
             self.give_up(f"cannot start: {error}")
         except Exception:
@@ -89,6 +96,11 @@ class Server(uvicorn.Server):
         else:
             log.info("ready after %.1f s", self.service.uptime_s())
             await Supervisor(self.service, self.give_up).watch()
+
+    @property
+    def loading(self) -> bool:
+        """Whether models are still being opened, which nothing can stop."""
+        return self._loader is not None and self._loader.is_alive()
 
     def give_up(self, reason: str) -> None:
         """End with an exit code other than 0, so that an orchestrator starts the process again."""
@@ -156,23 +168,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _in_daemon(work: Callable[[], None]) -> None:
-    """Run in a thread that does not keep the process when it is to end; those of asyncio's pool do."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if not done.done():
-            done.set_result(None) if error is None else done.set_exception(error)
-
-    def run() -> None:
-        error: BaseException | None = None
-        try:
-            work()
-        except Exception as failure:
-            error = failure
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=run, name="load", daemon=True).start()
-    await done
+def _settle(done: Future[None], work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception as failure:
+        done.set_exception(failure)
+    else:
+        done.set_result(None)
