@@ -12,6 +12,7 @@ from model.engine import Engine
 from service.errors import ApiError
 from service.work.pipeline import Pipeline
 from service.work.shared import Shared
+from service.work.warmup import Measured
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class Models:
         """
         async with self._changing:
             before = list(self._serving)
-            self.find(name)
-            chosen = before if name is None else [self.find(name)]
+            named = self.find(name)
+            chosen = before if name is None else [named]
             try:
                 after = await asyncio.to_thread(self._renew, before, chosen)
             except Exception:
@@ -85,7 +86,7 @@ class Models:
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
-            fresh = await asyncio.to_thread(lambda: self._open(Bundle.load(folder), failed.max_batch))
+            fresh = await asyncio.to_thread(lambda: self._open(Bundle.load(folder), failed.measured))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
     def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline]) -> list[Pipeline]:
@@ -105,10 +106,10 @@ class Models:
             return pipeline
         same_shape = bundle.manifest.config == pipeline.bundle.manifest.config
         # Under load, a measurement of the best batch would be one of the load.
-        return self._open(bundle, pipeline.max_batch if same_shape else None)
+        return self._open(bundle, pipeline.measured if same_shape else None)
 
-    def _open(self, bundle: Bundle, max_batch: Mapping[str, int] | None = None) -> Pipeline:
-        return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, max_batch)
+    def _open(self, bundle: Bundle, known: Mapping[str, Measured] | None = None) -> Pipeline:
+        return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
 
     def _swap(self, before: Sequence[Pipeline], after: Sequence[Pipeline]) -> None:
         self._serve(after)

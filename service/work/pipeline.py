@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from service.work.flights import Flights
 from service.work.pace import Pace
 from service.work.reading import Picture, Reader, Text
 from service.work.shared import Shared
-from service.work.warmup import warm_up
+from service.work.warmup import Measured, warm_up
 
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
 PROMPTS_AT_ONCE = 256
@@ -44,17 +43,18 @@ class Pipeline:
     """One served model: bundle, engine and two batchers. Closed when it was retired and its last user has left."""
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, shared: Shared, max_batch: Mapping[str, int] | None = None
+        self, bundle: Bundle, engine: Engine, shared: Shared, known: Mapping[str, Measured] | None = None
     ) -> None:
-        """Warms the engine up; `max_batch` by tower is measured if neither given nor set."""
+        """Warms the engine up; what is `known` of its towers is not measured again."""
         self.bundle, self.engine, self.shared = bundle, engine, shared
         self.reader = Reader(bundle, shared)
-        self.max_batch = warm_up(engine, bundle, shared.settings.max_batch, max_batch)
+        self.measured = warm_up(engine, bundle, shared.settings.max_batch, known)
+        self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
         done = shared.metrics.batch_done
         self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
         self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, done)
         self.towers = (self.images, self.texts)
-        self._pace = {Picture: Pace(self._seconds_an_image()), Text: Pace(self._seconds_a_text())}
+        self._pace = {Picture: Pace(self.measured["image"].item_s), Text: Pace(self.measured["text"].item_s)}
         self._flights: Flights[Vector] = Flights()
         self._users = 0
         self._retired: asyncio.Event | None = None
@@ -99,15 +99,13 @@ class Pipeline:
 
     async def _embed(self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool) -> Embedded:
         read = await self._read(items, call, keep_errors)
-        refused = {index: each for index, each in read.items() if isinstance(each, ApiError)}
-        if refused and not keep_errors:
-            raise refused[min(refused)]
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
         if result.errors and not keep_errors:
             raise result.errors[min(result.errors)]
-        missing = await self._from_cache(
-            {index: each for index, each in read.items() if index not in result.errors}, result, call.timing
-        )
+        good = {
+            index: each for index, each in read.items() if index not in result.errors and not isinstance(each, ApiError)
+        }
+        missing = await self._from_cache(good, result, call.timing)
         self._expect_time_for(missing.values())
         work: dict[int, asyncio.Future[Vector]] = {}
         try:
@@ -116,7 +114,7 @@ class Pipeline:
                 when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
                 await asyncio.wait(work.values(), return_when=when)
             _collect(work, items, result, keep_errors)
-            _count(read, result)
+            _count(good, result)
         finally:
             _abandon(work.values())
         return result
@@ -136,8 +134,8 @@ class Pipeline:
         """The answer before any vector is known."""
         vectors = np.zeros((len(items), self.bundle.dimensions), np.float32)
         result = Embedded(vectors, [False] * len(items), {}, {"texts": 0, "tokens": 0, "images": 0})
-        for index, item in enumerate(items):
-            each = read[index]
+        for index, each in read.items():  # not all, where reading ended at the first that failed
+            item = items[index]
             if isinstance(each, ApiError):
                 result.errors[index] = each
             elif isinstance(each, Text) and isinstance(item, TextItem):
@@ -147,14 +145,13 @@ class Pipeline:
         return result
 
     async def _from_cache(
-        self, wanted: Mapping[int, Picture | Text | ApiError], result: Embedded, timing: Timing
+        self, wanted: Mapping[int, Picture | Text], result: Embedded, timing: Timing
     ) -> dict[int, Picture | Text]:
         """Fill in the vectors that the cache has; give back the rest."""
-        known = {index: each for index, each in wanted.items() if not isinstance(each, ApiError)}
         with timing.stage("cache"):
-            found = await self.shared.cache.get([each.key for each in known.values()], self.bundle.dimensions)
+            found = await self.shared.cache.get([each.key for each in wanted.values()], self.bundle.dimensions)
         missing: dict[int, Picture | Text] = {}
-        for (index, each), vector in zip(known.items(), found, strict=True):
+        for (index, each), vector in zip(wanted.items(), found, strict=True):
             if vector is None:
                 missing[index] = each
             else:
@@ -210,18 +207,6 @@ class Pipeline:
         [future] = self.images.submit([pixels], timing)
         return await future
 
-    def _seconds_an_image(self) -> float:
-        size, count = self.bundle.image_size, self.max_batch["image"]
-        started = time.perf_counter()
-        self._run_images([np.zeros((size, size, 3), np.uint8)] * count)
-        return (time.perf_counter() - started) / count
-
-    def _seconds_a_text(self) -> float:
-        count = self.max_batch["text"]
-        started = time.perf_counter()
-        self._run_texts(self.reader.tokenizer.encode(["a text of some ten words, as people often send"]) * count)
-        return (time.perf_counter() - started) / count
-
     def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))
 
@@ -256,9 +241,9 @@ class Pipeline:
             tower.close()
 
 
-def _count(read: Mapping[int, Picture | Text | ApiError], result: Embedded) -> None:
+def _count(good: Mapping[int, Picture | Text], result: Embedded) -> None:
     """Of what was answered."""
-    for index, each in read.items():
+    for index, each in good.items():
         if index in result.errors:
             continue
         if isinstance(each, Text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,27 +21,38 @@ LONGEST_RUN_S = 0.5  # a batch that runs longer makes everybody behind it wait f
 TYPICAL_TEXT_TOKENS = 16
 
 
+class Measured(NamedTuple):
+    """The largest batch of a tower that is worth it, and how long an item takes in one."""
+
+    max_batch: int
+    item_s: float
+
+
+Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+
 def warm_up(
-    engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """The largest batch by tower: `max_batch` if given, else what is `known`, else measured."""
+    engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, Measured] | None = None
+) -> Mapping[str, Measured]:
+    """What is known by tower, or else measured: with batches of `max_batch` if given."""
     engine.warm_up()
-    if max_batch is not None:
-        return {"image": max_batch, "text": max_batch}
     if known is not None:
-        return dict(known)
+        return known
     size = bundle.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
     ids = np.ones((1, min(TYPICAL_TEXT_TOKENS, bundle.context_length)), np.int64)
     ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
-    largest = LARGEST_BATCH.get(engine.provider, LARGEST_BATCH_ON_ACCELERATOR)
-    return {
-        "image": _best_batch(engine.embed_images, pixels, largest),
-        "text": _best_batch(engine.embed_texts, ids, largest),
+    towers: dict[str, tuple[Run, NDArray[Any]]] = {
+        "image": (engine.embed_images, pixels),
+        "text": (engine.embed_texts, ids),
     }
+    if max_batch is not None:
+        return {tower: Measured(max_batch, _item_s(run, one, max_batch)) for tower, (run, one) in towers.items()}
+    largest = LARGEST_BATCH.get(engine.provider, LARGEST_BATCH_ON_ACCELERATOR)
+    return {tower: _best_batch(run, one, largest) for tower, (run, one) in towers.items()}
 
 
-def _best_batch(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray[Any], largest: int) -> int:
+def _best_batch(run: Run, one: NDArray[Any], largest: int) -> Measured:
     """The smallest batch whose items are nearly as cheap as the cheapest; larger ones would only add latency."""
     sizes = [min(SMALLEST_BATCH, largest)]
     while sizes[-1] * 2 <= largest:
@@ -49,12 +60,18 @@ def _best_batch(run: Callable[[NDArray[Any]], NDArray[np.float32]], one: NDArray
     per_item_s: dict[int, float] = {}
     for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine does not decide
         for size in sizes:
-            started = time.perf_counter()
-            run(np.repeat(one, size, axis=0))
-            run_s = time.perf_counter() - started
-            if run_s > LONGEST_RUN_S and per_item_s:
+            item_s = _item_s(run, one, size)
+            if item_s * size > LONGEST_RUN_S and per_item_s:
                 sizes = [smaller for smaller in sizes if smaller < size]
                 break
-            per_item_s[size] = min(per_item_s.get(size, run_s), run_s / size)
+            per_item_s[size] = min(per_item_s.get(size, item_s), item_s)
     cheapest = min(per_item_s[size] for size in sizes)
-    return next(size for size in sizes if per_item_s[size] <= cheapest * WORTHWHILE_GAIN)
+    best = next(size for size in sizes if per_item_s[size] <= cheapest * WORTHWHILE_GAIN)
+    return Measured(best, per_item_s[best])
+
+
+def _item_s(run: Run, one: NDArray[Any], size: int) -> float:
+    batch = np.repeat(one, size, axis=0)
+    started = time.perf_counter()
+    run(batch)
+    return (time.perf_counter() - started) / size
