@@ -16,7 +16,10 @@ from service import errors
 from service.schema import answers, compat
 from service.work.batcher import Batcher, Run
 from tests.service.gated_tower import GatedTower
+from tests.service.https_server import HttpsServer, serving
+from tests.service.internet import NAME
 from tests.service.process import Running, running
+from tests.service.redis_server import RedisServer, redis_server
 
 ANSWERS: dict[str, type[BaseModel]] = {
     "/embed": answers.EmbedAnswer,
@@ -96,6 +99,26 @@ def narrow(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         max_batch="4",
     ) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cached(redis: RedisServer, bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(
+        tmp_path_factory.mktemp("cached"), bundle_path, redis_url=redis.url, max_batch="8", timeout_s="120"
+    ) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[HttpsServer]:
+    with serving(NAME) as server:
+        yield server
 
 
 @pytest.fixture

@@ -9,37 +9,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from model.bundle import MANIFEST, Bundle
 from tests.service import pictures
 from tests.service.process import PATIENCE_S, Running, clean_environment, running
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_server import RedisServer
 
 LOOKUPS = "sightword_cache_lookups_total"
 HTTP = httpx.Client(timeout=PATIENCE_S)
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cached(redis: RedisServer, bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(
-        tmp_path_factory.mktemp("cached"), bundle_path, redis_url=redis.url, max_batch="8", timeout_s="120"
-    ) as service:
-        yield service
 
 
 def fresh(name: str) -> str:

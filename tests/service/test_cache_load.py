@@ -7,30 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.service.process import PATIENCE_S, Running, running
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.process import PATIENCE_S, Running
+from tests.service.redis_server import RedisServer
 
 LOOKUPS = "sightword_cache_lookups_total"
 CLIENTS = 6
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cached(redis: RedisServer, bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(
-        tmp_path_factory.mktemp("cached"), bundle_path, redis_url=redis.url, max_batch="8", timeout_s="120"
-    ) as service:
-        yield service
 
 
 class Load:

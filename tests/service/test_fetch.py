@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,12 +12,6 @@ from service.work.fetch import Fetcher
 from tests.service import pictures
 from tests.service.https_server import HttpsServer, answer, raw, serving
 from tests.service.internet import NAME, PRIVATE, PUBLIC, PUBLIC_6, Internet
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[HttpsServer]:
-    with serving(NAME) as server:
-        yield server
 
 
 @pytest.fixture

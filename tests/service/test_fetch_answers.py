@@ -4,15 +4,14 @@ import asyncio
 import gc
 import gzip
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from service.errors import ApiError
 from service.work import fetch as module
 from service.work.fetch import Fetcher
-from tests.service.https_server import Answer, Handler, HttpsServer, answer, raw, serving
-from tests.service.internet import MAX_BYTES, NAME, Internet
+from tests.service.https_server import Answer, Handler, HttpsServer, answer, raw
+from tests.service.internet import MAX_BYTES, Internet
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -46,12 +45,6 @@ BAD: dict[str, tuple[str, Answer]] = {
     "trickle of a header": (SLOW, raw(OK + b"x: ", endless=b"a", pause_s=0.01)),
     "never the final answer": (SLOW, raw(endless=b"HTTP/1.1 100 Continue\r\n\r\n", pause_s=0.001)),
 }
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[HttpsServer]:
-    with serving(NAME) as server:
-        yield server
 
 
 @pytest.fixture
