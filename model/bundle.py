@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, Preprocessing
-from model.tokenizer import Tokenizer, TokenizerError
+from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
 
 MANIFEST = "bundle.json"
 IMAGE_GRAPH: Final = "image.onnx"
@@ -69,7 +69,7 @@ class Manifest(_Frozen):
     logit_scale: float = Field(gt=0, allow_inf_nan=False)
     logit_bias: float | None = None
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    weights_dtype: Literal["float32", "float16"] = "float32"
+    weights_dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     files: dict[FileName, FileRecord]
     export: ExportReport
     source: dict[str, Any] = {}
@@ -114,8 +114,9 @@ class Bundle:
         """SHA-256 over all that decides a vector: files, configuration, preprocessing. Names the vectors it makes."""
         parts = {
             "files": {name: record.sha256 for name, record in self.manifest.files.items()},
-            "config": self.manifest.config.model_dump(mode="json", exclude={"name"}),
-            "preprocessing": self.manifest.preprocessing.model_dump(mode="json"),
+            # Without what is at its default, so that a field that is new in a release changes no digest.
+            "config": self.manifest.config.model_dump(mode="json", exclude={"name"}, exclude_defaults=True),
+            "preprocessing": self.manifest.preprocessing.model_dump(mode="json", exclude_defaults=True),
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -128,6 +129,11 @@ class Bundle:
     def context_length(self) -> int:
         """Most tokens of a text, start and end included."""
         return self.manifest.config.text.context_length
+
+    def row_length(self, tokens: int) -> int:
+        """Ids in the row that the text tower gets for a text of that many tokens: more where padding is part of it."""
+        text = self.manifest.config.text
+        return text.context_length if text.fixed_length else min(tokens, text.context_length)
 
     @property
     def image_size(self) -> int:
@@ -154,11 +160,11 @@ class Bundle:
         """How a picture becomes the image tower's input."""
         return self.manifest.preprocessing
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> TextTokenizer:
         """Read the tokenizer. Raises BundleError if it is none, or its ids do not fit the text tower."""
         text = self.manifest.config.text
         try:
-            tokenizer = Tokenizer.parse(self.read(TOKENIZER).decode(), text.context_length)
+            tokenizer: TextTokenizer = Tokenizer.parse(self.read(TOKENIZER).decode(), text.context_length)
         except (TokenizerError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
         if tokenizer.vocab_size != text.vocab_size:

@@ -6,9 +6,9 @@ Source of the figures: Radford et al. 2021 (arXiv 2103.00020), tables 19 and 20;
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -22,22 +22,48 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# Far above any published model, and low enough that a forged configuration cannot make us build for ever.
+Width = Annotated[int, Field(gt=0, le=16_384)]
+Layers = Annotated[int, Field(gt=0, le=256)]
+MlpWidth = Annotated[int | None, Field(gt=0, le=131_072)]  # None: four times the width
+NormEps = Annotated[float, Field(gt=0, lt=0.1)]
+
+
 class ViTConfig(_Frozen):
     """Vision transformer: square patches of `patch_size` pixels, a class token, `layers` pre-norm blocks."""
 
     kind: Literal["vit"] = "vit"
     image_size: int = Field(gt=0, le=4096)
     patch_size: int = Field(gt=0)
-    width: int = Field(gt=0)
-    layers: int = Field(gt=0)
+    width: Width
+    layers: Layers
     heads: int = Field(gt=0)
+    mlp_width: MlpWidth = None
+    norm_eps: NormEps = 1e-5
 
     @model_validator(mode="after")
     def _divides(self) -> ViTConfig:
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        _expect_whole_heads(self.width, self.heads)
+        return self
+
+
+class SiglipViTConfig(_Frozen):
+    """Vision transformer of SigLIP: no class token; attention of one learned query pools, into `width` dimensions."""
+
+    kind: Literal["siglip"] = "siglip"
+    image_size: int = Field(gt=0, le=4096)
+    patch_size: int = Field(gt=0)
+    width: Width
+    layers: Layers
+    heads: int = Field(gt=0)
+    mlp_width: MlpWidth = None
+    norm_eps: NormEps = 1e-6
+
+    @model_validator(mode="after")
+    def _divides(self) -> SiglipViTConfig:
+        _expect_whole_heads(self.width, self.heads)
         return self
 
 
@@ -50,8 +76,8 @@ class ResNetConfig(_Frozen):
     kind: Literal["resnet"] = "resnet"
     block: Literal["bottleneck", "basic"] = "bottleneck"
     image_size: int = Field(gt=0, le=4096, multiple_of=32)
-    width: int = Field(gt=0, multiple_of=2)
-    layers: tuple[int, int, int, int]
+    width: int = Field(gt=0, le=4096, multiple_of=2)
+    layers: tuple[Layers, Layers, Layers, Layers]
     heads: int = Field(gt=0)
 
     @property
@@ -63,31 +89,76 @@ class ResNetConfig(_Frozen):
     def _divides(self) -> ResNetConfig:
         if self.features % self.heads:
             raise ValueError(f"{self.features} pooled features are not a multiple of heads {self.heads}")
-        if min(self.layers) < 1:
-            raise ValueError("every stage needs at least one layer")
         return self
 
 
 class TextConfig(_Frozen):
     """Causal text transformer, pooled at the end-of-text token."""
 
+    kind: Literal["clip"] = "clip"
     context_length: int = Field(default=77, ge=3, le=4096)
-    vocab_size: int = Field(default=49408, ge=515)
-    width: int = Field(gt=0)
+    vocab_size: int = Field(default=49408, ge=515, le=1_000_000)
+    width: Width
     heads: int = Field(gt=0)
-    layers: int = Field(gt=0)
+    layers: Layers
+    mlp_width: MlpWidth = None
+    norm_eps: NormEps = 1e-5
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether texts must be padded to the context length; with a causal mask, padding changes nothing."""
+        return False
 
     @model_validator(mode="after")
     def _divides(self) -> TextConfig:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        _expect_whole_heads(self.width, self.heads)
         return self
+
+
+class SiglipTextConfig(_Frozen):
+    """Bidirectional text transformer of SigLIP, pooled at the last position: padding is part of what it reads."""
+
+    kind: Literal["siglip"] = "siglip"
+    context_length: int = Field(default=64, ge=3, le=4096)
+    vocab_size: int = Field(default=32000, ge=3, le=1_000_000)
+    width: Width
+    heads: int = Field(gt=0)
+    layers: Layers
+    mlp_width: MlpWidth = None
+    norm_eps: NormEps = 1e-6
+    eos_id: int = Field(default=1, ge=0)  # ends every text
+    pad_id: int = Field(default=1, ge=0)  # fills it up to the context length
+    clean: Literal["canonicalize", "lower"] = "canonicalize"  # SigLIP: punctuation goes as well; SigLIP 2: it stays
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether texts must be padded to the context length."""
+        return True
+
+    @model_validator(mode="after")
+    def _fits(self) -> SiglipTextConfig:
+        _expect_whole_heads(self.width, self.heads)
+        if max(self.eos_id, self.pad_id) >= self.vocab_size:
+            raise ValueError(f"eos_id and pad_id must be below vocab_size {self.vocab_size}")
+        return self
+
+
+def _expect_whole_heads(width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"width {width} is not a multiple of heads {heads}")
+
+
+def _text_kind(value: Any) -> str:
+    """Manifests from before there were two kinds of text towers name none."""
+    kind = value.get("kind", "clip") if isinstance(value, dict) else getattr(value, "kind", "clip")
+    return str(kind)
 
 
 class Preprocessing(_Frozen):
     """How a picture becomes [size, size, 3] uint8; `mean` and `std` are applied inside the image graph.
 
-    `exif_orientation=False` with `alpha="drop"` is the behaviour of OpenAI's reference, bit for bit.
+    `exif_orientation=False` with `alpha="drop"` is the behaviour of OpenAI's reference, bit for bit. transformers
+    converts to RGB before the resize (`drop_first`) instead of after it, and crops at `floor`.
     """
 
     size: int = Field(gt=0, le=4096)
@@ -96,13 +167,17 @@ class Preprocessing(_Frozen):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize_mode: Literal["shortest", "squash"] = "shortest"
     exif_orientation: bool = True
-    alpha: Literal["white", "drop"] = "white"
+    alpha: Literal["white", "drop", "drop_first"] = "white"
+    crop: Literal["round", "floor"] = "round"  # of half the pixels that are cut off, where their number is odd
 
     @property
     def draft_size(self) -> int | None:
         """What a JPEG may be decoded for at less than its full size; None where every bit must be the reference's."""
-        bit_exact = self.alpha == "drop" and not self.exif_orientation
+        bit_exact = self.alpha != "white" and not self.exif_orientation
         return None if bit_exact else self.size
+
+
+Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
 class ModelConfig(_Frozen):
@@ -110,9 +185,19 @@ class ModelConfig(_Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)
     embed_dim: int = Field(gt=0)
-    activation: Literal["quick_gelu", "gelu"]
-    image: Annotated[ViTConfig | ResNetConfig, Field(discriminator="kind")]
-    text: TextConfig
+    activation: Activation
+    image: Annotated[ViTConfig | ResNetConfig | SiglipViTConfig, Field(discriminator="kind")]
+    text: Annotated[
+        Annotated[TextConfig, Tag("clip")] | Annotated[SiglipTextConfig, Tag("siglip")], Discriminator(_text_kind)
+    ]
+
+    @model_validator(mode="after")
+    def _towers_belong_together(self) -> ModelConfig:
+        if (self.image.kind == "siglip") != (self.text.kind == "siglip"):
+            raise ValueError(f"an image tower of kind {self.image.kind} has no text tower of kind {self.text.kind}")
+        if self.image.kind == "siglip" and self.image.width != self.embed_dim:
+            raise ValueError(f"embed_dim {self.embed_dim} is not the width {self.image.width} of the image tower")
+        return self
 
 
 def preset_names() -> list[str]:

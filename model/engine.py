@@ -61,11 +61,12 @@ class Engine:
         Raises EngineError if a tower does not take what the manifest says, or gives something else.
         """
         size, dimensions = self._bundle.image_size, self._bundle.dimensions
-        end_of_text = self._bundle.manifest.config.text.vocab_size - 1
+        ids = np.zeros((1, self._bundle.row_length(2)), np.int64)
+        ids[:, -1] = self._bundle.manifest.config.text.vocab_size - 1
         try:
             vectors = {
                 IMAGE_GRAPH: self.embed_images(np.zeros((1, size, size, 3), np.uint8)),
-                TEXT_GRAPH: self.embed_texts(np.array([[0, end_of_text]], np.int64)),
+                TEXT_GRAPH: self.embed_texts(ids),
             }
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise EngineError(f"{self._bundle.path} does not run as its manifest says: {error}") from error

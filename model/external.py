@@ -10,13 +10,14 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-ONNX_TYPE = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16}
+ONNX_TYPE = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16}
 
 
 def link_weights(proto: onnx.ModelProto, weights: Path) -> None:
     """Turn each graph input that names a tensor of `weights` into an initialiser stored there.
 
-    Half-precision tensors pass through a Cast, which onnxruntime folds when it opens the graph.
+    A tensor stored in another type than the graph computes in passes through a Cast, which onnxruntime folds when it
+    opens the graph.
     """
     header, data_start = _read_header(weights)
     graph = proto.graph
@@ -29,10 +30,10 @@ def link_weights(proto: onnx.ModelProto, weights: Path) -> None:
         place = {"location": weights.name, "offset": data_start + begin, "length": end - begin}
         for key, item in place.items():
             stored.external_data.add(key=key, value=str(item))
-        if stored.data_type == TensorProto.FLOAT16:
-            wide = value.name
-            stored.name = f"{wide}.half"
-            casts.append(helper.make_node("Cast", [stored.name], [wide], name=f"{wide}.widen", to=TensorProto.FLOAT))
+        wanted = value.type.tensor_type.elem_type
+        if stored.data_type != wanted:
+            stored.name = f"{value.name}.stored"
+            casts.append(helper.make_node("Cast", [stored.name], [value.name], name=f"{value.name}.cast", to=wanted))
         graph.initializer.append(stored)
         graph.input.remove(value)
     nodes = [*casts, *graph.node]

@@ -121,6 +121,8 @@ def preprocess(image: Image.Image, config: Preprocessing) -> npt.NDArray[np.uint
         image = _eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
+        elif config.alpha == "drop_first":
+            image = image.convert("RGB")
         return np.array(_square(image, config).convert("RGB"))
     # Broken palettes and transparency tables come to light only here, by several exceptions.
     except Exception as error:
@@ -221,9 +223,9 @@ def _square(image: Image.Image, config: Preprocessing) -> Image.Image:
         return image.resize((size, size), resampling)
     width, height = image.size
     short = min(width, height)
-    # The truncation and the rounding to even are torchvision's, and part of the reference.
+    # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
     resized = (int(size * width / short), int(size * height / short))
-    left, top = (round((side - size) / 2) for side in resized)
+    left, top = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
     if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
         return _resize_part(image, resized, (left, top), size, resampling)
     return image.resize(resized, resampling).crop((left, top, left + size, top + size))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from model.config import Preprocessing
 from model.preprocessing import decode, preprocess
-from model.tokenizer import Tokenizer
+from model.tokenizer import TextTokenizer
 
 PASSAGE = (
     "a photo of a tabby cat that looks into the camera, beside it a red cup of coffee on a wooden table, a rocket "
@@ -34,9 +34,11 @@ def pictures(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
     return np.stack(made)
 
 
-def token_rows(tokenizer: Tokenizer) -> list[list[int]]:
+def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
     """The passage cut to every length from three tokens to the context length, each with start and end."""
-    [whole] = tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
-    content = whole[1:-1]
-    lengths = range(1, min(len(content), tokenizer.context_length - 2) + 1)
-    return [[tokenizer.sot_id, *content[:length], tokenizer.eot_id] for length in lengths]
+    [nothing], [whole] = tokenizer.encode([""]), tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
+    # Some write a token before and one after a text, some one after it.
+    before, after = nothing[:-1], nothing[-1:]
+    content = whole[len(before) : -1]
+    lengths = range(1, min(len(content), tokenizer.context_length - len(nothing)) + 1)
+    return [[*before, *content[:length], *after] for length in lengths]

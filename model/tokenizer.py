@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ftfy
 import numpy as np
@@ -47,6 +47,25 @@ _PIECE = re.compile(r".{1,1023}(?: |\Z)|.{1,1024}", re.DOTALL)
 
 class TokenizerError(ValueError):
     """The tokenizer cannot be built or loaded, or was called with something that is not a list of texts."""
+
+
+class TextTokenizer(Protocol):
+    """What every text tower's tokenizer does."""
+
+    context_length: int
+    vocab_size: int
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text with the control tokens its tower expects, neither truncated nor padded."""
+
+    def truncate(self, ids: list[int]) -> list[int]:
+        """Cut to the context length, the last control token kept."""
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+        """One array for the text tower: int64 [batch, longest], or [batch, context_length] where that is fixed."""
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json`."""
 
 
 class Tokenizer:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from model.bundle import Bundle
 from model.engine import Engine
 from model.preprocessing import load_image
-from model.tokenizer import Tokenizer
+from model.tokenizer import TextTokenizer
 from model.zeroshot import class_vectors, fill
 from training.progress import track
 from training.shards import Sample, ShardError, find_shards, read_shards
@@ -79,7 +79,9 @@ class Embedder:
         return embed_texts(self._tokenizer, self._engine.embed_texts, texts)
 
 
-def embed_texts(tokenizer: Tokenizer, run: Callable[[npt.NDArray[np.int64]], Vectors], texts: Sequence[str]) -> Vectors:
+def embed_texts(
+    tokenizer: TextTokenizer, run: Callable[[npt.NDArray[np.int64]], Vectors], texts: Sequence[str]
+) -> Vectors:
     """Texts -> [count, dimensions] by `run`, which takes padded token ids; longer ones than the context are cut."""
     rows = [tokenizer.truncate(row) for row in tokenizer.encode(texts)]
     parts = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]

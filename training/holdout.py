@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
-from model.export import ImageGraph, TextGraph
+from model.graphs import ImageGraph, TextGraph
 from model.network import CLIP
 from model.preprocessing import ImageError, load_image
 from model.tokenizer import Tokenizer

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import ModelConfig, ViTConfig
+from model.config import ModelConfig, ResNetConfig, TextConfig, ViTConfig
 from model.network.resnet import ModifiedResNet
-from model.network.transformer import LayerNorm, Transformer
+from model.network.transformer import LayerNorm, Stack, Transformer
 from model.network.vit import VisionTransformer
 
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
@@ -20,19 +20,23 @@ MAX_LOGIT_SCALE = math.log(100)
 class CLIP(nn.Module):
     """Both towers and the learned logit scale; parameter names are those of the original release."""
 
+    logit_bias: Tensor | None = None  # of networks trained with the sigmoid loss only
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         text = config.text
+        assert isinstance(config.image, ViTConfig | ResNetConfig)
+        assert isinstance(text, TextConfig)
         self.config = config
         self.visual: VisionTransformer | ModifiedResNet = (
             VisionTransformer(config.image, config.embed_dim, config.activation)
             if isinstance(config.image, ViTConfig)
             else ModifiedResNet(config.image, config.embed_dim)
         )
-        self.transformer = Transformer(text.width, text.layers, text.heads, config.activation)
+        self.transformer = Transformer(Stack.of(text, config.activation))
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.empty(text.context_length, text.width))
-        self.ln_final = LayerNorm(text.width)
+        self.ln_final = LayerNorm(text.width, eps=text.norm_eps)
         self.text_projection = nn.Parameter(torch.empty(text.width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
         nn.init.normal_(self.token_embedding.weight, std=0.02)

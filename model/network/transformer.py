@@ -6,13 +6,30 @@ Parameter names are those of the original release, so that its checkpoints load 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Activation = Literal["quick_gelu", "gelu"]
+from model.config import Activation, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The sizes of a stack of blocks; `mlp_width` None is four times the width."""
+
+    width: int
+    layers: int
+    heads: int
+    mlp_width: int | None
+    norm_eps: float
+    activation: Activation
+
+    @classmethod
+    def of(cls, tower: ViTConfig | TextConfig | SiglipViTConfig | SiglipTextConfig, activation: Activation) -> Stack:
+        """Those of a tower's configuration."""
+        return cls(tower.width, tower.layers, tower.heads, tower.mlp_width, tower.norm_eps, activation)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -30,6 +47,13 @@ class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply it elementwise."""
         return x * torch.sigmoid(1.702 * x)
+
+
+def activation_module(activation: Activation) -> nn.Module:
+    """The nonlinearity of that name; `gelu_tanh` is the approximation that SigLIP was trained with."""
+    if activation == "quick_gelu":
+        return QuickGELU()
+    return nn.GELU(approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
 class Attention(nn.Module):
@@ -55,22 +79,17 @@ class Attention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Attention and a four times wider perceptron, each normalised before and added after."""
+    """Attention and a wider perceptron, each normalised before and added after."""
 
-    def __init__(self, width: int, heads: int, layers: int, activation: Activation) -> None:
+    def __init__(self, stack: Stack) -> None:
         """`layers` of the whole stack decide the initialisation: outputs are narrower where more of them add up."""
         super().__init__()
-        expand, contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.ln_1 = LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.ln_2 = LayerNorm(width)
-        self.mlp = nn.Sequential(
-            OrderedDict(
-                c_fc=expand,
-                gelu=QuickGELU() if activation == "quick_gelu" else nn.GELU(),
-                c_proj=contract,
-            )
-        )
+        width, layers, hidden = stack.width, stack.layers, stack.mlp_width or 4 * stack.width
+        expand, contract = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.ln_1 = LayerNorm(width, eps=stack.norm_eps)
+        self.attn = Attention(width, stack.heads)
+        self.ln_2 = LayerNorm(width, eps=stack.norm_eps)
+        self.mlp = nn.Sequential(OrderedDict(c_fc=expand, gelu=activation_module(stack.activation), c_proj=contract))
         # The deviations that the paper's code gives the text tower; it leaves the image tower to torch's defaults.
         attention_std = width**-0.5
         output_std = attention_std * (2 * layers) ** -0.5
@@ -87,11 +106,11 @@ class ResidualAttentionBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A stack of `layers` blocks."""
+    """A stack of blocks."""
 
-    def __init__(self, width: int, layers: int, heads: int, activation: Activation) -> None:
+    def __init__(self, stack: Stack) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, heads, layers, activation) for _ in range(layers))
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(stack) for _ in range(stack.layers))
 
     def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         """[batch, tokens, width] -> [batch, tokens, width]; `causal` hides later tokens from earlier ones."""

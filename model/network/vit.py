@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.config import ViTConfig
+from model.config import Activation, ViTConfig
 from model.network.positions import resize_positions
-from model.network.transformer import Activation, LayerNorm, Transformer
+from model.network.transformer import LayerNorm, Stack, Transformer
 
 
 class VisionTransformer(nn.Module):
@@ -22,9 +22,9 @@ class VisionTransformer(nn.Module):
         self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(grid**2 + 1, width))
-        self.ln_pre = LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads, activation)
-        self.ln_post = LayerNorm(width)
+        self.ln_pre = LayerNorm(width, eps=config.norm_eps)
+        self.transformer = Transformer(Stack.of(config, activation))
+        self.ln_post = LayerNorm(width, eps=config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def warm_up(
         return known
     size = bundle.image_size
     pixels = np.zeros((1, size, size, 3), np.uint8)
-    ids = np.ones((1, min(TYPICAL_TEXT_TOKENS, bundle.context_length)), np.int64)
+    ids = np.ones((1, bundle.row_length(TYPICAL_TEXT_TOKENS)), np.int64)
     ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
     towers: dict[str, tuple[Run, NDArray[Any]]] = {
         "image": (engine.embed_images, pixels),

@@ -1,0 +1,1 @@
+"""Checkpoints of others: read into bundles, and bundles written back. Nothing that a file holds is executed."""

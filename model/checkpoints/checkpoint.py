@@ -1,0 +1,37 @@
+"""What every reader of a published format gives: a configuration and tensors under the names of our network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from model.config import Activation, ModelConfig, Preprocessing
+from model.tokenizer import TextTokenizer
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be imported; the message names the file, layer or field, and what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user says about a checkpoint; None leaves it to the source."""
+
+    activation: Activation | None = None
+    architecture: ModelConfig | None = None  # for files of weights, which name none; else told from the shapes
+    image_size: int | None = None  # position embeddings are resized to it
+    exact_pixels: bool = False  # rotated, transparent and very large pictures as the original's code treats them
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint that was read and not yet built."""
+
+    config: ModelConfig
+    state: dict[str, Tensor]  # names and shapes of `build_network(config)`
+    preprocessing: Preprocessing
+    tokenizer: TextTokenizer
+    source: dict[str, Any]  # into the manifest: format, and for each choice where it was told from
+    warnings: list[str] = field(default_factory=list)

@@ -1,0 +1,69 @@
+"""Look at bundles and check them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from model import __version__
+from model.bundle import BundleError
+from model.commands.common import BUNDLED, BundleArgument, fail, load
+from model.config import load_preset, preset_names
+from model.engine import Engine, EngineError
+
+
+def inspect(
+    bundle: BundleArgument = BUNDLED,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
+) -> None:
+    """Say what a bundle is, where it came from and how it scored. Checks every hash first."""
+    loaded = load(bundle)
+    manifest = loaded.manifest
+    if as_json:
+        typer.echo(manifest.model_dump_json(indent=2))
+        return
+    size = sum(record.bytes for record in manifest.files.values())
+    rows = {
+        "id": loaded.id,
+        "digest": loaded.digest,
+        "created": manifest.created,
+        "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
+        "image tower": manifest.config.image.model_dump_json(),
+        "text tower": manifest.config.text.model_dump_json(),
+        "dimensions": loaded.dimensions,
+        "precision": f"{loaded.precision} (weights stored as {manifest.weights_dtype})",
+        "logit scale": f"{loaded.logit_scale:.3f}",
+        "preprocessing": manifest.preprocessing.model_dump_json(),
+        "export": manifest.export.model_dump_json(),
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        typer.echo(f"{name:<{width}}  {value}")
+    for name, score in manifest.scores.items():
+        typer.echo(f"{'score':<{width}}  {name}: {json.dumps(score)}")
+
+
+def verify(bundle: BundleArgument = BUNDLED) -> None:
+    """Check every hash, open both graphs and run each once. Exits with 1 and the reason if anything is wrong."""
+    loaded = load(bundle)
+    try:
+        loaded.tokenizer()
+        Engine(loaded, provider="cpu").warm_up()
+    except (EngineError, BundleError) as error:
+        fail(str(error))
+    typer.echo(f"{bundle}: {len(loaded.manifest.files)} files as recorded, both towers run. Digest {loaded.digest}")
+
+
+def presets() -> None:
+    """List the model configurations that training knows by name."""
+    for name in preset_names():
+        config = load_preset(name)
+        image = config.image
+        typer.echo(f"{name:<22} {image.kind:<7} {image.image_size} px, {config.embed_dim} dimensions")
+
+
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)

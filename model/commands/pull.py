@@ -1,0 +1,1 @@
+"""Fetch published models by name."""
