@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
-# Two targets:
+# Three targets:
 #   docker build --target cpu -t sightword:cpu .
 #   docker build --target gpu -t sightword:gpu .
-# The bundled checkpoint is inside. To serve another: mount its folder and set SIGHTWORD_MODEL.
+#   docker build --target pull -t sightword:pull .    brings published models to /models, where the others find them
+# The bundled checkpoint is inside. To serve another: mount its folder, or /models, and set SIGHTWORD_MODEL.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # onnxruntime-gpu is built for CUDA 13 and cuDNN 9. Ubuntu 24.04 brings Python 3.12.
@@ -29,15 +30,34 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/sightword \
     && /opt/sightword/bin/pip install --disable-pip-version-check --constraint constraints.txt ".[gpu]"
 
-# What follows is the same for both: nothing but the environment is copied, and nobody is root.
+FROM cpu-build AS pull-build
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/sightword/bin/pip install --disable-pip-version-check --constraint constraints.txt torch==2.13.0 \
+    && /opt/sightword/bin/pip install --disable-pip-version-check --constraint constraints.txt ".[cpu,convert]"
 
-FROM cpu-base AS cpu
-COPY --from=cpu-build /opt/sightword /opt/sightword
-COPY deploy/healthcheck.py /opt/sightword/healthcheck.py
+# What follows is the same for all: nothing but the environment is copied, and nobody is root.
+
+FROM cpu-base AS pull
+COPY --from=pull-build /opt/sightword /opt/sightword
+RUN install --directory --owner=10001 --group=10001 /models
 ENV PATH=/opt/sightword/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    SIGHTWORD_HOME=/models
+WORKDIR /tmp
+USER 10001:10001
+ENTRYPOINT ["python3", "-m", "model", "pull"]
+
+FROM cpu-base AS cpu
+COPY --from=cpu-build /opt/sightword /opt/sightword
+COPY deploy/healthcheck.py /opt/sightword/healthcheck.py
+RUN install --directory --owner=10001 --group=10001 /models
+ENV PATH=/opt/sightword/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    SIGHTWORD_HOME=/models \
     SIGHTWORD_HOST=0.0.0.0 \
     SIGHTWORD_PORT=8000 \
     SIGHTWORD_PROVIDER=cpu
@@ -51,11 +71,13 @@ ENTRYPOINT ["python3", "-m", "service"]
 FROM gpu-base AS gpu
 COPY --from=gpu-build /opt/sightword /opt/sightword
 COPY deploy/healthcheck.py /opt/sightword/healthcheck.py
+RUN install --directory --owner=10001 --group=10001 /models
 # Naming the provider makes a missing driver or library an error at start, not a slow service.
 ENV PATH=/opt/sightword/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    SIGHTWORD_HOME=/models \
     SIGHTWORD_HOST=0.0.0.0 \
     SIGHTWORD_PORT=8000 \
     SIGHTWORD_PROVIDER=cuda

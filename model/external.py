@@ -7,10 +7,18 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-ONNX_TYPE = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16}
+ONNX_TYPE = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "BF16": TensorProto.BFLOAT16,
+    "I8": TensorProto.INT8,
+    "I32": TensorProto.INT32,
+}
+SMALLEST_TENSOR = 1024  # bytes that are worth moving out of a graph
 
 
 def link_weights(proto: onnx.ModelProto, weights: Path) -> None:
@@ -39,6 +47,41 @@ def link_weights(proto: onnx.ModelProto, weights: Path) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def unlink_weights(proto: onnx.ModelProto) -> None:
+    """Undo `link_weights`: stored initialisers become graph inputs again, of the type that the graph computes in."""
+    graph = proto.graph
+    casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
+    for stored in [tensor for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL]:
+        name, wanted = stored.name, stored.data_type
+        if name in casts:
+            name, wanted = casts[name].output[0], casts[name].attribute[0].i
+            graph.node.remove(casts[stored.name])
+        graph.input.append(helper.make_tensor_value_info(name, wanted, stored.dims))
+        graph.initializer.remove(stored)
+
+
+def take_out_weights(proto: onnx.ModelProto, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """Move large initialisers out of a graph: they become graph inputs whose names begin with `prefix`, to be linked.
+
+    Returns the tensors by those names.
+    """
+    graph = proto.graph
+    moved = {tensor.name: prefix + tensor.name for tensor in graph.initializer if _is_large(tensor)}
+    tensors = {}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in moved]:
+        name = moved[tensor.name]
+        tensors[name] = numpy_helper.to_array(tensor)
+        graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+        graph.initializer.remove(tensor)
+    for node in graph.node:
+        node.input[:] = [moved.get(name, name) for name in node.input]
+    return tensors
+
+
+def _is_large(tensor: TensorProto) -> bool:
+    return tensor.data_type in ONNX_TYPE.values() and len(tensor.raw_data) >= SMALLEST_TENSOR
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:

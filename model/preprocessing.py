@@ -121,8 +121,6 @@ def preprocess(image: Image.Image, config: Preprocessing) -> npt.NDArray[np.uint
         image = _eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
-        elif config.alpha == "drop_first":
-            image = image.convert("RGB")
         return np.array(_square(image, config).convert("RGB"))
     # Broken palettes and transparency tables come to light only here, by several exceptions.
     except Exception as error:

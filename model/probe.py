@@ -6,6 +6,7 @@ from importlib import resources
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from model.config import Preprocessing
 from model.preprocessing import decode, preprocess
@@ -19,15 +20,20 @@ PASSAGE = (
 )
 
 
+def photographs() -> list[Image.Image]:
+    """The probe's photographs, always in the same order."""
+    folder = resources.files("model").joinpath("probe_data")
+    decoded = [decode(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".jpg")]
+    return sorted(decoded, key=lambda photograph: photograph.tobytes()[:64])
+
+
 def pictures(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
     """`count` different pictures [count, size, size, 3]: crops of the probe's photographs, mirrored in turn."""
-    folder = resources.files("model").joinpath("probe_data")
-    photographs = [decode(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".jpg")]
-    photographs.sort(key=lambda photograph: photograph.tobytes()[:64])
+    whole = photographs()
     made = []
     for i in range(count):
-        photograph = photographs[i % len(photographs)]
-        inset = 4 * (i // len(photographs))
+        photograph = whole[i % len(whole)]
+        inset = 4 * (i // len(whole))
         crop = photograph.crop((inset, inset // 2, photograph.width - inset, photograph.height - inset))
         pixels = preprocess(crop, preprocessing)
         made.append(pixels[:, ::-1] if i % 2 else pixels)

@@ -10,7 +10,7 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,12 +95,28 @@ class Tokenizer:
         if not UNMERGED_IDS <= vocab_size <= CLIP_VOCAB_SIZE:
             raise TokenizerError(f"vocab_size is {vocab_size}: choose {UNMERGED_IDS} to {CLIP_VOCAB_SIZE}")
         merges = _read_merges()[: vocab_size - UNMERGED_IDS]
-        alphabet = _byte_alphabet()
-        tokens = [*alphabet, *(symbol + END_OF_WORD for symbol in alphabet)]
-        tokens += [first + second for first, second in merges]
-        tokens += [START_OF_TEXT, END_OF_TEXT]
-        vocabulary = {token: index for index, token in enumerate(tokens)}
-        backend = Backend(models.BPE(vocab=vocabulary, merges=merges, end_of_word_suffix=END_OF_WORD))
+        tokens = [*_unmerged(), *(first + second for first, second in merges), START_OF_TEXT, END_OF_TEXT]
+        return cls.from_vocabulary({token: index for index, token in enumerate(tokens)}, merges, context_length)
+
+    @classmethod
+    def from_vocabulary(
+        cls, vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], context_length: int
+    ) -> Tokenizer:
+        """A tokenizer that cleans and splits as CLIP's, with ids and merges of its own; control tokens come last.
+
+        Raises TokenizerError where an id is missing, a byte has no token, or a merge makes none.
+        """
+        ids = set(vocabulary.values())
+        if ids != set(range(len(vocabulary))):
+            raise TokenizerError(f"the ids of its {len(vocabulary)} tokens are not the numbers from 0 on")
+        unwritable = [symbol for symbol in _unmerged() if symbol not in vocabulary]
+        if unwritable:
+            raise TokenizerError(f"{len(unwritable)} of the 512 tokens for single bytes are missing: {unwritable[0]!r}")
+        try:
+            model = models.BPE(vocab=dict(vocabulary), merges=list(merges), end_of_word_suffix=END_OF_WORD)
+        except Exception as error:  # the library raises nothing more special
+            raise TokenizerError(f"its merges do not fit its vocabulary: {error}") from error
+        backend = Backend(model)
         # NFC stands in for ftfy here, the rest is the original's own normalisation.
         backend.normalizer = normalizers.Sequence(
             [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
@@ -114,7 +130,7 @@ class Tokenizer:
         # The control tokens are written by the template alone. As "added tokens" they would be recognised in user text.
         backend.post_processor = processors.TemplateProcessing(
             single=f"{START_OF_TEXT} $A {END_OF_TEXT}",
-            special_tokens=[(START_OF_TEXT, vocab_size - 2), (END_OF_TEXT, vocab_size - 1)],
+            special_tokens=[(START_OF_TEXT, len(vocabulary) - 2), (END_OF_TEXT, len(vocabulary) - 1)],
         )
         backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(END_OF_WORD, " ")])
         return cls(backend, context_length)
@@ -139,6 +155,11 @@ class Tokenizer:
         # The library raises plain Exception for a file that it cannot read.
         except Exception as error:
             raise TokenizerError(f"this is not a CLIP tokenizer.json: {error}") from error
+
+    @property
+    def as_json(self) -> str:
+        """The content of `tokenizer.json`: the same for tokenizers that give the same ids."""
+        return self._saved
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""
@@ -190,6 +211,12 @@ def _read_merges() -> list[tuple[str, str]]:
     _header, *lines = gzip.decompress(packed).decode("utf-8").splitlines()
     pairs = (line.split(" ") for line in lines)
     return [(first, second) for first, second in pairs]
+
+
+def _unmerged() -> list[str]:
+    """The tokens of CLIP's first 512 ids: the bytes, and the same at the end of a word."""
+    alphabet = _byte_alphabet()
+    return [*alphabet, *(symbol + END_OF_WORD for symbol in alphabet)]
 
 
 def _byte_alphabet() -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from model.bundle import Bundle, BundleError, bundled
 from model.engine import Engine
 from service.errors import ApiError
+from service.pulling import Puller
 from service.work.pipeline import Pipeline
 from service.work.shared import Shared
 from service.work.warmup import Measured
@@ -18,11 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class Models:
-    """One pipeline for each configured folder, in their order; the first is the default."""
+    """One pipeline for each configured folder or name, in their order; the first is the default."""
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._folders = [Path(name) for name in shared.settings.model] or [bundled()]
+        self._puller = Puller()
+        self._folders: list[Path] = []
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -33,7 +35,11 @@ class Models:
         return self._serving
 
     def load(self) -> None:
-        """Verify, open and warm up every bundle; for a thread. Raises BundleError or EngineError."""
+        """Pull what is named and not here, verify, open and warm up every bundle; for a thread.
+
+        Raises BundleError or EngineError.
+        """
+        self._folders = [self._puller.folder(name) for name in self._shared.settings.model] or [bundled()]
         opened: list[Pipeline] = []
         try:
             opened.extend(self._open(Bundle.load(folder)) for folder in self._folders)
@@ -135,7 +141,8 @@ class Models:
             )
 
     def close(self) -> None:
-        """End the threads of all."""
+        """End the threads of all, and a pull that is still going on."""
+        self._puller.stop()
         _close_all(self._serving)
 
 

@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.hub.settings import VARIABLES as HUB_VARIABLES
 from service.work.addresses import HostRule, parse_network
 
 PREFIX = "SIGHTWORD_"
@@ -50,8 +51,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
     model: Names = Field(
         (),
-        description="Bundle folders to serve, separated by commas, the default one first; "
-        "the bundled checkpoint if not given.",
+        description="Bundle folders to serve, or names of published models such as ViT-B-32, which are pulled first; "
+        "separated by commas, the default one first; the bundled checkpoint if not given.",
     )
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
         "auto",
@@ -133,7 +134,7 @@ def unknown_variables() -> list[str]:
 
     Raises SettingsError where one may have been meant to hold a key: without it, the service would be open.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | HUB_VARIABLES
     given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
     ours = {name for name in given if name.startswith(PREFIX) and not name.startswith(TRAINING_PREFIX)}
     for name in ours - known:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
 
 from model.bundle import MANIFEST, Bundle
-from model.checkpoints import huggingface, openai, openclip, siglip
+from model.checkpoints import openai, openclip, transformers
+from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
-from model.checkpoints.weights import read_file
+from model.checkpoints.folders import new_folder
+from model.checkpoints.weights import read_archive, read_file
 from model.export import export_bundle
-from model.network import Network, build_network
+from model.network.positions import resize_positions
+from model.network.resnet import DOWNSAMPLING
+
+_Config = TypeVar("_Config", bound=BaseModel)
+_SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
+_BUNDLE_ID = r"[A-Za-z0-9][A-Za-z0-9@._-]{0,99}"
 
 
 def import_checkpoint(
@@ -33,29 +42,24 @@ def import_checkpoint(
     `origin` is kept in the manifest beside what the reader knows of the source. Raises CheckpointError, or ExportError
     where the bundle does not compute what the network does; `to` is then as it was.
     """
-    if to.exists() and any(to.iterdir()):
-        raise CheckpointError(f"{to} is not empty: name another folder, or remove it first")
-    checkpoint = read_checkpoint(source, options)
-    if options.image_size is not None:
-        checkpoint = resized(checkpoint, options.image_size)
-    draft = to.with_name(f"{to.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
+    if bundle_id is not None and not re.fullmatch(_BUNDLE_ID, bundle_id):
+        raise CheckpointError(f"{bundle_id!r} cannot be the id of a bundle: letters, digits and @._- are allowed")
     try:
-        export_bundle(
-            build(checkpoint),
-            draft,
-            tokenizer=checkpoint.tokenizer,
-            preprocessing=checkpoint.preprocessing,
-            weights_dtype=weights_dtype,
-            bundle_id=bundle_id,
-            source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
-        )
-        if to.exists():
-            to.rmdir()
-        draft.rename(to)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        with new_folder(to) as draft:
+            checkpoint = read_checkpoint(source, options)
+            if options.image_size is not None:
+                checkpoint = resized(checkpoint, options.image_size)
+            export_bundle(
+                build(checkpoint),
+                draft,
+                tokenizer=checkpoint.tokenizer,
+                preprocessing=checkpoint.preprocessing,
+                weights_dtype=weights_dtype,
+                bundle_id=bundle_id,
+                source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
+            )
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{to} cannot be written: {error}") from error
     return Bundle.load(to), checkpoint.warnings
 
 
@@ -65,36 +69,58 @@ def read_checkpoint(source: Path, options: Options) -> Checkpoint:
         return _read_folder(source, options)
     if not source.is_file():
         raise CheckpointError(f"{source} does not exist: name a checkpoint file or a folder")
-    content = read_file(source)
-    name = source.stem
-    if "state_dict" in content:
-        return openclip.read_training(content, options, name)
-    return openai.read_state(content, options, name)
+    checkpoint = _read_file(source, options)
+    with source.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    checkpoint.source.update(file=source.name, sha256=digest)
+    return checkpoint
 
 
 def resized(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
-    """The checkpoint for pictures of another size: position embeddings are resized as open_clip does."""
-    raise CheckpointError("not yet")
+    """The checkpoint for pictures of another size: position embeddings are resized as open_clip does.
+
+    Raises CheckpointError for a size that is not a whole number of patches.
+    """
+    image = checkpoint.config.image
+    if image_size == image.image_size:
+        return checkpoint
+    patch = DOWNSAMPLING if image.kind == "resnet" else image.patch_size
+    if image_size < patch or image_size % patch:
+        fitting = max(patch, round(image_size / patch) * patch)
+        raise CheckpointError(f"image size {image_size} is not a multiple of {patch}: choose {fitting}, for example")
+    name = "visual.attnpool.positional_embedding" if image.kind == "resnet" else "visual.positional_embedding"
+    kept = 0 if image.kind == "siglip" else 1  # the class token, or the mean of all positions
+    expected = kept + (image.image_size // patch) ** 2
+    positions = checkpoint.state.get(name)
+    if positions is None or positions.dim() != 2 or len(positions) != expected:
+        raise CheckpointError(f"{name} should have {expected} positions for {image.image_size} pixels")
+    # A row is put before those of towers that keep none, and taken away again.
+    rows = positions.float() if kept else torch.cat([positions[:1], positions]).float()
+    checkpoint.state[name] = resize_positions(rows, image_size // patch)[1 - kept :]
+    try:
+        config = _replaced(checkpoint.config, image=_replaced(image, image_size=image_size))
+        preprocessing = _replaced(checkpoint.preprocessing, size=image_size)
+    except ValidationError as error:
+        raise CheckpointError(f"image size {image_size}: {error.errors()[0]['msg']}") from error
+    source = {**checkpoint.source, "resized_from": image.image_size}
+    return replace(checkpoint, config=config, preprocessing=preprocessing, source=source)
 
 
-def build(checkpoint: Checkpoint) -> Network:
-    """The network of a checkpoint, in float32. Raises CheckpointError naming a tensor that is missing or misshapen."""
-    with torch.device("meta"):
-        network = build_network(checkpoint.config)
-    wanted = network.state_dict()
-    state = {name: _widened(tensor) for name, tensor in checkpoint.state.items()}
-    for name, tensor in wanted.items():
-        if name not in state:
-            raise CheckpointError(f"the checkpoint has no {name}, which {checkpoint.config.name} needs")
-        if state[name].shape != tensor.shape:
-            raise CheckpointError(
-                f"{name} has shape {list(state[name].shape)}, {checkpoint.config.name} needs {list(tensor.shape)}"
-            )
-    surplus = sorted(set(state) - set(wanted))
-    if surplus:
-        raise CheckpointError(f"{surplus[0]} and {len(surplus) - 1} further tensors belong to no layer that we have")
-    network.load_state_dict(state, assign=True)
-    return network.eval()
+def _replaced(model: _Config, **fields: Any) -> _Config:
+    """A copy that is checked, which that of pydantic is not."""
+    return type(model).model_validate({**dict(model), **fields})
+
+
+def _read_file(file: Path, options: Options) -> Checkpoint:
+    archive = read_archive(file)
+    content = read_file(file) if archive is None else archive.state
+    try:
+        if archive is None:
+            return openclip.read_training(content, options, file.stem)
+        state = openclip.plain_state(content)
+        return openai.read_state(state, options, file.stem, archive.activation, archive=True)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
 
 
 def _read_folder(folder: Path, options: Options) -> Checkpoint:
@@ -102,13 +128,10 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint:
         raise CheckpointError(f"{folder} is a bundle already: serve it as it is")
     if (folder / openclip.CONFIG).exists():
         return openclip.read_folder(folder, options)
-    if (folder / huggingface.CONFIG).exists():
-        kind = json.loads((folder / huggingface.CONFIG).read_text("utf-8")).get("model_type")
-        if kind in ("siglip", "siglip2"):
-            return siglip.read_folder(folder, options)
-        return huggingface.read_folder(folder, options)
-    raise CheckpointError(f"{folder} has neither {openclip.CONFIG} nor {huggingface.CONFIG}")
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+    if (folder / transformers.CONFIG).exists():
+        return transformers.read_folder(folder, options)
+    if (folder / _SENTENCE_TRANSFORMERS).is_dir():
+        raise CheckpointError(f"{folder} is of sentence-transformers: name {folder / _SENTENCE_TRANSFORMERS} inside it")
+    raise CheckpointError(
+        f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: name the file of weights itself"
+    )

@@ -2,13 +2,197 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
+from typing import Any
 
+from pydantic import ValidationError
 from torch import Tensor
 
+from model.checkpoints import layers, pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.config import Activation, ModelConfig, load_preset, preset_names
+from model.tokenizer import CLIP_VOCAB_SIZE, Tokenizer, TokenizerError
+
+HEAD_WIDTH = 64  # of all that OpenAI published, and of most others
+# Image towers with wider heads: ViT-H-14, ViT-g-14 and ViT-bigG-14 of open_clip.
+_IMAGE_HEADS = {1280: 16, 1408: 16, 1664: 16}
+# Numbers about the model, and a mask, that archives hold beside the weights.
+_NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
-def read_state(state: Mapping[str, Tensor], options: Options, name: str) -> Checkpoint:
-    """A state dictionary with the names of OpenAI's release. `name` becomes the model's."""
-    raise CheckpointError("not yet")
+def read_state(
+    state: Mapping[str, Tensor], options: Options, name: str, told: Activation | None = None, *, archive: bool = False
+) -> Checkpoint:
+    """A state dictionary with the names of OpenAI's release, or with those of our own `weights.safetensors`.
+
+    `name` becomes the model's where its shapes are those of no preset. `told` is the activation that the source itself
+    tells of; `archive` is whether that is a TorchScript archive. Raises CheckpointError naming the tensor that is
+    missing or misshapen.
+    """
+    weights = {key: tensor for key, tensor in state.items() if key not in _NO_WEIGHTS}
+    layers.refuse_foreign(weights)
+    warnings: list[str] = []
+    activation, activation_from = _activation(options, told, warnings)
+    config = options.architecture or architecture(weights, activation, name, warnings)
+    if config.text.kind != "clip":
+        raise CheckpointError(f"the architecture {config.name} is not one of OpenAI's: name a ViT or a ResNet")
+    config = config.model_copy(update={"activation": activation, "text_activation": None})
+    if "logit_scale" in weights and weights["logit_scale"].numel() == 1:
+        weights["logit_scale"] = weights["logit_scale"].reshape(())  # both shapes are found
+    source: dict[str, Any] = {
+        "format": "TorchScript archive" if archive else "state dictionary in OpenAI's layout",
+        "activation_from": activation_from,
+        "preprocessing_from": "OpenAI's release",
+    }
+    preprocessing = pixels.openai(config.image.image_size, options)
+    return Checkpoint(config, weights, preprocessing, _tokenizer(config, warnings), source, warnings)
+
+
+def architecture(state: Mapping[str, Tensor], activation: Activation, name: str, warnings: list[str]) -> ModelConfig:
+    """The configuration that these shapes belong to. Raises CheckpointError naming a tensor that cannot be."""
+    shapes = _Shapes(state)
+    convolutional = "visual.layer1.0.conv1.weight" in state
+    towers = {
+        "embed_dim": shapes.of("text_projection", 2)[1],
+        "image": _resnet(shapes) if convolutional else _vit(shapes),
+        "text": _text(shapes),
+    }
+    try:
+        config = ModelConfig.model_validate({"name": "unnamed", "activation": activation, **towers})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CheckpointError(f"the shapes give {where} {first['input']!r:.100}: {first['msg']}") from error
+    for preset in map(load_preset, preset_names()):
+        if _without_heads(preset) == _without_heads(config):
+            return preset
+    if getattr(config.image, "width", None) not in _IMAGE_HEADS:
+        warnings.append(
+            f"attention heads are taken to be {HEAD_WIDTH} wide, as in all that OpenAI published: shapes do not tell, "
+            "and with another width every vector is wrong"
+        )
+    safe_name = re.sub(r"[^A-Za-z0-9@._-]+", "-", name).lstrip("@._-")[:100] or "clip"
+    return config.model_copy(update={"name": safe_name})
+
+
+class _Shapes:
+    """Shapes by name, or the reason why there is none."""
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        self.state = state
+
+    def of(self, name: str, dimensions: int) -> tuple[int, ...]:
+        if name not in self.state:
+            raise CheckpointError(
+                f"there is no {name}: these are not weights in OpenAI's layout. Those of transformers and open_clip "
+                "are imported with the folder that they came in"
+            )
+        shape = tuple(self.state[name].shape)
+        if len(shape) != dimensions or 0 in shape:
+            raise CheckpointError(f"{name} has shape {list(shape)}: {dimensions} dimensions are expected")
+        return shape
+
+    def count(self, pattern: str) -> int:
+        """How many different numbers stand at the group of a pattern."""
+        return len({match[1] for name in self.state if (match := re.match(pattern, name))})
+
+    def grid(self, name: str) -> int:
+        """The side of the square that position embeddings, one of them for the whole, are for."""
+        positions = self.of(name, 2)[0]
+        grid = math.isqrt(positions - 1)
+        if grid < 1 or grid**2 + 1 != positions:
+            raise CheckpointError(f"{name} has {positions} positions: a class token and a square are expected")
+        return grid
+
+
+def _vit(shapes: _Shapes) -> dict[str, Any]:
+    width, _, patch_size, _ = shapes.of("visual.conv1.weight", 4)
+    prefix = "visual.transformer.resblocks."
+    return {
+        "kind": "vit",
+        "image_size": shapes.grid("visual.positional_embedding") * patch_size,
+        "patch_size": patch_size,
+        "width": width,
+        "layers": shapes.count(rf"{re.escape(prefix)}(\d+)\."),
+        "heads": _IMAGE_HEADS.get(width, _heads(width)),
+        "mlp_width": _mlp_width(shapes, f"{prefix}0", width),
+    }
+
+
+def _resnet(shapes: _Shapes) -> dict[str, Any]:
+    positions = "visual.attnpool.positional_embedding"
+    return {
+        "kind": "resnet",
+        "block": "bottleneck" if "visual.layer1.0.conv3.weight" in shapes.state else "basic",
+        "image_size": shapes.grid(positions) * 32,
+        "width": shapes.of("visual.layer1.0.conv1.weight", 4)[0],
+        "layers": [shapes.count(rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)],
+        "heads": _heads(shapes.of(positions, 2)[1]),
+    }
+
+
+def _text(shapes: _Shapes) -> dict[str, Any]:
+    vocab_size, width = shapes.of("token_embedding.weight", 2)
+    prefix = "transformer.resblocks."
+    return {
+        "kind": "clip",
+        "context_length": shapes.of("positional_embedding", 2)[0],
+        "vocab_size": vocab_size,
+        "width": width,
+        "layers": shapes.count(rf"{re.escape(prefix)}(\d+)\."),
+        "heads": _heads(width),
+        "mlp_width": _mlp_width(shapes, f"{prefix}0", width),
+    }
+
+
+def _mlp_width(shapes: _Shapes, block: str, width: int) -> int | None:
+    hidden = shapes.of(f"{block}.mlp.c_fc.weight", 2)[0]
+    return None if hidden == 4 * width else hidden
+
+
+def _heads(width: int) -> int:
+    return max(1, width // HEAD_WIDTH)
+
+
+def _without_heads(config: ModelConfig) -> dict[str, Any]:
+    """What shapes tell of a configuration."""
+    return config.model_dump(
+        exclude={"name": True, "activation": True, "text_activation": True, "image": {"heads"}, "text": {"heads"}}
+    )
+
+
+def _activation(options: Options, told: Activation | None, warnings: list[str]) -> tuple[Activation, str]:
+    """The activation and where it was told from."""
+    if options.activation is not None:
+        chosen, told_from = options.activation, "--activation"
+    elif options.architecture is not None:
+        chosen, told_from = options.architecture.activation, f"the architecture {options.architecture.name}"
+    elif told is not None:
+        return told, "the code in the archive"
+    else:
+        warnings.append(
+            "activation quick_gelu is assumed, as in OpenAI's models: weights alone do not tell. If these were trained "
+            "with gelu, as most of open_clip's were, vectors are somewhat wrong: say --activation gelu"
+        )
+        return "quick_gelu", "assumed"
+    if told not in (None, chosen):
+        warnings.append(f"activation {chosen}, from {told_from}, where the code in the archive computes {told}")
+    return chosen, told_from
+
+
+def _tokenizer(config: ModelConfig, warnings: list[str]) -> Tokenizer:
+    vocab_size = config.text.vocab_size
+    try:
+        tokenizer = Tokenizer.clip(vocab_size, config.text.context_length)
+    except TokenizerError as error:
+        raise CheckpointError(
+            f"token_embedding.weight is for another tokenizer than CLIP's ({error}): import the folder with its own"
+        ) from error
+    if vocab_size != CLIP_VOCAB_SIZE:
+        warnings.append(
+            f"the vocabulary has {vocab_size} tokens, CLIP's has {CLIP_VOCAB_SIZE}: it is taken for CLIP's with the "
+            "first merges, and with any other tokenizer every text is wrong"
+        )
+    return tokenizer

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from safetensors.torch import load_file
-
 from model.bundle import WEIGHTS, Bundle
+from model.checkpoints.building import assemble
 from model.checkpoints.checkpoint import CheckpointError
-from model.network import Network, build_network
+from model.checkpoints.weights import read_weights
+from model.network import Network
 
 
 def load_network(bundle: Bundle) -> Network:
     """The network of a bundle, in float32, ready to be trained further or written in another format.
 
-    Raises CheckpointError for a variant, whose weights were rounded or fused.
+    Raises CheckpointError for a variant.
     """
-    if bundle.precision != "fp32":
-        raise CheckpointError(f"{bundle.path} is a variant in {bundle.precision}: use the bundle that it was made from")
-    network = build_network(bundle.manifest.config)
-    state = load_file(bundle.path / WEIGHTS)
-    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
-    return network.eval()
+    refuse_variant(bundle)
+    return assemble(bundle.manifest.config, read_weights(bundle.path / WEIGHTS))
+
+
+def refuse_variant(bundle: Bundle) -> None:
+    """Raise CheckpointError for a variant, whose weights were rounded or fused, naming what it was made from."""
+    variant = bundle.manifest.variant
+    if variant is not None or bundle.precision != "fp32":
+        origin = f"{variant.made_from_id}, digest {variant.made_from[:12]}" if variant else "the one it was made from"
+        raise CheckpointError(f"{bundle.path} is a variant, which nothing is made from: use its origin, {origin}")

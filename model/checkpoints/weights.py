@@ -1,7 +1,9 @@
-"""Tensors by name from the files that checkpoints come in."""
+"""Tensors by name from the files that checkpoints come in. Nothing that a file holds is executed."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +12,133 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model.checkpoints import torchscript, zips
 from model.checkpoints.checkpoint import CheckpointError
+from model.checkpoints.folders import read_object
+from model.checkpoints.torchscript import Archive
+from model.checkpoints.zips import TorchZip
+
+INDEX = ".index.json"
+_GIT_LFS_POINTER = b"version https://git-lfs"
+_REFUSED = re.compile(r"(?:unsupported GLOBAL|Unsupported global: GLOBAL) ([\w.]+)")
+
+
+def find_weights(folder: Path, names: Sequence[str]) -> Path:
+    """The first of the files of those names in a folder, whole or as the index of its shards, for `read_weights`."""
+    for name in names:
+        for file in (folder / name, folder / f"{name}{INDEX}"):
+            if file.is_file():
+                return file
+    raise CheckpointError(f"{folder} has no weights: none of {', '.join(names)}, whole or in shards with {INDEX[1:]}")
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file or of a torch file of nothing but tensors."""
+    """Tensors of a file of nothing but tensors: safetensors, torch, or the `.index.json` of shards of either."""
+    if file.name.endswith(INDEX):
+        return _read_shards(file)
     content = read_file(file)
-    if not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{file} holds more than tensors")
+    odd = next((name for name, value in content.items() if not isinstance(value, Tensor)), None)
+    if odd is not None:
+        raise CheckpointError(f"{file} holds more than tensors: {odd!r} is a {type(content[odd]).__name__}")
     return content
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """The dictionary in a file: tensors, and in a training checkpoint also numbers, names and further dictionaries."""
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    """The dictionary in a file: tensors, and in a training checkpoint also numbers, names and further dictionaries.
+
+    The tensors are backed by the file where its format allows that, and take memory only where they are used.
+    """
+    archive = read_archive(file)
+    if archive is not None:
+        return dict(archive.state)
+    content = _read_safetensors(file) if file.suffix == ".safetensors" else _unpickle(file, mapped=_is_zip(file))
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
+    for inner in [content, *(value for value in content.values() if isinstance(value, dict))]:
+        _check_extent(file, inner.items())
     return content
+
+
+def read_archive(file: Path) -> Archive | None:
+    """The content of a TorchScript archive; None where the file is of another kind."""
+    if not _is_zip(file):
+        return None
+    zipped = TorchZip(file)
+    if not torchscript.is_archive(zipped):
+        zipped.expect_stored()
+        return None
+    archive = torchscript.read(zipped)
+    _check_extent(file, archive.state.items())
+    return archive
+
+
+def _is_zip(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(len(_GIT_LFS_POINTER))
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    if head == _GIT_LFS_POINTER:
+        raise CheckpointError(f"{file} is a pointer of Git LFS and not the file: fetch it with `git lfs pull`")
+    return head.startswith(zips.MAGIC)
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError, ValueError, RuntimeError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from error
+    return tensors
+
+
+def _unpickle(file: Path, *, mapped: bool) -> Any:
+    """With torch's own reader of nothing but weights, which imports and calls only what makes tensors."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    # A forged pickle makes the reader fail in any way that Python knows.
+    except Exception as error:
+        refused = _REFUSED.search(str(error))
+        if refused:
+            raise CheckpointError(
+                f"{file} would run {refused[1]} when unpickled: refused, nothing was executed. If the file is yours, "
+                "save its state_dict again as safetensors"
+            ) from error
+        if "legacy .tar format" in str(error):
+            raise CheckpointError(
+                f"{file} is a tar file of torch 0.1: load it with a torch of before 2.6, and save it as safetensors"
+            ) from error
+        # Without torch's advice to run the file all the same.
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{file} cannot be read as a file of torch: {reason}") from error
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index} has no weight_map: it does not say in which shards the tensors are")
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted({str(shard) for shard in places.values()}):
+        if not re.fullmatch(r"[\w.-]+\.(safetensors|bin)", shard):
+            raise CheckpointError(f"{index} names a shard {shard!r}: shards are .safetensors or .bin files beside it")
+        tensors |= read_weights(index.with_name(shard))
+    missing = sorted(set(places) - set(tensors))
+    if missing:
+        raise CheckpointError(f"{index} promises {missing[0]} in {places[missing[0]]}, which does not have it")
+    return tensors
+
+
+def _check_extent(file: Path, items: Iterable[tuple[Any, Any]]) -> None:
+    """Nothing may be larger in memory than in the file: strides of zero make a terabyte of four bytes.
+
+    Weights that two layers share count once for each.
+    """
+    total = 0
+    for name, tensor in items:
+        if not isinstance(tensor, Tensor):
+            continue
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise CheckpointError(f"{file}: {name} is sparse, quantised or empty: only plain tensors are supported")
+        size = tensor.numel() * tensor.element_size()
+        total += size
+        if size > tensor.untyped_storage().nbytes() or total > 2 * file.stat().st_size:
+            raise CheckpointError(f"{file}: {name} is larger than what is stored of it: the file is damaged")

@@ -10,22 +10,42 @@ from typing import Annotated, NoReturn
 import typer
 
 from model.bundle import Bundle, BundleError, bundled
+from model.hub.errors import HubError
+from model.hub.store import find
 
 BUNDLED = bundled()
 BundleArgument = Annotated[
     Path,
     typer.Argument(
-        help="Folder of the bundle; the bundled checkpoint if left out.", show_default=False, envvar="SIGHTWORD_MODEL"
+        help="Folder of the bundle, or name of a pulled model; the bundled checkpoint if left out.",
+        metavar="[BUNDLE]",
+        show_default=False,
+        envvar="SIGHTWORD_MODEL",
     ),
+]
+
+# For commands that write beside it, where the checkpoint that ships would be no good default.
+NamedBundle = Annotated[
+    Path, typer.Argument(help="Folder of the bundle, or name of a pulled model.", metavar="BUNDLE", show_default=False)
 ]
 
 
 def load(path: Path) -> Bundle:
-    """Load a bundle, or end with the reason."""
+    """Load a bundle, by its folder or the name that it was pulled by, or end with the reason."""
     try:
-        return Bundle.load(path)
+        return Bundle.load(path if path.exists() else _pulled(str(path)))
     except BundleError as error:
         fail(str(error))
+
+
+def _pulled(name: str) -> Path:
+    try:
+        folder = find(name)
+    except HubError as error:
+        fail(f"{name} is no folder, and {error}")
+    if folder is None:
+        fail(f"{name} is no folder, and no model that was pulled: python -m model pull {name}")
+    return folder
 
 
 def fail(message: str) -> NoReturn:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from model.commands.common import BundleArgument, conversion_tools, fail, load
+from model.commands.common import NamedBundle, conversion_tools, fail, load
+from model.config import ModelConfig, PresetError, load_preset
 
 
 class Act(StrEnum):
@@ -28,46 +29,98 @@ class Format(StrEnum):
 
 def import_(
     source: Annotated[Path, typer.Argument(help="Checkpoint file or folder.", show_default=False)],
-    to: Annotated[Path, typer.Option(help="Folder for the bundle; must be new or empty.", show_default=False)],
+    to: Annotated[Path, typer.Option(help="Folder for the bundle, new or empty.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Id of the model; told from the source if left out.")] = None,
     activation: Annotated[Act | None, typer.Option(help="Overrides what the source says or leaves open.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Resize position embeddings for pictures this large.")] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a file whose shapes do not tell all: a preset, or the JSON of an open_clip configuration."
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Resize position embeddings, for pictures of this many pixels.")
+    ] = None,
     exact_pixels: Annotated[
-        bool, typer.Option("--exact-pixels", help="Ignore EXIF rotation, drop alpha, decode at full size.")
+        bool,
+        typer.Option(
+            "--exact-pixels",
+            help="Treat rotated, transparent and very large pictures as the original's code does: EXIF is ignored, "
+            "and JPEGs are decoded at their full size.",
+        ),
     ] = False,
 ) -> None:
-    """Turn a published checkpoint into a bundle and check that both compute the same."""
+    """Turn a published checkpoint into a bundle, and check that both compute the same.
+
+    SOURCE is OpenAI's .pt, a file of weights in OpenAI's layout, an open_clip folder or training checkpoint, or a CLIP
+    or SigLIP folder of transformers. Nothing in it is executed.
+
+    Examples:
+
+        python -m model import ViT-B-32.pt --to vit-b-32
+
+        python -m model import laion-folder --to laion --image-size 336
+
+        python -m model import epoch_32.pt --to mine --architecture ViT-B-16 --activation gelu
+    """
     with conversion_tools():
         from model.checkpoints.checkpoint import CheckpointError, Options
         from model.checkpoints.importing import import_checkpoint
         from model.export import ExportError
-    options = Options(activation.value if activation else None, None, image_size, exact_pixels)
+    typer.echo(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32 ...", err=True)
     try:
+        options = Options(
+            activation.value if activation else None, read_architecture(architecture), image_size, exact_pixels
+        )
         bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:
         fail(str(error))
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{bundle.path}: {bundle.id}, digest {bundle.digest}")
+    report = bundle.manifest.export
+    typer.echo(f"{to}: {bundle.id}, {bundle.dimensions} dimensions, digest {bundle.digest}")
+    typer.echo(
+        f"largest difference to the network: pictures {report.image_max_abs_diff:.1e}, texts "
+        f"{report.text_max_abs_diff:.1e}; smallest cosine {min(report.image_min_cosine, report.text_min_cosine):.7f}"
+    )
+    typer.echo(f"serve it: SIGHTWORD_MODEL={to} python -m service")
+
+
+def read_architecture(named: str | None) -> ModelConfig | None:
+    """The preset of that name, or what an open_clip configuration says. Raises CheckpointError."""
+    from model.checkpoints.checkpoint import CheckpointError, Options
+    from model.checkpoints.folders import model_name, read_object
+    from model.checkpoints.openclip.config import read_model_cfg
+
+    if named is None:
+        return None
+    file = Path(named)
+    if file.suffix == ".json":
+        content = read_object(file)
+        return read_model_cfg(content.get("model_cfg", content), Options(), model_name(file.with_suffix(""))).config
+    try:
+        return load_preset(named)
+    except PresetError as error:
+        raise CheckpointError(f"{error}; or name the JSON file of an open_clip configuration") from error
 
 
 def export(
-    bundle: BundleArgument,
-    to: Annotated[Path, typer.Option(help="Folder to write; must be new or empty.", show_default=False)],
+    bundle: NamedBundle,
     format_: Annotated[Format, typer.Option("--format", help="Whose format.", show_default=False)],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to write, new or empty; beside the bundle if left out.")
+    ] = None,
 ) -> None:
     """Write a bundle as a checkpoint that open_clip or transformers loads, with the same outputs."""
     loaded = load(bundle)
+    beside = loaded.path.resolve()
+    folder = to or beside.with_name(f"{beside.name}-{format_.value}")
     with conversion_tools():
-        from model.checkpoints import huggingface, openclip, siglip
+        from model.checkpoints import openclip, transformers
         from model.checkpoints.checkpoint import CheckpointError
     try:
-        if format_ is Format.OPENCLIP:
-            openclip.write_folder(loaded, to)
-        elif loaded.manifest.config.image.kind == "siglip":
-            siglip.write_folder(loaded, to)
-        else:
-            huggingface.write_folder(loaded, to)
+        write_folder = openclip.write_folder if format_ is Format.OPENCLIP else transformers.write_folder
+        write_folder(loaded, folder)
     except CheckpointError as error:
         fail(str(error))
-    typer.echo(f"{to}: {loaded.id} for {format_.value}")
+    typer.echo(f"{folder}: {loaded.id} for {format_.value}; its README.md says how to load it")

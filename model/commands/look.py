@@ -37,10 +37,15 @@ def inspect(
         "logit scale": f"{loaded.logit_scale:.3f}",
         "preprocessing": manifest.preprocessing.model_dump_json(),
         "export": manifest.export.model_dump_json(),
+        "source": ", ".join(f"{key} {value}" for key, value in manifest.source.items() if isinstance(value, str)),
+        **(manifest.variant.rows() if manifest.variant else {}),
     }
     width = max(map(len, rows))
     for name, value in rows.items():
         typer.echo(f"{name:<{width}}  {value}")
+    imported = manifest.source.get("warnings", [])
+    for warning in [*imported, *(manifest.variant.warnings if manifest.variant else ())]:
+        typer.echo(f"{'WARNING':<{width}}  {warning}")
     for name, score in manifest.scores.items():
         typer.echo(f"{'score':<{width}}  {name}: {json.dumps(score)}")
 

@@ -1,1 +1,66 @@
 """Make variants of a bundle, in other precisions or with fused graphs, each with its own measurements."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.bundle import BundleError
+from model.commands.common import NamedBundle, conversion_tools, fail, load
+from model.engine import EngineError
+
+
+class Precision(StrEnum):
+    """What a variant may compute in, or keep its weights in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+def optimize(
+    bundle: NamedBundle,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="int8: fastest on CPUs. fp16: for GPUs. bf16: weights in half the space, computed in fp32. "
+            "fp32: only with --fused."
+        ),
+    ] = Precision.FP32,
+    fused: Annotated[
+        bool, typer.Option("--fused", help="Attention, norms and activations as one operator each: for GPUs.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the variant, new or empty; beside the bundle if left out.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Measure on the pictures in this folder, 300 at most.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Id of the variant; that of the bundle and the precision if left out.")
+    ] = None,
+) -> None:
+    """Make a variant of a bundle, and measure how close it is to it and how much faster."""
+    loaded = load(bundle)
+    with conversion_tools():
+        from model.checkpoints.checkpoint import CheckpointError
+        from model.variants.errors import VariantError
+        from model.variants.making import Wanted, make_variant
+    wanted = Wanted(precision.value, fused, pictures, name)
+    folder = to or loaded.path.resolve().with_name(loaded.path.resolve().name + wanted.suffix)
+    try:
+        variant = make_variant(loaded, folder, wanted, lambda step: typer.echo(f"{step} ...", err=True))
+    except (BundleError, CheckpointError, EngineError, OSError, VariantError) as error:
+        fail(str(error))
+    report = variant.manifest.variant
+    assert report is not None
+    typer.echo(f"{variant.path}: {variant.id}, digest {variant.digest}")
+    for heading, value in report.rows().items():
+        typer.echo(f"{heading}: {value}")
+    if fused and not (report.image.fused or report.text.fused):
+        typer.echo("warning: nothing was fused: neither tower has a transformer", err=True)
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"serve it: SIGHTWORD_MODEL={folder} python -m service")

@@ -1,1 +1,154 @@
 """Fetch published models by name."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from model.bundle import MANIFEST, Bundle, BundleError
+from model.commands.common import conversion_tools, fail
+from model.commands.look import verify
+from model.hub.errors import HubError
+from model.hub.names import Archive, Published, known, published
+from model.hub.settings import HubSettings
+from model.hub.store import bundle_folder, download_folder, locked
+
+if TYPE_CHECKING:
+    from model.checkpoints.checkpoint import Options
+    from model.hub.pulling import Arrived
+
+
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="ViT-B-32 (OpenAI's), ViT-B-32:laion2b_s34b_b79k (a tag of open_clip), or "
+            "ORGANISATION/NAME of the Hugging Face hub, @REVISION after it for one that is not main.",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder for the bundle; by the name, below SIGHTWORD_HOME, if left out.")
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Folder that holds the files already; then nothing is fetched.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Pull it again, and replace what is there.")] = False,
+    keep_download: Annotated[
+        bool, typer.Option("--keep-download", help="Keep the files, for `python -m model import` with other options.")
+    ] = False,
+) -> None:
+    """Fetch a published model, check it, turn it into a bundle and check that both compute the same.
+
+    A pull that was interrupted goes on where it ended. What is published of a file, size and SHA-256, is checked;
+    nothing that a file holds is executed. A model that is here already is left as it is.
+
+    Examples:
+
+        python -m model models                 the names there are
+
+        python -m model pull ViT-B-32          then: SIGHTWORD_MODEL=ViT-B-32 make serve
+
+        python -m model pull google/siglip-base-patch16-224 --to siglip
+
+        python -m model pull ViT-L-14 --from ~/.cache/clip
+
+    Variables, also read from a file `.env`:
+
+        SIGHTWORD_HOME            where models are kept [~/.cache/sightword]
+
+        SIGHTWORD_OFFLINE=1       fetch nothing; or HF_HUB_OFFLINE=1
+
+        SIGHTWORD_OFFLINE_FOLDER  as --from, with ORGANISATION/NAME below it
+
+        SIGHTWORD_OPENAI_MIRROR   has <SHA-256>/<file> of OpenAI's models
+
+        HF_ENDPOINT               another hub [https://huggingface.co]
+
+        HF_TOKEN                  for models that ask for it; sent to the hub only
+
+    HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are respected.
+    """
+    try:
+        model = published(name)
+        settings = HubSettings.read()
+        if from_ is not None:
+            settings = settings.model_copy(update={"offline_folder": from_.expanduser()})
+        folder = to or bundle_folder(model, settings)
+        with locked(model, settings, lambda: typer.echo(f"another process is pulling {model.name}: waiting", err=True)):
+            is_bundle = (folder / MANIFEST).is_file()
+            if folder.exists() and not is_bundle and not (folder.is_dir() and not any(folder.iterdir())):
+                fail(f"{folder} is not empty and not a bundle: name another folder")
+            if is_bundle and not force:
+                _expect(model, folder)
+            else:
+                _pull(model, folder, settings, keep_download)
+    except HubError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or folder}: {error.strerror}. SIGHTWORD_HOME sets where models are kept")
+    verify(folder)
+    typer.echo(f"serve it: SIGHTWORD_MODEL={to or model.name} python -m service")
+
+
+def models() -> None:
+    """List the published models that `pull` and SIGHTWORD_MODEL know by name, and where they come from."""
+    for model in known().values():
+        source = model.source
+        where = source.url.partition("/clip/")[0] if isinstance(source, Archive) else f"hub: {source.repo}"
+        typer.echo(f"{model.name:<38} {model.parameters_million or '?':>5} M parameters  {where}")
+    typer.echo("Any other model on the hub: ORGANISATION/NAME, with @REVISION for one that is not `main`.")
+
+
+def _expect(model: Published, folder: Path) -> None:
+    try:
+        there = Bundle.load(folder).id
+    except BundleError as error:
+        fail(f"{error}; --force pulls it again")
+    if there != model.id:
+        fail(f"{folder} holds {there}: name another folder, or let --force replace it")
+    typer.echo(f"{model.name} is here already; --force pulls it again", err=True)
+
+
+def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: bool) -> None:
+    with conversion_tools():  # first: to find out after gigabytes would be late
+        from model.checkpoints.checkpoint import Options
+        from model.commands.progress import Reporter
+        from model.hub.pulling import bring
+    with Reporter() as reporter:
+        arrived = bring(model, settings, reporter)
+        reporter.note(f"{model.name}: importing {arrived.checkpoint}")
+    # Not in the files, and published: all of OpenAI's were trained with it.
+    options = Options(activation="quick_gelu") if isinstance(model.source, Archive) else Options()
+    _import(model, arrived, folder, options)
+    if not keep_download:
+        shutil.rmtree(download_folder(model, settings), ignore_errors=True)
+
+
+def _import(model: Published, arrived: Arrived, folder: Path, options: Options) -> None:
+    from model.checkpoints.checkpoint import CheckpointError
+    from model.checkpoints.importing import import_checkpoint
+    from model.export import ExportError
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        fresh = folder
+        if (folder / MANIFEST).exists():  # it may be served: it stays until the next one is whole
+            aside = Path(stack.enter_context(TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)))
+            fresh = aside / "fresh"
+        try:
+            _, warnings = import_checkpoint(
+                arrived.checkpoint, fresh, options, bundle_id=model.id, origin=arrived.origin
+            )
+        except (CheckpointError, ExportError) as error:
+            fail(f"{model.name} cannot be imported: {error}")
+        if fresh != folder:
+            folder.rename(aside / "replaced")
+            fresh.rename(folder)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)

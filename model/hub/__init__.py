@@ -1,1 +1,1 @@
-"""Published models by name: where they are, how they are fetched, and where they are kept. Needs no torch."""
+"""Published models by name: what is known of them, where they are, and the way here. Needs no torch."""

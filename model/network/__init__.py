@@ -2,12 +2,13 @@
 
 from model.config import ModelConfig
 from model.network.clip import CLIP
+from model.network.siglip import SigLIP
 
-Network = CLIP
+Network = CLIP | SigLIP
 
-__all__ = ["CLIP", "Network", "build_network"]
+__all__ = ["CLIP", "Network", "SigLIP", "build_network"]
 
 
 def build_network(config: ModelConfig) -> Network:
     """The network of a configuration, with random weights."""
-    return CLIP(config)
+    return SigLIP(config) if config.image.kind == "siglip" else CLIP(config)

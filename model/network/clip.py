@@ -33,7 +33,7 @@ class CLIP(nn.Module):
             if isinstance(config.image, ViTConfig)
             else ModifiedResNet(config.image, config.embed_dim)
         )
-        self.transformer = Transformer(Stack.of(text, config.activation))
+        self.transformer = Transformer(Stack.of(text, config.text_activation or config.activation))
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.empty(text.context_length, text.width))
         self.ln_final = LayerNorm(text.width, eps=text.norm_eps)

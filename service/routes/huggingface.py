@@ -38,6 +38,8 @@ async def zero_shot_image_classification(id: str, body: BodyDep, service: Servic
     request = await body.json(TaskRequest)
     with _their_names(), service.model(id) as pipeline:
         options = _options(request.parameters, service.settings)
+        # Their pipeline judges each label alone where the model was trained to.
+        options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
         classified = await zero_shot.classify(service, pipeline, [request.inputs], options, call)
     [entry] = classified.data
     return json_response([{"label": each["label"], "score": each["score"]} for each in entry["predictions"]])

@@ -53,7 +53,7 @@ class SimilarityAnswer(BaseModel):
 
     model: str
     cosine: list[list[float]] = Field(description="queries by candidates")
-    probability: list[list[float]] = Field(description="softmax of logit scale times cosine, per query")
+    probability: list[list[float]] = Field(description="softmax of logit scale times cosine; SigLIP: sigmoid")
     ranking: list[list[Ranked]] | None = Field(None, description="with top_k: the best candidates of each query")
     usage: Usage
 

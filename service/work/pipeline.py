@@ -52,7 +52,7 @@ class Pipeline:
         self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
         done = shared.metrics.batch_done
         self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
-        self.texts = Batcher("text", self._run_texts, self.max_batch["text"], _length_group, done)
+        self.texts = Batcher("text", self._run_texts, self.max_batch["text"], self._length_group, done)
         self.towers = (self.images, self.texts)
         self._pace = {Picture: Pace(self.measured["image"].item_s), Text: Pace(self.measured["text"].item_s)}
         self._flights: Flights[Vector] = Flights()
@@ -213,6 +213,9 @@ class Pipeline:
     def _run_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
         return self.engine.embed_texts(self.reader.tokenizer.pad(rows))
 
+    def _length_group(self, ids: list[int]) -> int:
+        return (self.bundle.row_length(len(ids)) - 1) // TOKENS_PER_GROUP
+
     async def healthy(self, patience_s: float = PROBE_S) -> bool:
         """Both towers run. One whose last execution failed has to prove itself with a forward pass."""
         if not all(tower.alive for tower in self.towers):
@@ -251,10 +254,6 @@ def _count(good: Mapping[int, Picture | Text], result: Embedded) -> None:
             result.usage["tokens"] += len(each.ids)
         else:
             result.usage["images"] += 1
-
-
-def _length_group(ids: list[int]) -> int:
-    return (len(ids) - 1) // TOKENS_PER_GROUP
 
 
 def _abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:

@@ -100,13 +100,14 @@ class _Anything(types.ModuleType):
 
 @pytest.fixture(scope="session")
 def open_clip() -> Iterator[Any]:
-    """open_clip, without the torchvision that it imports for preprocessing: no CPU build of that is published."""
+    """open_clip and timm, without the torchvision that they import for preprocessing: no CPU build is published."""
     if importlib.util.find_spec("open_clip") is None:
         pytest.skip("open_clip is not installed")
     names = [
         "torchvision",
         "torchvision.transforms",
         "torchvision.transforms.functional",
+        "torchvision.datasets",
         "torchvision.ops",
         "torchvision.ops.misc",
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from model.hub.settings import VARIABLES
 from service.settings import PREFIX, Settings
 from tests.service.process import Running
 
@@ -34,7 +35,7 @@ def test_the_health_check_sees_that_there_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml"])
 def test_the_settings_named_there_exist(name: str) -> None:
-    settings = {PREFIX + field.upper() for field in Settings.model_fields}
+    settings = {PREFIX + field.upper() for field in Settings.model_fields} | VARIABLES
     given = re.findall(rf"^\s*(?:ENV )?({PREFIX}\w+)[:=]", (ROOT / name).read_text("utf-8"), re.MULTILINE)
     assert given
     assert set(given) <= settings

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import huggingface_hub
+import llama_index.core
 import numpy as np
+import openai
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from langchain_openai import OpenAIEmbeddings
+from llama_index.embeddings.openai import OpenAIEmbedding
 
 from model.bundle import Bundle
 from tests.service import pictures
 from tests.service.process import Running
-
-# Read when they are imported.
-os.environ.update(DO_NOT_TRACK="1", HF_HUB_DISABLE_TELEMETRY="1", LANGSMITH_TRACING="false")
-
-import huggingface_hub
-import llama_index.core
-import openai
-from huggingface_hub.errors import HfHubHTTPError
-from langchain_openai import OpenAIEmbeddings
-from llama_index.embeddings.openai import OpenAIEmbedding
 
 TEXTS = ["a photo of a cat", "a rocket at night", "Ein Foto — von einer Katze"]
 CAT = pictures.as_base64("cat")

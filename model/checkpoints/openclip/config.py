@@ -1,0 +1,147 @@
+"""The `model_cfg` of an open_clip configuration -> ours.
+
+A field whose value our towers compute is read, one that changes nothing in a trained model is passed over, and every
+other value is refused by its name, unknown fields too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from model.checkpoints.checkpoint import CheckpointError, Options
+from model.checkpoints.openclip import siglip
+from model.checkpoints.openclip.fields import BLOCKS, OFF, TEXT, Section, Values
+from model.config import Activation, ModelConfig, ResNetConfig, TextConfig, ViTConfig
+
+_TOP: Values = {
+    **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg"), None),
+    "quick_gelu": (None, False, True),
+    # Where the text tower's tensors stand, where training begins, and how outputs are packed.
+    **dict.fromkeys(("custom_text", "init_logit_scale", "nonscalar_logit_scale", "output_dict"), None),
+}
+_VISION: Values = {
+    **BLOCKS,
+    **dict.fromkeys(("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size"), None),
+    **dict.fromkeys(("act_kwargs", "norm_kwargs"), None),
+    "attentional_pool": OFF,
+    "no_ln_pre": OFF,
+    "pool_type": ("tok",),
+    "timm_model_name": (None, ""),
+    # Training; parts of a pool and of a tower that have to be absent; positions that are in the weights either way;
+    # and a norm before or after the choice of the class token, which is the same.
+    **dict.fromkeys(("patch_dropout", "attn_pooler_queries", "attn_pooler_heads"), None),
+    **dict.fromkeys(("timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias", "timm_drop"), None),
+    **dict.fromkeys(("timm_drop_path", "pos_embed_type", "final_ln_after_pool"), None),
+}
+_TEXT: Values = {
+    **TEXT,
+    "no_causal_mask": OFF,
+    "pool_type": ("argmax", "eos"),
+    "proj_type": ("linear",),
+    "proj_bias": OFF,
+}
+
+
+class Told(NamedTuple):
+    """A configuration, and where its activation was told from."""
+
+    config: ModelConfig
+    activation_from: str
+    warnings: list[str]
+
+
+def read_model_cfg(cfg: Any, options: Options, name: str) -> Told:
+    """`name` becomes the model's. Raises CheckpointError naming the field that we do not compute, and its value."""
+    vision, text = _section(cfg, "vision_cfg"), _section(cfg, "text_cfg")
+    timm = bool(vision.get("timm_model_name"))
+    top = Section("", cfg)
+    # With a logit bias, or without one, the towers of SigLIP are the ones that we have for the sigmoid loss.
+    top.check({**_TOP, "init_logit_bias": None if timm else (None,)})
+    quick_gelu = bool(top.get("quick_gelu"))
+    try:
+        towers = siglip.towers(vision, text, quick_gelu) if timm else _towers(vision, text, quick_gelu)
+        told = ModelConfig(name=name, embed_dim=top.whole("embed_dim"), **towers)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "model_cfg"
+        raise CheckpointError(f"{where} {first['input']!r:.200} is not possible: {first['msg']}") from error
+    source = f"quick_gelu {quick_gelu}" if "quick_gelu" in cfg else "no quick_gelu, which stands for GELU"
+    source += "".join(
+        f", {field}" for field in ("timm_model_name", "act_kwargs") if vision.get(field) or text.get(field)
+    )
+    return _chosen(told, f"the configuration ({source})", options.activation)
+
+
+def _chosen(told: ModelConfig, told_from: str, wanted: Activation | None) -> Told:
+    if wanted is None:
+        return Told(told, told_from, [])
+    warnings = []
+    if {wanted} != {told.activation, told.text_activation or told.activation}:
+        warnings.append(f"activation {wanted} as you chose it, where {told_from} says {told.activation}")
+    return Told(told.model_copy(update={"activation": wanted, "text_activation": None}), "--activation", warnings)
+
+
+def _section(cfg: Any, field: str) -> Section:
+    section = cfg.get(field) if isinstance(cfg, Mapping) else None
+    if not isinstance(section, Mapping):
+        raise CheckpointError(f"model_cfg has no {field}: this is not a configuration of open_clip")
+    return Section(f"{field}.", section)
+
+
+def _towers(vision: Section, text: Section, quick_gelu: bool) -> dict[str, Any]:
+    """Fields of a ModelConfig, for the towers that are open_clip's own."""
+    vision.check(_VISION)
+    text.check(_TEXT)
+    tower = _text_config(text)
+    text_activation = text.activation(quick_gelu)
+    image = _resnet(vision) if isinstance(vision.get("layers"), list) else _vit(vision)
+    # The convolutional tower has an activation of its own, which is always the same.
+    resnet = isinstance(image, ResNetConfig)
+    image_activation = text_activation if resnet else vision.activation(quick_gelu)
+    return {
+        "activation": image_activation,
+        "text_activation": text_activation if text_activation != image_activation else None,
+        "image": image,
+        "text": tower,
+    }
+
+
+def _vit(vision: Section) -> ViTConfig:
+    width = vision.whole("width", 768)
+    return ViTConfig(
+        image_size=vision.whole("image_size", 224),
+        patch_size=vision.whole("patch_size", 16),
+        width=width,
+        layers=vision.whole("layers", 12),
+        heads=_heads(vision, width),
+        mlp_width=vision.mlp_width(width),
+        norm_eps=vision.norm_eps(),
+    )
+
+
+def _resnet(vision: Section) -> ResNetConfig:
+    width = vision.whole("width", 768)
+    return ResNetConfig(
+        image_size=vision.whole("image_size", 224),
+        width=width,
+        layers=vision.get("layers"),
+        heads=_heads(vision, 32 * width),
+    )
+
+
+def _heads(vision: Section, features: int) -> int:
+    head_width = vision.whole("head_width", 64)
+    if features < head_width:
+        raise vision.refused("head_width", head_width, f"the tower has {features} features")
+    return features // head_width
+
+
+def _text_config(text: Section) -> TextConfig:
+    config = TextConfig(**text.text_tower())
+    end = config.vocab_size - 1
+    if text.get("pool_type") == "eos" and text.get("eos_id", 2) != end:
+        raise text.refused("eos_id", text.get("eos_id", 2), f"texts are pooled at the largest id, {end}")
+    return config

@@ -1,0 +1,118 @@
+"""Hub folders and training checkpoints of open_clip -> checkpoints under the names of our network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from model.checkpoints import openai, pixels
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.folders import model_name, read_object
+from model.checkpoints.openclip import siglip
+from model.checkpoints.openclip.config import read_model_cfg
+from model.checkpoints.openclip.fields import Section
+from model.checkpoints.openclip.tokenizer import read_tokenizer
+from model.checkpoints.openclip.writing import CONFIG
+from model.checkpoints.weights import INDEX, find_weights, read_file, read_weights
+
+# In open_clip's own order of preference.
+WEIGHTS = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+    *("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth"),
+)
+# TinyCLIP keeps its towers and the scale in modules of their own, each of which may have been wrapped for training.
+_TINYCLIP = re.compile(r"(?:module\.)?_(?:image_encoder|text_encoder|logit_scale)\.(?:module\.)?(.+)")
+_TINYCLIP_PRUNED = "l0_module."
+
+
+def read_folder(folder: Path, options: Options) -> Checkpoint:
+    """A hub folder: open_clip_config.json beside safetensors or a torch file of weights."""
+    content = read_object(folder / CONFIG)
+    preprocess_cfg = content.get("preprocess_cfg") or {}
+    if not isinstance(preprocess_cfg, Mapping):
+        raise CheckpointError(f"{folder / CONFIG}: preprocess_cfg is a {type(preprocess_cfg).__name__}, not an object")
+    try:
+        told = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+    text_cfg = content["model_cfg"]["text_cfg"]
+    tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), told.config)
+    file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
+    state = plain_state(read_weights(file) if file.name.endswith(INDEX) else read_file(file))
+    if config.image.kind == "siglip":
+        state = siglip.our_names(state, text_cfg)
+    source = {
+        "format": "open_clip folder",
+        "weights": file.name,
+        "activation_from": told.activation_from,
+        "tokenizer_from": tokenizer_from,
+        "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
+    }
+    # open_clip itself goes by the size of the tower.
+    preprocess_cfg = {key: value for key, value in preprocess_cfg.items() if key != "size"}
+    preprocessing = pixels.from_openclip(preprocess_cfg, config.image.image_size, options)
+    return Checkpoint(config, state, preprocessing, tokenizer, source, told.warnings)
+
+
+def read_training(content: Mapping[str, Any], options: Options, name: str) -> Checkpoint:
+    """The content of `epoch_N.pt`: `state_dict` with or without `module.`, and what the trainer kept beside it.
+
+    Or a state dictionary alone. The architecture is told from the shapes. Raises CheckpointError.
+    """
+    state = plain_state(content)
+    if any(key.startswith("visual.trunk.") for key in state):
+        raise CheckpointError(
+            "visual.trunk is a tower of timm, which its tensors do not describe: put the file into a folder as "
+            f"{WEIGHTS[2]}, beside the {CONFIG} of its model"
+        )
+    left_open = options.activation is None and options.architecture is None
+    tinyclip = left_open and any(_TINYCLIP.match(key) for key in content.get("state_dict", content))
+    checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None)
+    if tinyclip:
+        checkpoint.source["activation_from"] = "the names of TinyCLIP, whose models all have gelu"
+    if "state_dict" in content:
+        checkpoint.source["format"] = "open_clip training checkpoint"
+    for field in ("epoch", "name"):
+        if isinstance(content.get(field), int | str):
+            checkpoint.source[f"training_{field}"] = content[field]
+    if "state_dict_ema" in content:
+        checkpoint.warnings.append("state_dict was read; the file also holds state_dict_ema, an average over training")
+    return checkpoint
+
+
+def plain_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors under the names of OpenAI's release, whatever open_clip and TinyCLIP put before them.
+
+    Raises CheckpointError for what is no tensor, and for TinyCLIP's checkpoints that are still to be pruned.
+    """
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"state_dict is a {type(state).__name__}, not a dictionary of tensors")
+    plain: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(f"state_dict holds a {type(tensor).__name__} as {key!r:.100}: tensors are expected")
+        name = _plain_name(key)
+        if name.startswith(_TINYCLIP_PRUNED):
+            raise CheckpointError(f"{key}: TinyCLIP's masked layers (auto weight inheritance) are not supported")
+        if name in plain:
+            raise CheckpointError(f"{key} is in the checkpoint twice, with and without a prefix")
+        # As a number, or as a list of one: both are found.
+        plain[name] = tensor.reshape(()) if name in ("logit_scale", "logit_bias") and tensor.numel() == 1 else tensor
+    return plain
+
+
+def _plain_name(key: str) -> str:
+    wrapped = _TINYCLIP.fullmatch(key)
+    return wrapped[1] if wrapped else key.removeprefix("module.").removeprefix("text.")
+
+
+def _other_weights(folder: Path) -> list[str]:
+    """The one file that is likely to hold weights, if there is one of them."""
+    others = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin", ".pth", ".pt")]
+    return others if len(others) == 1 else []

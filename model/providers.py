@@ -1,0 +1,78 @@
+"""Execution providers of onnxruntime: their names, the options that matter here, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from model.hub.errors import HubError
+from model.hub.settings import HubSettings
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+INSTALL = {
+    "cpu": 'pip install "sightword[cpu]"',
+    "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with CUDA 13 and cuDNN 9 on the machine',
+    "tensorrt": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with TensorRT 10 on the machine',
+    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
+}
+# What runs the nodes that the first cannot.
+FALLBACK = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu"), "openvino": ("cpu",)}
+NVIDIA = (PROVIDERS["cuda"], PROVIDERS["tensorrt"])
+
+CUDA_OPTIONS = {
+    # The default times every algorithm for every new batch size: seconds, for the one convolution of a ViT.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The default doubles what it takes, and holds it.
+    "arena_extend_strategy": "kSameAsRequested",
+    "do_copy_in_default_stream": "1",
+}
+
+
+class EngineError(RuntimeError):
+    """The engine cannot run as asked; the message says what to install or change."""
+
+
+def choose(provider: str) -> list[str]:
+    """The keys of PROVIDERS to open a session with, in order. Raises EngineError."""
+    available = ort.get_available_providers()
+    if provider == "auto":
+        return [key for key in ("cuda", "cpu") if PROVIDERS[key] in available]
+    if provider not in PROVIDERS:
+        raise EngineError(f"unknown provider {provider!r}: choose auto, {', '.join(PROVIDERS)}")
+    if PROVIDERS[provider] not in available:
+        raise EngineError(f"{PROVIDERS[provider]} is not in this onnxruntime: {INSTALL[provider]}")
+    return [provider, *(key for key in FALLBACK[provider] if PROVIDERS[key] in available)]
+
+
+def options(key: str, precision: str, digest: str) -> dict[str, str]:
+    """The options of a provider for a bundle whose graphs compute in `precision`. Raises EngineError."""
+    if key == "cuda":
+        return dict(CUDA_OPTIONS)
+    if key != "tensorrt":
+        return {}
+    engines, half = str(_engines(digest)), str(precision == "fp16")
+    return {
+        # Allowed to any other, it would round what the bundle promises in fp32.
+        "trt_fp16_enable": half,
+        "trt_layer_norm_fp32_fallback": half,
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": engines,
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": engines,
+    }
+
+
+def _engines(digest: str) -> Path:
+    """Where TensorRT keeps what it builds for a bundle: its own names for that tell graphs apart, but not weights."""
+    try:
+        folder = HubSettings.read().home / "tensorrt" / digest
+        folder.mkdir(parents=True, exist_ok=True)
+    except (HubError, OSError) as error:
+        raise EngineError(f"no place for TensorRT's engines, set SIGHTWORD_HOME to a folder: {error}") from error
+    return folder

@@ -1,0 +1,110 @@
+"""The files of a variant: weights.safetensors in its precision, and graphs that point into it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from safetensors import safe_open
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model import probe
+from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
+from model.checkpoints.restoring import load_network
+from model.checkpoints.weights import read_weights
+from model.external import link_weights, take_out_weights, unlink_weights
+from model.graphs import write_graphs
+from model.variant import Precision
+from model.variants.calibrating import quantize_convolutions
+from model.variants.errors import VariantError
+from model.variants.fusing import fuse
+from model.variants.halving import check_activations, matrices_in_bfloat16, to_half
+from model.variants.quantizing import quantize_graph
+
+Pixels = npt.NDArray[np.uint8]
+Computes = Literal["float32", "float16", "int8"]
+
+
+class Stored(NamedTuple):
+    """What the manifest says of a variant's graphs and weights."""
+
+    precision: Precision
+    weights_dtype: Literal["float32", "float16", "bfloat16", "int8"]
+    computes: Computes
+
+
+def write_fused(source: Bundle, folder: Path) -> Stored:
+    """Graphs with fused operators, on the weights as they are."""
+    network = load_network(source)
+    fuse(network)
+    shutil.copyfile(source.path / WEIGHTS, folder / WEIGHTS)
+    write_graphs(network, source.preprocessing, folder)
+    return Stored("fp32", source.manifest.weights_dtype, "float32")
+
+
+def write_fp16(source: Bundle, folder: Path, pixels: Pixels, *, fused: bool) -> Stored:
+    """Graphs that compute in fp16. `pixels` are tried first: raises VariantError if something leaves its range."""
+    network = load_network(source)
+    to_half(network)
+    tokenizer = source.tokenizer()
+    check_activations(network, source.preprocessing, pixels, tokenizer.pad(probe.token_rows(tokenizer)[-len(pixels) :]))
+    if fused:
+        fuse(network)
+    _save(network.state_dict(), folder / WEIGHTS)
+    write_graphs(network, source.preprocessing, folder)
+    return Stored("fp16", "float16", "float16")
+
+
+def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
+    """The graphs in the folder `graphs` on matrices that are stored in bfloat16 and computed with in fp32.
+
+    No kernel of onnxruntime's CPU provider computes in bfloat16: the weights are widened when the graphs are opened.
+    """
+    _save(matrices_in_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
+    _link({file: _unlinked(graphs / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}, folder)
+    return Stored("bf16", "bfloat16", "float32")
+
+
+def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels | None) -> Stored:
+    """The graphs in the folder `graphs` on int8 matrices; with `calibration`, the image tower in int8 throughout."""
+    protos: dict[str, onnx.ModelProto] = {}
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    with safe_open(source.path / WEIGHTS, "np") as weights:
+        for file in (IMAGE_GRAPH, TEXT_GRAPH):
+            if file == IMAGE_GRAPH and calibration is not None:
+                protos[file] = quantize_convolutions(graphs / file, calibration)
+                tensors |= take_out_weights(protos[file], "image.")
+            else:
+                protos[file] = _unlinked(graphs / file)
+                tensors |= quantize_graph(protos[file], weights.get_tensor)
+    save_arrays({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)
+    _link(protos, folder)
+    return Stored("int8", "int8", "int8")
+
+
+def _unlinked(graph: Path) -> onnx.ModelProto:
+    proto = onnx.load(graph, load_external_data=False)
+    unlink_weights(proto)
+    return proto
+
+
+def _link(protos: Mapping[str, onnx.ModelProto], folder: Path) -> None:
+    for file, proto in protos.items():
+        link_weights(proto, folder / WEIGHTS)
+        if len(proto.graph.input) > 1:
+            raise VariantError(f"{file} wants {proto.graph.input[1].name}, which {WEIGHTS} does not hold")
+        onnx.save(proto, folder / file)
+        onnx.checker.check_model(str(folder / file))
+
+
+def _save(state: Mapping[str, Tensor], file: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
+    file.chmod(0o644)  # safetensors writes 0600, which another user's service could not read

@@ -1,0 +1,234 @@
+"""Preprocessing settings of open_clip and transformers: read, refused, and written so that they load there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoImageProcessor, CLIPProcessor, CLIPTokenizer
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+from model.checkpoints import pixels
+from model.checkpoints.checkpoint import CheckpointError, Options
+from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from tests.model.pictures import DEFAULT, REFERENCE
+
+HALF = (0.5, 0.5, 0.5)
+EXACT = Options(exact_pixels=True)
+FROM_CLIP = Preprocessing(size=224, crop="floor")
+FROM_SIGLIP = Preprocessing(size=224, mean=HALF, std=HALF, resize_mode="squash", crop="floor")
+
+# What the files of published models say, from the oldest form to the newest.
+OLD_CLIP = {
+    "crop_size": 224,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": list(OPENAI_MEAN),
+    "image_std": list(OPENAI_STD),
+    "resample": 3,
+    "size": 224,
+}
+NEW_CLIP = OLD_CLIP | {
+    "crop_size": {"height": 224, "width": 224},
+    "do_convert_rgb": True,
+    "do_rescale": True,
+    "image_processor_type": "CLIPImageProcessorFast",
+    "rescale_factor": 0.00392156862745098,
+    "size": {"shortest_edge": 224},
+    "data_format": "channels_first",
+}
+SIGLIP = {
+    "do_convert_rgb": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": list(HALF),
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": list(HALF),
+    "resample": 3,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"height": 224, "width": 224},
+}
+
+
+def changed(config: Preprocessing, **fields: Any) -> Preprocessing:
+    return config.model_copy(update=fields)
+
+
+def test_openai() -> None:
+    assert pixels.openai(224, Options()) == DEFAULT
+    assert pixels.openai(224, EXACT) == REFERENCE
+    assert pixels.openai(224, Options(image_size=336)).size == 336
+    assert (DEFAULT.draft_size, REFERENCE.draft_size) == (224, None)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"size": [224, 224], "mode": "RGB", "interpolation": None, "fill_color": 255, "num_channels": 3}, DEFAULT),
+        (
+            {"size": 224, "mean": list(HALF), "std": list(HALF), "resize_mode": "squash"},
+            changed(FROM_SIGLIP, crop="round"),
+        ),
+        (
+            {"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "interpolation": "bilinear"},
+            changed(DEFAULT, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear"),
+        ),
+        ({"mean": 0.5, "std": 0.5, "interpolation": "random"}, changed(DEFAULT, mean=HALF, std=HALF)),
+    ],
+)
+def test_openclip_settings(cfg: dict[str, Any], expected: Preprocessing) -> None:
+    assert pixels.from_openclip(cfg, 224, Options()) == expected
+    exact = changed(expected, exif_orientation=False, alpha="drop")
+    assert pixels.from_openclip(cfg, 224, EXACT) == exact
+
+
+@pytest.mark.parametrize(
+    ("cfg", "expected"),
+    [
+        (None, FROM_CLIP),
+        ({}, FROM_CLIP),
+        (OLD_CLIP, FROM_CLIP),
+        (NEW_CLIP, FROM_CLIP),
+        ({"image_processor": NEW_CLIP, "processor_class": "CLIPProcessor"}, FROM_CLIP),
+        ({"image_processor_type": "CLIPImageProcessorPil"}, FROM_CLIP),
+        (SIGLIP, FROM_SIGLIP),
+        (SIGLIP | {"image_processor_type": "SiglipImageProcessorFast"}, FROM_SIGLIP),
+        (SIGLIP | {"resample": 2, "size": [224, 224]}, changed(FROM_SIGLIP, interpolation="bilinear")),
+        ({"image_processor_type": "SiglipImageProcessor"}, FROM_SIGLIP),
+        (NEW_CLIP | {"do_normalize": False}, changed(FROM_CLIP, mean=(0, 0, 0), std=(1, 1, 1))),
+        (NEW_CLIP | {"size": {"height": 224, "width": 224}}, changed(FROM_CLIP, resize_mode="squash")),
+        (
+            NEW_CLIP | {"size": {"height": 224, "width": 224}, "do_center_crop": False, "crop_size": 9},
+            changed(FROM_CLIP, resize_mode="squash"),
+        ),
+        (NEW_CLIP | {"image_mean": 0.5, "image_std": None}, changed(FROM_CLIP, mean=HALF)),
+    ],
+)
+def test_transformers_settings(cfg: dict[str, Any] | None, expected: Preprocessing) -> None:
+    assert pixels.from_transformers(cfg, 224, Options()) == expected
+    # transformers 5.23 composites on white itself; older versions drop alpha.
+    exact = pixels.from_transformers(cfg, 224, EXACT)
+    assert exact == changed(expected, exif_orientation=False)
+    assert exact.draft_size is None
+
+
+def test_defaults_follow_the_family_where_the_file_names_no_processor() -> None:
+    assert pixels.from_transformers(None, 256, Options(), "siglip") == changed(FROM_SIGLIP, size=256)
+    assert pixels.from_transformers({"resample": 2}, 224, Options(), "siglip").interpolation == "bilinear"
+    assert pixels.from_transformers(NEW_CLIP, 224, Options(), "siglip") == FROM_CLIP
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"size": [224, 256]}, "size [224, 256]"),
+        ({"size": "224"}, "size '224'"),
+        ({"size": {}}, "size {}"),
+        ({"size": 224.0}, "size 224.0"),
+        ({"size": True}, "size True"),
+        ({"size": []}, "size []"),
+        ({"size": 5000}, "5000 pixels"),
+        ({"mode": "L"}, "mode 'L'"),
+        ({"resize_mode": "longest"}, "resize_mode 'longest'"),
+        ({"resize_mode": ["longest"]}, "resize_mode ['longest']"),
+        ({"interpolation": "nearest"}, "interpolation 'nearest'"),
+        ({"mean": [0.5, 0.5]}, "mean [0.5, 0.5]"),
+        ({"mean": ["a", 0, 0]}, "mean ['a', 0, 0]"),
+        ({"mean": [float("nan"), 0, 0]}, "mean [nan, 0, 0]"),
+        ({"std": [0.0, 1, 1]}, "std [0.0, 1, 1]"),
+        ({"std": []}, "std []"),
+    ],
+)
+def test_openclip_settings_that_are_refused(change: dict[str, Any], named: str) -> None:
+    image_size = 5000 if change.get("size") == 5000 else 224
+    with pytest.raises(CheckpointError) as error:
+        pixels.from_openclip(change, image_size, Options())
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"do_resize": False}, "do_resize False"),
+        ({"do_rescale": False}, "do_rescale False"),
+        ({"do_pad": True}, "do_pad True"),
+        ({"rescale_factor": 1 / 127.5}, "rescale_factor 0.00784"),
+        ({"rescale_factor": "1/255"}, "rescale_factor '1/255'"),
+        ({"resample": 1}, "resample 1"),
+        ({"resample": "bicubic"}, "resample 'bicubic'"),
+        ({"resample": [3]}, "resample [3]"),
+        ({"crop_size": 192}, "crops to 192"),
+        ({"crop_size": {"height": 224, "width": 200}}, "crop_size {'height': 224, 'width': 200}"),
+        ({"do_center_crop": False}, "do_center_crop False"),
+        ({"size": {"shortest_edge": 224, "longest_edge": 448}}, "size {'shortest_edge': 224, 'longest_edge': 448}"),
+        ({"size": {"longest_edge": 224}}, "size {'longest_edge': 224}"),
+        ({"size": {"height": 224, "width": 256}}, "size {'height': 224, 'width': 256}"),
+        ({"image_mean": "0.5"}, "image_mean '0.5'"),
+        ({"image_std": [0.5, 0.5, -0.5]}, "image_std [0.5, 0.5, -0.5]"),
+        ({"image_processor_type": "ViTImageProcessor"}, "image_processor_type 'ViTImageProcessor'"),
+        ({"image_processor_type": "Siglip2ImageProcessor"}, "image_processor_type 'Siglip2ImageProcessor'"),
+        ({"image_processor_type": ["CLIPImageProcessor"]}, "image_processor_type ['CLIPImageProcessor']"),
+        ({"image_processor": [NEW_CLIP]}, "image_processor is a list"),
+    ],
+)
+def test_transformers_settings_that_are_refused(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(CheckpointError) as error:
+        pixels.from_transformers(NEW_CLIP | change, 224, Options())
+    assert named in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "cfg"),
+    [
+        (pixels.from_openclip, {"size": 256}),
+        (pixels.from_transformers, NEW_CLIP | {"size": {"shortest_edge": 256}, "crop_size": 256}),
+    ],
+)
+def test_another_size_than_the_towers_is_refused_unless_a_size_was_said(read: Any, cfg: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"256 pixels.*image tower takes 336.*--image-size"):
+        read(cfg, 336, Options())
+    assert read(cfg, 336, Options(image_size=448)).size == 448
+
+
+ALL = [
+    FROM_CLIP,
+    FROM_SIGLIP,
+    changed(FROM_CLIP, interpolation="bilinear", size=97, mean=(0, 0, 0), std=(1, 1, 1)),
+    changed(FROM_CLIP, resize_mode="squash", mean=(0.1, 0.2, 0.3)),
+]
+
+
+@pytest.mark.parametrize("config", ALL, ids=["clip", "siglip", "plain", "squash"])
+def test_written_for_transformers(config: Preprocessing, tmp_path: Path) -> None:
+    cfg = pixels.to_transformers(config)
+    assert pixels.from_transformers(cfg, config.size, Options()) == config
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(cfg))
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert isinstance(loaded, CLIPImageProcessorPil if config.resize_mode == "shortest" else SiglipImageProcessorPil)
+    assert pixels.from_transformers(loaded.to_dict(), config.size, Options()) == config
+
+
+def test_processor_config_as_transformers_saves_it(tmp_path: Path) -> None:
+    processor = CLIPProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 97}, crop_size=97), tokenizer=CLIPTokenizer()
+    )
+    processor.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    assert "image_processor" in saved
+    assert pixels.from_transformers(saved, 97, Options()) == changed(FROM_CLIP, size=97)
+
+
+@pytest.mark.parametrize("config", ALL, ids=["clip", "siglip", "plain", "squash"])
+def test_written_for_openclip(config: Preprocessing, open_clip: Any) -> None:
+    cfg = pixels.to_openclip(config)
+    known = open_clip.transform.PreprocessCfg(**cfg)
+    assert (known.size, known.resize_mode) == (config.size, config.resize_mode)
+    # open_clip cuts at the rounded half.
+    assert pixels.from_openclip(cfg, config.size, Options()) == changed(config, crop="round")

@@ -1,0 +1,207 @@
+"""One file from a server that breaks off, lies, redirects and refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import random
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.hub.download import Remote, connect, fetch
+from model.hub.errors import HubError
+from tests.model.hub.hub_server import Hub
+from tests.model.hub.watcher import Recorder
+
+CONTENT = random.Random(0).randbytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def remote(hub: Hub) -> Remote:
+    hub.files["/model.pt"] = CONTENT
+    return Remote(f"{hub.url}/model.pt", "model.pt", len(CONTENT), SHA256)
+
+
+def pull(remote: Remote, folder: Path, watcher: Recorder, token: str | None = None) -> Path:
+    with connect(token) as client:
+        return fetch(client, remote, folder, watcher)
+
+
+@pytest.mark.parametrize("told", ["size and hash", "hash", "nothing"])
+def test_a_file_arrives_whole(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, told: str) -> None:
+    size = len(CONTENT) if told == "size and hash" else None
+    file = pull(Remote(remote.url, "model.pt", size, None if told == "nothing" else SHA256), tmp_path, watcher)
+    assert file.read_bytes() == CONTENT
+    assert watcher.steps[-1] == ("model.pt", len(CONTENT), len(CONTENT))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+    assert "range" not in hub.requests[0].headers
+
+
+def test_what_is_here_is_not_fetched_again(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    pull(remote, tmp_path, watcher)
+    pull(remote, tmp_path, watcher)
+    assert len(hub.requests) == 1
+
+
+def test_what_is_here_and_wrong_is_fetched_again(remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    (tmp_path / "model.pt").write_bytes(b"\0" + CONTENT[1:])
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+
+
+def test_a_connection_that_breaks_off_goes_on_where_it_ended(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder
+) -> None:
+    hub.cut_after = [100_000, 50_000, 0]
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert [request.headers.get("range") for request in hub.requests] == [
+        None, "bytes=100000-", "bytes=150000-", "bytes=150000-",
+    ]  # fmt: skip
+    assert hub.sent("/model.pt") == len(CONTENT)
+    assert len(watcher.notes) == 3
+
+
+def test_progress_wipes_out_the_tries_before(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    hub.cut_after = [20_000] * 12
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+
+
+def test_it_gives_up_and_keeps_what_has_arrived(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    hub.cut_after = [100_000, 0, 0, 0, 0]
+    with pytest.raises(HubError, match=r"4 times in a row.*run the command again"):
+        pull(remote, tmp_path, watcher)
+    assert (tmp_path / "model.pt.partial").stat().st_size == 100_000
+    hub.cut_after = []
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert hub.sent("/model.pt") == len(CONTENT)
+
+
+def test_a_server_that_knows_no_ranges(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    hub.cut_after, hub.ranges = [100_000], False
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert hub.sent("/model.pt") == len(CONTENT) + 100_000
+
+
+@pytest.mark.parametrize("arrived", [len(CONTENT), len(CONTENT) + 5])
+@pytest.mark.parametrize("known_size", [True, False])
+def test_a_part_that_is_the_whole_or_more(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, arrived: int, known_size: bool
+) -> None:
+    (tmp_path / "model.pt.partial").write_bytes((CONTENT + b"extra")[:arrived])
+    remote = Remote(remote.url, remote.name, len(CONTENT) if known_size else None, SHA256)
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert hub.sent("/model.pt") == (0 if arrived == len(CONTENT) else len(CONTENT))
+
+
+@pytest.mark.parametrize("statuses", [[503], [429, 500, 502]])
+def test_a_busy_server_is_asked_again(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, statuses: list[int]
+) -> None:
+    hub.statuses = list(statuses)
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert str(statuses[0]) in watcher.notes[0]
+
+
+def test_a_host_that_is_not_there(tmp_path: Path, watcher: Recorder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(HubError, match=r"127\.0\.0\.1.*Connect"):
+        pull(Remote(f"http://127.0.0.1:{port}/model.pt", "model.pt"), tmp_path, watcher)
+
+
+def test_other_bytes_are_removed_and_the_next_try_is_good(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder
+) -> None:
+    hub.served_instead["model.pt"] = b"\0" + CONTENT[1:]
+    with pytest.raises(HubError, match=r"model\.pt from 127\.0\.0\.1 does not have the published SHA-256"):
+        pull(remote, tmp_path, watcher)
+    assert list(tmp_path.iterdir()) == []
+    hub.served_instead = {}
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("arrived", [b"of another file", b"\0" * len(CONTENT)])
+def test_what_arrived_before_and_does_not_fit(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, arrived: bytes
+) -> None:
+    (tmp_path / "model.pt.partial").write_bytes(arrived)
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+    assert "beginning anew" in watcher.notes[0]
+
+
+def test_the_hash_that_git_keeps_of_small_files(hub: Hub, tmp_path: Path, watcher: Recorder) -> None:
+    hub.files["/config.json"] = b"{}\n"
+    good = Remote(f"{hub.url}/config.json", "config.json", 3, None, "0967ef424bce6791893e9a57bb952f80fd536e93")
+    assert pull(good, tmp_path, watcher).read_bytes() == b"{}\n"
+    hub.served_instead["config.json"] = b"[]\n"
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(HubError, match=r"config\.json from .* does not have the published hash"):
+        pull(good, tmp_path, watcher)
+
+
+def test_a_server_that_announces_another_length(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    hub.announces = 1000
+    with pytest.raises(HubError, match=r"said to have 300000 bytes, but 127\.0\.0\.1 has 301000"):
+        pull(remote, tmp_path, watcher)
+    assert list(tmp_path.iterdir()) == []
+    # Where the length is not published, the hash decides.
+    assert pull(Remote(remote.url, remote.name, None, SHA256), tmp_path, watcher).read_bytes() == CONTENT
+
+
+def test_a_server_that_sends_more_than_there_is(hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    hub.served_instead["model.pt"] = CONTENT + b"more"
+    with pytest.raises(HubError, match="said to have 300000 bytes"):
+        pull(remote, tmp_path, watcher)
+    assert not (tmp_path / "model.pt").exists()
+
+
+@pytest.mark.parametrize(("status", "told"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (404, "not there"), (418, "418")])
+def test_a_refusal_is_final_and_says_what_to_do(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, status: int, told: str
+) -> None:
+    hub.statuses = [status]
+    with pytest.raises(HubError, match=told):
+        pull(remote, tmp_path, watcher)
+    assert len(hub.requests) == 1
+
+
+def test_the_token_stays_with_the_host_it_is_for(hub: Hub, tmp_path: Path, watcher: Recorder) -> None:
+    hub.repos["org/name"] = {"model.safetensors": CONTENT}
+    hub.token = "hf_of_a_person"
+    url = f"{hub.url}/org/name/resolve/{'c0ffee' * 6}beef/model.safetensors"
+    file = pull(Remote(url, "model.safetensors", len(CONTENT), SHA256), tmp_path, watcher, hub.token)
+    assert file.read_bytes() == CONTENT
+    asked, redirected = hub.requests
+    assert asked.headers["authorization"] == "Bearer hf_of_a_person"
+    assert "hf_of_a_person" not in str(redirected)
+    assert redirected.sent == len(CONTENT)
+
+
+def test_redirects_without_end(hub: Hub, tmp_path: Path, watcher: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.repos["org/name"] = {"model.safetensors": CONTENT}
+    hub.cdn_url = f"{hub.url}/org/name/resolve/{'c0ffee' * 6}beef/model.safetensors?again="
+    with pytest.raises(HubError, match="redirects"):
+        pull(Remote(hub.cdn_url.partition("?")[0], "model.safetensors"), tmp_path, watcher)
+
+
+def test_too_little_room_is_told_before(
+    remote: Remote, tmp_path: Path, watcher: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    with pytest.raises(HubError, match="SIGHTWORD_HOME"):
+        pull(remote, tmp_path, watcher)
+
+
+def test_a_disk_that_is_full_after_all(
+    remote: Remote, tmp_path: Path, watcher: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(watcher, "progress", full)
+    with pytest.raises(HubError, match="the disk is full"):
+        pull(remote, tmp_path, watcher)

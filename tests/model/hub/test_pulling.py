@@ -1,0 +1,110 @@
+"""The files of a model, to the folder that is imported: permission, damage, mirrors, and no network at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.hub.errors import HubError
+from model.hub.names import Archive, known, published
+from model.hub.pulling import Arrived, bring
+from model.hub.settings import HubSettings
+from tests.model.hub.hub_server import Hub
+from tests.model.hub.published_models import NAME
+from tests.model.hub.watcher import Recorder
+
+WEIGHTS = "model.safetensors"
+
+
+def pull(name: str, watcher: Recorder) -> Arrived:
+    return bring(published(name), HubSettings.read(), watcher)
+
+
+def test_a_model_with_terms_to_accept(model_hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder) -> None:
+    model_hub.token = "hf_of_a_person"
+    for token in ("", "hf_of_another"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(HubError, match="set HF_TOKEN") as refused:
+            pull(NAME, watcher)
+        assert "hf_of" not in str(refused.value)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_a_person")
+    assert (pull(NAME, watcher).checkpoint / WEIGHTS).is_file()
+    assert "hf_of" not in str(watcher.notes)
+    assert model_hub.asked("/cdn/")
+    assert not any("authorization" in request.headers for request in model_hub.asked("/cdn/"))
+
+
+def test_a_model_that_is_not_there(hub: Hub, watcher: Recorder) -> None:
+    with pytest.raises(HubError, match="an-org/nobody"):
+        pull("an-org/nobody", watcher)
+
+
+def test_a_file_that_is_listed_and_not_there(model_hub: Hub, watcher: Recorder) -> None:
+    del (files := model_hub.repos[NAME])["config.json"]
+    model_hub.listing = {"siblings": [{"rfilename": name} for name in [*files, "config.json"]]}
+    with pytest.raises(HubError, match=r"404 for config\.json"):
+        pull(NAME, watcher)
+
+
+def test_corrupt_weights_are_refused_and_the_next_pull_is_good(
+    model_hub: Hub, tmp_path: Path, watcher: Recorder
+) -> None:
+    content = model_hub.repos[NAME][WEIGHTS]
+    model_hub.served_instead[WEIGHTS] = content[:-1] + b"\xff"
+    with pytest.raises(HubError, match=f"{WEIGHTS} from 127.0.0.1 does not have the published SHA-256"):
+        pull(NAME, watcher)
+    assert not list(tmp_path.rglob(f"{WEIGHTS}*"))
+    model_hub.served_instead = {}
+    assert (pull(NAME, watcher).checkpoint / WEIGHTS).read_bytes() == content
+
+
+def test_offline_nothing_is_asked(model_hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder) -> None:
+    for variable in ("SIGHTWORD_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(variable, "1")
+        with pytest.raises(HubError, match="--from"):
+            pull(NAME, watcher)
+        monkeypatch.delenv(variable)
+    assert not model_hub.requests
+
+
+@pytest.mark.parametrize("below", ["", NAME, NAME.replace("/", "--")])
+def test_an_offline_folder(
+    model_hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder, checkpoint: Path, tmp_path: Path, below: str
+) -> None:
+    shutil.copytree(checkpoint, tmp_path / "mirror" / below)
+    monkeypatch.setenv("SIGHTWORD_OFFLINE_FOLDER", str(tmp_path / "mirror"))
+    arrived = pull(NAME, watcher)
+    assert arrived.checkpoint == tmp_path / "mirror" / below
+    assert arrived.origin["published"]["sha256"].keys() >= {WEIGHTS, "config.json"}
+    assert not model_hub.requests
+
+
+def test_an_offline_folder_without_the_model(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIGHTWORD_OFFLINE_FOLDER", str(tmp_path))
+    with pytest.raises(HubError, match=NAME):
+        pull(NAME, watcher)
+    with pytest.raises(HubError, match=r"holds no ViT-B-32\.pt"):
+        pull("ViT-B/32", watcher)
+    (tmp_path / "ViT-B-32.pt").write_bytes(b"not OpenAI's")
+    with pytest.raises(HubError, match=r"ViT-B-32\.pt does not have the published SHA-256"):
+        pull("ViT-B/32", watcher)
+    assert not hub.requests
+
+
+def test_a_mirror_of_openais_files_is_asked_and_not_trusted(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder
+) -> None:
+    archive = known()["ViT-B-32"].source
+    assert isinstance(archive, Archive)
+    path = f"/clip/{archive.sha256}/ViT-B-32.pt"
+    monkeypatch.setenv("SIGHTWORD_OPENAI_MIRROR", f"{hub.url}/clip/")
+    with pytest.raises(HubError, match=r"404 .*timm/vit_base_patch32_clip_224\.openai"):
+        pull("ViT-B/32", watcher)
+    hub.files[path] = b"something else"
+    with pytest.raises(HubError, match="does not have the published SHA-256"):
+        pull("ViT-B/32", watcher)
+    assert [request.path for request in hub.requests] == [path, path]

@@ -1,0 +1,86 @@
+"""Which providers are chosen, with which options, and runs whose tensors are bound to a device."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from model.bundle import Bundle, bundled
+from model.engine import Engine, EngineError, run_bound
+from model.providers import choose, options
+
+ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_bound_runs_give_the_same_vectors() -> None:
+    bundle = Bundle.load(bundled())
+    engine, size = Engine(bundle, "cpu"), bundle.image_size
+    pixels = np.random.default_rng(0).integers(0, 256, (6, size, size, 3), np.uint8)
+    ids = np.random.default_rng(0).integers(1, 1000, (5, 9))
+    ids[:, -1] = 1023
+    for given in (pixels, pixels[::2], pixels[:, :, ::-1]):
+        bound = run_bound(engine._image, "pixels", given, "cpu")
+        np.testing.assert_array_equal(bound, engine.embed_images(given))
+    np.testing.assert_array_equal(run_bound(engine._text, "token_ids", ids, "cpu"), engine.embed_texts(ids))
+
+
+def test_bound_runs_in_several_threads_keep_apart() -> None:
+    bundle = Bundle.load(bundled())
+    engine, size = Engine(bundle, "cpu"), bundle.image_size
+    batches = [np.full((1 + i % 3, size, size, 3), 10 * i, np.uint8) for i in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda batch: run_bound(engine._image, "pixels", batch, "cpu"), batches))
+    for batch, vectors in zip(batches, got, strict=True):
+        np.testing.assert_allclose(vectors, engine.embed_images(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("provider", "available", "chosen"),
+    [
+        ("auto", ALL, ["cuda", "cpu"]),
+        ("auto", ALL[2:], ["cpu"]),
+        ("cpu", ALL, ["cpu"]),
+        ("cuda", ALL, ["cuda", "cpu"]),
+        ("tensorrt", ALL, ["tensorrt", "cuda", "cpu"]),
+    ],
+)
+def test_providers_are_chosen_in_order(
+    monkeypatch: pytest.MonkeyPatch, provider: str, available: list[str], chosen: list[str]
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: available)
+    assert choose(provider) == chosen
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ALL[2:])
+    with pytest.raises(EngineError, match=r"is not in this onnxruntime: .*sightword\[gpu\]"):
+        choose(provider)
+
+
+def test_cuda_options() -> None:
+    assert options("cuda", "fp16", "digest") == {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+        "do_copy_in_default_stream": "1",
+    }
+    assert options("cpu", "fp32", "digest") == {}
+
+
+def test_tensorrt_rounds_to_half_only_what_is_half_and_keeps_engines_by_bundle(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
+    half, whole = options("tensorrt", "fp16", "one"), options("tensorrt", "fp32", "other")
+    assert (half["trt_fp16_enable"], whole["trt_fp16_enable"]) == ("True", "False")
+    assert half["trt_layer_norm_fp32_fallback"] == "True"
+    assert half["trt_engine_cache_path"] == str(tmp_path / "tensorrt" / "one")
+    assert whole["trt_engine_cache_path"] == str(tmp_path / "tensorrt" / "other")
+    assert Path(half["trt_engine_cache_path"]).is_dir()
+    monkeypatch.setenv("SIGHTWORD_HOME", "/proc/nowhere")
+    with pytest.raises(EngineError, match="SIGHTWORD_HOME"):
+        options("tensorrt", "fp16", "one")
