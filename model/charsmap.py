@@ -11,6 +11,7 @@ import re
 import struct
 
 _LEAF = 1 << 31
+_LONGEST = 256  # bytes of a replacement; the longest of Unicode's normal forms has 33
 # A printable ASCII character, unless what follows it may belong to it: an accent that combines.
 _PLAIN = re.compile(rb"[ -~]+(?![^ -~])")
 _PRINTABLE = range(0x20, 0x7F)
@@ -30,6 +31,9 @@ class Charsmap:
             raise CharsmapError(f"the character map's trie should have {size} bytes, of {len(blob)} in all")
         self._units: tuple[int, ...] = struct.unpack_from(f"<{size // 4}I", blob, 4) if blob else ()
         self._replacements = blob[4 + size :]
+        *whole, rest = self._replacements.split(b"\0")
+        if rest or (blob and not whole) or any(len(replacement) > _LONGEST for replacement in whole):
+            raise CharsmapError(f"the character map has a replacement without end, or of more than {_LONGEST} bytes")
         self._keeps_ascii = not self._maps_ascii()
 
     def apply(self, text: str) -> str:

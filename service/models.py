@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from model.bundle import Bundle, BundleError, bundled
+from model.bundle import Bundle, BundleError, Manifest, bundled
 from model.engine import Engine
 from service.errors import ApiError
 from service.pulling import Puller
@@ -16,6 +16,8 @@ from service.work.shared import Shared
 from service.work.warmup import Measured
 
 log = logging.getLogger(__name__)
+MAX_WARNINGS = 10
+MAX_WARNING_CHARACTERS = 500
 
 
 class Models:
@@ -110,7 +112,7 @@ class Models:
         bundle = Bundle.load(folder)
         if bundle.manifest == pipeline.bundle.manifest:
             return pipeline
-        same_shape = bundle.manifest.config == pipeline.bundle.manifest.config
+        same_shape = _pace(bundle.manifest) == _pace(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
         return self._open(bundle, pipeline.measured if same_shape else None)
 
@@ -139,11 +141,29 @@ class Models:
                 engine.provider,
                 ", ".join(f"{size} {tower}s" for tower, size in pipeline.max_batch.items()),
             )
+            variant = bundle.manifest.variant
+            for warning in [*source_warnings(bundle.manifest), *(variant.warnings if variant else ())]:
+                log.warning("%s: %s", bundle.id, warning)
 
     def close(self) -> None:
         """End the threads of all, and a pull that is still going on."""
         self._puller.stop()
         _close_all(self._serving)
+
+
+def source_warnings(manifest: Manifest) -> list[str]:
+    """What was doubtful when the model was imported; few and short, as the manifest promises nothing of them."""
+    kept = manifest.source.get("warnings")
+    told = [warning for warning in kept if isinstance(warning, str)] if isinstance(kept, list) else []
+    return [warning[:MAX_WARNING_CHARACTERS] for warning in told[:MAX_WARNINGS]]
+
+
+def _pace(manifest: Manifest) -> tuple[object, ...]:
+    """What decides how fast a model is."""
+    variant = manifest.variant
+    towers = (variant.image, variant.text) if variant else ()
+    made = [(tower.computes, tower.fused, tower.calibration_pictures > 0) for tower in towers]
+    return manifest.config, manifest.precision, manifest.weights_dtype, made
 
 
 def _close_all(pipelines: Iterable[Pipeline]) -> None:

@@ -35,14 +35,23 @@ class Puller:
         try:
             if Path(model).exists() or model.startswith(("/", "./", "../")):
                 return Path(model)
-            return find(model) or self._pull(model)
+            name = model.partition("@")[0]
+            deep = name.count("/") > 1
+            if not deep and (folder := find(model)):
+                return folder
+            if deep or ("/" in name and Path(name).parent != Path() and Path(name).parent.is_dir()):
+                raise BundleError(
+                    f"the folder {model} is missing: is its volume mounted? To serve a published model of that name, "
+                    "pull it first: python -m model pull ORGANISATION/NAME"
+                )
+            return self._pull(model)
         except HubError as error:
             raise BundleError(f"{model} is no folder, and {error}") from None
         except OSError as error:
             raise BundleError(f"{model} cannot be looked up: {error.strerror}") from None
 
     def _pull(self, model: str) -> Path:
-        log.info("%s is not here yet: pulling it", model)
+        log.warning("%s is no folder here: fetching the published model of that name", model)
         told = self._run(model)
         folder = find(model)
         if folder is None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +18,15 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be imported; the message names the file, layer or field, and what to do."""
 
 
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Put the file before the message of a CheckpointError."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
 @dataclass(frozen=True)
 class Options:
     """What the user says about a checkpoint; None leaves it to the source."""
@@ -23,6 +35,8 @@ class Options:
     architecture: ModelConfig | None = None  # for files of weights, which name none; else told from the shapes
     image_size: int | None = None  # position embeddings are resized to it
     exact_pixels: bool = False  # rotated, transparent and very large pictures as the original's code treats them
+    preset: bool = False  # `architecture` stands for shapes, and its activation for nothing that the weights tell
+    preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, told beside the architecture; else OpenAI's
 
 
 @dataclass

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def new_folder(to: Path) -> Iterator[Path]:
         raise CheckpointError(f"{to} is not an empty folder: name another one, or remove it first")
     draft = to.with_name(f"{to.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
+    new = [folder for folder in to.parents if not folder.exists()]
     try:
         draft.mkdir(parents=True)
         yield draft
@@ -76,6 +77,9 @@ def new_folder(to: Path) -> Iterator[Path]:
         draft.rename(to)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
+        with suppress(OSError):  # another may have written there since
+            for folder in new:
+                folder.rmdir()
         if isinstance(error, OSError):
             raise CheckpointError(f"{to} cannot be written: {error}") from error
         raise

@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from model.bundle import MANIFEST, Bundle
 from model.checkpoints import openai, openclip, transformers
 from model.checkpoints.building import build
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import new_folder
-from model.checkpoints.weights import read_archive, read_file
+from model.checkpoints.torchscript import Archive
+from model.checkpoints.weights import read_content
 from model.export import export_bundle
 from model.network.positions import resize_positions
 from model.network.resnet import DOWNSAMPLING
@@ -112,15 +113,12 @@ def _replaced(model: _Config, **fields: Any) -> _Config:
 
 
 def _read_file(file: Path, options: Options) -> Checkpoint:
-    archive = read_archive(file)
-    content = read_file(file) if archive is None else archive.state
-    try:
-        if archive is None:
+    content = read_content(file)
+    with naming(file):
+        if not isinstance(content, Archive):
             return openclip.read_training(content, options, file.stem)
-        state = openclip.plain_state(content)
-        return openai.read_state(state, options, file.stem, archive.activation, archive=True)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from error
+        state = openclip.plain_state(content.state)
+        return openai.read_state(state, options, file.stem, content.activation, archive=True)
 
 
 def _read_folder(folder: Path, options: Options) -> Checkpoint:

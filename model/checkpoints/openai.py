@@ -23,30 +23,37 @@ _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
 
 
 def read_state(
-    state: Mapping[str, Tensor], options: Options, name: str, told: Activation | None = None, *, archive: bool = False
+    state: Mapping[str, Tensor],
+    options: Options,
+    name: str,
+    told: Activation | None = None,
+    *,
+    archive: bool = False,
+    assumed: Activation = "quick_gelu",
 ) -> Checkpoint:
     """A state dictionary with the names of OpenAI's release, or with those of our own `weights.safetensors`.
 
     `name` becomes the model's where its shapes are those of no preset. `told` is the activation that the source itself
-    tells of; `archive` is whether that is a TorchScript archive. Raises CheckpointError naming the tensor that is
-    missing or misshapen.
+    tells of, and `assumed` the one where nothing does; `archive` is whether the source is a TorchScript archive. Raises
+    CheckpointError naming the tensor that is missing or misshapen.
     """
     weights = {key: tensor for key, tensor in state.items() if key not in _NO_WEIGHTS}
     layers.refuse_foreign(weights)
     warnings: list[str] = []
-    activation, activation_from = _activation(options, told, warnings)
+    activation, activation_from = _activation(options, told, assumed, warnings)
     config = options.architecture or architecture(weights, activation, name, warnings)
     if config.text.kind != "clip":
         raise CheckpointError(f"the architecture {config.name} is not one of OpenAI's: name a ViT or a ResNet")
-    config = config.model_copy(update={"activation": activation, "text_activation": None})
+    if options.architecture is None or options.activation is not None:
+        config = config.model_copy(update={"activation": activation, "text_activation": None})
     if "logit_scale" in weights and weights["logit_scale"].numel() == 1:
         weights["logit_scale"] = weights["logit_scale"].reshape(())  # both shapes are found
     source: dict[str, Any] = {
         "format": "TorchScript archive" if archive else "state dictionary in OpenAI's layout",
         "activation_from": activation_from,
-        "preprocessing_from": "OpenAI's release",
+        "preprocessing_from": "OpenAI's release" if options.preprocess_cfg is None else "the architecture's file",
     }
-    preprocessing = pixels.openai(config.image.image_size, options)
+    preprocessing = pixels.from_openclip(options.preprocess_cfg or {}, config.image.image_size, options)
     return Checkpoint(config, weights, preprocessing, _tokenizer(config, warnings), source, warnings)
 
 
@@ -163,23 +170,33 @@ def _without_heads(config: ModelConfig) -> dict[str, Any]:
     )
 
 
-def _activation(options: Options, told: Activation | None, warnings: list[str]) -> tuple[Activation, str]:
+def _activation(
+    options: Options, told: Activation | None, assumed: Activation, warnings: list[str]
+) -> tuple[Activation, str]:
     """The activation and where it was told from."""
     if options.activation is not None:
         chosen, told_from = options.activation, "--activation"
     elif options.architecture is not None:
         chosen, told_from = options.architecture.activation, f"the architecture {options.architecture.name}"
+        if options.preset and told is None:
+            warnings.append(_unsure(chosen, "as the preset has it"))
     elif told is not None:
         return told, "the code in the archive"
     else:
-        warnings.append(
-            "activation quick_gelu is assumed, as in OpenAI's models: weights alone do not tell. If these were trained "
-            "with gelu, as most of open_clip's were, vectors are somewhat wrong: say --activation gelu"
-        )
-        return "quick_gelu", "assumed"
+        like = "as in OpenAI's models" if assumed == "quick_gelu" else "open_clip's own default"
+        warnings.append(_unsure(assumed, like))
+        return assumed, "assumed"
     if told not in (None, chosen):
         warnings.append(f"activation {chosen}, from {told_from}, where the code in the archive computes {told}")
     return chosen, told_from
+
+
+def _unsure(chosen: Activation, like: str) -> str:
+    other, whose = ("gelu", "most of open_clip's") if chosen == "quick_gelu" else ("quick_gelu", "OpenAI's")
+    return (
+        f"activation {chosen} is assumed, {like}: weights alone do not tell. If these were trained with {other}, as "
+        f"{whose} were, vectors are somewhat wrong: say --activation {other}, or --activation {chosen} if it is right"
+    )
 
 
 def _tokenizer(config: ModelConfig, warnings: list[str]) -> Tokenizer:

@@ -6,9 +6,9 @@ Only the instructions that torch writes into TorchScript archives are known; any
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 _MOST_INSTRUCTIONS = 2_000_000
 
@@ -78,6 +78,32 @@ def interpret(pickled: bytes) -> Any:
     except (ValueError, TypeError, LookupError, OverflowError, EOFError) as error:
         raise PickleError(f"it is damaged: {error}") from error
     raise PickleError("it has no end")
+
+
+def imports(stream: IO[bytes]) -> Iterator[str]:
+    """What unpickling the next pickle of a stream would import, by name.
+
+    The stream is left behind the pickle. Raises PickleError where torch would not read it, at its end at the latest.
+    """
+    strings, protocols = ["", ""], {"2"}
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count >= _MOST_INSTRUCTIONS:
+                raise PickleError(f"it has more than {_MOST_INSTRUCTIONS} instructions")
+            if opcode.name in ("GLOBAL", "INST"):
+                yield str(argument).replace(" ", ".")
+            elif opcode.name == "STACK_GLOBAL":
+                yield ".".join(strings)
+            elif opcode.name == "PROTO":
+                protocols.add(str(argument))
+            elif isinstance(argument, str):
+                strings = [strings[1], argument]
+    except PickleError:
+        raise
+    except (ValueError, TypeError, LookupError, OverflowError, EOFError, MemoryError) as error:
+        raise PickleError(f"it is damaged: {error}") from error
+    if protocols != {"2"}:
+        raise PickleError(f"it is written in protocol {max(protocols)}, not in 2")
 
 
 class _Machine:

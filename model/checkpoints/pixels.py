@@ -43,20 +43,16 @@ _PROCESSOR_DEFAULTS: dict[str, Any] = {
     "do_pad": False,
 }
 
+_LARGEST = 1e6  # of a mean or a deviation
 _MAX_SIDE = 4096  # the largest that an image tower is built for
 
 Family = Literal["clip", "siglip"]
 
 
-def openai(image_size: int, options: Options) -> Preprocessing:
-    """What OpenAI's release does for every model."""
-    return from_openclip({}, image_size, options)
-
-
 def from_openclip(cfg: Mapping[str, Any], image_size: int, options: Options) -> Preprocessing:
     """The `preprocess_cfg` of an open_clip configuration whose image tower takes `image_size` pixels.
 
-    Raises CheckpointError for what we do not compute.
+    An empty one is what OpenAI's release does for every model. Raises CheckpointError for what we do not compute.
     """
     cfg = _OPENCLIP_DEFAULTS | _given("preprocess_cfg", cfg)
     _expect(cfg, "mode", "RGB")
@@ -92,7 +88,7 @@ def from_transformers(
     _expect(cfg, "do_pad", False)
     _expect(cfg, "resample", *_RESAMPLE)
     factor = cfg["rescale_factor"]
-    if not (isinstance(factor, int | float) and math.isclose(factor, 1 / 255, rel_tol=1e-6)):
+    if not (isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-6)):
         raise _unsupported("rescale_factor", factor)
     size, resize_mode = _transformers_size(cfg)
     normalised = cfg["do_normalize"]
@@ -203,7 +199,7 @@ def _one_size(size: int, image_size: int, options: Options) -> int:
 
 def _channels(field: str, value: Any, above: float = -math.inf) -> tuple[float, ...]:
     channels = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    finite = all(isinstance(number, int | float) and math.isfinite(number) for number in channels)
+    finite = all(isinstance(number, int | float) and abs(number) < _LARGEST for number in channels)
     if not (finite and len(channels) == 3 and min(channels) > above):
         raise _unsupported(field, value)
     return channels

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import re
+import tarfile
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -15,12 +19,20 @@ from torch import Tensor
 from model.checkpoints import torchscript, zips
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_object
+from model.checkpoints.pickles import PickleError, imports
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.zips import TorchZip
 
 INDEX = ".index.json"
 _GIT_LFS_POINTER = b"version https://git-lfs"
-_REFUSED = re.compile(r"(?:unsupported GLOBAL|Unsupported global: GLOBAL) ([\w.]+)")
+_PICKLE_BYTES = 256 << 20
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a number that torch wrote before it wrote zip files
+_LEGACY_PICKLES = 5  # that number, the version, the machine, the content, and the names of what follows
+# What makes tensors of bytes that are there. torch allows more, bytearray for one, which makes gigabytes of nothing.
+_HARMLESS = re.compile(
+    r"torch\._utils\._rebuild_\w+|torch\.[A-Z]\w+Storage|torch\.(?:b?float|u?int|bool|complex|qu?int|per_)\w*"
+    r"|torch\.Size|torch\.device|torch\.serialization\._get_layout|collections\.OrderedDict"
+)
 
 
 def find_weights(folder: Path, names: Sequence[str]) -> Path:
@@ -48,28 +60,31 @@ def read_file(file: Path) -> dict[str, Any]:
 
     The tensors are backed by the file where its format allows that, and take memory only where they are used.
     """
-    archive = read_archive(file)
-    if archive is not None:
-        return dict(archive.state)
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _unpickle(file, mapped=_is_zip(file))
+    content = read_content(file)
+    return dict(content.state) if isinstance(content, Archive) else content
+
+
+def read_content(file: Path) -> Archive | dict[str, Any]:
+    """A TorchScript archive as such, and what `read_file` gives of a file of any other kind."""
+    if _is_zip(file):
+        zipped = TorchZip(file)
+        if torchscript.is_archive(zipped):
+            archive = torchscript.read(zipped)
+            _check_extent(file, archive.state.items())
+            return archive
+        zipped.expect_stored()
+        _refuse_code(file, io.BytesIO(zipped.read("data.pkl", _PICKLE_BYTES)), 1)
+        content = _unpickle(file, mapped=True)
+    elif file.suffix == ".safetensors":
+        content = _read_safetensors(file)
+    else:
+        _expect_legacy(file)
+        content = _unpickle(file, mapped=False)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
     for inner in [content, *(value for value in content.values() if isinstance(value, dict))]:
         _check_extent(file, inner.items())
     return content
-
-
-def read_archive(file: Path) -> Archive | None:
-    """The content of a TorchScript archive; None where the file is of another kind."""
-    if not _is_zip(file):
-        return None
-    zipped = TorchZip(file)
-    if not torchscript.is_archive(zipped):
-        zipped.expect_stored()
-        return None
-    archive = torchscript.read(zipped)
-    _check_extent(file, archive.state.items())
-    return archive
 
 
 def _is_zip(file: Path) -> bool:
@@ -78,6 +93,8 @@ def _is_zip(file: Path) -> bool:
             head = stream.read(len(_GIT_LFS_POINTER))
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
+    if not head:
+        raise CheckpointError(f"{file} is empty: download it again")
     if head == _GIT_LFS_POINTER:
         raise CheckpointError(f"{file} is a pointer of Git LFS and not the file: fetch it with `git lfs pull`")
     return head.startswith(zips.MAGIC)
@@ -87,8 +104,38 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError, ValueError, RuntimeError, LookupError, AttributeError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from error
+        raise CheckpointError(f"{file} cannot be read: {error}: download it again") from error
     return tensors
+
+
+def _expect_legacy(file: Path) -> None:
+    """Refuse what torch did not write before it wrote zip files."""
+    if tarfile.is_tarfile(file):
+        raise CheckpointError(
+            f"{file} is a tar file of torch 0.1: load it with a torch of before 2.6, and save it as safetensors"
+        )
+    # Of a mapped file no piece is read that is larger than the file.
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        legacy = content[: len(_LEGACY)] == _LEGACY
+        if legacy or content[:1] == _LEGACY[:1]:
+            _refuse_code(file, cast("IO[bytes]", content), _LEGACY_PICKLES if legacy else 1)
+    if not legacy:
+        raise CheckpointError(
+            f"{file} is not a checkpoint: it is neither of safetensors nor of torch. If it should be, download it again"
+        )
+
+
+def _refuse_code(file: Path, stream: IO[bytes], pickles: int) -> None:
+    """Refuse what would be imported and does not make tensors."""
+    try:
+        for name in chain.from_iterable(imports(stream) for _ in range(pickles)):
+            if not _HARMLESS.fullmatch(name):
+                raise CheckpointError(
+                    f"{file} would run {name:.100} when unpickled: refused, nothing was executed. If the file is "
+                    "yours, save its state_dict again as safetensors"
+                )
+    except PickleError as error:
+        raise CheckpointError(f"{file} cannot be read as a file of torch: {error}") from error
 
 
 def _unpickle(file: Path, *, mapped: bool) -> Any:
@@ -97,16 +144,6 @@ def _unpickle(file: Path, *, mapped: bool) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     # A forged pickle makes the reader fail in any way that Python knows.
     except Exception as error:
-        refused = _REFUSED.search(str(error))
-        if refused:
-            raise CheckpointError(
-                f"{file} would run {refused[1]} when unpickled: refused, nothing was executed. If the file is yours, "
-                "save its state_dict again as safetensors"
-            ) from error
-        if "legacy .tar format" in str(error):
-            raise CheckpointError(
-                f"{file} is a tar file of torch 0.1: load it with a torch of before 2.6, and save it as safetensors"
-            ) from error
         # Without torch's advice to run the file all the same.
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{file} cannot be read as a file of torch: {reason}") from error

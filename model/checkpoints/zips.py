@@ -38,7 +38,8 @@ class TorchZip:
         except _UNREADABLE as error:
             raise CheckpointError(f"{file} is no whole zip file ({error}): download it again") from error
         self._entries = {entry.filename: entry for entry in entries}
-        if len(self._entries) != len(entries):
+        # torch itself looks entries up without regard to case.
+        if len({name.lower() for name in self._entries}) != len(entries):
             raise CheckpointError(f"{file} has two entries of one name: torch writes no such file")
         stored = [entry for entry in entries if entry.compress_type == zipfile.ZIP_STORED]
         if sum(entry.file_size for entry in stored) > len(self.content):
@@ -47,6 +48,7 @@ class TorchZip:
         if len(roots) != 1:
             raise CheckpointError(f"{file} is a zip file without weights: torch would have written one data.pkl in it")
         self.root = roots[0].removesuffix("data.pkl")
+        self._places: dict[str, tuple[int, int]] = {}
 
     def names(self) -> list[str]:
         """Names of the entries below the one folder that torch writes."""
@@ -58,7 +60,12 @@ class TorchZip:
             self.place(name)
 
     def place(self, name: str) -> tuple[int, int]:
-        """Offset in `content`, and length in bytes, of a stored entry."""
+        """Offset in `content`, and length in bytes, of a stored entry, whose checksum is computed once."""
+        if name not in self._places:
+            self._places[name] = self._checked(name)
+        return self._places[name]
+
+    def _checked(self, name: str) -> tuple[int, int]:
         entry = self._entries.get(self.root + name)
         if entry is None:
             raise CheckpointError(f"{self.file} has no entry {name!r}: it is incomplete")

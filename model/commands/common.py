@@ -14,6 +14,16 @@ from model.hub.errors import HubError
 from model.hub.store import find
 
 BUNDLED = bundled()
+
+
+def _default_model(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+    """Of the names that SIGHTWORD_MODEL may list for the service, the first, as there; an argument stays as it is."""
+    told = context.get_parameter_source(parameter.name or "")
+    if told is None or told.name != "ENVIRONMENT":  # by name, as the enumeration is private in some releases of typer
+        return value
+    return Path(next((name for part in str(value).split(",") if (name := part.strip())), BUNDLED))
+
+
 BundleArgument = Annotated[
     Path,
     typer.Argument(
@@ -21,6 +31,7 @@ BundleArgument = Annotated[
         metavar="[BUNDLE]",
         show_default=False,
         envvar="SIGHTWORD_MODEL",
+        callback=_default_model,
     ),
 ]
 

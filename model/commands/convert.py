@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model.commands.common import NamedBundle, conversion_tools, fail, load
-from model.config import ModelConfig, PresetError, load_preset
+from model.config import PresetError, load_preset
+
+if TYPE_CHECKING:
+    from model.checkpoints.checkpoint import Options
 
 
 class Act(StrEnum):
@@ -69,9 +73,8 @@ def import_(
         from model.export import ExportError
     typer.echo(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32 ...", err=True)
     try:
-        options = Options(
-            activation.value if activation else None, read_architecture(architecture), image_size, exact_pixels
-        )
+        said = Options(activation.value if activation else None, None, image_size, exact_pixels)
+        options = read_architecture(architecture, said)
         bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:
         fail(str(error))
@@ -86,20 +89,17 @@ def import_(
     typer.echo(f"serve it: SIGHTWORD_MODEL={to} python -m service")
 
 
-def read_architecture(named: str | None) -> ModelConfig | None:
-    """The preset of that name, or what an open_clip configuration says. Raises CheckpointError."""
-    from model.checkpoints.checkpoint import CheckpointError, Options
-    from model.checkpoints.folders import model_name, read_object
-    from model.checkpoints.openclip.config import read_model_cfg
+def read_architecture(named: str | None, options: Options) -> Options:
+    """The options with the preset of that name, or what an open_clip configuration says. Raises CheckpointError."""
+    from model.checkpoints import openclip
+    from model.checkpoints.checkpoint import CheckpointError
 
     if named is None:
-        return None
-    file = Path(named)
-    if file.suffix == ".json":
-        content = read_object(file)
-        return read_model_cfg(content.get("model_cfg", content), Options(), model_name(file.with_suffix(""))).config
+        return options
+    if Path(named).suffix == ".json":
+        return openclip.read_architecture(Path(named), options)
     try:
-        return load_preset(named)
+        return replace(options, architecture=load_preset(named), preset=True)
     except PresetError as error:
         raise CheckpointError(f"{error}; or name the JSON file of an open_clip configuration") from error
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +129,7 @@ def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: 
     # Not in the files, and published: all of OpenAI's were trained with it.
     options = Options(activation="quick_gelu") if isinstance(model.source, Archive) else Options()
     _import(model, arrived, folder, options)
-    if not keep_download:
+    if not keep_download and settings.offline_folder is None:
         shutil.rmtree(download_folder(model, settings), ignore_errors=True)
 
 
@@ -137,6 +140,7 @@ def _import(model: Published, arrived: Arrived, folder: Path, options: Options) 
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(_cleaning_up_when_ended())
         fresh = folder
         if (folder / MANIFEST).exists():  # it may be served: it stays until the next one is whole
             aside = Path(stack.enter_context(TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)))
@@ -148,7 +152,27 @@ def _import(model: Published, arrived: Arrived, folder: Path, options: Options) 
         except (CheckpointError, ExportError) as error:
             fail(f"{model.name} cannot be imported: {error}")
         if fresh != folder:
-            folder.rename(aside / "replaced")
-            fresh.rename(folder)
+            _exchange(folder, fresh, aside / "replaced")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _exchange(folder: Path, fresh: Path, replaced: Path) -> None:
+    """Put `fresh` in the place of `folder`, which is back there if that is interrupted."""
+    try:
+        folder.rename(replaced)
+        fresh.rename(folder)
+    except BaseException:
+        if not folder.exists():
+            replaced.rename(folder)
+        raise
+
+
+@contextmanager
+def _cleaning_up_when_ended() -> Iterator[None]:
+    """Within it, SIGTERM ends the process as an error does: through what removes unfinished folders."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

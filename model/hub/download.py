@@ -52,11 +52,20 @@ class Remote:
 
 
 def connect(token: str | None = None) -> httpx2.Client:
-    """A client that sends `token` to the host it asks and to none that it is redirected to."""
+    """A client that sends `token` to the host it asks and to none that it is redirected to.
+
+    Raises HubError for a proxy, named in the environment, that cannot be used.
+    """
     headers = {"User-Agent": f"sightword/{__version__}", "Accept-Encoding": "identity"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    return httpx2.Client(headers=headers, follow_redirects=True, max_redirects=5, timeout=30.0)
+    try:
+        return httpx2.Client(headers=headers, follow_redirects=True, max_redirects=5, timeout=30.0)
+    except (ImportError, ValueError, httpx2.InvalidURL):  # whose texts may hold the proxy's password
+        raise HubError(
+            "the proxy in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY cannot be used: it should be an address such as "
+            "http://host:port, and not one of SOCKS"
+        ) from None
 
 
 def fetch(client: httpx2.Client, remote: Remote, folder: Path, watcher: Watcher) -> Path:
@@ -118,6 +127,8 @@ def asking(
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise HubError(f"{host} sent {name} compressed, unasked")
             yield response
+    except httpx2.LocalProtocolError:  # its text repeats headers, of which one is the token
+        raise HubError(f"{name} could not be asked for: the request had a header that cannot be sent") from None
     except httpx2.TransportError as error:
         host = httpx2.URL(url).host
         raise TransientError(f"{name} could not be had from {host} ({type(error).__name__}: {error})") from error
@@ -134,9 +145,10 @@ def sha256(file: Path) -> str:
 def _bring(client: httpx2.Client, remote: Remote, partial: Path, watcher: Watcher) -> str | None:
     """Receive the file, or the rest of it: what is wrong with it, and then it is removed."""
     persist(lambda: _receive(client, remote, partial, watcher), watcher, lambda: _size(partial))
+    partial.touch()  # a file of no bytes
     difference = _difference(partial, remote)
     if difference is not None:
-        partial.unlink()
+        partial.unlink(missing_ok=True)
     return difference
 
 
@@ -151,7 +163,7 @@ def _receive(client: httpx2.Client, remote: Remote, partial: Path, watcher: Watc
         if response.status_code == 416 and total == done:
             return
         if (begins != done and begins != 0) or response.status_code == 416:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
             raise TransientError(f"{response.url.host} did not go on with {remote.name} where it ended")
         if None not in (total, remote.size) and total != remote.size:
             partial.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from model.hub.download import Remote, Watcher, connect, fetch, sha256
 from model.hub.errors import HubError, RefusedError
 from model.hub.names import Archive, Published, Repository
 from model.hub.repository import choose, look_up
-from model.hub.settings import HubSettings
+from model.hub.settings import HubSettings, without_credentials
 from model.hub.store import download_folder
 
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
@@ -42,7 +42,7 @@ def _from_openai(model: Published, archive: Archive, settings: HubSettings, watc
     url = archive.url
     if settings.openai_mirror is not None:
         url = url.replace(OPENAI, settings.openai_mirror, 1)
-    watcher.note(f"{model.name}: {url}; its licence and model card are in github.com/openai/CLIP")
+    watcher.note(f"{model.name}: {without_credentials(url)}; its licence and model card are in github.com/openai/CLIP")
     try:
         with connect() as client:
             remote = Remote(url, archive.file, sha256=archive.sha256)
@@ -56,7 +56,7 @@ def _from_hub(model: Published, repository: Repository, settings: HubSettings, w
     token = settings.token.get_secret_value() if settings.token else None
     with connect(token) as client:
         found = look_up(client, settings.endpoint, repository, watcher)
-        page = f"{settings.endpoint}/{repository.repo}"
+        page = f"{without_credentials(settings.endpoint)}/{repository.repo}"
         watcher.note(f"{model.name}: {page}, {found.licence or 'no licence named: see the page'}")
         folder = download_folder(model, settings) / found.commit
         hashes = {}

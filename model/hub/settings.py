@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -20,14 +21,27 @@ def _cache_folder() -> Path:
 
 
 def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:  # whose text may hold a password
+        good = False
+    if not good:
         raise ValueError("should be an address such as https://host/path")
     return text.rstrip("/")
 
 
+def _token(secret: SecretStr) -> SecretStr | None:
+    """Without what an editor or `echo` put at its end; as the value of a header, and so that no error repeats it."""
+    text = secret.get_secret_value().strip()
+    if not re.fullmatch("[!-~]*", text):
+        raise ValueError("holds spaces, line breaks or characters that no token has: set it to the token alone")
+    return SecretStr(text) if text else None
+
+
 Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+Token = Annotated[SecretStr, AfterValidator(_token)]
 
 
 class HubSettings(BaseSettings):
@@ -42,7 +56,7 @@ class HubSettings(BaseSettings):
     offline_folder: Folder | None = None
     openai_mirror: WebAddress | None = None
     endpoint: WebAddress = Field("https://huggingface.co", validation_alias="HF_ENDPOINT")
-    token: SecretStr | None = Field(None, validation_alias="HF_TOKEN")
+    token: Token | None = Field(None, validation_alias="HF_TOKEN")
 
     @classmethod
     def read(cls) -> HubSettings:
@@ -54,6 +68,12 @@ class HubSettings(BaseSettings):
             name = str(first["loc"][0])
             variable = f"{PREFIX}{name.upper()}" if name in cls.model_fields else name
             raise HubError(f"{variable}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def without_credentials(address: str) -> str:
+    """An address to show or keep: without the name and password that may be before its host."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 # As the service must know that these are none of its own.

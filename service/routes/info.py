@@ -6,10 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.variant import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented
-from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel
+from service.models import source_warnings
+from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
 from service.state import ServiceDep
 from service.work.pipeline import Pipeline
 
@@ -57,6 +59,24 @@ def _served(pipeline: Pipeline) -> ServedModel:
         logit_scale=bundle.logit_scale,
         logit_bias=bundle.logit_bias,
         precision=bundle.precision,
+        weights_dtype=bundle.manifest.weights_dtype,
+        variant=_variant(bundle.manifest.variant),
+        source_warnings=source_warnings(bundle.manifest),
         provider=pipeline.engine.provider,
         max_batch=pipeline.max_batch,
+    )
+
+
+def _variant(report: VariantReport | None) -> ServedVariant | None:
+    if report is None:
+        return None
+    return ServedVariant(
+        precision=report.precision,
+        fused=report.fused,
+        made_from_id=report.made_from_id,
+        image_mean_cosine=report.image.mean_cosine,
+        image_min_cosine=report.image.min_cosine,
+        text_mean_cosine=report.text.mean_cosine,
+        text_min_cosine=report.text.min_cosine,
+        top1_agreement=report.top1_agreement,
     )

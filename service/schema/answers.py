@@ -114,6 +114,19 @@ class LabelSetStored(LabelSetAnswer):
     usage: Usage
 
 
+class ServedVariant(BaseModel):
+    """What a variant was made from, and how close it is to that, as measured when it was made."""
+
+    precision: str = Field(description="that was asked for")
+    fused: bool
+    made_from_id: str
+    image_mean_cosine: float
+    image_min_cosine: float
+    text_mean_cosine: float
+    text_min_cosine: float
+    top1_agreement: float = Field(description="share of pictures for which both choose the same label")
+
+
 class ServedModel(BaseModel):
     """A model and where it runs."""
 
@@ -125,6 +138,9 @@ class ServedModel(BaseModel):
     logit_scale: float
     logit_bias: float | None
     precision: str
+    weights_dtype: str = Field(description="type in which the weights are stored")
+    variant: ServedVariant | None = Field(None, description="of models that were made from another")
+    source_warnings: list[str] = Field([], description="what was doubtful when a published checkpoint was imported")
     provider: str = Field(description="the execution provider that is active")
     max_batch: dict[str, int] = Field(description="by tower")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import struct
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from model.charsmap import Charsmap
+from model.charsmap import Charsmap, CharsmapError
 from model.checkpoints.transformers.spiece import read_model
 from model.sentence_tokenizer import SentenceTokenizer
 from model.sentence_vocabulary import Vocabulary, read_vocabulary
@@ -227,4 +228,12 @@ def test_what_is_no_tokenizer_is_refused(content: str) -> None:
 def test_a_map_that_leads_nowhere_changes_nothing() -> None:
     units = bytes(range(256)) * 4
     for blob in (len(units).to_bytes(4, "little") + units, (4).to_bytes(4, "little") + b"\xff" * 4):
-        assert isinstance(Charsmap(blob).apply("any text é \u1112\u1161"), str)
+        assert isinstance(Charsmap(blob + b"\0").apply("any text é \u1112\u1161"), str)
+
+
+@pytest.mark.parametrize("replacements", [b"", b"no end", b"a" * 257 + b"\0"])
+def test_a_character_map_of_replacements_without_end_is_refused(replacements: bytes) -> None:
+    trie = struct.pack("<II", 4, 0)
+    Charsmap(trie + b"a" * 256 + b"\0")
+    with pytest.raises(CharsmapError, match="without end, or of more than 256"):
+        Charsmap(trie + replacements)

@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from model.bundle import Bundle
+from model.bundle import Bundle, BundleError
+from service.pulling import Puller
 from tests.model.hub.hub_server import Hub, playing_hub
 from tests.model.hub.published_models import NAME, save_huggingface
 from tests.service.process import PATIENCE_S, Running, clean_environment, running, starting, wait_until_ready
@@ -62,6 +63,8 @@ def test_a_name_is_pulled_converted_verified_and_served(hub: Hub, tmp_path: Path
         assert len(answer["data"][1]["embedding"]) == 24
         assert f"{NAME}: {hub.url}/{NAME}, mit" in service.log()
         assert "100 %" in service.log()
+        [told] = [line for line in map(json.loads, service.log().splitlines()) if "is no folder" in line["message"]]
+        assert (told["level"], told["message"].partition(" ")[0]) == ("warning", NAME)
         assert "is not a setting" not in service.log()
         reloaded = httpx.post(f"{service.url}/admin/reload", headers={"x-api-key": KEY}, timeout=PATIENCE_S)
         assert reloaded.json()["models"][0]["changed"] is False
@@ -118,6 +121,22 @@ def test_a_pull_that_fails_ends_the_start_with_its_reason(
     assert model in last_words["message"]
     assert reason in last_words["message"]
     assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("model", [NAME, f"{NAME}@main", "exports/of/mine"])
+def test_a_folder_that_is_missing_is_not_fetched(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path / "home"))
+    Path("an-org").mkdir()
+    with pytest.raises(BundleError, match=f"the folder {model} is missing.*python -m model pull ORGANISATION/NAME"):
+        Puller().folder(model)
+    assert not hub.requests
+    pulled = tmp_path / "home" / "bundles" / "an-org--a-model"
+    pulled.mkdir(parents=True)
+    (pulled / "bundle.json").touch()
+    assert Puller().folder(f"hf-hub:{NAME}") == Puller().folder(NAME) == pulled
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

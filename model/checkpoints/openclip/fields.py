@@ -12,6 +12,7 @@ from model.config import Activation
 Values = Mapping[str, tuple[Any, ...] | None]  # by field; None: any value
 
 OFF = (None, False)
+_LARGEST = 10**9
 
 # Both towers: features of the blocks that ours do not have, and outputs that ours do not give.
 BLOCKS: Values = {
@@ -78,8 +79,8 @@ class Section:
         """A whole number, or a pair that gives it twice, as open_clip allows for the sides of pictures and patches."""
         value = self.get(field, default)
         first = value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
-        if type(first) is not int or first < 1:
-            raise self.refused(field, value, "this must be a whole number above 0")
+        if type(first) is not int or not 0 < first <= _LARGEST:
+            raise self.refused(field, value, f"this must be a whole number from 1 to {_LARGEST}")
         return first
 
     def text_tower(self) -> dict[str, Any]:
@@ -109,8 +110,8 @@ class Section:
         if not isinstance(norm, Mapping) or set(norm) - {"eps"}:
             raise self.refused("norm_kwargs", norm, "of the norms only eps can be chosen")
         eps = norm.get("eps", 1e-5)
-        if type(eps) not in (int, float):
-            raise self.refused("norm_kwargs", norm, "eps must be a number")
+        if type(eps) not in (int, float) or not 0 <= eps < 1:
+            raise self.refused("norm_kwargs", norm, "eps must be a number below 1")
         return float(eps)
 
     def activation(self, quick_gelu: bool) -> Activation:

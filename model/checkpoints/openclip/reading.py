@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from model.checkpoints import openai, pixels
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import model_name, read_object
 from model.checkpoints.openclip import siglip
 from model.checkpoints.openclip.config import read_model_cfg
@@ -18,6 +19,7 @@ from model.checkpoints.openclip.fields import Section
 from model.checkpoints.openclip.tokenizer import read_tokenizer
 from model.checkpoints.openclip.writing import CONFIG
 from model.checkpoints.weights import INDEX, find_weights, read_file, read_weights
+from model.config import Activation
 
 # In open_clip's own order of preference.
 WEIGHTS = (
@@ -33,13 +35,10 @@ _TINYCLIP_PRUNED = "l0_module."
 def read_folder(folder: Path, options: Options) -> Checkpoint:
     """A hub folder: open_clip_config.json beside safetensors or a torch file of weights."""
     content = read_object(folder / CONFIG)
-    preprocess_cfg = content.get("preprocess_cfg") or {}
-    if not isinstance(preprocess_cfg, Mapping):
-        raise CheckpointError(f"{folder / CONFIG}: preprocess_cfg is a {type(preprocess_cfg).__name__}, not an object")
-    try:
+    with naming(folder / CONFIG):
+        preprocess_cfg = _preprocess_cfg(content)
         told = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+        preprocessing = pixels.from_openclip(preprocess_cfg, told.config.image.image_size, options)
     text_cfg = content["model_cfg"]["text_cfg"]
     tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), told.config)
     file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
@@ -53,10 +52,34 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
         "tokenizer_from": tokenizer_from,
         "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
     }
-    # open_clip itself goes by the size of the tower.
-    preprocess_cfg = {key: value for key, value in preprocess_cfg.items() if key != "size"}
-    preprocessing = pixels.from_openclip(preprocess_cfg, config.image.image_size, options)
     return Checkpoint(config, state, preprocessing, tokenizer, source, told.warnings)
+
+
+def read_architecture(file: Path, options: Options) -> Options:
+    """The options with the architecture, and the preprocessing if it is told, of an open_clip configuration.
+
+    That of a hub folder, or one of those that come with open_clip. Raises CheckpointError for what we do not compute,
+    and for a tokenizer of the model's own, which a file of weights does not bring.
+    """
+    content = read_object(file)
+    with naming(file):
+        told = read_model_cfg(content.get("model_cfg", content), Options(), model_name(file.with_suffix("")))
+        name = content.get("model_cfg", content)["text_cfg"].get("hf_tokenizer_name")
+        if name:
+            raise CheckpointError(
+                f"text_cfg.hf_tokenizer_name is {name!r:.100}, and files of weights have CLIP's tokenizer: put weights "
+                f"and tokenizer into a folder with this file as {CONFIG}, and import that"
+            )
+        preprocess_cfg = _preprocess_cfg(content) or None
+    return replace(options, architecture=told.config, preprocess_cfg=preprocess_cfg)
+
+
+def _preprocess_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
+    cfg = content.get("preprocess_cfg") or {}
+    if not isinstance(cfg, Mapping):
+        raise CheckpointError(f"preprocess_cfg is a {type(cfg).__name__}, not an object")
+    # open_clip itself goes by the size of the tower.
+    return {key: value for key, value in cfg.items() if key != "size"}
 
 
 def read_training(content: Mapping[str, Any], options: Options, name: str) -> Checkpoint:
@@ -72,7 +95,10 @@ def read_training(content: Mapping[str, Any], options: Options, name: str) -> Ch
         )
     left_open = options.activation is None and options.architecture is None
     tinyclip = left_open and any(_TINYCLIP.match(key) for key in content.get("state_dict", content))
-    checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None)
+    # Of open_clip's own trainer, whose models have gelu unless it was told otherwise.
+    trained = "state_dict" in content or any(str(key).startswith("module.") for key in content)
+    assumed: Activation = "gelu" if trained else "quick_gelu"
+    checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None, assumed=assumed)
     if tinyclip:
         checkpoint.source["activation_from"] = "the names of TinyCLIP, whose models all have gelu"
     if "state_dict" in content:

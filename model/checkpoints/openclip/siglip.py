@@ -42,7 +42,7 @@ _SIZES = {
     "so400m": (1152, 27, 16, 4304),
     "giantopt": (1536, 40, 16, None),
 }
-_NAME = re.compile(rf"vit_({'|'.join(_SIZES)})_patch([0-9]+)_siglip_([0-9]+)")
+_NAME = re.compile(rf"vit_({'|'.join(_SIZES)})_patch([0-9]{{1,4}})_siglip_([0-9]{{1,4}})")
 # timm computes GELU by its tanh approximation in those that it added with SigLIP 2, exactly in the others.
 _TANH = re.compile(r"vit_(so400m_patch16|giantopt_patch16|base_patch32)_siglip_[0-9]+|vit_large_patch16_siglip_512")
 

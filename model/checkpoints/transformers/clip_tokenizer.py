@@ -27,12 +27,13 @@ from model.tokenizer import (
 )
 
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
+WITHOUT_FILES = "CLIP's, the folder has none"
 # What tokenizers of other kinds leave in a folder.
 _FOREIGN = ("vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 _NORMALIZERS = {"NFC", "Replace", "Strip", "Lowercase"}
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CONTROLS = r"<\|startoftext\|>|<\|endoftext\|>|"
-_SPLITS = {_WORDS, _CONTROLS + _WORDS, _CONTROLS.replace("\\", "") + _WORDS}
+_SPLITS = (_WORDS, _CONTROLS + _WORDS, _CONTROLS.replace("\\", "") + _WORDS)
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
@@ -57,7 +58,7 @@ def read_tokenizer(folder: Path, text: TextConfig) -> tuple[Tokenizer, str]:
     elif (folder / VOCABULARY).exists() and (folder / MERGES).exists():
         files = _vocabulary_and_merges(folder)
     else:
-        return _without_files(folder, text), "CLIP's, the folder has none"
+        return _without_files(folder, text), WITHOUT_FILES
     if len(files.vocabulary) != text.vocab_size:
         raise CheckpointError(
             f"{files.file} has {len(files.vocabulary)} tokens, the text tower {text.vocab_size}: they belong to "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoints import pixels
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.checkpoint import Checkpoint, Options, naming
 from model.checkpoints.folders import model_name, read_object
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.checkpoints.transformers.config import CONFIG, read_config
@@ -28,18 +28,19 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     said = read_config(read_object(folder / CONFIG), folder / CONFIG, options, model_name(folder))
     tokenizer, config, tokenizer_from = _read_tokenizer(folder, said.config)
     family, warnings = config.text.kind, list(said.warnings)
+    if tokenizer_from == clip_tokenizer.WITHOUT_FILES:
+        warnings.append(f"{folder} has no tokenizer: CLIP's is taken, and with another one every text is wrong")
     settings, pixels_from = _read_preprocessor(folder)
     if settings is None:
         original = {"clip": "OpenAI's CLIP", "siglip": "the published SigLIP models"}[family]
         warnings.append(f"{folder} has no {PREPROCESSOR}: pictures are prepared as for {original}")
         pixels_from = f"{original}, the folder has none"
-    preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
+    with naming(folder / (PREPROCESSOR if settings is None else pixels_from)):
+        preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
     file = find_weights(folder, (WEIGHTS, PICKLED))
     weights = read_weights(file)
-    try:
+    with naming(file):
         state = to_ours(weights, config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file}: {error}") from error
     source = {
         "format": "transformers folder",
         "weights": file.name,

@@ -193,3 +193,10 @@ def test_weights_that_do_not_fit_are_refused_by_name(name: str, tensor: Tensor |
         checkpoint.state[name] = tensor
     with pytest.raises(CheckpointError, match=reason):
         build(checkpoint)
+
+
+def test_a_refused_import_leaves_no_folder_behind(tmp_path: Path) -> None:
+    (tmp_path / "page.pt").write_text("<html>")
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
+        import_checkpoint(tmp_path / "page.pt", tmp_path / "new" / "a" / "b", Options())
+    assert [file.name for file in tmp_path.iterdir()] == ["page.pt"]

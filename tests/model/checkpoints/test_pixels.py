@@ -61,9 +61,9 @@ def changed(config: Preprocessing, **fields: Any) -> Preprocessing:
 
 
 def test_openai() -> None:
-    assert pixels.openai(224, Options()) == DEFAULT
-    assert pixels.openai(224, EXACT) == REFERENCE
-    assert pixels.openai(224, Options(image_size=336)).size == 336
+    assert pixels.from_openclip({}, 224, Options()) == DEFAULT
+    assert pixels.from_openclip({}, 224, EXACT) == REFERENCE
+    assert pixels.from_openclip({}, 224, Options(image_size=336)).size == 336
     assert (DEFAULT.draft_size, REFERENCE.draft_size) == (224, None)
 
 
@@ -232,3 +232,10 @@ def test_written_for_openclip(config: Preprocessing, open_clip: Any) -> None:
     assert (known.size, known.resize_mode) == (config.size, config.resize_mode)
     # open_clip cuts at the rounded half.
     assert pixels.from_openclip(cfg, config.size, Options()) == changed(config, crop="round")
+
+
+def test_a_number_beyond_all_bounds_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="mean"):
+        pixels.from_openclip({"mean": 10**400}, 224, Options())
+    with pytest.raises(CheckpointError, match="rescale_factor"):
+        pixels.from_transformers({"rescale_factor": 10**400}, 224, Options())

@@ -136,6 +136,6 @@ def test_transparency_shows_white_by_default(read: Any) -> None:
 
 def test_openclip_drops_alpha_where_pixels_are_exact() -> None:
     clear = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
-    picture = load_image(encoded(clear, "PNG"), pixels.openai(32, Options(exact_pixels=True)))
+    picture = load_image(encoded(clear, "PNG"), pixels.from_openclip({}, 32, Options(exact_pixels=True)))
     # What lies under a clear pixel is the encoder's to say; Pillow's resize takes it for black.
     assert picture.max() == 0

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint, read_checkpoint
-from model.checkpoints.weights import read_archive, read_file, read_weights
+from model.checkpoints.weights import read_content, read_file, read_weights
 from tests.model.checkpoints.archives import half_where_openai_does, write_archive
 from tests.model.checkpoints.openclip.models import Ours, build, expect_same, vary
 
@@ -78,7 +78,7 @@ def test_every_tensor_is_the_one_that_torch_reads(tmp_path: Path, scripted: bool
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "quick_gelu", "none"])
 @pytest.mark.parametrize("scripted", [False, True], ids=["traced", "scripted"])
 def test_the_code_tells_the_activation(tmp_path: Path, activation: str, scripted: bool) -> None:
-    archive = read_archive(saved(Tangle(activation), tmp_path / "tangle.pt", scripted=scripted))
+    archive = read_content(saved(Tangle(activation), tmp_path / "tangle.pt", scripted=scripted))
     assert archive is not None
     if scripted:  # all branches are in the code, so it does not tell
         assert archive.activation is None
@@ -139,5 +139,5 @@ def test_tensors_are_left_in_the_file_until_they_are_used(tmp_path: Path) -> Non
 
 def test_files_of_torch_save_are_no_archives(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "plain.pt")
-    assert read_archive(tmp_path / "plain.pt") is None
+    assert isinstance(read_content(tmp_path / "plain.pt"), dict)
     assert torch.equal(read_file(tmp_path / "plain.pt")["a"], torch.ones(2))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from model.hub.download import Remote, connect, fetch
-from model.hub.errors import HubError
+from model.hub.errors import HubError, TransientError
 from tests.model.hub.hub_server import Hub
 from tests.model.hub.watcher import Recorder
 
@@ -205,3 +205,39 @@ def test_a_disk_that_is_full_after_all(
     monkeypatch.setattr(watcher, "progress", full)
     with pytest.raises(HubError, match="the disk is full"):
         pull(remote, tmp_path, watcher)
+
+
+def test_a_header_that_cannot_be_sent_is_not_repeated(remote: Remote, tmp_path: Path, watcher: Recorder) -> None:
+    with pytest.raises(HubError, match=r"model\.pt could not be asked for") as refused:
+        pull(remote, tmp_path, watcher, "hf_SECRET\n")
+    assert not isinstance(refused.value, TransientError)
+    assert "SECRET" not in f"{refused.value} {watcher.notes}"
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("ALL_PROXY", "socks5://me:SECRET@127.0.0.1:1"),
+        ("HTTPS_PROXY", "socks://127.0.0.1:1"),
+        ("HTTPS_PROXY", "http://me:SEC/RET@127.0.0.1:1"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(HubError, match=variable) as refused:
+        connect()
+    assert "SEC" not in str(refused.value)
+
+
+def test_a_file_of_no_bytes(hub: Hub, tmp_path: Path, watcher: Recorder) -> None:
+    hub.files["/merges.txt"] = b""
+    for folder, size in ((tmp_path / "known", 0), (tmp_path / "unknown", None)):
+        assert pull(Remote(f"{hub.url}/merges.txt", "merges.txt", size), folder, watcher).read_bytes() == b""
+
+
+def test_a_server_that_refuses_a_range_nobody_asked_for(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder
+) -> None:
+    hub.statuses = [416]
+    assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT

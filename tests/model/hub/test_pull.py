@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle, bundled
+from model.checkpoints import importing
 from model.hub import names
 from model.hub.names import Archive, Published, published
 from model.hub.pulling import bring
@@ -188,3 +190,46 @@ def test_two_pulls_at_once(model_hub: Hub, tmp_path: Path, children: list[Child]
     assert [child.process.wait(60) for child in children] == [0, 0]
     assert "is here already" in children[1].log()
     assert model_hub.sent(WEIGHTS) == len(model_hub.repos[NAME][WEIGHTS])
+
+
+def test_files_from_a_folder_leave_an_earlier_download(
+    model_hub: Hub, tmp_path: Path, checkpoint: Path, settings: HubSettings, watcher: Recorder
+) -> None:
+    kept = bring(published(NAME), settings, watcher).checkpoint / WEIGHTS
+    assert pull(NAME, "--from", str(checkpoint)).exit_code == 0
+    assert kept.is_file()
+
+
+@pytest.mark.parametrize("at", ["import", "exchange"])
+def test_a_forced_pull_that_is_ended_leaves_what_was_there(
+    model_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    to = shutil.copytree(bundled(), tmp_path / "elsewhere" / "bundle")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(fresh: Path) -> None:
+        fresh.mkdir()
+        (fresh / "half").write_text("written")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def import_checkpoint(_: Path, fresh: Path, *rest: Any, **named: Any) -> tuple[None, list[str]]:
+        if at == "import":
+            end(fresh)
+        return None, []  # nothing to put in the place of the folder, once that is away
+
+    monkeypatch.setattr(importing, "import_checkpoint", import_checkpoint)
+    outcome = CliRunner().invoke(app, ["pull", NAME, "--to", str(to), "--force"])
+    assert outcome.exit_code == (128 + signal.SIGTERM if at == "import" else 1)
+    assert Bundle.load(to).id == "sightword-small"
+    assert [path.name for path in to.parent.iterdir()] == ["bundle"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_of_several_names_for_the_service_the_first_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTWORD_MODEL", f" {bundled()}, ViT-B-32")
+    for command in ("inspect", "verify"):
+        outcome = CliRunner().invoke(app, [command])
+        assert outcome.exit_code == 0, outcome.output
+        assert Bundle.load(bundled()).digest in outcome.stdout
+    named = CliRunner().invoke(app, ["inspect", f"{bundled()},ViT-B-32"])
+    assert named.exit_code == 1

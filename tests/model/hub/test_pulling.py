@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,43 @@ def test_a_mirror_of_openais_files_is_asked_and_not_trusted(
     with pytest.raises(HubError, match="does not have the published SHA-256"):
         pull("ViT-B/32", watcher)
     assert [request.path for request in hub.requests] == [path, path]
+
+
+def test_credentials_of_a_mirror_are_sent_and_neither_shown_nor_kept(
+    model_hub: Hub, monkeypatch: pytest.MonkeyPatch, watcher: Recorder
+) -> None:
+    address = model_hub.url.replace("http://", "http://person:SECRET@")
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setenv("SIGHTWORD_OPENAI_MIRROR", f"{address}/clip")
+    arrived = pull(NAME, watcher)
+    assert arrived.origin["published"]["from"] == f"{model_hub.url}/{NAME}"
+    with pytest.raises(HubError, match="404") as refused:
+        pull("ViT-B/32", watcher)
+    asked = [request for request in model_hub.requests if not request.path.startswith("/cdn/")]
+    basic = f"Basic {base64.b64encode(b'person:SECRET').decode()}"
+    assert {request.headers["authorization"] for request in asked} == {basic}
+    assert not any("authorization" in request.headers for request in model_hub.asked("/cdn/"))
+    assert "SECRET" not in f"{arrived.origin} {watcher.notes} {refused.value}"
+
+
+@pytest.mark.parametrize("token", ["hf_SE CRET", "hf_SE\nCRET", "hf_SECRET\u00e9", "\u200bhf_SECRET"])
+def test_a_token_that_is_none(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(HubError, match=r"^HF_TOKEN: ") as refused:
+        HubSettings.read()
+    assert "hf_" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("token", "read"), [("hf_SECRET\n", "hf_SECRET"), (" \n", None)])
+def test_white_space_around_a_token(monkeypatch: pytest.MonkeyPatch, token: str, read: str | None) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    kept = HubSettings.read().token
+    assert (kept.get_secret_value() if kept else None) == read
+
+
+@pytest.mark.parametrize("address", ["https://me:SEC/RET@host", "https://me:SECRET@ho\u2100st", "https://:SECRET@"])
+def test_an_address_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(HubError, match=r"^HF_ENDPOINT: should be an address") as refused:
+        HubSettings.read()
+    assert "SEC" not in str(refused.value)

@@ -222,3 +222,13 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     for cfg in (vary({"image_size": 50}), vary({"layers": 1000}), vary(text={"heads": 3}), vary(embed_dim=-1)):
         with pytest.raises(CheckpointError):
             read(cfg)
+
+
+def test_numbers_beyond_all_bounds_are_refused_by_their_field() -> None:
+    for cfg, field in (
+        (vary({"width": 10**400}), "width"),
+        (vary({"norm_kwargs": {"eps": 10**400}}), "norm_kwargs"),
+        (vary({"timm_model_name": f"vit_base_patch{'9' * 5000}_siglip_224"}), "timm_model_name"),
+    ):
+        with pytest.raises(CheckpointError, match=field):
+            read(cfg)

@@ -169,3 +169,22 @@ def test_missing_surplus_and_misshapen_tensors_are_named(open_clip: Any, tmp_pat
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg}))
         with pytest.raises(CheckpointError, match=named):
             Ours.read(read_checkpoint(folder, Options()))
+
+
+def test_shards_give_the_tensors_of_the_whole(open_clip: Any, tmp_path: Path) -> None:
+    folder = save_folder(build(open_clip, VIT), VIT, tmp_path / "model", weights=SAFETENSORS)
+    whole = read_checkpoint(folder, Options()).state
+    (folder / SAFETENSORS).unlink()
+    places = {name: f"open_clip_model-{number % 2}.safetensors" for number, name in enumerate(whole)}
+    for shard in set(places.values()):
+        save_file({name: whole[name].contiguous() for name in whole if places[name] == shard}, folder / shard)
+    (folder / f"{SAFETENSORS}.index.json").write_text(json.dumps({"weight_map": places}))
+    state = read_checkpoint(folder, Options()).state
+    assert set(state) == set(whole)
+    assert all(torch.equal(state[name], tensor) for name, tensor in whole.items())
+
+
+def test_preprocessing_is_refused_by_its_file(open_clip: Any, tmp_path: Path) -> None:
+    folder = save_folder(build(open_clip, VIT), VIT, tmp_path / "model", weights=SAFETENSORS, resize_mode="longest")
+    with pytest.raises(CheckpointError, match=r"open_clip_config\.json: preprocessing with resize_mode 'longest'"):
+        read_checkpoint(folder, Options())

@@ -44,7 +44,8 @@ def test_an_epoch_gives_the_vectors_of_the_model(open_clip: Any, model: nn.Modul
     assert (checkpoint.source["training_epoch"], checkpoint.source["training_name"]) == (7, "run-1")
     assert any("state_dict_ema" in warning for warning in checkpoint.warnings)
     unsaid = read_checkpoint(file, Options())
-    assert any("activation" in warning for warning in unsaid.warnings)
+    assert unsaid.config.activation == "gelu"
+    assert any("gelu is assumed, open_clip's own default" in warning for warning in unsaid.warnings)
 
 
 def tinyclip_names(state: dict[str, Tensor], inner: str) -> dict[str, Tensor]:
@@ -96,3 +97,11 @@ def test_what_is_no_state_of_our_towers_is_refused(tmp_path: Path, state: Any, m
     torch.save({"epoch": 1, "state_dict": state}, tmp_path / "epoch_1.pt")
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(tmp_path / "epoch_1.pt", Options())
+
+
+@pytest.mark.parametrize(("prefix", "assumed"), [("", "quick_gelu"), ("module.", "gelu")])
+def test_tensors_alone_are_taken_for_openais_unless_a_trainer_wrapped_them(
+    model: nn.Module, tmp_path: Path, prefix: str, assumed: str
+) -> None:
+    torch.save({f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}, tmp_path / "plain.pt")
+    assert read_checkpoint(tmp_path / "plain.pt", Options()).config.activation == assumed

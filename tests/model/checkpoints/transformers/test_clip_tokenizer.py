@@ -167,3 +167,12 @@ def test_a_vocabulary_of_another_size_than_the_tower_is_refused(own: CLIPTokeniz
     own.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"tokens, the text tower 4096"):
         read_tokenizer(tmp_path, text_tower(4096))
+
+
+def test_a_split_that_is_no_pattern_is_refused(own: CLIPTokenizer, tmp_path: Path):
+    own.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": []}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="it splits texts by"):
+        read_tokenizer(tmp_path, text_tower(len(own)))

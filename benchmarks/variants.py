@@ -1,0 +1,70 @@
+"""`python -m benchmarks.variants`: every variant of ViT-B/32 and of the bundled checkpoint, as a table.
+
+ViT-B/32 has random weights: its speed is that of the published one, its cosines show the arithmetic only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from model.bundle import WEIGHTS, Bundle, bundled
+from model.config import Preprocessing, load_preset
+from model.export import export_bundle
+from model.network import build_network
+from model.tokenizer import Tokenizer
+from model.variant import TowerReport, VariantReport
+from model.variants.making import Wanted, make_variant
+
+VARIANTS = (Wanted("int8"), Wanted("fp16"), Wanted("bf16"), Wanted("fp32", fused=True))
+SPREAD = 3.0  # layers as initialised barely tell one input from another
+
+
+def random_bundle(preset: str, folder: Path) -> Bundle:
+    """A bundle of that architecture, always with the same random weights."""
+    torch.manual_seed(0)
+    network = build_network(load_preset(preset))
+    for name, parameter in network.named_parameters():
+        if "resblocks" in name and parameter.dim() > 1:
+            parameter.data *= SPREAD
+    preprocessing = Preprocessing(size=network.config.image.image_size)
+    return export_bundle(network, folder, tokenizer=Tokenizer.clip(), preprocessing=preprocessing)
+
+
+def main() -> None:
+    """Make each variant in a temporary folder and print a line of its report."""
+    print("| model | variant | weights MB | pictures | texts | same label | speed, pictures / texts |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    with TemporaryDirectory(prefix="sightword-") as name:
+        for source in (random_bundle("ViT-B-32", Path(name) / "vit-b-32"), Bundle.load(bundled())):
+            print(f"| {source.id} | {source.precision} | {_megabytes(source)} | | | | |", flush=True)
+            for wanted in VARIANTS:
+                variant = make_variant(source, Path(name) / f"{source.id}{wanted.suffix}", wanted, _say)
+                report = variant.manifest.variant
+                assert report is not None
+                print(f"| {source.id} | {wanted.suffix[1:]} | {_megabytes(variant)} | {_row(report)} |", flush=True)
+    print(f"\n{report.machine}, {report.threads} threads, onnxruntime {report.onnxruntime}, {report.created}")
+
+
+def _say(step: str) -> None:
+    print(step, file=sys.stderr)
+
+
+def _megabytes(bundle: Bundle) -> str:
+    return f"{(bundle.path / WEIGHTS).stat().st_size / 1e6:.1f}"
+
+
+def _row(report: VariantReport) -> str:
+    speed = f"{report.image.speed_ratio:.2f} / {report.text.speed_ratio:.2f}"
+    return " | ".join([_cosines(report.image), _cosines(report.text), f"{report.top1_agreement:.0%}", speed])
+
+
+def _cosines(tower: TowerReport) -> str:
+    return f"{tower.min_cosine:.4f} / {tower.mean_cosine:.4f}"
+
+
+if __name__ == "__main__":
+    main()
