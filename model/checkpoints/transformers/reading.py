@@ -29,11 +29,11 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     tokenizer, config, tokenizer_from = _read_tokenizer(folder, said.config)
     family, warnings = config.text.kind, list(said.warnings)
     if tokenizer_from == clip_tokenizer.WITHOUT_FILES:
-        warnings.append(f"{folder} has no tokenizer: CLIP's is taken, and with another one every text is wrong")
+        warnings.append(f"{folder.name} has no tokenizer: CLIP's is taken, and with another one every text is wrong")
     settings, pixels_from = _read_preprocessor(folder)
     if settings is None:
         original = {"clip": "OpenAI's CLIP", "siglip": "the published SigLIP models"}[family]
-        warnings.append(f"{folder} has no {PREPROCESSOR}: pictures are prepared as for {original}")
+        warnings.append(f"{folder.name} has no {PREPROCESSOR}: pictures are prepared as for {original}")
         pixels_from = f"{original}, the folder has none"
     with naming(folder / (PREPROCESSOR if settings is None else pixels_from)):
         preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
