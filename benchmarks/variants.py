@@ -20,16 +20,12 @@ from model.variant import TowerReport, VariantReport
 from model.variants.making import Wanted, make_variant
 
 VARIANTS = (Wanted("int8"), Wanted("fp16"), Wanted("bf16"), Wanted("fp32", fused=True))
-SPREAD = 3.0  # layers as initialised barely tell one input from another
 
 
 def random_bundle(preset: str, folder: Path) -> Bundle:
-    """A bundle of that architecture, always with the same random weights."""
+    """A bundle of that architecture, with the weights that training begins with."""
     torch.manual_seed(0)
     network = build_network(load_preset(preset))
-    for name, parameter in network.named_parameters():
-        if "resblocks" in name and parameter.dim() > 1:
-            parameter.data *= SPREAD
     preprocessing = Preprocessing(size=network.config.image.image_size)
     return export_bundle(network, folder, tokenizer=Tokenizer.clip(), preprocessing=preprocessing)
 
