@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from model.config import ModelConfig, Preprocessing
+from model.config import ModelConfig, ModelName, Preprocessing
 from model.sentence_tokenizer import SentenceTokenizer
 from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
 from model.variant import VariantReport
@@ -27,6 +27,9 @@ TEXT_GRAPH: Final = "text.onnx"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
 REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
+
+MAX_WARNINGS = 10
+MAX_WARNING_CHARACTERS = 500
 
 FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
 
@@ -64,7 +67,7 @@ class Manifest(_Frozen):
     """bundle.json."""
 
     format: Literal[1] = 1
-    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)
+    id: ModelName
     created: str
     config: ModelConfig
     preprocessing: Preprocessing
@@ -77,6 +80,18 @@ class Manifest(_Frozen):
     variant: VariantReport | None = None  # of bundles that were made from another; `export` is then that one's
     source: dict[str, Any] = {}
     scores: dict[str, Any] = {}
+
+    @property
+    def source_warnings(self) -> list[str]:
+        """What was doubtful when the model was imported; few and short, as nothing is promised of `source`."""
+        kept = self.source.get("warnings")
+        told = [warning for warning in kept if isinstance(warning, str)] if isinstance(kept, list) else []
+        return [warning[:MAX_WARNING_CHARACTERS] for warning in told[:MAX_WARNINGS]]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What nobody who serves the bundle should overlook."""
+        return [*self.source_warnings, *(self.variant.warnings if self.variant else ())]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Source of the figures: Radford et al. 2021 (arXiv 2103.00020), tables 19 and 20;
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -29,12 +29,13 @@ MlpWidth = Annotated[int | None, Field(gt=0, le=131_072)]  # None: four times th
 NormEps = Annotated[float, Field(gt=0, lt=0.1)]
 
 
-class ViTConfig(_Frozen):
-    """Vision transformer: square patches of `patch_size` pixels, a class token, `layers` pre-norm blocks."""
+# Of a model, and the id of its bundle: it is in addresses, headers and names of files.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)]
 
-    kind: Literal["vit"] = "vit"
-    image_size: int = Field(gt=0, le=4096)
-    patch_size: int = Field(gt=0)
+
+class TransformerConfig(_Frozen):
+    """What the configurations of all transformer towers share: the sizes of their stack of blocks."""
+
     width: Width
     layers: Layers
     heads: int = Field(gt=0)
@@ -42,23 +43,32 @@ class ViTConfig(_Frozen):
     norm_eps: NormEps = 1e-5
 
     @model_validator(mode="after")
-    def _divides(self) -> ViTConfig:
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
-        _expect_whole_heads(self.width, self.heads)
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         return self
 
 
-class SiglipViTConfig(_Frozen):
+class ViTConfig(TransformerConfig):
+    """Vision transformer: square patches of `patch_size` pixels, a class token, `layers` pre-norm blocks."""
+
+    kind: Literal["vit"] = "vit"
+    image_size: int = Field(gt=0, le=4096)
+    patch_size: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _divides(self) -> ViTConfig:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        return self
+
+
+class SiglipViTConfig(TransformerConfig):
     """Vision transformer of SigLIP: no class token; attention of one learned query pools, into `width` dimensions."""
 
     kind: Literal["siglip"] = "siglip"
     image_size: int = Field(gt=0, le=4096)
     patch_size: int = Field(gt=0)
-    width: Width
-    layers: Layers
-    heads: int = Field(gt=0)
-    mlp_width: MlpWidth = None
     norm_eps: NormEps = 1e-6
 
     @property
@@ -68,7 +78,6 @@ class SiglipViTConfig(_Frozen):
 
     @model_validator(mode="after")
     def _divides(self) -> SiglipViTConfig:
-        _expect_whole_heads(self.width, self.heads)
         if not self.grid:
             raise ValueError(f"image_size {self.image_size} is smaller than patch_size {self.patch_size}")
         return self
@@ -99,39 +108,25 @@ class ResNetConfig(_Frozen):
         return self
 
 
-class TextConfig(_Frozen):
+class TextConfig(TransformerConfig):
     """Causal text transformer, pooled at the end-of-text token."""
 
     kind: Literal["clip"] = "clip"
     context_length: int = Field(default=77, ge=3, le=4096)
     vocab_size: int = Field(default=49408, ge=515, le=1_000_000)
-    width: Width
-    heads: int = Field(gt=0)
-    layers: Layers
-    mlp_width: MlpWidth = None
-    norm_eps: NormEps = 1e-5
 
     @property
     def fixed_length(self) -> bool:
         """Whether texts must be padded to the context length; with a causal mask, padding changes nothing."""
         return False
 
-    @model_validator(mode="after")
-    def _divides(self) -> TextConfig:
-        _expect_whole_heads(self.width, self.heads)
-        return self
 
-
-class SiglipTextConfig(_Frozen):
+class SiglipTextConfig(TransformerConfig):
     """Bidirectional text transformer of SigLIP, pooled at the last position: padding is part of what it reads."""
 
     kind: Literal["siglip"] = "siglip"
     context_length: int = Field(default=64, ge=3, le=4096)
     vocab_size: int = Field(default=32000, ge=3, le=1_000_000)
-    width: Width
-    heads: int = Field(gt=0)
-    layers: Layers
-    mlp_width: MlpWidth = None
     norm_eps: NormEps = 1e-6
     eos_id: int = Field(default=1, ge=0)  # ends every text
     pad_id: int = Field(default=1, ge=0)  # fills it up to the context length
@@ -145,15 +140,9 @@ class SiglipTextConfig(_Frozen):
 
     @model_validator(mode="after")
     def _fits(self) -> SiglipTextConfig:
-        _expect_whole_heads(self.width, self.heads)
         if max(self.eos_id, self.pad_id) >= self.vocab_size:
             raise ValueError(f"eos_id and pad_id must be below vocab_size {self.vocab_size}")
         return self
-
-
-def _expect_whole_heads(width: int, heads: int) -> None:
-    if width % heads:
-        raise ValueError(f"width {width} is not a multiple of heads {heads}")
 
 
 def _text_kind(value: Any) -> str:
@@ -191,7 +180,7 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 class ModelConfig(_Frozen):
     """One CLIP: an image tower and a text tower that meet in `embed_dim` dimensions."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)
+    name: ModelName
     embed_dim: int = Field(gt=0)
     activation: Activation
     text_activation: Activation | None = None  # of the text tower, where it has another one than the image tower

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from model import probe
 from model.bundle import MANIFEST, TOKENIZER, WEIGHTS, Bundle, ExportReport, seal
@@ -17,6 +16,7 @@ from model.config import Preprocessing
 from model.engine import Engine
 from model.graphs import ImageGraph, TextGraph, write_graphs
 from model.network import Network
+from model.tensors import write_tensors
 from model.tokenizer import TextTokenizer
 
 TOLERANCE = 1e-4
@@ -133,9 +133,6 @@ def _round_to_half(network: Network) -> None:
 
 
 def _write_weights(network: Network, file: Path, dtype: WeightsDtype) -> None:
-    state = {}
-    for name, tensor in network.state_dict().items():
-        narrow = dtype == "float16" and tensor.dim() > 1
-        state[name] = (tensor.half() if narrow else tensor).contiguous()
-    save_file(state, file)
-    file.chmod(0o644)  # safetensors writes 0600, which another user's service could not read
+    state = network.state_dict()
+    narrow = {name: tensor.half() for name, tensor in state.items() if dtype == "float16" and tensor.dim() > 1}
+    write_tensors({**state, **narrow}, file)

@@ -16,8 +16,6 @@ from service.work.shared import Shared
 from service.work.warmup import Measured
 
 log = logging.getLogger(__name__)
-MAX_WARNINGS = 10
-MAX_WARNING_CHARACTERS = 500
 
 
 class Models:
@@ -141,21 +139,13 @@ class Models:
                 engine.provider,
                 ", ".join(f"{size} {tower}s" for tower, size in pipeline.max_batch.items()),
             )
-            variant = bundle.manifest.variant
-            for warning in [*source_warnings(bundle.manifest), *(variant.warnings if variant else ())]:
+            for warning in bundle.manifest.warnings:
                 log.warning("%s: %s", bundle.id, warning)
 
     def close(self) -> None:
         """End the threads of all, and a pull that is still going on."""
         self._puller.stop()
         _close_all(self._serving)
-
-
-def source_warnings(manifest: Manifest) -> list[str]:
-    """What was doubtful when the model was imported; few and short, as the manifest promises nothing of them."""
-    kept = manifest.source.get("warnings")
-    told = [warning for warning in kept if isinstance(warning, str)] if isinstance(kept, list) else []
-    return [warning[:MAX_WARNING_CHARACTERS] for warning in told[:MAX_WARNINGS]]
 
 
 def _pace(manifest: Manifest) -> tuple[object, ...]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.config import Preprocessing, load_preset
 from model.network import CLIP
+from model.tensors import write_tensors
 from model.tokenizer import Tokenizer
 from training import checkpoint
 from training.augment import augment
@@ -157,9 +158,7 @@ class Trainer:
 
     def _save_best(self) -> None:
         draft = self.run / f"{BEST}.partial"
-        state = self.average.network.state_dict()
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, draft)
-        draft.chmod(0o644)  # safetensors writes 0600
+        write_tensors(self.average.network.state_dict(), draft)
         draft.replace(self.run / BEST)
 
     def summary(self) -> dict[str, Any]:

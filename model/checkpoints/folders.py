@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-from torch import Tensor
-
 from model.checkpoints.checkpoint import CheckpointError
 
+FORMAT = {"format": "pt"}  # transformers reads no safetensors that do not say what they hold
 MAX_JSON_BYTES = 64 * 1024**2  # a tokenizer.json of a million tokens has less
 
 
@@ -48,13 +46,6 @@ def read_object(file: Path) -> dict[str, Any]:
 def write_object(file: Path, content: dict[str, Any]) -> None:
     """Write a JSON file as people read it."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_tensors(state: Mapping[str, Tensor], file: Path) -> None:
-    """Write a file of safetensors."""
-    # transformers reads no file that does not say what it holds.
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file, metadata={"format": "pt"})
-    file.chmod(0o644)  # safetensors writes 0600, which another user could not read
 
 
 @contextmanager

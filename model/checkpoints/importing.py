@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 
 from model.bundle import MANIFEST, Bundle
@@ -20,13 +19,14 @@ from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, n
 from model.checkpoints.folders import new_folder
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import read_content
+from model.config import ModelName
 from model.export import export_bundle
 from model.network.positions import resize_positions
 from model.network.resnet import DOWNSAMPLING
 
 _Config = TypeVar("_Config", bound=BaseModel)
 _SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
-_BUNDLE_ID = r"[A-Za-z0-9][A-Za-z0-9@._-]{0,99}"
+_BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)
 
 
 def import_checkpoint(
@@ -43,8 +43,12 @@ def import_checkpoint(
     `origin` is kept in the manifest beside what the reader knows of the source. Raises CheckpointError, or ExportError
     where the bundle does not compute what the network does; `to` is then as it was.
     """
-    if bundle_id is not None and not re.fullmatch(_BUNDLE_ID, bundle_id):
-        raise CheckpointError(f"{bundle_id!r} cannot be the id of a bundle: letters, digits and @._- are allowed")
+    try:
+        _BUNDLE_ID.validate_python(bundle_id)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{bundle_id!r} cannot be the id of a bundle: letters, digits and @._- are allowed"
+        ) from error
     try:
         with new_folder(to) as draft:
             checkpoint = read_checkpoint(source, options)

@@ -43,8 +43,7 @@ def inspect(
     width = max(map(len, rows))
     for name, value in rows.items():
         typer.echo(f"{name:<{width}}  {value}")
-    imported = manifest.source.get("warnings", [])
-    for warning in [*imported, *(manifest.variant.warnings if manifest.variant else ())]:
+    for warning in manifest.warnings:
         typer.echo(f"{'WARNING':<{width}}  {warning}")
     for name, score in manifest.scores.items():
         typer.echo(f"{'score':<{width}}  {name}: {json.dumps(score)}")

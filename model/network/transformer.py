@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.config import Activation, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
+from model.config import Activation, TransformerConfig
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Stack:
     activation: Activation
 
     @classmethod
-    def of(cls, tower: ViTConfig | TextConfig | SiglipViTConfig | SiglipTextConfig, activation: Activation) -> Stack:
+    def of(cls, tower: TransformerConfig, activation: Activation) -> Stack:
         """Those of a tower's configuration."""
         return cls(tower.width, tower.layers, tower.heads, tower.mlp_width, tower.norm_eps, activation)
 

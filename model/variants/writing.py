@@ -12,8 +12,6 @@ import numpy.typing as npt
 import onnx
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
-from torch import Tensor
 
 from model import probe
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
@@ -21,6 +19,7 @@ from model.checkpoints.restoring import load_network
 from model.checkpoints.weights import read_weights
 from model.external import link_weights, take_out_weights, unlink_weights
 from model.graphs import write_graphs
+from model.tensors import write_tensors
 from model.variant import Precision
 from model.variants.calibrating import quantize_convolutions
 from model.variants.errors import VariantError
@@ -57,7 +56,7 @@ def write_fp16(source: Bundle, folder: Path, pixels: Pixels, *, fused: bool) -> 
     check_activations(network, source.preprocessing, pixels, tokenizer.pad(probe.token_rows(tokenizer)[-len(pixels) :]))
     if fused:
         fuse(network)
-    _save(network.state_dict(), folder / WEIGHTS)
+    write_tensors(network.state_dict(), folder / WEIGHTS)
     write_graphs(network, source.preprocessing, folder)
     return Stored("fp16", "float16", "float16")
 
@@ -67,7 +66,7 @@ def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
 
     No kernel of onnxruntime's CPU provider computes in bfloat16: the weights are widened when the graphs are opened.
     """
-    _save(matrices_in_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
+    write_tensors(matrices_in_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
     _link({file: _unlinked(graphs / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}, folder)
     return Stored("bf16", "bfloat16", "float32")
 
@@ -103,8 +102,3 @@ def _link(protos: Mapping[str, onnx.ModelProto], folder: Path) -> None:
             raise VariantError(f"{file} wants {proto.graph.input[1].name}, which {WEIGHTS} does not hold")
         onnx.save(proto, folder / file)
         onnx.checker.check_model(str(folder / file))
-
-
-def _save(state: Mapping[str, Tensor], file: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
-    file.chmod(0o644)  # safetensors writes 0600, which another user's service could not read

@@ -10,7 +10,6 @@ from model.variant import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented
-from service.models import source_warnings
 from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
 from service.state import ServiceDep
 from service.work.pipeline import Pipeline
@@ -61,7 +60,7 @@ def _served(pipeline: Pipeline) -> ServedModel:
         precision=bundle.precision,
         weights_dtype=bundle.manifest.weights_dtype,
         variant=_variant(bundle.manifest.variant),
-        source_warnings=source_warnings(bundle.manifest),
+        source_warnings=bundle.manifest.source_warnings,
         provider=pipeline.engine.provider,
         max_batch=pipeline.max_batch,
     )

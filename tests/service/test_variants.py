@@ -12,7 +12,7 @@ import pytest
 
 from model.bundle import Bundle, seal
 from model.variant import TowerReport, VariantReport
-from service.models import _pace, source_warnings
+from service.models import _pace
 from tests.service.process import PATIENCE_S, running
 
 TOWER = TowerReport(
@@ -74,7 +74,7 @@ def test_a_variant_is_shown_and_warned_of(bundle: Bundle, variant: Bundle, tmp_p
 
 def test_warnings_of_a_manifest_that_are_none(bundle: Bundle) -> None:
     for source in ({}, {"warnings": "text"}, {"warnings": None}):
-        assert source_warnings(bundle.manifest.model_copy(update={"source": source})) == []
+        assert bundle.manifest.model_copy(update={"source": source}).source_warnings == []
 
 
 def test_a_variant_does_not_keep_the_pace_of_its_original(bundle: Bundle, variant: Bundle) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 from model.bundle import TOKENIZER, Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError
-from model.checkpoints.folders import new_folder, write_object, write_tensors
+from model.checkpoints.folders import FORMAT, new_folder, write_object
 from model.checkpoints.restoring import load_network
 from model.config import Activation, ModelConfig, ResNetConfig, TextConfig, ViTConfig
+from model.tensors import write_tensors
 from model.tokenizer import CLIP_VOCAB_SIZE, END_OF_TEXT, START_OF_TEXT, Tokenizer
 
 CONFIG = "open_clip_config.json"
@@ -36,7 +37,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     with new_folder(folder) as draft:
         preprocess_cfg = pixels.to_openclip(bundle.preprocessing)
         write_object(draft / CONFIG, {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
-        write_tensors(network.state_dict(), draft / WEIGHTS)
+        write_tensors(network.state_dict(), draft / WEIGHTS, FORMAT)
         if own_tokenizer:
             _write_tokenizer(bundle, draft)
         (draft / README).write_text(_readme(bundle, own_tokenizer), "utf-8")

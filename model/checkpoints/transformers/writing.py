@@ -7,13 +7,14 @@ from pathlib import Path
 from model.bundle import TOKENIZER, Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError
-from model.checkpoints.folders import new_folder, write_object, write_tensors
+from model.checkpoints.folders import FORMAT, new_folder, write_object
 from model.checkpoints.restoring import load_network
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.checkpoints.transformers.card import readme
 from model.checkpoints.transformers.config import CONFIG, to_config
 from model.checkpoints.transformers.keys import to_theirs
 from model.config import SiglipTextConfig
+from model.tensors import write_tensors
 
 WEIGHTS = "model.safetensors"
 PREPROCESSOR = "preprocessor_config.json"
@@ -34,7 +35,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     network = load_network(bundle)
     with new_folder(folder) as draft:
         write_object(draft / CONFIG, to_config(config))
-        write_tensors(to_theirs(network.state_dict(), config), draft / WEIGHTS)
+        write_tensors(to_theirs(network.state_dict(), config), draft / WEIGHTS, FORMAT)
         if isinstance(config.text, SiglipTextConfig):
             siglip_tokenizer.write_tokenizer(content, config.text, draft)
         else:
