@@ -141,8 +141,8 @@ def test_what_would_wait_for_too_long_is_refused_at_once(
     bundle: Bundle, bundle_path: Path, engine: FragileEngine
 ) -> None:
     """On a slow model, the places in the queue are not what runs out first."""
-    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 4, "timeout_s": 2}))
-    engine.seconds_per_text = 0.01
+    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 4, "timeout_s": 10}))
+    engine.seconds_per_text = 0.05
     service.models._serve([Pipeline(bundle, engine, service.shared)])
 
     async def scenario(client: httpx.AsyncClient) -> None:

@@ -210,7 +210,7 @@ def test_a_write_that_fails_leaves_nothing(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("model.checkpoints.folders.save_file", full)
+    monkeypatch.setattr("model.tensors.save_file", full)
     with pytest.raises(CheckpointError, match="theirs cannot be written: no space"):
         transformers.write_folder(small[2], tmp_path / "theirs")
     assert list(tmp_path.iterdir()) == []
