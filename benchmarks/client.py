@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 import httptools
 
+Kind = TypeVar("Kind", contravariant=True)
 NO_ANSWER, NOT_CONNECTED = 0, -1  # statuses of a request that was never answered, and of one that was never sent
 GRAIN_S = 0.002  # requests of an open loop that are due within so short a time are sent together
 
@@ -182,8 +183,16 @@ async def open_loop(
     return answers
 
 
+class Sender(Protocol[Kind]):
+    """What a closed loop drives."""
+
+    async def send(self, data: Kind, /) -> Answer:
+        """Send one request and wait for its answer."""
+        ...
+
+
 async def closed_loop(
-    client: Client, requests: Iterator[bytes], clients: int, more: Callable[[int], bool]
+    client: Sender[Kind], requests: Iterator[Kind], clients: int, more: Callable[[int], bool]
 ) -> list[Answer]:
     """So many clients, each sending its next request when the last was answered, while `more(requests so far)`."""
     answers: list[Answer] = []
@@ -203,3 +212,9 @@ def for_seconds(seconds: float) -> Callable[[int], bool]:
     """For `closed_loop`: go on for so long."""
     ends = time.perf_counter() + seconds
     return lambda begun: time.perf_counter() < ends
+
+
+def percentile_s(answers: Sequence[Answer], share: float) -> float:
+    """Of the times that answers took; 0 where there are none."""
+    ordered = sorted(answer.seconds for answer in answers)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

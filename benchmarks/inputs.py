@@ -54,6 +54,12 @@ def texts(seed: int = 0) -> Iterator[str]:
         yield f"{number} {' '.join(draw.choices(WORDS, k=words))}"
 
 
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """Different texts of about ten words, as captions and queries are."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices(WORDS, k=draw.randint(8, 12))) for _ in range(count)]
+
+
 def text_requests(seed: int = 0) -> Iterator[bytes]:
     """`/embed` of one text each."""
     for text in texts(seed):
@@ -63,7 +69,12 @@ def text_requests(seed: int = 0) -> Iterator[bytes]:
 def picture_requests(files: Sequence[bytes]) -> Iterator[bytes]:
     """`/embed` of one file each, as raw bodies, never the same twice: what is asked for twice is computed once."""
     for number, file in enumerate(itertools.cycle(files)):
-        yield request("POST", "/embed", _commented(file, number), content_type="image/jpeg")
+        yield raw_body(_commented(file, number))
+
+
+def raw_body(file: bytes) -> bytes:
+    """`/embed` with the file itself as the body."""
+    return request("POST", "/embed", file, content_type="image/jpeg")
 
 
 def _commented(file: bytes, number: int) -> bytes:
@@ -86,7 +97,7 @@ def mixed_requests(files: Sequence[bytes], largest: int = 24, seed: int = 0) -> 
         elif kind < 0.90:
             yield embed([next(words) for _ in range(draw.randint(2, largest))])
         elif kind < 0.96:
-            yield embed([_as_item(draw.choice(files)) if draw.random() < 0.5 else next(words) for _ in range(4)])
+            yield embed([as_item(draw.choice(files)) if draw.random() < 0.5 else next(words) for _ in range(4)])
         else:
             yield _bad(draw, files)
 
@@ -96,7 +107,8 @@ def embed(inputs: object, **options: object) -> bytes:
     return request("POST", "/embed", orjson.dumps({"inputs": inputs, **options}), content_type="application/json")
 
 
-def _as_item(file: bytes) -> dict[str, str]:
+def as_item(file: bytes) -> dict[str, str]:
+    """A picture as it stands in JSON."""
     return {"image": base64.b64encode(file).decode("ascii")}
 
 

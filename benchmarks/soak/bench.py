@@ -139,12 +139,6 @@ def milliseconds(answers: Sequence[Answer], *shares: float) -> str:
     return ", ".join([*told, f"max {1e3 * ordered[-1]:.1f} ms"])
 
 
-def percentile_s(answers: Sequence[Answer], share: float) -> float:
-    """0 where there are none."""
-    ordered = sorted(answer.seconds for answer in answers)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
-
-
 async def gone(service: Running, wait_s: float = 20.0) -> bool:
     """Whether everything that was held is let go again, soon after the load has ended."""
     ends = time.monotonic() + wait_s

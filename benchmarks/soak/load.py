@@ -7,9 +7,9 @@ import itertools
 import time
 from collections.abc import Iterator
 
-from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop
+from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, percentile_s
 from benchmarks.inputs import embed, mixed_requests, picture_requests, text_requests
-from benchmarks.soak.bench import CLIENTS, Bench, Watch, gone, milliseconds, percentile_s, statuses
+from benchmarks.soak.bench import CLIENTS, Bench, Watch, gone, milliseconds, statuses
 from benchmarks.soak.report import Phase
 
 TIMEOUT_S = 30.0

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import orjson
 from rich.console import Console
 
-from service import __version__
+from benchmarks.machine import machine
 
 
 @dataclass
@@ -51,24 +48,21 @@ class Phase:
 def write(phases: Sequence[Phase], size: str, started: str, folder: Path) -> Path:
     """Write soak-DATE.json and soak-DATE.md; the path of the second."""
     folder.mkdir(parents=True, exist_ok=True)
-    machine = {
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": _processor(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        "sightword": __version__,
-    }
     name = f"soak-{started.replace(':', '').replace(' ', '-')}"
-    told = {"started": started, "size": size, "machine": machine, "phases": [asdict(phase) for phase in phases]}
+    told: dict[str, Any] = {
+        "started": started,
+        "size": size,
+        "machine": machine(),
+        "phases": [asdict(phase) for phase in phases],
+    }
     (folder / f"{name}.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     page = folder / f"{name}.md"
-    page.write_text(_page(phases, size, started, machine), "utf-8")
+    page.write_text(_page(phases, size, started, told["machine"]), "utf-8")
     return page
 
 
-def _page(phases: Sequence[Phase], size: str, started: str, machine: dict[str, Any]) -> str:
-    lines = [f"# Soak of {started}, size {size}", "", ", ".join(f"{name} {value}" for name, value in machine.items())]
+def _page(phases: Sequence[Phase], size: str, started: str, on: dict[str, Any]) -> str:
+    lines = [f"# Soak of {started}, size {size}", "", ", ".join(f"{name} {value}" for name, value in on.items())]
     for phase in phases:
         lines += ["", f"## {phase.name} ({phase.seconds:.0f} s)", "", "| promise | | measured |", "| --- | --- | --- |"]
         lines += [
@@ -77,11 +71,3 @@ def _page(phases: Sequence[Phase], size: str, started: str, machine: dict[str, A
         ]
         lines += ["", ", ".join(f"{name} {value}" for name, value in phase.figures.items())]
     return "\n".join(lines) + "\n"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

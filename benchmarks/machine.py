@@ -1,0 +1,48 @@
+"""What a benchmark ran on: for its report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from model.engine import usable_cores
+from service import __version__
+
+PACKAGES = ("onnxruntime", "numpy", "pillow", "orjson", "uvicorn", "fastapi")
+
+
+def machine() -> dict[str, int | float | str]:
+    """Cores, processor, memory, system and versions."""
+    return {
+        "cores": usable_cores(),
+        "processor": _processor(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "sightword": __version__,
+        "commit": _commit(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _commit() -> str:
+    """With a + where files differ from it."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("GIT_COMMIT", "unknown")
+    return done.stdout.strip()

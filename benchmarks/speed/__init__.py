@@ -1,0 +1,1 @@
+"""How fast the service is, beside the bare model and beside other services."""

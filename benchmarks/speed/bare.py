@@ -1,0 +1,189 @@
+"""What the machine could do: `session.run` alone at its best, and decoding alone."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from benchmarks.inputs import sentences
+from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
+from model.engine import run_bound, usable_cores
+from model.preprocessing import load_image
+from model.providers import NVIDIA, PROVIDERS, choose, options
+
+BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
+BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}
+GRAPHS = {"image": (IMAGE_GRAPH, "pixels"), "text": (TEXT_GRAPH, "token_ids")}
+TOWERS = tuple(GRAPHS)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One session of so many threads, run from so many threads of Python at once."""
+
+    threads: int
+    lanes: int
+    spin: bool = False
+
+    def __str__(self) -> str:
+        spins = ", spinning" if self.spin else ""
+        return f"one session of {self.threads} thread{'s' * (self.threads > 1)}{spins}, run from {self.lanes} at once"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A way to run a tower at a batch size."""
+
+    batch: int
+    way: Way
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Items a second, and milliseconds of a core for each."""
+
+    items_s: float
+    core_ms: float
+
+
+class Tower:
+    """The bare sessions of one tower, opened when they are first run, with inputs made from real items."""
+
+    def __init__(self, bundle: Bundle, tower: str, provider: str, items: NDArray[Any] | Sequence[list[int]]) -> None:
+        """`items` are pixels [n, size, size, 3] or n rows of token ids."""
+        self._bundle, self._tower, self._provider = bundle, tower, provider
+        self._items = items
+        self._sessions: dict[tuple[int, bool], Any] = {}
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that is asked for first."""
+        return PROVIDERS[choose(self._provider)[0]]
+
+    @cached_property
+    def ways(self) -> list[Way]:
+        """Those worth trying here."""
+        if self.provider != PROVIDERS["cpu"]:
+            return [Way(1, 1), Way(1, 2)]
+        cores = usable_cores()
+        return list(dict.fromkeys([Way(cores, 1, spin=True), Way(cores, 1), Way(1, cores)]))
+
+    @property
+    def batches(self) -> Sequence[int]:
+        """Sizes worth trying here."""
+        return (BATCHES_ON_ACCELERATOR if self.provider in NVIDIA else BATCHES)[self._tower]
+
+    def runner(self, setting: Setting) -> Callable[[], None]:
+        """Runs one batch, each time of other items."""
+        session = self._session(setting.way)
+        graph_input = GRAPHS[self._tower][1]
+        batches = self._batches(setting.batch)
+        number = 0
+
+        def run() -> None:
+            nonlocal number
+            number += 1
+            value = batches[number % len(batches)]
+            if session.get_providers()[0] in NVIDIA:
+                run_bound(session, graph_input, value, "cuda")
+            else:
+                session.run(None, {graph_input: value})
+
+        return run
+
+    def rate(self, setting: Setting, seconds: float) -> Rate:
+        """How fast it runs that way."""
+        return rate(self.runner(setting), setting.batch, setting.way.lanes, seconds)
+
+    def best(self, seconds: float, rounds: int) -> Setting:
+        """The fastest setting, each tried in turn, for so long in all."""
+        settings = [Setting(batch, way) for batch in self.batches for way in self.ways]
+        seen: dict[Setting, list[float]] = {setting: [] for setting in settings}
+        each_s = seconds / rounds / len(settings)
+        for _ in range(rounds):
+            for setting in settings:
+                seen[setting].append(self.rate(setting, each_s).items_s)
+        return max(settings, key=lambda setting: statistics.median(seen[setting]))
+
+    def lone_ms(self, seconds: float) -> float:
+        """The median time of a single item, in the way that is best for it."""
+        every_core = [Setting(1, way) for way in self.ways if way.lanes == 1]
+        return min(median_ms(self.runner(setting), seconds / len(every_core)) for setting in every_core)
+
+    def _session(self, way: Way) -> Any:
+        key = (way.threads, way.spin)
+        if key not in self._sessions:
+            self._sessions[key] = open_session(self._bundle, self._tower, self._provider, way)
+        return self._sessions[key]
+
+    def _batches(self, size: int) -> list[NDArray[Any]]:
+        if isinstance(self._items, np.ndarray):
+            return [
+                np.resize(np.roll(self._items, -size * turn, 0), (size, *self._items.shape[1:])) for turn in range(8)
+            ]
+        tokenizer = self._bundle.tokenizer()
+        count = len(self._items)
+        return [tokenizer.pad([self._items[(turn * size + i) % count] for i in range(size)]) for turn in range(16)]
+
+
+def open_session(bundle: Bundle, tower: str, provider: str, way: Way) -> Any:
+    """A session of onnxruntime for one tower."""
+    chosen = ort.SessionOptions()
+    chosen.intra_op_num_threads, chosen.inter_op_num_threads = way.threads, 1
+    chosen.enable_mem_pattern = False
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", str(int(way.spin)))
+    chosen.log_severity_level = 3
+    weights = bundle.read(WEIGHTS)
+    chosen.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
+    providers = [(PROVIDERS[key], options(key, bundle.precision, bundle.digest)) for key in choose(provider)]
+    return ort.InferenceSession(bundle.read(GRAPHS[tower][0]), chosen, providers=providers)
+
+
+def towers(bundle: Bundle, provider: str, pictures: Sequence[bytes]) -> dict[str, Tower]:
+    """Both, with real pictures and texts of about ten words to run on."""
+    pixels = np.stack([load_image(file, bundle.preprocessing) for file in pictures[:64]])
+    rows = bundle.tokenizer().encode(sentences(1024))
+    return {"image": Tower(bundle, "image", provider, pixels), "text": Tower(bundle, "text", provider, rows)}
+
+
+def rate(run: Callable[[], None], items: int, lanes: int, seconds: float) -> Rate:
+    """How fast `run`, which does so many items, is when called from so many threads for so long, twice at least."""
+    rates, done = [0.0] * lanes, [0] * lanes
+    run()
+
+    def work(lane: int) -> None:
+        started = now = time.perf_counter()
+        while now < started + seconds:
+            run()
+            done[lane] += items
+            now = time.perf_counter()
+        rates[lane] = done[lane] / (now - started)
+
+    threads = [threading.Thread(target=work, args=(lane,)) for lane in range(lanes)]
+    cpu = time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return Rate(sum(rates), 1e3 * (time.process_time() - cpu) / sum(done))
+
+
+def median_ms(run: Callable[[], None], seconds: float) -> float:
+    """Of single calls, for so long."""
+    times: list[float] = []
+    run()
+    ends = time.perf_counter() + seconds
+    while not times or time.perf_counter() < ends:
+        started = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - started))
+    return statistics.median(times)

@@ -1,0 +1,176 @@
+"""Putting the service, or its pipeline in this process, under load, and what the load generator itself costs."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.client import Answer, Client, Kind, Sender, closed_loop, for_seconds, open_loop, percentile_s
+from benchmarks.speed.bare import Rate
+from model.engine import usable_cores
+from service.metrics import Metrics
+from service.models import Models
+from service.schema.items import Item
+from service.settings import Settings
+from service.timing import Call
+from service.work.pipeline import Pipeline
+from service.work.shared import Shared
+from tests.service.process import Running, running
+
+CLIENTS = 32
+TIMEOUT_S = 600.0  # nothing is refused for being late, however slow the machine
+RAMP = 0.25  # of the measured time, spent before it
+SETTINGS = {"cache_bytes": "0", "timeout_s": str(TIMEOUT_S), "log_format": "json"}
+ALL_CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
+# On two cores, one for the generator alone would be half of the service's.
+GENERATOR_CORE = ALL_CORES[-1] if len(ALL_CORES) > 2 else None
+
+
+class LoadError(RuntimeError):
+    """What was under load did not answer as it should have; a rate of that would mean nothing."""
+
+
+@dataclass
+class Load:
+    """One closed loop: its rate, what it cost on both sides, and the times of its answers."""
+
+    rate: Rate  # core_ms are those of the server's process
+    generator_ms: float  # of a core for each request, in this process
+    answers: list[Answer]
+
+
+def leave_generator_core() -> None:
+    """Keep what is measured, here and in processes started from here, off the generator's own core."""
+    if GENERATOR_CORE is not None:
+        os.sched_setaffinity(0, set(ALL_CORES) - {GENERATOR_CORE})
+
+
+@contextmanager
+def _generating() -> Iterator[None]:
+    """This thread drives load: on a core of its own, where there are enough."""
+    if GENERATOR_CORE is None:
+        yield
+        return
+    os.sched_setaffinity(0, {GENERATOR_CORE})
+    try:
+        yield
+    finally:
+        leave_generator_core()
+
+
+async def drive(url: str, pid: int, requests: Sequence[bytes], seconds: float, clients: int = CLIENTS) -> Load:
+    """Requests of one item each over HTTP, in a closed loop. Raises LoadError if one is not answered 200."""
+    client = Client(url, timeout_s=TIMEOUT_S)
+    process = psutil.Process(pid)
+    try:
+        with _generating():
+            cpu, server_cpu = time.process_time(), _cpu_s(process)
+            answers, timely, items_s = await _closed(client, itertools.cycle(requests), clients, seconds)
+            cpu, server_cpu = time.process_time() - cpu, _cpu_s(process) - server_cpu
+    finally:
+        client.close()
+    return Load(Rate(items_s, 1e3 * server_cpu / len(answers)), 1e3 * cpu / len(answers), timely)
+
+
+async def arrive(url: str, requests: Iterator[bytes], rate: float, seconds: float) -> list[Answer]:
+    """Requests at a constant rate, whatever becomes of them. Raises LoadError if one is not answered 200."""
+    client = Client(url, timeout_s=TIMEOUT_S)
+    try:
+        with _generating():
+            return _good(await open_loop(client, requests, rate, seconds))
+    finally:
+        client.close()
+
+
+def percentile_ms(answers: Sequence[Answer], share: float) -> float:
+    """Of the times that they took."""
+    return 1e3 * percentile_s(answers, share)
+
+
+async def drive_in_process(pipeline: Pipeline, items: Sequence[Item], seconds: float) -> Rate:
+    """The service's own pipeline from items to vectors, without HTTP."""
+    cpu = time.process_time()
+    answers, _, items_s = await _closed(_InProcess(pipeline), itertools.cycle(items), CLIENTS, seconds)
+    return Rate(items_s, 1e3 * (time.process_time() - cpu) / len(answers))
+
+
+async def _closed(
+    sender: Sender[Kind], requests: Iterator[Kind], clients: int, seconds: float
+) -> tuple[list[Answer], list[Answer], float]:
+    """All answers, those that came in the measured time, and how many that is a second."""
+    began = time.perf_counter()
+    answers = _good(await closed_loop(sender, requests, clients, for_seconds((1 + RAMP) * seconds)))
+    starts = began + RAMP * seconds
+    timely = [answer for answer in answers if starts <= answer.sent + answer.seconds < starts + seconds]
+    if not timely:  # too slow for so short a time, which then was too short for anything but a trial
+        return answers, answers, len(answers) / (time.perf_counter() - began)
+    return answers, timely, len(timely) / seconds
+
+
+def _good(answers: list[Answer]) -> list[Answer]:
+    if bad := [answer.status for answer in answers if answer.status != 200]:
+        raise LoadError(f"{len(bad)} of {len(answers)} requests failed, the first with status {bad[0]}")
+    return answers
+
+
+class _InProcess:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def send(self, data: Item, /) -> Answer:
+        sent = time.perf_counter()
+        await self._pipeline.embed([data], Call("benchmark"), truncate=None, keep_errors=False)
+        return Answer(200, sent, time.perf_counter() - sent)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Of it and of those that it started."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+@asynccontextmanager
+async def pipeline_of(bundle: Path, provider: str) -> AsyncIterator[Pipeline]:
+    """The service's pipeline in this process, opened as the service opens it."""
+    settings = Settings(
+        model=(str(bundle),), provider=provider, cache_bytes=0, timeout_s=TIMEOUT_S, _env_file=None,
+    )  # fmt: skip
+    shared = Shared(settings, Metrics())
+    models = Models(shared)
+    try:
+        models.load()
+        yield models.find(None)
+    finally:
+        models.close()
+        await shared.aclose()
+
+
+@contextmanager
+def serving(folder: Path, bundle: Path, provider: str, **settings: str) -> Iterator[Running]:
+    """The real service as a process of its own, without a cache unless `settings` say otherwise."""
+    with running(folder, bundle, provider=provider, **SETTINGS | settings) as service:
+        yield service
+
+
+@contextmanager
+def stand_in(name: str) -> Iterator[tuple[str, int]]:
+    """A server of `benchmarks.speed.stand_ins`: its address and process id."""
+    command = [sys.executable, "-m", "benchmarks.speed.stand_ins", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            assert process.stdout is not None
+            port = process.stdout.readline().strip()
+            if not port:
+                raise LoadError(f"the stand-in {name} did not start")
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            process.terminate()

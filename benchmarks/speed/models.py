@@ -1,0 +1,49 @@
+"""python -m benchmarks.speed.models PRECISION: ViT-B/32 with random weights, and its variant, in .bench/models/.
+
+Run as a process of its own: what makes them imports torch, which has no place beside what is measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from benchmarks.speed.pictures import KEPT
+from model.bundle import MANIFEST, Bundle, bundled
+from model.variant import Precision
+
+FOLDER = KEPT / "models"
+EXACT = FOLDER / "vit-b-32"
+
+
+def standard(provider: str) -> Sequence[Path]:
+    """ViT-B/32, exact and in the precision that is fast on the device, and the bundled model; made where missing."""
+    precision = "int8" if provider in ("cpu", "openvino") else "fp16"
+    variant = _variant(precision)
+    if not all((folder / MANIFEST).exists() for folder in (EXACT, variant)):
+        subprocess.run([sys.executable, "-m", "benchmarks.speed.models", precision], check=True)  # noqa: S603
+    return [EXACT, variant, bundled()]
+
+
+def _variant(precision: str) -> Path:
+    return FOLDER / f"vit-b-32-{precision}"
+
+
+def _make(precision: Precision) -> None:
+    from benchmarks.variants import random_bundle
+    from model.variants.making import Wanted, make_variant
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    if not (EXACT / MANIFEST).exists():
+        shutil.rmtree(EXACT, ignore_errors=True)  # of a run that was ended
+        random_bundle("ViT-B-32", EXACT)
+    if not (_variant(precision) / MANIFEST).exists():
+        make_variant(Bundle.load(EXACT), _variant(precision), Wanted(precision), print)
+
+
+if __name__ == "__main__":
+    _make(cast(Precision, sys.argv[1]))

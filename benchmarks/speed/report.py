@@ -1,0 +1,192 @@
+"""python -m benchmarks.speed.report FILE: RESULTS.md and its plot, from the JSON that a run wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.speed import figures
+from benchmarks.speed.figures import number, told
+from benchmarks.speed.plot import plot
+from benchmarks.speed.record import Record
+from benchmarks.speed.targets import Target, targets
+
+PAGE = Path(__file__).parents[1] / "RESULTS.md"
+RUNGS = {
+    "A": "A bare `session.run`",
+    "C": "C decode and resize, one core",
+    "D": "D the pipeline, in process",
+    "E": "E HTTP, the file as body",
+    "F": "F HTTP, base64 in JSON",
+}
+TEXT_RUNGS = {"A": RUNGS["A"], "D": RUNGS["D"], "F": "F HTTP, JSON"}
+READINGS = {
+    **{
+        f"cache/{kind}/{server}{unit}": f"{told_server}, one {kind} again and again, {told_unit}"
+        for kind in ("picture", "text")
+        for server, told_server in (("hit", "cache hits"), ("empty", "an empty FastAPI route"))
+        for unit, told_unit in (("", "requests/s"), ("/core_ms", "core-ms a request"))
+    },
+    "camera/ours_ms": "12 MP JPEG to pixels, ms",
+    "camera/plain_ms": "the same by plain Pillow, ms",
+    "start/s": "start of the process to ready, s",
+    "memory/bare_mib": "a process with the two bare sessions, MiB",
+    "memory/service_mib": "the service while it serves, MiB",
+}
+NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+
+
+def page(record: Record, picture: str | None = None) -> str:
+    """All that was found, as Markdown, with a link to the plot."""
+    lines = [f"# Speed, {record.started}, size {record.size}", "", *_machine(record), ""]
+    lines += [f"![pictures a second, and shares of the limit]({picture})", ""] if picture else []
+    lines += _targets(record)
+    for model in record.models():
+        if record.values(model, "640x480/A"):
+            lines += _ladder(record, model)
+        lines += _loops(record, model)
+    lines += [*_beside(record), *_standing(record)]
+    if not any(facts.get("provider") in NVIDIA for facts in record.facts.values()):
+        lines += [
+            "## GPU",
+            "",
+            "Not measured: this machine has none. The same ladder runs there: `--provider cuda`.",
+            "",
+        ]
+    if record.failed:
+        lines += ["## What failed", "", *(f"- {phase}: {why}" for phase, why in record.failed.items()), ""]
+    return "\n".join(lines)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown, and an empty line."""
+    return [_row(head), _row(["---"] * len(head)), *map(_row, rows), ""]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _machine(record: Record) -> list[str]:
+    facts = record.facts.get("", {})
+    lines = [", ".join(f"{name} {value}" for name, value in record.machine.items()) + "."]
+    if "generator" in facts:
+        lines.append(f"The load generator: {facts['generator']}.")
+    kinds = ("raw", "json", "text")
+    costs = {kind: record.spread("", f"generator/{kind}/core_ms") for kind in kinds}
+    said = ", ".join(f"{kind} {number(cost.median)}" for kind, cost in costs.items() if cost)
+    if said:
+        lines.append(f"What a request costs it, in core-ms, against a server that only parses it: {said}.")
+    return [*lines, "Medians over the rounds, smallest and largest in brackets; ratios are of one round each."]
+
+
+def _targets(record: Record) -> list[str]:
+    measured = [each for each in targets(record) if each.measured or record.size == "full"]
+    if not measured:
+        return []
+    rows = [[each.what, _wanted(each), _measured(each), each.met] for each in measured]
+    return ["## Targets", "", *table(["what", "wanted", "measured", ""], rows)]
+
+
+def _wanted(target: Target) -> str:
+    return f"{'≤' if target.at_most else '≥'} {target.wanted:g}{target.unit}"
+
+
+def _measured(target: Target) -> str:
+    digits = ".4f" if target.unit == "" else ".3g"
+    return told(target.measured, lambda value: f"{value:{digits}}")
+
+
+def _ladder(record: Record, model: str) -> list[str]:
+    facts = record.facts[model]
+    lines = [f"## {model}", "", f"{facts['provider']}, {facts['cores']} cores. Best bare settings:"]
+    lines += [f"pictures in {facts['bare_image']}; texts in {facts['bare_text']}.", ""]
+    lines += table(["", "items/s", "of the limit", "core-ms an item", "generator, core-ms"], _rungs(record, model))
+    overhead = figures.lone_overhead_ms(record, model)
+    if overhead:
+        parts = [told(record.spread(model, f"lone/{part}_ms")) for part in ("http", "decode", "run")]
+        lines += [f"A lone request takes {parts[0]} ms: {parts[1]} to decode, {parts[2]} to run,"]
+        lines += [f"{told(overhead, lambda ms: f'{ms:+.2f}')} ms on top.", ""]
+    return lines
+
+
+def _rungs(record: Record, model: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for files in ("640x480", "mixed"):
+        of_set = [_rung(record, model, files, rung, f"{files}: {name}") for rung, name in RUNGS.items()]
+        limit = figures.limit(record, model, files)
+        if limit:
+            of_set.append([f"{files}: the limit", told(limit), "1", "", ""])
+        rows += [row for row in of_set if row]
+    texts = [_rung(record, model, "texts", rung, f"texts: {name}") for rung, name in TEXT_RUNGS.items()]
+    return [*rows, *(row for row in texts if row)]
+
+
+def _rung(record: Record, model: str, files: str, rung: str, name: str) -> list[str]:
+    measured = record.spread(model, f"{files}/{rung}")
+    if measured is None:
+        return []
+    share = "" if rung in ("A", "C") else told(figures.share(record, model, files, rung), lambda part: f"{part:.3f}")
+    core_ms = record.spread(model, f"{files}/{rung}/core_ms")
+    generator_ms = record.spread(model, f"{files}/{rung}/generator_ms")
+    costs = [number(cost.median) if cost else "" for cost in (core_ms, generator_ms)]
+    return [name, told(measured), share, *costs]
+
+
+def _loops(record: Record, model: str) -> list[str]:
+    limit = record.spread(model, "loops/limit")
+    if limit is None:
+        return []
+    rows: list[list[str]] = []
+    for kind, unit in (("closed", "clients"), ("open", "% of the limit")):
+        names = dict.fromkeys(
+            sample.name.split("/")[1] for sample in record.samples if sample.name.startswith(f"{kind}/")
+        )
+        for load in names:
+            values = [record.spread(model, f"{kind}/{load}/{part}") for part in ("rate", "p50", "p95", "p99")]
+            if all(values):
+                rows.append([f"{kind} loop, {load} {unit}", *(number(value.median) for value in values if value)])
+    head = ["pictures of 640x480, the file as body", "pictures/s", "p50 ms", "p95 ms", "p99 ms"]
+    return [f"### {model}: how long answers take; the limit was {number(limit.median)}", "", *table(head, rows)]
+
+
+def _beside(record: Record) -> list[str]:
+    peers = {name: facts for name, facts in record.facts.items() if "versions" in facts}
+    rows = []
+    for name in dict.fromkeys([*record.models(), *peers]):
+        readings = [record.spread(name, f"beside/{what}") for what in ("pictures/32", "pictures/8", "texts/32")]
+        facts = peers.get(name, {})
+        if any(readings) or facts:
+            remark = facts.get("missing") or facts.get("versions", "ours")
+            rows.append([name, *map(told, readings), remark])
+    if not rows:
+        return []
+    head = ["base64 in JSON", "pictures/s, 32 clients", "pictures/s, 8 clients", "texts/s, 32 clients", ""]
+    return ["## Beside others", "", *table(head, rows)]
+
+
+def _standing(record: Record) -> list[str]:
+    """Readings that stand alone, in the order in which they were taken."""
+    rows = []
+    for model, name in dict.fromkeys((sample.model, sample.name) for sample in record.samples):
+        if (words := READINGS.get(name)) is not None:
+            rows.append([f"{model}: {words}" if model else words, told(record.spread(model, name))])
+    return ["## What else was read", "", *table(["", ""], rows)] if rows else []
+
+
+def write(
+    file: Annotated[Path, typer.Argument(help="results/speed-DATE.json, which a run wrote.")],
+    page_file: Annotated[Path, typer.Option("--page", help="Where to write; the plot goes beside it.")] = PAGE,
+) -> None:
+    """Write RESULTS.md and RESULTS.svg from the readings of a run."""
+    record = Record.read(file)
+    picture = page_file.with_suffix(".svg")
+    picture.write_text(plot(record), "utf-8")
+    page_file.write_text(page(record, picture.name), "utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(write)
