@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test check train clean soak
+.PHONY: serve test check train clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -13,7 +13,7 @@ serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled chec
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
-	$(VENV)/bin/python -m pytest --cov --cov-report=term
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 	$(VENV)/bin/ruff check .
@@ -23,6 +23,22 @@ check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 
 soak: $(VENV)/.dev  ## a quarter of an hour of load: figures, and whether the promises hold; SIZE=quick for two minutes
 	$(VENV)/bin/python -m benchmarks.soak --size $(or $(SIZE),full)
+
+PEERS := $(patsubst benchmarks/peers/%.txt,.bench/peers/%/installed.txt,$(wildcard benchmarks/peers/*.txt))
+
+bench-peers: $(PEERS)  ## install the services that ours is measured beside, each in an environment of its own in .bench/
+
+.bench/peers/%/installed.txt: benchmarks/peers/%.txt
+	@echo "$*: a new environment in $(@D), about 1.3 GB"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@cp $< $@
+
+bench: $(VENV)/.dev  ## speed beside the bare model, and beside other services if make bench-peers has installed them: 40 minutes
+	$(VENV)/bin/python -m benchmarks.speed
+
+bench-quick: $(VENV)/.dev  ## speed of the bundled model beside its limit: under 3 minutes
+	$(VENV)/bin/python -m benchmarks.speed --size quick
 
 train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
 	$(VENV)/bin/python -m training

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -16,6 +18,7 @@ from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
 from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, options
 
 __all__ = ["Engine", "EngineError", "usable_cores"]
+OUTPUTS = ["embeddings"]
 
 
 class Engine:
@@ -28,22 +31,24 @@ class Engine:
         that the process has. Raises EngineError when the provider is not active: onnxruntime falls back in silence.
         """
         self._bundle = bundle
+        threads = threads or usable_cores()
         providers = [(PROVIDERS[key], options(key, bundle.precision, bundle.digest)) for key in choose(provider)]
         weights = bundle.read(WEIGHTS)
-        self._image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
-        self._text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)
+        image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
+        text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)
+        self._image, self._text = _Session(image, "pixels", threads), _Session(text, "token_ids", threads)
         del weights
         _give_back_freed_memory()
-        self.provider: str = self._image.get_providers()[0]
+        self.provider = self._image.provider
         self._insist(provider)
 
     def embed_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length."""
-        return self._run(self._image, "pixels", pixels)
+        return self._image.run(pixels)
 
     def embed_texts(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Token ids [batch, length <= context], padded with 0 -> embeddings [batch, dimensions], of unit length."""
-        return self._run(self._text, "token_ids", token_ids)
+        return self._text.run(token_ids)
 
     def warm_up(self) -> None:
         """Run each tower once, so that the first request does not pay for allocation and kernel choice.
@@ -64,27 +69,66 @@ class Engine:
             if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
                 raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
-    def _run(self, session: Any, name: str, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        if self.provider in NVIDIA:
-            return run_bound(session, name, value, "cuda")
-        embeddings: npt.NDArray[np.float32] = session.run(None, {name: value})[0]
-        return embeddings
-
     def _insist(self, asked: str) -> None:
         if asked == "auto":
             return
         expected = PROVIDERS[asked]
         for session in (self._image, self._text):
-            if session.get_providers()[0] != expected:
+            if session.provider != expected:
                 raise EngineError(f"{expected} was asked for but is not active: {INSTALL[asked]}")
 
 
-def _session_options(threads: int | None) -> Any:
+class _Session:
+    """One graph, to be run from several threads at once, and yet never on more threads than it was opened with.
+
+    The first run is done by its caller, with the session's own threads as helpers; one beside it is done by a helper
+    instead of its caller. With more threads than cores, each step would end with all others spinning until the one that
+    was interrupted comes back.
+    """
+
+    def __init__(self, session: Any, name: str, threads: int) -> None:
+        self.provider: str = session.get_providers()[0]
+        self._session, self._name = session, name
+        self._has_helpers = threads > 1 and self.provider == PROVIDERS["cpu"]
+        self._first = threading.Lock()
+
+    def run(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """The one input [batch, ...] -> embeddings [batch, dimensions]."""
+        if self.provider in NVIDIA:
+            return run_bound(self._session, self._name, value, "cuda")
+        first = self._first.acquire(blocking=False)
+        try:
+            return self._run_here(value) if first or not self._has_helpers else self._run_by_a_helper(value)
+        finally:
+            if first:
+                self._first.release()
+
+    def _run_here(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        embeddings: npt.NDArray[np.float32] = self._session.run(OUTPUTS, {self._name: value})[0]
+        return embeddings
+
+    def _run_by_a_helper(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        done: Future[npt.NDArray[np.float32]] = Future()
+
+        def finished(outputs: Any, _: None, error: str) -> None:
+            if error:
+                done.set_exception(RuntimeError(error))
+            else:
+                done.set_result(outputs[0])
+
+        feed = {self._name: value}  # held until it is done, as is `finished`: onnxruntime does not
+        self._session.run_async(OUTPUTS, feed, finished, None)
+        return done.result()
+
+
+def _session_options(threads: int) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Memory patterns are kept per input shape and grow with every new batch size (onnxruntime#11118).
     options.enable_mem_pattern = False
+    # A step ends with its slowest thread: in several small parts, one that was interrupted holds up less.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     # Spinning idle threads would take the cores that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

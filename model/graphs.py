@@ -7,12 +7,14 @@ points at its bytes in weights.safetensors. onnxruntime folds transposes, casts 
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from onnxscript import opset20 as op
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,8 +22,9 @@ from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.config import Preprocessing
 from model.external import link_weights
 from model.network import Network
+from model.network.resnet import ModifiedResNet
 
-OPSET = 18
+OPSET = 20  # the first with an operator for GELU, which onnxruntime does not recognise in the nodes that make it up
 NOT_IN_A_GRAPH = ("num_batches_tracked", "logit_scale", "logit_bias")
 
 
@@ -45,6 +48,27 @@ class ImageGraph(nn.Module):
         """Embed whole pictures."""
         scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.pixel_mean) / self.pixel_std
         return F.normalize(self.network.encode_image(scaled.to(self.dtype)).float(), dim=-1)
+
+
+class PatchGraph(ImageGraph):
+    """The same vectors, for towers whose patches do not overlap: one product in place of normalisation and convolution.
+
+    Both are linear, so they are folded into the matrix, when the graph is opened; it multiplies the pixels as they are.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed whole pictures."""
+        visual = self.network.visual
+        assert not isinstance(visual, ModifiedResNet)
+        kernel = visual.conv1.weight  # [width, 3, patch, patch]
+        side = kernel.shape[-1]
+        grid = pixels.shape[1] // side
+        whole = pixels[:, : grid * side, : grid * side]
+        patches = whole.reshape(-1, grid, side, grid, 3 * side).transpose(2, 3).reshape(-1, grid**2, 3 * side**2)
+        matrix = (kernel / (255 * self.pixel_std)).permute(2, 3, 1, 0).flatten(0, 2)
+        black = -(kernel * (self.pixel_mean / self.pixel_std)).sum(dim=(1, 2, 3))
+        bias = black if visual.conv1.bias is None else black + visual.conv1.bias
+        return F.normalize(visual.encode_patches(patches.float() @ matrix + bias), dim=-1)
 
 
 class TextGraph(nn.Module):
@@ -72,7 +96,7 @@ def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> 
     token_ids = torch.ones(2, text.context_length if text.fixed_length else 7, dtype=torch.int64)
     text_dims = {0: batch} if text.fixed_length else {0: batch, 1: length}
     graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], str]] = [
-        (ImageGraph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),
+        (_image_graph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),
         (TextGraph(network), token_ids, "token_ids", text_dims, TEXT_GRAPH),
     ]
     for graph, example, name, dims, file in graphs:
@@ -81,6 +105,13 @@ def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> 
         _strip(proto)
         onnx.save(proto, path / file)
         onnx.checker.check_model(str(path / file))
+
+
+def _image_graph(network: Network, preprocessing: Preprocessing) -> ImageGraph:
+    # Half precision cannot hold the matrix that multiplies 0 .. 255.
+    whole = network.visual.conv1.weight.dtype == torch.float32
+    patches = whole and not isinstance(network.visual, ModifiedResNet)
+    return (PatchGraph if patches else ImageGraph)(network, preprocessing)
 
 
 class _ParametersAsInputs(nn.Module):
@@ -112,6 +143,7 @@ def _export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, 
                 output_names=["embeddings"],
                 dynamic_shapes={"example": dims, "state": dict.fromkeys(used)},
                 opset_version=OPSET,
+                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
                 dynamo=True,
                 verbose=False,
             )
@@ -120,6 +152,30 @@ def _export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, 
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     return proto
+
+
+def _attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    scale: float | None = None,
+    grouped: bool = False,
+) -> Any:
+    """Attention in the fewest nodes; the exporter's own has a dozen for shapes in each layer and copies keys twice.
+
+    The parameters are those of the torch operator, of which our networks set the first four.
+    """
+    assert not any((dropout, causal, scale, grouped))
+    scaled = op.Mul(query, op.CastLike(op.Constant(value_float=query.shape[-1] ** -0.5), query))  # type: ignore[type-var]
+    scores = op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2]))
+    if mask is not None:
+        # The same two nodes in every layer, of which onnxruntime keeps one pair.
+        seen, hidden = (op.CastLike(op.Constant(value_float=value), query) for value in (0.0, -math.inf))  # type: ignore[type-var]
+        scores = op.Add(scores, op.Where(mask, seen, hidden))
+    return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
 def _strip(proto: onnx.ModelProto) -> None:

@@ -6,7 +6,6 @@ Everything here may run in many threads at once; Pillow's global settings are re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from model.config import Preprocessing
 from model.encoded import EncodedFile, PiecesError, check_end
+from model.geometry import Box, square, turn
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -28,22 +28,7 @@ MAX_PIXELS = 50_000_000
 for _decoder in ("Bmp", "Gif", "Mpo", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_decoder}ImagePlugin")
 
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-# Pixels that the widest filter, bicubic, reads to each side of a point, in units of the larger of the two grids.
-_FILTER_SUPPORT = 2
-# A strip of 1 x 100,000 pixels would be resized to 224 x 22,400,000 before the crop. Above this many pixels, still less
-# memory than decoding a picture of MAX_PIXELS takes, only the part under the crop is resized.
-_MAX_RESIZED_PIXELS = 1 << 24
 _BLOCK_SIDE = 2048
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Modes that Pillow cannot resize or convert in a way that means anything, and what they are turned into first.
 _PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 
@@ -56,40 +41,59 @@ class ImageError(ValueError):
         self.code = code
 
 
+class Opened:
+    """A picture of which only the header has been read; `size` is what `load` will decode."""
+
+    def __init__(self, image: Image.Image, box: Box | None) -> None:
+        """`box` is where in `image` the picture is if it will be decoded at less than its size, else None."""
+        self._images = [image]
+        self.size, self.box = image.size, box
+
+    def load(self) -> None:
+        """Decode. Raises ImageError."""
+        with _told_as_image_errors():
+            self._images[0].load()
+
+    def take(self) -> Image.Image:
+        """Hand the picture over, so that nobody else holds it when a copy of it takes its place."""
+        return self._images.pop()
+
+
 def load_image(data: bytes, config: Preprocessing, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode and preprocess an image file: uint8 [size, size, 3]."""
-    return preprocess(decode(data, max_pixels, config.draft_size), config)
+    opened = open_header(data, max_pixels, config.draft_size)
+    opened.load()
+    return preprocess(opened.take(), config, opened.box)
 
 
-def decode(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
+def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the first frame of an image file, whose format is told by its content.
 
     The size in the header is checked before anything is decoded. Pillow's own limit, twice `Image.MAX_IMAGE_PIXELS`
     (179 million unless the program set it), stays in force above `max_pixels`: it is global, so it is not ours to lift.
+    """
+    opened = open_header(data, max_pixels)
+    opened.load()
+    return opened.take()
 
-    With `draft_size`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that divides both sides and leaves them at
+
+def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Opened:
+    """Read the header of an image file; nothing is decoded yet.
+
+    With `draft_size`, a JPEG is going to be decoded at 1/2, 1/4 or 1/8 of its size where that leaves both sides at
     least twice `draft_size`: several times faster for camera pictures, with no visible difference once resized.
     """
-    return load(open_header(data, max_pixels, draft_size))
-
-
-def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | None = None) -> Image.Image:
-    """The first half of `decode`: `size` is what `load` will decode, and nothing has been decoded yet."""
     with _told_as_image_errors():
         image = Image.open(EncodedFile(data), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         check_end(data)
-        if draft_size is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            scale = _draft_scale(image.size, draft_size)
-            image.draft(image.mode, (image.width // scale, image.height // scale))
-        return image
-
-
-def load(image: Image.Image) -> Image.Image:
-    """The second half of `decode`."""
-    with _told_as_image_errors():
-        image.load()
-        return image
+        box = None
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            # In one go: by default, the decoder comes back to Python, and waits for its turn, every 64 KiB.
+            image.decodermaxblock = len(data)
+            if draft_size is not None:
+                box = _draft(image, draft_size)
+        return Opened(image, box)
 
 
 @contextmanager
@@ -112,16 +116,19 @@ def _told_as_image_errors() -> Iterator[None]:
         raise ImageError("invalid_image", "the image is truncated or corrupt: send the complete file") from error
 
 
-def preprocess(image: Image.Image, config: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Orient, flatten, resize and crop a picture of any Pillow mode: uint8 [size, size, 3]."""
+def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Orient, flatten, resize and crop a picture of any Pillow mode: uint8 [size, size, 3].
+
+    `box` is where in `image` the picture is, if it was decoded at less than its size.
+    """
     _check_size(image.size, max_pixels=None)
     try:
         if config.exif_orientation:
-            image = _upright(image)
+            image, box = turn(image, box, _orientation(image))
         image = _eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
-        return np.array(_square(image, config).convert("RGB"))
+        return np.array(square(image, box, config).convert("RGB"))
     # Broken palettes and transparency tables come to light only here, by several exceptions.
     except Exception as error:
         raise ImageError(
@@ -140,23 +147,28 @@ def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
         )
 
 
-def _draft_scale(size: tuple[int, int], draft_size: int) -> int:
-    # A side that is not divided evenly is rounded up, which would stretch the picture by part of a pixel.
-    fits = (s for s in (8, 4, 2) if not (size[0] % s or size[1] % s) and min(size) // s >= 2 * draft_size)
-    return next(fits, 1)
+def _draft(image: JpegImagePlugin.JpegImageFile, draft_size: int) -> Box | None:
+    """Have it decoded at less than its size, if it is large enough: where in what is decoded the picture is.
+
+    A side that is not divided evenly is rounded up: a part of its last pixel is beyond the picture's edge.
+    """
+    scale = next((s for s in (8, 4, 2) if min(image.size) >= 2 * draft_size * s), 1)
+    if scale == 1:
+        return None
+    drafted = image.draft(image.mode, (image.width // scale, image.height // scale))
+    return drafted and drafted[1]
 
 
 def _formats() -> str:
     return f"{', '.join(ACCEPTED_FORMATS[:-1])} or {ACCEPTED_FORMATS[-1]}"
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> object:
     # EXIF is read by a parser of its own for every format; when it is broken, the picture is still good.
     try:
-        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -213,39 +225,3 @@ def _blended(image: Image.Image) -> Image.Image:
         block = (left, top, min(left + _BLOCK_SIDE, image.width), min(top + _BLOCK_SIDE, image.height))
         opaque.paste(_blended(image.crop(block)), block)
     return opaque
-
-
-def _square(image: Image.Image, config: Preprocessing) -> Image.Image:
-    size, resampling = config.size, _RESAMPLING[config.interpolation]
-    if config.resize_mode == "squash":
-        return image.resize((size, size), resampling)
-    width, height = image.size
-    short = min(width, height)
-    # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
-    resized = (int(size * width / short), int(size * height / short))
-    left, top = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
-    if resized[0] * resized[1] > _MAX_RESIZED_PIXELS:
-        return _resize_part(image, resized, (left, top), size, resampling)
-    return image.resize(resized, resampling).crop((left, top, left + size, top + size))
-
-
-def _resize_part(
-    image: Image.Image, resized: tuple[int, int], corner: tuple[int, int], size: int, resampling: Image.Resampling
-) -> Image.Image:
-    """The square at `corner` of the picture `resized`, without making the rest of it."""
-    spans = [_span(*axis, size) for axis in zip(image.size, resized, corner, strict=True)]
-    (left, right, x0, x1), (top, bottom, y0, y1) = spans
-    return image.crop((left, top, right, bottom)).resize((size, size), resampling, box=(x0, y0, x1, y1))
-
-
-def _span(source: int, target: int, offset: int, size: int) -> tuple[int, int, float, float]:
-    """Source pixels that `size` target pixels from `offset` on are made of, and where in them these begin and end.
-
-    Cutting them out first keeps the coordinates small: Pillow holds them as float32.
-    """
-    scale = source / target
-    start, stop = offset * scale, min((offset + size) * scale, source)
-    margin = math.ceil(_FILTER_SUPPORT * max(scale, 1)) + 1
-    first = max(math.floor(start) - margin, 0)
-    last = min(math.ceil(stop) + margin, source)
-    return first, last, start - first, stop - first

@@ -7,10 +7,11 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 import orjson
 import PIL
@@ -18,21 +19,51 @@ import PIL
 _FIELDS = ("request_id", "method", "route", "status", "code", "items", "ms")
 
 
+_requests = logging.getLogger("service.request")
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name in _FIELDS if (value := getattr(record, name, None)) is not None}
+        fields: dict[str, object] = {name: getattr(record, name, None) for name in _FIELDS}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line).decode()
+            fields["exception"] = self.formatException(record.exc_info)
+        return _as_json(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
+
+
+def _as_json(created: float, level: str, logger: str, message: str, fields: Mapping[str, object]) -> str:
+    line: dict[str, object] = {
+        "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
+        "level": level,
+        "logger": logger,
+        "message": message,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    return orjson.dumps(line).decode()
+
+
+class JsonHandler(logging.StreamHandler[TextIO]):
+    """Lines of JSON."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(JsonFormatter())
+
+    def write_request(self, message: str, fields: Mapping[str, object]) -> None:
+        """The line that a record would give, without the record: making one takes longer than many an answer."""
+        with suppress(OSError, ValueError):  # nobody reads it, or nobody does any more
+            self.stream.write(_as_json(time.time(), "info", _requests.name, message, fields) + self.terminator)
+
+
+def tell_of_request(message: str, fields: Mapping[str, object]) -> None:
+    """Log that a request has ended; `fields` are of those that lines have."""
+    match logging.root.handlers:
+        case [JsonHandler() as handler]:
+            handler.write_request(message, fields)
+        case _:
+            _requests.info("%s", message, extra=fields)
 
 
 class TextFormatter(logging.Formatter):
@@ -68,10 +99,13 @@ class Sampler:
 
 def configure(log_format: Literal["text", "json"]) -> None:
     """Send all logs of the process to stderr in this format."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
-    handler.setFormatter(text if log_format == "text" else JsonFormatter())
+    handler = JsonHandler() if log_format == "json" else logging.StreamHandler(sys.stderr)
+    if log_format == "text":
+        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Neither format shows them, and to find them out takes longer than the rest of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # the switch that Python's documentation names
     _leave_out_what_requests_hold()
 
 

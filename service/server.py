@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
             self._run(self._load())
 
     def _connection(self) -> asyncio.Protocol:
-        return Door(self.config, self.server_state, self.lifespan.state, refuse=self._app.refuse)
+        return Door(self.config, self.server_state, self.lifespan.state, full=self._app.full, refuse=self._app.refuse)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End connections, then threads."""

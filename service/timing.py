@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from service.work.admission import Hold
@@ -26,14 +25,9 @@ class Timing:
         if seconds >= self.stages.get(stage, 0.0):
             self.starts[stage], self.stages[stage] = started, seconds
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Note the time that the block takes."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.record(name, started, time.perf_counter())
+    def stage(self, name: str) -> _Stage:
+        """Note the time that the `with` takes."""
+        return _Stage(self, name)
 
     def total_s(self) -> float:
         """Seconds since the request came in."""
@@ -45,13 +39,29 @@ class Timing:
         return ", ".join([*parts, f"total;dur={self.total_s() * 1e3:.2f}"])
 
 
+class _Stage:
+    __slots__ = ("_name", "_started", "_timing")
+
+    def __init__(self, timing: Timing, name: str) -> None:
+        self._timing, self._name = timing, name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._timing.record(self._name, self._started, time.perf_counter())
+
+
 @dataclass(slots=True)
 class Call:
     """What is known of one request while it runs."""
 
     request_id: str
     timing: Timing = field(default_factory=Timing)
+    status: int = 0  # of the answer, from its first byte on
     error_code: str | None = None
     items: int = 0
     digest: str | None = None  # of the model that answers
     hold: Hold | None = None  # the bytes received for it
+    body: bytes = b""  # all of it, while the request is at work
+    hang_up: Callable[[], None] = lambda: None  # for the connection, whose client is gone

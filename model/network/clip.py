@@ -56,9 +56,7 @@ class CLIP(nn.Module):
         """
         x = self.token_embedding(token_ids)
         x = x + self.positional_embedding[: token_ids.shape[1]].to(x.dtype)
-        x = self.transformer(x, causal=True)
-        # Only the pooled rows are normalised: the result is the same and the graph smaller.
-        pooled = x[torch.arange(x.shape[0], device=x.device), token_ids.argmax(dim=-1)]
+        pooled = self.transformer(x, causal=True, at=token_ids.argmax(dim=-1))
         encoded: Tensor = self.ln_final(pooled) @ self.text_projection
         return encoded
 

@@ -70,7 +70,10 @@ class SiglipVisionTransformer(nn.Module):
 
         Pixels beyond the last whole patch are not looked at.
         """
-        patches = self.conv1(pixels).flatten(2).transpose(1, 2)  # [batch, grid², width]
+        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2))
+
+    def encode_patches(self, patches: Tensor) -> Tensor:
+        """Embedded patches [batch, grid², width], row by row -> [batch, width]."""
         x = self.transformer(patches + self.positional_embedding.to(patches.dtype))
         pooled: Tensor = self.pool(self.ln_post(x))
         return pooled
@@ -107,8 +110,8 @@ class SigLIP(nn.Module):
         The output at the last position, mostly padding that has read the whole text, stands for it.
         """
         x = self.token_embedding(token_ids)
-        x = self.transformer(x + self.positional_embedding.to(x.dtype))
-        encoded: Tensor = self.text_projection(self.ln_final(x[:, -1]))
+        pooled = self.transformer(x + self.positional_embedding.to(x.dtype), at=token_ids.shape[1] - 1)
+        encoded: Tensor = self.text_projection(self.ln_final(pooled))
         return encoded
 
     def forward(self, pixels: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:

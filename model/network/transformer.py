@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from model.config import Activation, TransformerConfig
 
+# Of one token in each row, counted from 0: the same everywhere, or [batch].
+Position = int | Tensor
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -67,15 +70,24 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        """[batch, tokens, width] -> [batch, tokens, width]."""
-        batch, tokens, width = x.shape
-        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
-        split = projected.view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        query, key, value = split.unbind(0)  # each [batch, heads, tokens, head width]
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-        output: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+    def forward(self, x: Tensor, mask: Tensor | None = None, asking: Tensor | None = None) -> Tensor:
+        """[batch, tokens, width] -> [batch, asking tokens, width]: what each token of `asking`, or else of x, gathers.
+
+        `mask` [.., asking tokens, tokens] is true where a token may be looked at, None is everywhere.
+        """
+        projected = self.project(x, asking)
+        query, key, value = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in projected)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return output
+
+    def project(self, x: Tensor, asking: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Queries [batch, asking tokens, width], keys and values [batch, tokens, width]."""
+        weight, bias, width = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
+        if asking is None:
+            return F.linear(x, weight, bias).chunk(3, dim=-1)
+        query = F.linear(asking, weight[:width], bias[:width])
+        return query, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -98,9 +110,11 @@ class ResidualAttentionBlock(nn.Module):
         nn.init.normal_(expand.weight, std=(2 * width) ** -0.5)
         nn.init.normal_(contract.weight, std=output_std)
 
-    def forward(self, x: Tensor, causal: bool) -> Tensor:
-        """[batch, tokens, width] -> [batch, tokens, width]."""
-        x = x + self.attn(self.ln_1(x), causal)
+    def forward(self, x: Tensor, mask: Tensor | None = None, at: Position | None = None) -> Tensor:
+        """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, 1, width]."""
+        normed = self.ln_1(x)
+        asking = None if at is None else rows_at(normed, at)
+        x = (x if at is None else rows_at(x, at)) + self.attn(normed, mask, asking)
         output: Tensor = x + self.mlp(self.ln_2(x))
         return output
 
@@ -112,8 +126,35 @@ class Transformer(nn.Module):
         super().__init__()
         self.resblocks = nn.ModuleList(ResidualAttentionBlock(stack) for _ in range(stack.layers))
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """[batch, tokens, width] -> [batch, tokens, width]; `causal` hides later tokens from earlier ones."""
-        for block in self.resblocks:
-            x = block(x, causal)
-        return x
+    def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
+        """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, width].
+
+        `causal` hides later tokens from earlier ones. Of the last block nothing is computed but what was asked for.
+        """
+        *blocks, last = self.resblocks
+        mask = causal_mask(x) if causal else None
+        for block in blocks:
+            x = block(x, mask)
+        if at is None:
+            whole: Tensor = last(x, mask)
+            return whole
+        pooled: Tensor = last(x, causal_mask(x, at) if causal else None, at)
+        return pooled[:, 0]
+
+
+def rows_at(x: Tensor, at: Position) -> Tensor:
+    """[batch, tokens, width] -> [batch, 1, width]: of each row the token at its position."""
+    if isinstance(at, int):
+        return x[:, at].unsqueeze(1)
+    return x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
+
+
+def causal_mask(x: Tensor, at: Position | None = None) -> Tensor:
+    """Which tokens of x [batch, tokens, width] are not later than each, [tokens, tokens], or than the one `at`.
+
+    The latter is [batch, 1, 1, tokens], or [tokens] where it is the same in each row.
+    """
+    places = torch.arange(x.shape[1], device=x.device)
+    if at is None:
+        return places <= places[:, None]
+    return places <= (at if isinstance(at, int) else at[:, None, None, None])

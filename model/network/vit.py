@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,6 @@ class VisionTransformer(nn.Module):
         width = config.width
         grid = config.image_size // config.patch_size
         scale = width**-0.5
-        self.patch_size = config.patch_size
         self.conv1 = nn.Conv2d(3, width, config.patch_size, stride=config.patch_size, bias=False)
         self.class_embedding = nn.Parameter(scale * torch.randn(width))
         self.positional_embedding = nn.Parameter(scale * torch.randn(grid**2 + 1, width))
@@ -29,10 +30,12 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length."""
-        patches = self.conv1(pixels).flatten(2).transpose(1, 2)  # [batch, grid², width]
+        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2))
+
+    def encode_patches(self, patches: Tensor) -> Tensor:
+        """Embedded patches [batch, grid², width], row by row -> [batch, embed_dim]."""
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        positions = resize_positions(self.positional_embedding, pixels.shape[-1] // self.patch_size)
+        positions = resize_positions(self.positional_embedding, math.isqrt(patches.shape[1]))
         x = torch.cat([class_token, patches], dim=1) + positions.to(patches.dtype)
-        x = self.transformer(self.ln_pre(x))
-        pooled: Tensor = self.ln_post(x[:, 0]) @ self.proj
+        pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=0)) @ self.proj
         return pooled

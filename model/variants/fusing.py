@@ -6,6 +6,7 @@ modules say the operators themselves to the exporter; in torch they cannot be ru
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, cast
 
@@ -14,7 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from model.network import Network
-from model.network.transformer import Attention, LayerNorm, QuickGELU, ResidualAttentionBlock, Transformer
+from model.network.transformer import (
+    Attention,
+    LayerNorm,
+    Position,
+    QuickGELU,
+    ResidualAttentionBlock,
+    Transformer,
+    causal_mask,
+    rows_at,
+)
 
 DOMAIN = "com.microsoft"
 
@@ -35,28 +45,32 @@ def fused_operators(proto: onnx.ModelProto) -> dict[str, int]:
 class FusedTransformer(Transformer):
     """Attention, residual sum with the norm behind it, and activation: one operator each."""
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """[batch, tokens, width] -> [batch, tokens, width]."""
+    def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
+        """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, width]."""
         blocks = cast("list[ResidualAttentionBlock]", list(self.resblocks))
         change: Tensor | None = None
         for block in blocks:
             normed, x = (block.ln_1(x), x) if change is None else _add_norm(x, change, block.ln_1)
-            normed, x = _add_norm(x, _attend(block.attn, normed, causal), block.ln_2)
+            asking, bias = None, None
+            if at is not None and block is blocks[-1]:
+                bias = torch.where(causal_mask(x, at), 0.0, -math.inf).to(x.dtype) if causal else None
+                asking, x = rows_at(normed, at), rows_at(x, at)
+            attended = _attend(block.attn, normed, asking, bias, causal and asking is None)
+            normed, x = _add_norm(x, attended, block.ln_2)
             expand, activation, contract = block.mlp
             change = contract(_activate(activation, expand(normed)))
         assert change is not None  # there is a block at least
-        return x + change
+        return x + change if at is None else (x + change)[:, 0]
 
 
-def _attend(attention: Attention, x: Tensor, causal: bool) -> Tensor:
-    width = x.shape[-1]
-    projected = nn.functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+def _attend(attention: Attention, x: Tensor, asking: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
+    query, key, value = attention.project(x, asking)
     mixed = torch.onnx.ops.symbolic(
         f"{DOMAIN}::MultiHeadAttention",
-        torch.split(projected, width, dim=-1),
+        (query, key, value, None, None, bias),  # the two are a bias of the projection and a mask of the keys
         {"num_heads": attention.heads, "unidirectional": int(causal)},
         dtype=x.dtype,
-        shape=x.shape,
+        shape=query.shape,
         version=1,
     )
     output: Tensor = attention.out_proj(mixed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.connection import RedisSSLContext, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.settings import PREFIX, Settings, SettingsError
+from service.settings import PREFIX, SettingsError
 
 KINDS = ("timeout", "connection", "auth", "full", "refused", "protocol", "dropped")
 
@@ -23,14 +24,12 @@ class TlsConnection(SSLConnection):
         self.ssl_context = tls
 
 
-def connect(settings: Settings, *, connections: int, timeout_s: float | None = None) -> Redis | None:
-    """A client for `redis_url`, or None where that is not set. No connection is opened yet.
+def connect(url: SecretStr, *, connections: int, timeout_s: float | None = None) -> Redis:
+    """A client for the setting `redis_url`. No connection is opened yet.
 
     It holds at most so many connections, gives bytes and retries nothing. `timeout_s` bounds connecting, each write and
     each read; with None the caller bounds the whole call. Raises SettingsError, without the URL, if that is no good.
     """
-    if settings.redis_url is None:
-        return None
     ours: dict[str, Any] = {
         "max_connections": connections,
         "timeout": timeout_s,
@@ -42,7 +41,7 @@ def connect(settings: Settings, *, connections: int, timeout_s: float | None = N
         "decode_responses": False,
     }
     try:
-        options = {**parse_url(settings.redis_url.get_secret_value()), **ours}
+        options = {**parse_url(url.get_secret_value()), **ours}
         if options.get("connection_class") is SSLConnection:
             first = BlockingConnectionPool(**options).make_connection()  # type: ignore[no-untyped-call]
             first.ssl_context.get()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.cache.memory import Memory
-from service.cache.redis import connect
-from service.cache.remote import Remote
 from service.cache.value import Vector
 from service.metrics import Metrics
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.cache.remote import Remote
 
 CONNECTIONS = 32
 
@@ -24,15 +26,16 @@ class Cache:
         self._memory = Memory(settings.cache_bytes, settings.cache_ttl_s)
         metrics.cache_bytes.set_function(self._memory.held_bytes)
         self._hits, self._misses = (metrics.cache_lookups.labels("memory", outcome) for outcome in ("hit", "miss"))
-        redis = connect(settings, connections=CONNECTIONS)
-        self._remote = Remote(redis, settings, metrics) if redis is not None else None
+        self._remote = _remote(settings, metrics)
 
     async def get(self, keys: Sequence[str], dimensions: int) -> list[Vector | None]:
         """For each key its vector [dimensions], read-only, or None. Keys may come more than once."""
         found = [self._memory.get(key) for key in keys]
         missing = [index for index, vector in enumerate(found) if vector is None]
-        self._hits.inc(len(keys) - len(missing))
-        self._misses.inc(len(missing))
+        if hits := len(keys) - len(missing):
+            self._hits.inc(hits)
+        if missing:
+            self._misses.inc(len(missing))
         if missing and self._remote is not None:
             shared = await self._remote.get(list({keys[index]: None for index in missing}), dimensions)
             for key, vector in shared.items():
@@ -57,3 +60,13 @@ class Cache:
         """Store what is still to be stored, and end the connections."""
         if self._remote is not None:
             await self._remote.aclose()
+
+
+def _remote(settings: Settings, metrics: Metrics) -> Remote | None:
+    if settings.redis_url is None:
+        return None
+    # Only for those who have Redis: its client is a tenth of what a start imports.
+    from service.cache.redis import connect
+    from service.cache.remote import Remote
+
+    return Remote(connect(settings.redis_url, connections=CONNECTIONS), settings, metrics)

@@ -11,10 +11,8 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-from service.cache.redis import connect
 from service.errors import ApiError
 from service.label_sets.files import FilesStore
-from service.label_sets.redis import RedisStore
 from service.label_sets.store import NAME_PATTERN, LabelSet, Store, StoreError, is_name
 from service.metrics import Metrics
 from service.schema.answers import LabelSetSummary
@@ -42,11 +40,8 @@ class LabelSets:
     """In Redis if there is one, else in files. What this process has seen it can use while the store is down."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        redis = connect(settings, connections=CONNECTIONS)
-        self._store: Store = (
-            FilesStore(settings.label_sets) if redis is None else RedisStore(redis, settings.redis_prefix)
-        )
-        self._errors = None if redis is None else metrics.redis_errors
+        self._store = _store(settings)
+        self._errors = None if settings.redis_url is None else metrics.redis_errors
         self._seen: LRUCache[str, _Seen] = LRUCache(REMEMBERED_BYTES, getsizeof=_size)
         self._failing = False
 
@@ -146,6 +141,16 @@ class LabelSets:
             self._errors.labels(error.kind).inc()
         log.log(logging.DEBUG if self._failing else logging.ERROR, "%s", error)
         self._failing = True
+
+
+def _store(settings: Settings) -> Store:
+    if settings.redis_url is None:
+        return FilesStore(settings.label_sets)
+    # As in service.cache.tiers: only for those who have Redis.
+    from service.cache.redis import connect
+    from service.label_sets.redis import RedisStore
+
+    return RedisStore(connect(settings.redis_url, connections=CONNECTIONS), settings.redis_prefix)
 
 
 def _size(seen: _Seen) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 
 from service.schema.answers import EmbedAnswer
 from service.schema.requests import EmbedOptions, EmbedRequest
@@ -42,13 +42,13 @@ MATRIX = {"schema": {"type": "string", "format": "binary"}}
     },
     openapi_extra=body_of(EmbedRequest, EmbedOptions),
 )
-async def embed(request: Request, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def embed(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query.
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
     items, options = await body.read(EmbedRequest, EmbedOptions)
-    media_type = binary_type(request, options)
+    media_type = binary_type(body.header(b"accept"), options)
     with service.model(options.model) as pipeline:
         expect_dimensions(options.dimensions, pipeline.bundle)
         embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -34,6 +37,7 @@ from service.routes import (
 from service.state import Service
 from service.web import openapi
 from service.web.auth import Auth
+from service.web.direct import Direct, Endpoint
 from service.web.limits import RequestLimits
 from service.web.observe import Observe
 
@@ -46,7 +50,7 @@ NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_co
 
 
 def create_app(service: Service) -> Observe:
-    """Observe(Auth(RequestLimits(routes))): what is refused outside the routes is observed like everything else."""
+    """Observe(Auth(RequestLimits(Direct(routes)))): what is refused outside the routes is observed like all else."""
     # The page at /docs, with its script and style from this server: the stock one asks a CDN for them.
     app = FastAPIOffline(
         title="Sightword",
@@ -65,7 +69,8 @@ def create_app(service: Service) -> Observe:
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, _answer_unforeseen)
     openapi.install(app, service.keys.required)
-    limits = RequestLimits(app, service.settings, service.shared.admission)
+    direct = Direct(app, _posted(embed, similarity, classify, openai, jina), service)
+    limits = RequestLimits(direct, service.settings, service.shared.admission)
     paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]
     auth = Auth(limits, service.keys)
     return Observe(
@@ -73,9 +78,16 @@ def create_app(service: Service) -> Observe:
         paths,
         service.metrics,
         draining=lambda: service.draining,
-        turned_away=lambda scope: service.shared.admission.full and auth.allows(scope),
+        full=lambda: service.shared.admission.full,
+        allows=auth.allows,
         traces=service.traces,
     )
+
+
+def _posted(*parts: ModuleType) -> dict[str, Endpoint]:
+    """Of parts in which whatever is posted is work."""
+    routes = [route for part in parts for route in part.router.routes if isinstance(route, APIRoute)]
+    return {route.path: route.endpoint for route in routes if route.methods == {"POST"}}
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> Response:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
+from starlette.types import Scope
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
 from service.schema.items import ImageItem, Item, check_count
@@ -24,52 +26,59 @@ MAX_JSON_FIELDS = 100  # there is one complaint for each that is unknown
 class Body:
     """The body of one request and how it may be read."""
 
-    def __init__(self, request: Request, service: Service) -> None:
-        self._request, self._service = request, service
+    def __init__(self, scope: Scope, service: Service) -> None:
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._query_string: bytes = scope["query_string"]
+        self._data: bytes = scope["state"]["call"].body
+        self._service = service
 
     async def read(self, schema: type[M], options: type[Opt]) -> tuple[Sequence[Item], Opt]:
         """Items and options: JSON with `inputs` (a `schema`, which is also `options`), multipart, or an image file."""
         media_type = self._media_type()
         if media_type == "multipart/form-data":
-            body = await self._bytes_with_options()
+            body = self._bytes_with_options()
             # However short, it may be many parts.
             return await self._service.shared.in_thread(self._form, options, body)
         if media_type.startswith("image/"):
-            return await self._image(options)
+            return self._image(options)
         request: Any = await self.json(schema)
         return request.inputs, request
 
     async def json(self, schema: type[M]) -> M:
         """The JSON body as a `schema`. Raises `invalid_request` with the path of the first field that is wrong."""
         self._expect_json()
-        body = await self._bytes_with_options()
+        body = self._bytes_with_options()
         if len(body) <= INLINE_BYTES:
             return self._json(schema, body)
         return await self._service.shared.in_thread(self._json, schema, body)
 
-    async def _image(self, options: type[Opt]) -> tuple[Sequence[Item], Opt]:
+    def _image(self, options: type[Opt]) -> tuple[Sequence[Item], Opt]:
         """The body as one image file, and the query as `options`."""
-        body = await self._bytes()
+        body = self._bytes()
         if not body:
             raise ApiError("invalid_request", "The body is empty; send the image file itself.", "inputs")
         return [ImageItem(body, "inputs")], self._options(options, self._query())
 
-    async def _bytes_with_options(self) -> bytes:
-        body = await self._bytes()
-        if self._request.query_params:
+    def _bytes_with_options(self) -> bytes:
+        body = self._bytes()
+        if self._query():
             message = "With a JSON or multipart body, options are fields of the body, not of the query."
             raise ApiError("invalid_request", message)
         return body
 
-    async def _bytes(self) -> bytes:
+    def _bytes(self) -> bytes:
         self._expect_no_coding()
-        return await self._request.body()
+        return self._data
+
+    def header(self, name: bytes) -> str:
+        """The value of a header, empty where there is none."""
+        return self._headers.get(name, b"").decode("latin-1")
 
     def _media_type(self) -> str:
-        return self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return self.header(b"content-type").partition(";")[0].strip().lower()
 
     def _expect_no_coding(self) -> None:
-        if self._request.headers.get("content-encoding", "identity").lower() != "identity":
+        if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ApiError("unsupported_media_type", "Send the body as it is, without Content-Encoding.")
 
     def _expect_json(self) -> None:
@@ -102,12 +111,16 @@ class Body:
             raise from_validation(error) from None
 
     def _form(self, options: type[Opt], body: bytes) -> tuple[Sequence[Item], Opt]:
-        form = read_form(self._request.headers["content-type"], body, self._service.settings)
+        form = read_form(self.header(b"content-type"), body, self._service.settings)
         return form.items, self._options(options, form.fields)
 
     def _query(self) -> dict[str, list[str]]:
-        parameters = self._request.query_params
-        return {name: parameters.getlist(name) for name in parameters}
+        given: dict[str, list[str]] = {}
+        if not self._query_string:
+            return given
+        for name, value in parse_qsl(self._query_string.decode("latin-1"), keep_blank_values=True):
+            given.setdefault(name, []).append(value)
+        return given
 
     def _options(self, options: type[Opt], given: Mapping[str, list[str]]) -> Opt:
         """From strings by name. Those that are lists may be repeated, and labels may be separated by commas."""
@@ -127,7 +140,7 @@ class Body:
 
 
 async def _body(request: Request, service: ServiceDep) -> Body:
-    return Body(request, service)
+    return Body(request.scope, service)
 
 
 BodyDep = Annotated[Body, Depends(_body)]

@@ -17,11 +17,11 @@ Refuse = Callable[[Scope], bytes | None]
 
 
 class Door(Protocol):
-    """`refuse` gives all of an answer but its first line and date, or None to a request that may come in."""
+    """`full` is asked first. `refuse` gives all of an answer but its first line and date, or None: it may come in."""
 
-    def __init__(self, *args: Any, refuse: Refuse, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, full: Callable[[], bool], refuse: Refuse, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._refuse_early = refuse
+        self._full, self._refuse_early = full, refuse
         self._refused = False  # and what is left of its body is of no interest
         self._may_refuse = True
 
@@ -32,7 +32,7 @@ class Door(Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin with a request, or refuse it."""
-        words = self._refusal() if self._may_refuse else None
+        words = self._refusal() if self._may_refuse and self._full() else None
         if words is None:
             super().on_headers_complete()
             return

@@ -9,10 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 from collections.abc import Callable
 
 A_TURN = 256
+OTHER_FILES = 256  # descriptors for connections about to begin, models, Redis, fetched pictures
+SPARE_CONNECTIONS = 64  # above the limit, to tell of it
+
+
+def _most_connections() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 4096 if soft == resource.RLIM_INFINITY else max(64, min(4096, soft - OTHER_FILES - SPARE_CONNECTIONS))
+
+
+MAX_CONNECTIONS = _most_connections()
 
 
 class Listener:

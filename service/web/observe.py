@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import uuid
 from collections.abc import Callable, Iterable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ApiError, error_response, internal_error
-from service.logs import Sampler
+from service.logs import Sampler, tell_of_request
 from service.metrics import Metrics
 from service.timing import Call
 from service.tracing import Traces
 from service.web.auth import is_admin
-from service.web.limits import ClientGoneError
+from service.web.cutoff import ClientGoneError
 
 log = logging.getLogger("service.request")
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
@@ -33,18 +33,19 @@ class Observe:
         paths: Iterable[str],
         metrics: Metrics,
         draining: Callable[[], bool],
-        turned_away: Callable[[Scope], bool],
+        full: Callable[[], bool],
+        allows: Callable[[Scope], bool],
         traces: Traces | None = None,
     ) -> None:
         self.app, self.metrics, self.traces = app, metrics, traces
-        self.draining, self.turned_away = draining, turned_away
+        self.draining, self.full, self.allows = draining, full, allows
         self._known = frozenset(path for path in paths if "{" not in path)
         self._refusals = Sampler()
 
     def refuse(self, scope: Scope) -> bytes | None:
-        """The answer, from its headers on, to a request that finds the queue full; None to any other. For `Door`."""
+        """The answer, from its headers on, to one that has found the queue full; None if it may still come in."""
         work = scope["method"] == "POST" and scope["path"] in self._known and not is_admin(scope["path"])
-        if not (work and self.turned_away(scope)) or self.draining():
+        if not (work and self.allows(scope)) or self.draining():
             return None
         call = Call(_request_id(scope), error_code="overloaded")
         self._tell(scope, call, 429)
@@ -56,12 +57,10 @@ class Observe:
             return await self.app(scope, receive, send)
         call = Call(_request_id(scope))
         scope.setdefault("state", {})["call"] = call
-        status = 0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                call.status = message["status"]
                 headers = [
                     *message.get("headers", ()),
                     (b"x-request-id", call.request_id.encode()),
@@ -78,14 +77,14 @@ class Observe:
         try:
             await self.app(scope, receive, send_with_headers)
         except ClientGoneError:
-            status = CLIENT_GONE
+            call.status = CLIENT_GONE
         except Exception:
             log.exception("request %s failed", call.request_id)
             call.error_code = "internal_error"
-            if not status:
+            if not call.status:
                 await error_response(internal_error())(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, call, status or CLIENT_GONE)
+            self._tell(scope, call, call.status or CLIENT_GONE)
 
     def _tell(self, scope: Scope, call: Call, status: int) -> None:
         route = self._route(scope)
@@ -95,13 +94,10 @@ class Observe:
             return
         if self.traces is not None:
             self.traces.record(scope, route, call, status)
-        log.info(
-            "%s %s %d%s",
-            scope["method"],
-            route,
-            status,
-            f" (and {left_out} other refusals before it)" if left_out else "",
-            extra={
+        others = f" (and {left_out} other refusals before it)" if left_out else ""
+        tell_of_request(
+            f"{scope['method']} {route} {status}{others}",
+            {
                 "request_id": call.request_id,
                 "method": scope["method"],
                 "route": route,
@@ -140,4 +136,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return str(value, "ascii")
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"  # of no use to anybody who guesses it

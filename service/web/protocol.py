@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from typing import Any
 
 import httptools
@@ -25,28 +24,21 @@ from service.web.connection_refusals import (
     TOO_MANY_PIPELINED,
     Refusal,
 )
+from service.web.exchange import Exchange
+from service.web.listener import MAX_CONNECTIONS, SPARE_CONNECTIONS
 from service.web.patience import Patience
 
 log = logging.getLogger(__name__)
 HEAD_S = 10.0  # for a whole head, from its first byte or from the opening of the connection
 ANSWER_S = 60.0  # for reading an answer
 LINGER_S = 2.0  # for reading a refusal: to close at once would take it back if more is on the way
-OTHER_FILES = 256  # descriptors for connections about to begin, models, Redis, fetched pictures
-SPARE_CONNECTIONS = 64  # above the limit, to tell of it
-
-
-def _most_connections() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 4096 if soft == resource.RLIM_INFINITY else max(64, min(4096, soft - OTHER_FILES - SPARE_CONNECTIONS))
-
-
-MAX_CONNECTIONS = _most_connections()
 
 
 class Protocol(HttpToolsProtocol):
     """Ends what a client leaves unfinished, bounds what it sends outside a body, and refuses in the one shape."""
 
     _told = Sampler()
+    cycle: Exchange
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,7 +48,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = False  # what still comes is of no interest
         self._reason = NOT_HTTP
         self._pending_refusal: Refusal | None = None  # until the requests before it are answered
-        self._running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the last one, which may have to wait
+        self._running: Exchange | None = None  # uvicorn's `cycle` is the last one, which may have to wait
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Take it, in the place of an idle one if need be."""
@@ -75,12 +67,11 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _hang_up(self) -> None:
-        """Tell the request at work that its client is gone; to write to it from here on would be an error."""
-        if self._running is not None and not self._running.response_complete:
-            self._running.disconnected, self._running.waiting_for_100_continue = True, False
-            self._running.message_event.set()
+        if self._running is not None:
+            self._running.hang_up()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        assert isinstance(cycle, Exchange)
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -148,16 +139,21 @@ class Protocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._reason = TOO_MANY_PIPELINED
             raise ValueError
-        super().on_headers_complete()
-        self._in_head = False
+        before, self.cycle = self.cycle, Exchange(self)
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        self._in_head = False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._unframed_bytes = 0
-        if self._in_message:
-            super().on_body(body)
+        if self._in_message and not self.cycle.response_complete:
+            self.cycle.take(body)
 
     def on_message_complete(self) -> None:
         """End a request. Where another protocol was offered, the parser thinks that there is no body."""

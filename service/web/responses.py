@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from fastapi import Request, Response
+from fastapi import Response
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
@@ -77,9 +77,9 @@ ENCODERS: Mapping[str, Callable[[Matrix], Sequence[Any] | NDArray[Any]]] = {
 }
 
 
-def binary_type(request: Request, options: EmbedOptions) -> str | None:
-    """The binary media type that the client accepts, if any; such an answer has no room for errors or encodings."""
-    accepted = {part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")}
+def binary_type(accept: str, options: EmbedOptions) -> str | None:
+    """The binary media type in an Accept header, if any; such an answer has no room for errors or encodings."""
+    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
     wanted = next((media_type for media_type in (NPY, RAW) if media_type in accepted), None)
     if wanted is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from prometheus_client import Gauge
 
@@ -19,7 +20,8 @@ class Admission:
     def __init__(self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge) -> None:
         self.limit_items, self.limit_bytes = limit_items, limit_bytes
         self.items = self.bytes = self.requests = 0
-        self._items_gauge, self._bytes_gauge = items_gauge, bytes_gauge
+        items_gauge.set_function(lambda: self.items)
+        bytes_gauge.set_function(lambda: self.bytes)
 
     @property
     def full(self) -> bool:
@@ -51,29 +53,15 @@ class Admission:
     def admit(self, items: int) -> Iterator[None]:
         """Hold places for so many items, or raise `overloaded`."""
         self.refuse_if_full(items)
-        self._change_items(items)
+        self.items += items
         try:
             yield
         finally:
-            self._change_items(-items)
+            self.items -= items
 
-    @contextmanager
-    def hold_bytes(self) -> Iterator[Hold]:
-        """Count what a request receives until its end."""
-        hold = Hold(self)
-        try:
-            yield hold
-        finally:
-            self.change_bytes(-hold.size)
-
-    def _change_items(self, items: int) -> None:
-        self.items += items
-        self._items_gauge.set(self.items)
-
-    def change_bytes(self, size: int) -> None:
-        """For `Hold`."""
-        self.bytes += size
-        self._bytes_gauge.set(self.bytes)
+    def hold_bytes(self) -> Hold:
+        """Count what a request receives, until the end of the `with`."""
+        return Hold(self)
 
 
 class Hold:
@@ -82,6 +70,12 @@ class Hold:
     def __init__(self, admission: Admission) -> None:
         self.size = 0
         self._admission = admission
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release(self.size)
 
     def add(self, size: int) -> None:
         """Hold so many more bytes, or raise `overloaded`."""
@@ -93,12 +87,12 @@ class Hold:
     def count(self, size: int) -> None:
         """Hold so many more bytes, however many there are: an answer, which is not refused any more."""
         self.size += size
-        self._admission.change_bytes(size)
+        self._admission.bytes += size
 
     def release(self, size: int) -> None:
         """Hold so many bytes less: they were received in vain."""
         self.size -= size
-        self._admission.change_bytes(-size)
+        self._admission.bytes -= size
 
 
 def _overloaded(why: str) -> ApiError:

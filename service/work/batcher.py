@@ -1,13 +1,16 @@
-"""One queue and one thread per tower: while a batch runs, the next one fills.
+"""One queue per tower and its lanes, threads that run batches side by side: while they run, the next ones fill.
 
-There is no timer. The thread takes whatever waits as soon as the engine is free, so a lone request never waits and
-a busy service fills its batches by itself. Five promises hold here, each with a test:
+There is no timer. A lane takes what waits as soon as it is free, so a lone request never waits and a busy service
+fills its batches by itself. Five promises hold here, each with a test:
 
 - every future is resolved, whatever fails;
 - one poisoned item fails alone: when a batch raises, its items are run again one by one;
 - an entry whose request was cancelled is not run;
 - requests take turns: one of a single item does not wait for all the items of a large one before it;
-- the engine is never idle while something waits: the thread takes its next batch without asking the event loop.
+- the engine is never idle while something waits: a lane takes its next batch without asking the event loop.
+
+The first lane to run has all cores, through the threads of the engine; another one beside it takes its share of them.
+That pays for batches of some size only: beside one that runs, another begins when a third of the largest is there.
 """
 
 from __future__ import annotations
@@ -16,9 +19,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,78 +27,19 @@ from numpy.typing import NDArray
 
 from service.errors import ApiError
 from service.timing import Timing
+from service.work.turns import URGENT, Entry, Turns, Vector
 
-Vector = NDArray[np.float32]
 Run = Callable[[Sequence[Any]], NDArray[np.float32]]
 log = logging.getLogger(__name__)
-URGENT = -1  # a group of its own, and the one that has waited longest
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One item that waits, and where its vector goes."""
-
-    payload: Any
-    future: asyncio.Future[Vector]
-    timing: Timing
-    enqueued: float
-
-
-@dataclass(slots=True)
-class _Flow:
-    """What waits of one request. `since` is when it came, or when its last turn was."""
-
-    since: float
-    entries: deque[Entry] = field(default_factory=deque)
-
-
-class _Ring:
-    """The entries of one group. Each turn takes one entry of the request at the front, which then goes to the back."""
-
-    def __init__(self) -> None:
-        self._flows: OrderedDict[int, _Flow] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._flows)
-
-    @property
-    def since(self) -> float:
-        """When the request whose turn it is had its last one."""
-        return next(iter(self._flows.values())).since
-
-    def add(self, entry: Entry) -> None:
-        request = id(entry.timing)  # one object a request, alive as long as its entries
-        if (flow := self._flows.get(request)) is None:
-            flow = self._flows[request] = _Flow(entry.enqueued)
-        flow.entries.append(entry)
-
-    def take(self, most: int) -> list[Entry]:
-        """Up to `most` entries whose requests still want them."""
-        now = time.perf_counter()
-        taken: list[Entry] = []
-        while self._flows and len(taken) < most:
-            request, flow = self._flows.popitem(last=False)
-            entry = flow.entries.popleft()
-            if flow.entries:
-                flow.since = now
-                self._flows[request] = flow
-            if not entry.future.cancelled():
-                taken.append(entry)
-        return taken
-
-    def empty(self) -> list[Entry]:
-        """All that is left."""
-        left = [entry for flow in self._flows.values() for entry in flow.entries]
-        self._flows.clear()
-        return left
 
 
 class Batcher:
     """Collects payloads of one tower and runs them together.
 
-    `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from this thread.
-    Only payloads of the same `group` share a batch: texts are grouped by length, so that a long one does not make
-    short ones pay for its padding. The group in which a request has waited longest for its turn goes first.
+    `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the lanes, from
+    all of them at once. Only payloads of the same `group` share a batch: texts are grouped by length, so that a long
+    one does not make short ones pay for its padding. The group in which a request has waited longest for its turn goes
+    first.
     """
 
     def __init__(
@@ -107,21 +49,35 @@ class Batcher:
         max_batch: int,
         group: Callable[[Any], int] = lambda payload: 0,
         on_batch: Callable[[str, int], None] = lambda tower, items: None,
+        lanes: int = 1,
     ) -> None:
         self.tower, self.max_batch = tower, max_batch
         self.failing = False  # the last execution raised; readiness then asks for a probe
-        self.running_since: float | None = None  # of time.perf_counter
         self._run, self._group, self._on_batch = run, group, on_batch
-        self._waiting: dict[int, _Ring] = {}
+        self._worthwhile = -(-max_batch // 3)  # items, beside a batch that runs
+        self._waiting = Turns()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=f"{tower}-tower", daemon=True)
-        self._thread.start()
+        self._running: dict[
+            int, tuple[float, int]
+        ] = {}  # by lane: since when, of time.perf_counter, and how many items
+        self._lanes_left = lanes
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), name=f"{tower}-tower-{lane}", daemon=True)
+            for lane in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """The thread runs; without it nothing is ever answered."""
-        return self._thread.is_alive()
+        """All lanes run: when one has ended, nothing is ever answered."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def running_since(self) -> float | None:
+        """When the run began that has lasted longest, of time.perf_counter; None while nothing runs."""
+        return min((started for started, _ in tuple(self._running.values())), default=None)
 
     def submit(self, payloads: Sequence[Any], timing: Timing, urgent: bool = False) -> list[asyncio.Future[Vector]]:
         """Queue the payloads; each future gives a vector [dim] or raises ApiError. Called on the event loop.
@@ -129,55 +85,79 @@ class Batcher:
         `urgent` is for health probes: a long queue must not make them late.
         """
         loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in payloads]
         enqueued = 0.0 if urgent else time.perf_counter()
-        entries = [Entry(payload, loop.create_future(), timing, enqueued) for payload in payloads]
         with self._changed:
-            if self._closed:
-                raise ApiError("unavailable", "The service is stopping; send the request again.")
-            for entry in entries:
-                group = URGENT if urgent else self._group(entry.payload)
-                self._waiting.setdefault(group, _Ring()).add(entry)
+            for payload, future in zip(payloads, futures, strict=True):
+                group = URGENT if urgent else self._group(payload)
+                self._add(Entry(payload, future, timing, enqueued), group)
         # Not at once but in the loop's next turn: requests that came in together then share the batch.
         loop.call_soon(self._wake)
-        return [entry.future for entry in entries]
+        return futures
+
+    def put(self, payload: Any, future: asyncio.Future[Vector], timing: Timing) -> None:
+        """Queue one payload for a future of the event loop. From any thread; raises ApiError when closed."""
+        with self._changed:
+            self._add(Entry(payload, future, timing, time.perf_counter()), self._group(payload))
+            self._notify()
+
+    def close(self) -> None:
+        """Finish the running batches and resolve what still waits with `unavailable`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _add(self, entry: Entry, group: int) -> None:
+        if self._closed:
+            raise _stopping()
+        self._waiting.add(entry, group)
 
     def _wake(self) -> None:
         with self._changed:
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._may_begin():
             self._changed.notify()
 
-    def close(self) -> None:
-        """Finish the running batch and resolve what still waits with `unavailable`."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self._thread.join()
+    def _may_begin(self) -> bool:
+        """Whether a lane that is free should take a batch now."""
+        beside = self._running and not self._waiting.urgent
+        return len(self._waiting) >= (self._worthwhile if beside else 1)
 
-    def _work(self) -> None:
+    def _work(self, lane: int) -> None:
         batch: list[Entry] | None = []
         try:
-            while (batch := self._take()) is not None:
-                self.running_since = started = time.perf_counter()
-                _hand_back(batch, self._execute(batch), started)
-                self.running_since = None
+            while (batch := self._take(lane)) is not None:
+                _hand_back(batch, self._execute(batch), self._running[lane][0])
                 batch = []
         finally:
             # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
             _hand_back(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
-            self._give_up()
-            del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
+            self._give_up(lane)
 
-    def _take(self) -> list[Entry] | None:
+    def _take(self, lane: int) -> list[Entry] | None:
         """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            self._running.pop(lane, None)
+            while not self._closed and not self._may_begin():
                 self._changed.wait()
             if self._closed:
                 return None
-            group, ring = min(self._waiting.items(), key=lambda item: item[1].since)
-            batch = ring.take(self.max_batch)
-            if not ring:
-                del self._waiting[group]
+            ring = self._waiting.first()
+            batch = ring.take(self._share(len(ring)))
+            self._waiting.forget_empty()
+            self._running[lane] = time.perf_counter(), len(batch)
+            self._notify()  # of what is left, another lane may make a batch
             return batch
+
+    def _share(self, waiting: int) -> int:
+        """How many of them a lane takes: as many as the others have, or will find when they are free."""
+        items = waiting + sum(size for _, size in self._running.values())
+        parts = max(1, min(self._lanes_left, items // self._worthwhile))
+        return min(self.max_batch, -(-items // parts))
 
     def _execute(self, batch: Sequence[Entry]) -> list[Vector | ApiError]:
         if not batch:
@@ -187,6 +167,7 @@ class Batcher:
             self._on_batch(self.tower, len(batch))
             if len(vectors) != len(batch):
                 raise RuntimeError(f"the engine gave {len(vectors)} vectors for {len(batch)} items")
+            finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
         except Exception:
             log.exception("an execution of the %s tower failed, items: %d", self.tower, len(batch))
             self.failing = True
@@ -194,19 +175,27 @@ class Batcher:
                 return [_inference_error()]
             return [outcome for entry in batch for outcome in self._execute([entry])]
         self.failing = False
-        return [vector if np.isfinite(vector).all() else _inference_error() for vector in vectors]
+        return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
 
-    def _give_up(self) -> None:
+    def _give_up(self, lane: int) -> None:
+        """One lane that ends ends them all."""
         with self._changed:
             self._closed = True
-            left = [entry for ring in self._waiting.values() for entry in ring.empty()]
-            self._waiting.clear()
-        error = ApiError("unavailable", "The service is stopping; send the request again.")
-        _hand_back(left, [error] * len(left), time.perf_counter())
+            self._running.pop(lane, None)
+            left = self._waiting.empty()
+            self._changed.notify_all()
+            self._lanes_left -= 1
+            if not self._lanes_left:
+                del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
+        _hand_back(left, [_stopping()] * len(left), time.perf_counter())
 
 
 def _inference_error() -> ApiError:
     return ApiError("inference_error", "The model failed on this item; other items are not affected.")
+
+
+def _stopping() -> ApiError:
+    return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
 def _hand_back(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], started: float) -> None:

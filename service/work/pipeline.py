@@ -16,11 +16,13 @@ from model.engine import Engine
 from service.errors import ApiError
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 from service.timing import Call, Timing
-from service.work.batcher import Batcher, Vector
+from service.work.batcher import Batcher
+from service.work.decoding import Decoding
 from service.work.flights import Flights
 from service.work.pace import Pace
 from service.work.reading import Picture, Reader, Text
 from service.work.shared import Shared
+from service.work.turns import Vector
 from service.work.warmup import Measured, warm_up
 
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
@@ -51,8 +53,13 @@ class Pipeline:
         self.measured = warm_up(engine, bundle, shared.settings.max_batch, known)
         self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
         done = shared.metrics.batch_done
-        self.images = Batcher("image", self._run_images, self.max_batch["image"], on_batch=done)
-        self.texts = Batcher("text", self._run_texts, self.max_batch["text"], self._length_group, done)
+        self.lanes = {tower: measured.lanes for tower, measured in self.measured.items()}
+        self.images = Batcher(
+            "image", self._run_images, self.max_batch["image"], on_batch=done, lanes=self.lanes["image"]
+        )
+        self.texts = Batcher(
+            "text", self._run_texts, self.max_batch["text"], self._length_group, done, self.lanes["text"]
+        )
         self.towers = (self.images, self.texts)
         self._pace = {Picture: Pace(self.measured["image"].item_s), Text: Pace(self.measured["text"].item_s)}
         self._flights: Flights[Vector] = Flights()
@@ -106,6 +113,9 @@ class Pipeline:
             index: each for index, each in read.items() if index not in result.errors and not isinstance(each, ApiError)
         }
         missing = await self._from_cache(good, result, call.timing)
+        if not missing:
+            _count(good, result)
+            return result
         self._expect_time_for(missing.values())
         work: dict[int, asyncio.Future[Vector]] = {}
         try:
@@ -171,14 +181,17 @@ class Pipeline:
     ) -> None:
         """Join what is already being computed, and begin the rest; into `work`, by index."""
         new_texts: dict[str, tuple[int, Text]] = {}
-        turns = asyncio.Semaphore(2 * self.shared.cores)  # a request of many pictures leaves room for others
+        new_pictures: list[tuple[Picture, asyncio.Future[Vector]]] = []
         for index, each in missing.items():
             if (future := self._flights.join(each.key)) is not None:
                 work[index] = future
             elif isinstance(each, Picture):
-                work[index] = self._launch(each, asyncio.ensure_future(self._embed_image(each, timing, turns)))
+                new_pictures.append((each, asyncio.get_running_loop().create_future()))
+                work[index] = self._launch(*new_pictures[-1])
             else:
                 new_texts.setdefault(each.key, (index, each))
+        if new_pictures:
+            Decoding(self.reader, self.images, timing).start(new_pictures)
         futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
         for (index, text), future in zip(new_texts.values(), futures, strict=True):
             work[index] = self._launch(text, future)
@@ -200,12 +213,6 @@ class Pipeline:
         pace.begin()
         future.add_done_callback(landed)
         return self._flights.start(item.key, future)
-
-    async def _embed_image(self, picture: Picture, timing: Timing, turns: asyncio.Semaphore) -> Vector:
-        async with turns:
-            pixels = await self.reader.pixels(picture, timing)
-        [future] = self.images.submit([pixels], timing)
-        return await future
 
     def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))

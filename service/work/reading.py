@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.preprocessing import ImageError, load, open_header, preprocess
+from model.preprocessing import ImageError, open_header, preprocess
 from service.errors import ApiError
 from service.schema.items import ImageItem, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
@@ -138,28 +138,22 @@ class Reader:
         limit = f"{self.bundle.context_length} tokens, start and end included"
         return ApiError("text_too_long", f"This text has {size}; the model reads {limit}: {cure}.", item.param)
 
-    async def pixels(self, picture: Picture, timing: Timing) -> NDArray[np.uint8]:
-        """Decode and resize, in the pool: [size, size, 3]. ApiErrors name no field."""
-        pixels = await self.shared.in_thread(self._decode, picture, timing, LARGE_PIXELS)
-        if pixels is None:
-            pixels = await self.shared.alone_in_thread(self._decode, picture, timing, None)
-            assert pixels is not None
-        return pixels
+    def decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
+        """Decode and resize, for a thread: [size, size, 3]; None of a picture that has more than `most` pixels.
 
-    def _decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
-        """The pixels; None of a picture that has more than `most`."""
+        ApiErrors name no field.
+        """
         settings, config = self.shared.settings, self.bundle.preprocessing
         try:
             with timing.stage("decode"):
-                images = [open_header(picture.file, settings.max_image_pixels, config.draft_size)]
-                size = images[0].width * images[0].height
-                if most is not None and size > most:
+                opened = open_header(picture.file, settings.max_image_pixels, config.draft_size)
+                width, height = opened.size
+                if most is not None and width * height > most:
                     return None
-                load(images[0])
-            self.shared.metrics.decoded_pixels.inc(size)
+                opened.load()
+            self.shared.metrics.decoded_pixels.inc(width * height)
             with timing.stage("preprocess"):
-                # Popped, so that nobody else holds it when a copy of it takes its place.
-                return preprocess(images.pop(), config)
+                return preprocess(opened.take(), config, opened.box)
         except ImageError as error:
             raise _told(error) from None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
+from model.engine import usable_cores
 from service.cache import Cache
 from service.metrics import Metrics
 from service.settings import Settings
@@ -27,9 +27,13 @@ class Shared:
         self.admission = Admission(settings.queue_items, settings.queue_bytes, metrics.queue_items, metrics.queue_bytes)
         self.cache = Cache(settings, metrics)
         self.fetcher = Fetcher(settings, self.admission)
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.cores = usable_cores()
         self._alone = asyncio.Semaphore(1)
         self._pool = ThreadPoolExecutor(self.cores, thread_name_prefix="decode")
+
+    def start(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run in the pool, for those who need no result on the event loop. Raises RuntimeError when it has ended."""
+        return self._pool.submit(work, *args, **kwargs)
 
     async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run in the pool; cancelled before it starts, it never does."""

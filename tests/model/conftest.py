@@ -9,13 +9,15 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import onnx
 import pytest
 import skimage.data
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from torch import nn
+from torch import Tensor, nn
 
+from model import graphs
 from model.bundle import Bundle
 from model.config import ModelConfig, Preprocessing, ResNetConfig, TextConfig, ViTConfig
 from model.export import export_bundle
@@ -53,6 +55,31 @@ def random_network(config: ModelConfig, seed: int = 0) -> CLIP:
         if name.endswith("bias") or "ln_" in name:
             parameter.data += 0.1 * torch.randn_like(parameter)
     return network.eval()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Each graph is traced once in a run, which takes seconds: it depends on sizes and settings, not on weights.
+
+    Whatever is exported is still compared with its own network, through the engine.
+    """
+    traced: dict[str, bytes] = {}
+    trace = graphs._export_graph
+
+    def once(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
+        pictures = isinstance(graph, graphs.ImageGraph)
+        config = graph.network.config.model_dump_json(exclude={"name", "text" if pictures else "image"})
+        modules = [module for name, module in graph.network.named_children() if (name == "visual") == pictures]
+        shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in graphs._used_state(graph, example).items()]
+        constants = [buffer.tolist() for buffer in graph.buffers(recurse=False)]
+        key = repr((config, modules, shapes, constants, example.shape))
+        if key not in traced:
+            traced[key] = trace(graph, example, name, dims).SerializeToString()
+        return onnx.ModelProto.FromString(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "_export_graph", once)
+        yield
 
 
 @pytest.fixture(scope="session", params=[TINY_VIT, TINY_RESNET], ids=lambda config: config.name)

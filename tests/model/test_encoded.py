@@ -71,6 +71,7 @@ REAL: dict[str, Callable[[], bytes]] = {
     "JPEG with many comments": lambda: jpeg_with(segment(0xFE, b"hello") * 1000),
     "JPEG with EXIF in segments": lambda: jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(60_000)) * 20),
     "progressive JPEG": lambda: saved("JPEG", progressive=True),
+    "JPEG with a film behind it": lambda: saved("JPEG") + np.random.default_rng(1).bytes(12_000_000),
     "TIFF of rows": lambda: tiff(20_000),
     "TIFF of rows, big-endian": lambda: tiff(20_000, ">"),
     "BigTIFF of rows": lambda: tiff(20_000, big=True),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import preprocessing
+from model import geometry
 from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
 from model.preprocessing import load_image, preprocess
 from tests.model.pictures import (
@@ -239,7 +239,7 @@ def test_resizing_only_the_part_under_the_crop_gives_the_same(
     image = temple.crop((0, 0, *size)) if size[0] > size[1] else temple.rotate(90, expand=True).crop((0, 0, *size))
     config = Preprocessing(size=target)
     whole = preprocess(image, config)
-    monkeypatch.setattr(preprocessing, "_MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(geometry, "_MAX_RESIZED_PIXELS", 0)
     part = preprocess(image, config)
     assert difference(part, whole) <= 1
     assert np.mean(part != whole) < 0.02

@@ -54,5 +54,6 @@ if "/" in mode:
 else:
     replacement = breaking
     Engine.embed_texts = replacement  # type: ignore[method-assign]
-service.supervisor.STUCK_S = 1.0
+if mode == "stuck":
+    service.supervisor.STUCK_S = 1.0
 app()

@@ -16,7 +16,7 @@ from service.timing import Timing
 from service.work.batcher import Batcher
 
 Rows = Sequence[list[int]]
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class GatedTower:

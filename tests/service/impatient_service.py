@@ -6,5 +6,5 @@ import service.web.protocol
 from service.__main__ import app
 
 service.web.protocol.HEAD_S = 1.0
-service.web.protocol.ANSWER_S = 2.0
+service.web.protocol.ANSWER_S = 5.0
 app()

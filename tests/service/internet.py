@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from service.errors import ApiError
 from service.settings import Settings
+from service.work import fetch
 from service.work.admission import Admission
 from service.work.fetch import Fetcher
-from tests.service.https_server import HttpsServer
+from tests.service.https_server import PATIENCE_S, HttpsServer
 
 PUBLIC, PUBLIC_6, PRIVATE = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "127.0.0.1"
 NAME = "pictures.test"
@@ -49,10 +50,11 @@ class Internet:
             hosts = tuple(f"{host}:{self.port}" for host in (NAME, "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"))
             with mock.patch.dict(os.environ, SSL_CERT_FILE=self.ca_file):
                 fetcher = Fetcher(Settings(url_hosts=hosts, max_body_bytes=MAX_BYTES), self.admission)
-            try:
-                return await work(fetcher)
-            finally:
-                await fetcher.aclose()
+            with mock.patch.object(fetch, "CONNECT_S", PATIENCE_S):
+                try:
+                    return await work(fetcher)
+                finally:
+                    await fetcher.aclose()
 
         return asyncio.run(main())
 

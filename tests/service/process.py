@@ -92,7 +92,14 @@ def running(folder: Path, model: Path, *flags: str, module: str = "service", **s
 
 def wait_until_ready(service: Running) -> None:
     ends = time.monotonic() + START_S
-    while httpx.get(f"{service.url}/health/ready", timeout=PATIENCE_S).status_code != 200:
+    while not _is_ready(service):
         assert service.process.poll() is None, f"the service did not start:\n{service.log()}"
         assert time.monotonic() < ends, f"the service is not ready:\n{service.log()}"
         time.sleep(0.02)
+
+
+def _is_ready(service: Running) -> bool:
+    try:
+        return httpx.get(f"{service.url}/health/ready", timeout=PATIENCE_S).status_code == 200
+    except httpx.TransportError:  # it has ended, and its log says why
+        return False

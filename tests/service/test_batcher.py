@@ -172,7 +172,8 @@ def test_closing_resolves_what_waits(tower: GatedTower, make_batcher: Callable[.
         first = await occupy(batcher, tower)
         [waiting] = batcher.submit(tower.ids("waiting"), Timing())
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))
-        await asyncio.sleep(0.05)
+        while not batcher._closed:
+            await asyncio.sleep(0.001)
         tower.gate.set()
         await closing
         await first

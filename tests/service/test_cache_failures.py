@@ -26,7 +26,7 @@ from tests.service.tiers import (
 )
 
 
-@pytest.mark.parametrize("url", [f"redis://127.0.0.1:{free_port()}", "redis://redis.invalid:6379"])
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9", "redis://redis.invalid:6379"])  # discard: nobody listens
 def test_nobody_there(url: str, caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         cache = Tiers(url)
@@ -44,8 +44,9 @@ def test_nobody_there(url: str, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("credentials", ["", ":wrong-secret@", "somebody:wrong-secret@"])
 def test_a_password_that_is_missing_or_wrong(
-    tmp_path: Path, credentials: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, credentials: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path, password="right-secret") as server:
 
         async def scenario() -> None:
@@ -78,11 +79,15 @@ def test_it_is_asked_again_when_it_is_back(tmp_path: Path, caplog: pytest.LogCap
 
         run(scenario)
     told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 4, told
+    # On a machine that stands still for a while it may fail once more, and come back.
+    assert 4 <= len(told) <= 8, told
+    assert all("fails" in message for message in told[::2]), told
+    assert all("answers again" in message for message in told[1::2]), told
 
 
-def test_restarted_between_two_lookups_costs_nothing(tmp_path: Path) -> None:
+def test_restarted_between_two_lookups_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connections kept open are dead then, which must not count as failures."""
+    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
 
     async def scenario() -> None:
         with redis_server(tmp_path) as server:
@@ -178,7 +183,8 @@ def test_a_cancelled_lookup_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
     run(scenario)
 
 
-def test_tls(tmp_path: Path) -> None:
+def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -10,7 +10,7 @@ import pytest
 from service.errors import ApiError
 from service.work import fetch as module
 from service.work.fetch import Fetcher
-from tests.service.https_server import Answer, Handler, HttpsServer, answer, raw
+from tests.service.https_server import PATIENCE_S, Answer, Handler, HttpsServer, answer, raw
 from tests.service.internet import MAX_BYTES, Internet
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -114,14 +114,15 @@ def test_many_small_pieces_leave_others_a_turn(server: HttpsServer, monkeypatch:
 
 def test_no_more_than_so_many_at_once(server: HttpsServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "AT_ONCE", 2)
-    at_work, peak, lock = 0, 0, threading.Lock()
+    at_work, peak, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2, timeout=PATIENCE_S)
 
     def slow(handler: Handler) -> None:
         nonlocal at_work, peak
         with lock:
             at_work += 1
             peak = max(peak, at_work)
-        threading.Event().wait(0.05)
+        pair.wait()
+        threading.Event().wait(0.05)  # for a third, if it may come
         with lock:
             at_work -= 1
         answer(200, b"picture")(handler)

@@ -6,15 +6,15 @@ import asyncio
 import itertools
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 
 from tests.service import pictures
-from tests.service.process import Running, running
+from tests.service.process import PATIENCE_S, Running, running
 
 WORDS = " ".join(f"word{number % 7}" for number in range(30))
 TURNS = itertools.count()
@@ -76,11 +76,11 @@ def test_a_full_queue_refuses_at_once(narrow: Running) -> None:
 
 
 def test_the_clients_deadline(client: httpx.Client, service: Running) -> None:
-    started = time.monotonic()
+    before = service.metric("sightword_inference_items_total", tower="text")
     answer = client.post("/embed", json=unseen(), headers={"x-request-timeout": "0.05"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
-    assert time.monotonic() - started < 2
     wait_until_idle(service)
+    assert service.metric("sightword_inference_items_total", tower="text") - before < len(BUSY["inputs"])
 
 
 def test_the_servers_deadline(bundle_path: Path, tmp_path: Path) -> None:
@@ -88,7 +88,9 @@ def test_the_servers_deadline(bundle_path: Path, tmp_path: Path) -> None:
         answer = httpx.post(f"{service.url}/embed", json=BUSY, headers={"x-request-timeout": "60"}, timeout=60)
         assert answer.status_code == 504
         unfinished = b"POST /embed HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
-        with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0), timeout=10) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", httpx.URL(service.url).port or 0), timeout=PATIENCE_S
+        ) as connection:
             connection.sendall(unfinished)
             assert connection.recv(100).startswith(b"HTTP/1.1 504 ")
 
@@ -97,14 +99,15 @@ def test_a_client_that_hangs_up_leaves_the_queue(service: Running, client: httpx
     wait_until_idle(service)
     before = service.metric("sightword_inference_items_total", tower="text")
     gone = service.metric("sightword_requests_total", route="/embed", status="499")
-    for _ in range(3):
+    sent = 0
+    while service.metric("sightword_requests_total", route="/embed", status="499") < gone + 3:
+        assert sent < 10
+        sent += 1
+        with suppress(httpx.ReadTimeout):  # where the machine stands still, the answer may be here before the client
+            client.post("/embed", json=unseen(), timeout=httpx.Timeout(PATIENCE_S, read=0.06))
         wait_until_idle(service)
-        with pytest.raises(httpx.ReadTimeout):
-            client.post("/embed", json=unseen(), timeout=httpx.Timeout(10, read=0.06))
-    wait_until_idle(service)
     ran = service.metric("sightword_inference_items_total", tower="text") - before
-    assert ran < 3 * len(BUSY["inputs"])
-    assert service.metric("sightword_requests_total", route="/embed", status="499") == gone + 3
+    assert ran < sent * len(BUSY["inputs"])
 
 
 def unseen() -> dict[str, Any]:
@@ -114,7 +117,7 @@ def unseen() -> dict[str, Any]:
 
 
 def wait_until_idle(service: Running) -> None:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + PATIENCE_S
     while service.metric("sightword_queue_items"):
         assert time.monotonic() < ends, "cancelled items stay in the queue"
         time.sleep(0.02)

@@ -50,7 +50,7 @@ def wait_until(true: Callable[[], object], service: Running) -> None:
 
 def test_a_name_is_pulled_converted_verified_and_served(hub: Hub, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    hub.pause_s = 0.02
+    hub.pause_s = 0.3
     with starting(tmp_path, Path(NAME), home=str(home), admin_key=KEY) as service:
         wait_until(lambda: hub.sent(WEIGHTS), service)
         assert httpx.get(f"{service.url}/health/live", timeout=PATIENCE_S).status_code == 200
@@ -141,9 +141,9 @@ def test_a_folder_that_is_missing_is_not_fetched(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_during_the_pull_ends_both(hub: Hub, tmp_path: Path, number: int) -> None:
-    hub.pause_s = 0.05
+    hub.pause_s = 0.3
     with starting(tmp_path, Path(NAME), home=str(tmp_path / "home")) as service:
-        wait_until(lambda: hub.sent(WEIGHTS), service)
+        wait_until(lambda: any(file.stat().st_size for file in tmp_path.rglob("model.safetensors.partial")), service)
         [child] = psutil.Process(service.process.pid).children()
         assert service.stop(number, wait_s=30) == 0
         assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -79,7 +79,7 @@ def test_bytes_are_counted_as_they_come() -> None:
 
     async def scenario(service: Service, app: ASGIApp) -> None:
         admission = service.shared.admission
-        admission.change_bytes(6000)
+        admission.bytes += 6000
         start, _ = await call(app, "/embed", body_that_must_not_be_read, content_length="5000", x_api_key=KEY)
         assert start["status"] == 429
         pieces = [b"x" * 1000] * 9
@@ -98,7 +98,7 @@ def test_bytes_are_counted_as_they_come() -> None:
 def test_the_operator_is_not_refused_by_a_full_service() -> None:
     async def scenario(service: Service, app: ASGIApp) -> None:
         service.shared.admission.items = service.settings.queue_items
-        service.shared.admission.change_bytes(service.settings.queue_bytes)
+        service.shared.admission.bytes += service.settings.queue_bytes
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
             answer = await client.post("/admin/reload", content=b"{}", headers={"x-api-key": ADMIN})
         assert answer.status_code not in (401, 429), answer.text
@@ -133,6 +133,19 @@ class TestAnswersOnTheirWay:
 
         sent = asyncio.run(call(self.limits(slow_to_send, 0.1)[0], "/embed", self.body()))
         assert [message.get("status") or message.get("body") for message in sent] == [200, b"done"]
+
+    def test_leave_nothing_behind_that_the_request_held(self) -> None:
+        """An idle connection keeps what is known of its last request."""
+        calls: list[Call] = []
+
+        async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+            calls.append(scope["state"]["call"])
+            assert calls[0].body == b"{}"
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"done"})
+
+        asyncio.run(call(self.limits(answering, 30)[0], "/embed", self.body()))
+        assert calls[0].body == b""
 
     def test_are_cut_off_before_they_begin(self) -> None:
         async def late(scope: Scope, receive: Receive, send: Send) -> None:

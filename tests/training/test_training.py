@@ -20,12 +20,12 @@ from training.trainer import Trainer
 
 
 def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> None:
-    file = write_config(colours, steps=40, evaluate_every=20)
+    file = write_config(colours, steps=30, evaluate_every=15, batch_size=16)
     bundle = train_and_export(load_config(file), colours, tmp_path / "run")
     score = bundle.manifest.scores["colours"]
     assert score["pictures"] == 40
     assert score["value"] >= 0.75  # chance is 0.25
-    assert bundle.manifest.source["samples_seen"] == 40 * 32
+    assert bundle.manifest.source["samples_seen"] == 30 * 16
     assert Bundle.load(tmp_path / "run" / "bundle").manifest.weights_dtype == "float16"
     [result] = json.loads((tmp_path / "run" / "results.json").read_text())
     assert result["classes"] == 4
@@ -34,7 +34,7 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Path, precision: str) -> None:
-    file = write_config(colours, precision=precision)
+    file = write_config(colours, precision=precision, batch_size=8)
     config = load_config(file)
     whole = Trainer(config, tmp_path / "whole", colours)
     whole.train()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
+from typer.testing import CliRunner
 
+from model.__main__ import app
 from model.config import OPENAI_MEAN, OPENAI_STD
 from tests.model.checkpoints.transformers.clip_models import (
     clip_tokenizer,
@@ -30,11 +30,6 @@ from tests.service.process import PATIENCE_S, Running, running
 
 TEXTS = ["a cat", "A temple by the lake, photographed in 1999!", "it's nothing", "dogs & birds"]
 SIZES = [(451, 300), (1, 1), (64, 64), (65, 64), (97, 301), (640, 427)]
-
-
-def importing(source: Path, to: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "model", "import", str(source), "--to", str(to), *flags]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +58,9 @@ def service(folder: Path, openai_model: Any, tmp_path_factory: pytest.TempPathFa
         "exact": (folder, "--exact-pixels"),
         "openai": (place / "weights.pt", "--exact-pixels", "--activation", "quick_gelu"),
     }
-    # Side by side: most of the time of each goes into the export.
-    commands = [importing(source, place / name, "--name", name, *flags) for name, (source, *flags) in sources.items()]
-    for command in commands:
-        _, told = command.communicate(timeout=600)
-        assert command.returncode == 0, told
+    for name, (source, *flags) in sources.items():
+        done = CliRunner().invoke(app, ["import", str(source), "--to", str(place / name), "--name", name, *flags])
+        assert done.exit_code == 0, done.output
     with running(place, Path(",".join(str(place / name) for name in sources))) as service:
         yield service
 

@@ -43,7 +43,7 @@ class Hub:
     served_instead: dict[str, bytes] = field(default_factory=dict)  # by name of the file
     ranges: bool = True
     announces: int = 0  # more bytes than there are
-    pause_s: float = 0.0  # between pieces
+    pause_s: float = 0.0  # between pieces of model.safetensors
     listing: dict[str, Any] = field(default_factory=dict)  # over what is true
     url: str = ""
     cdn_url: str = ""
@@ -132,12 +132,13 @@ class Handler(BaseHTTPRequestHandler):
         ends = hub.cut_after.pop(0) if hub.cut_after and is_file and len(body) >= LARGE // 2 else None
         for begin in range(0, len(body[:ends]), 4096):
             piece = body[begin : begin + 4096 if ends is None else min(begin + 4096, ends)]
+            self.request_seen.sent += len(piece)  # before: who has it all may look at once
             try:
                 self.wfile.write(piece)
             except OSError:
+                self.request_seen.sent -= len(piece)
                 break
-            self.request_seen.sent += len(piece)
-            time.sleep(hub.pause_s if is_file else 0)
+            time.sleep(hub.pause_s if is_file and "model.safetensors" in self.path else 0)
         if ends is not None or (is_file and hub.announces):
             self.close_connection = True
             with suppress(OSError):

@@ -107,10 +107,11 @@ def test_a_busy_server_is_asked_again(
 
 
 def test_a_host_that_is_not_there(tmp_path: Path, watcher: Recorder) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(HubError, match=r"127\.0\.0\.1.*Connect"):
-        pull(Remote(f"http://127.0.0.1:{port}/model.pt", "model.pt"), tmp_path, watcher)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        port = taken.getsockname()[1]
+        with pytest.raises(HubError, match=r"127\.0\.0\.1.*Connect"):
+            pull(Remote(f"http://127.0.0.1:{port}/model.pt", "model.pt"), tmp_path, watcher)
 
 
 def test_other_bytes_are_removed_and_the_next_try_is_good(

@@ -163,10 +163,10 @@ def test_a_process_that_was_killed_goes_on_where_it_ended(
     model_hub: Hub, tmp_path: Path, children: list[Child], settings: HubSettings, watcher: Recorder
 ) -> None:
     content = model_hub.repos[NAME][WEIGHTS]
-    model_hub.pause_s = 0.02
+    model_hub.pause_s = 0.3
     child = Child(NAME, tmp_path / "log")
     children.append(child)
-    wait_until(lambda: model_hub.sent(f"cdn/{WEIGHTS}") > len(content) // 4)
+    wait_until(lambda: any(part.stat().st_size for part in tmp_path.rglob(f"{WEIGHTS}.partial")))
     child.process.kill()
     child.process.wait(20)
     [partial] = tmp_path.rglob("*.partial")
@@ -181,7 +181,7 @@ def test_a_process_that_was_killed_goes_on_where_it_ended(
 
 
 def test_two_pulls_at_once(model_hub: Hub, tmp_path: Path, children: list[Child]) -> None:
-    model_hub.pause_s = 0.02
+    model_hub.pause_s = 0.3  # the first must not end before the second begins
     children.append(Child(NAME, tmp_path / "first"))
     wait_until(lambda: model_hub.sent(WEIGHTS))
     children.append(Child(NAME, tmp_path / "second"))

@@ -124,7 +124,8 @@ def test_altered_weights_are_noticed(vit: Bundle, make: Make, tmp_path: Path) ->
 
 def test_int8_weights_take_less_space(vit: Bundle, make: Make) -> None:
     sizes = [bundle.manifest.files["weights.safetensors"].bytes for bundle in (make(vit, INT8), vit)]
-    assert sizes[0] < 0.45 * sizes[1]  # the patch convolution is a large part of so small a tower
+    # The patch matrix and the last block's projection, applied in parts, stay: much of so small a tower.
+    assert sizes[0] < 0.48 * sizes[1]
 
 
 def test_a_convolutional_tower_is_calibrated_on_pictures_that_it_is_not_measured_on(resnet: Bundle, make: Make) -> None:
@@ -205,12 +206,12 @@ def test_weights_beyond_half_precision_are_named(vit: Bundle, tmp_path: Path) ->
 
 def test_activations_beyond_half_precision_are_named(vit: Bundle, tmp_path: Path) -> None:
     def grow(state: dict[str, Tensor]) -> None:
-        state["transformer.resblocks.1.mlp.c_fc.weight"] *= 1e4
-        state["transformer.resblocks.1.mlp.c_fc.bias"][0] = 6e4
-        state["transformer.resblocks.1.mlp.c_proj.weight"] /= 1e4
+        state["transformer.resblocks.0.mlp.c_fc.weight"] *= 1e4
+        state["transformer.resblocks.0.mlp.c_fc.bias"][:] = 6.5e4
+        state["transformer.resblocks.0.mlp.c_proj.weight"] /= 1e4
 
     source = with_weights(vit, tmp_path / "source", grow)
-    with pytest.raises(VariantError, match=r"transformer\.resblocks\.1\.mlp\.c_fc leaves the range of fp16"):
+    with pytest.raises(VariantError, match=r"transformer\.resblocks\.0\.mlp\.c_fc leaves the range of fp16"):
         make_variant(source, tmp_path / "to", FP16, lambda step: None)
 
 

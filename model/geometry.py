@@ -1,0 +1,90 @@
+"""Which pixels of a picture become the square that the image tower sees: the geometry of OpenAI's CLIP.
+
+Pillow's anti-aliased resize of the shortest side, then the centre crop.
+"""
+
+from __future__ import annotations
+
+import math
+
+from PIL import Image
+
+from model.config import Preprocessing
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Pixels that the widest filter, bicubic, reads to each side of a point, in units of the larger of the two grids.
+_FILTER_SUPPORT = 2
+# A strip of 1 x 100,000 pixels would be resized to 224 x 22,400,000 before the crop. Above this many pixels, still less
+# memory than decoding the largest picture takes, only the part under the crop is resized.
+_MAX_RESIZED_PIXELS = 1 << 24
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDES_SWAPPED, _LEFT_ON_THE_RIGHT, _TOP_AT_THE_BOTTOM = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
+
+
+def turn(image: Image.Image, box: Box | None, orientation: object) -> tuple[Image.Image, Box | None]:
+    """A picture stored in an EXIF orientation, upright, and where a box in it is then; unknown ones are 1, upright."""
+    if orientation not in _UPRIGHT:
+        return image, box
+    image = image.transpose(_UPRIGHT[orientation])
+    return image, box and _turned(box, image.size, orientation)
+
+
+def _turned(box: Box, size: tuple[int, int], orientation: object) -> Box:
+    """`size` is that of the upright picture."""
+    left, top, right, bottom = box
+    if orientation in _SIDES_SWAPPED:
+        left, top, right, bottom = top, left, bottom, right
+    if orientation in _LEFT_ON_THE_RIGHT:
+        left, right = size[0] - right, size[0] - left
+    if orientation in _TOP_AT_THE_BOTTOM:
+        top, bottom = size[1] - bottom, size[1] - top
+    return left, top, right, bottom
+
+
+def square(image: Image.Image, box: Box | None, config: Preprocessing) -> Image.Image:
+    """What the image tower sees of an upright picture: all of `image`, or what is in `box`.
+
+    The pixels are the reference's, bit for bit, only without a box.
+    """
+    size, resampling = config.size, _RESAMPLING[config.interpolation]
+    if config.resize_mode == "squash":
+        return image.resize((size, size), resampling, box)
+    part = box is not None
+    left, top, right, bottom = box or (0, 0, *image.size)
+    width, height = right - left, bottom - top
+    short = min(width, height)
+    # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
+    resized = (int(size * width / short), int(size * height / short))
+    x, y = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
+    if not part and resized[0] * resized[1] <= _MAX_RESIZED_PIXELS:
+        return image.resize(resized, resampling).crop((x, y, x + size, y + size))
+    # Only the part under the crop.
+    first_x, last_x, x0, x1 = _span(image.width, (left, right), resized[0], x, size)
+    first_y, last_y, y0, y1 = _span(image.height, (top, bottom), resized[1], y, size)
+    return image.crop((first_x, first_y, last_x, last_y)).resize((size, size), resampling, (x0, y0, x1, y1))
+
+
+def _span(side: int, source: tuple[float, float], target: int, offset: int, size: int) -> tuple[int, int, float, float]:
+    """Pixels of a `side` that `size` pixels from `offset` on are made of, where `source` of it becomes `target` pixels.
+
+    First and last, and where in them these begin and end. Cutting them out first keeps the coordinates small: Pillow
+    holds them as float32.
+    """
+    begin, end = source
+    scale = (end - begin) / target
+    start, stop = begin + offset * scale, min(begin + (offset + size) * scale, end)
+    margin = math.ceil(_FILTER_SUPPORT * max(scale, 1)) + 1
+    first = max(math.floor(start) - margin, 0)
+    last = min(math.ceil(stop) + margin, side)
+    return first, last, start - first, stop - first

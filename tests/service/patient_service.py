@@ -1,0 +1,13 @@
+"""The real service, but with more patience for others: python -m tests.service.patient_service [its flags]."""
+
+from __future__ import annotations
+
+import service.cache.calls
+import service.work.fetch
+from service.__main__ import app
+from tests.service.process import PATIENCE_S
+
+service.cache.calls.TIMEOUT_S = PATIENCE_S
+service.work.fetch.CONNECT_S = service.work.fetch.RESOLVE_S = PATIENCE_S
+service.work.fetch.FETCH_S = 10 * PATIENCE_S  # so that what ends earlier was ended
+app()
