@@ -73,12 +73,12 @@ class Exchange(RequestResponseCycle):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
         if not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
             await self.message_event.wait()
             self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         pieces, self._pieces, self._size = self._pieces, [], 0
+        self.flow.resume_reading()  # also after the last piece: what comes next may be the client's hang-up
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
+from uvicorn._types import ASGI3Application
 from uvicorn.server import ServerState
 
 from service.web.protocol import Protocol
@@ -23,7 +24,13 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
-        self.closed = False
+        self.closed = self.paused = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # only bytes come here
         self.writes.append(data)
@@ -41,6 +48,16 @@ class Transport(asyncio.Transport):
         self.closed = True
 
 
+async def connected(app: ASGI3Application) -> tuple[Protocol, Transport, ServerState]:
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state, transport = ServerState(), Transport()
+    state.default_headers = [(b"date", b"today")]
+    connection = Protocol(config, state, {})
+    connection.connection_made(transport)
+    return connection, transport, state
+
+
 def exchanged(request: bytes, *answer: Message) -> Transport:
     """What leaves when an application gives this answer."""
 
@@ -49,12 +66,7 @@ def exchanged(request: bytes, *answer: Message) -> Transport:
             await send(message)
 
     async def scenario() -> Transport:
-        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        state, transport = ServerState(), Transport()
-        state.default_headers = [(b"date", b"today")]
-        connection = Protocol(config, state, {})
-        connection.connection_made(transport)
+        connection, transport, state = await connected(app)
         connection.data_received(request)
         await asyncio.gather(*state.tasks)
         connection.connection_lost(ConnectionResetError())  # ends its timers
@@ -118,3 +130,29 @@ def test_a_header_cannot_hold_a_line_break() -> None:
     sent = exchanged(GET, start((b"x-request-id", b"1\r\nset-cookie: a=b")), {"type": BODY, "body": b""})
     assert sent.writes[0].startswith(b"HTTP/1.1 500 ")
     assert b"set-cookie" not in b"".join(sent.writes)
+
+
+def test_who_sent_a_large_body_can_still_hang_up() -> None:
+    """Reading pauses while much of a body waits; a connection that is not read from does not tell of its end."""
+
+    async def scenario() -> None:
+        bodies: list[bytes] = []
+        ends = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            bodies.append((await receive())["body"])
+            await ends.wait()
+
+        connection, transport, state = await connected(app)
+        connection.data_received(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
+        await asyncio.sleep(0.01)  # until the application waits for the body
+        connection.data_received(bytes(100_000))
+        assert transport.paused
+        await asyncio.sleep(0.01)
+        assert bodies == [bytes(100_000)]
+        assert not transport.paused
+        ends.set()
+        connection.connection_lost(None)
+        await asyncio.gather(*state.tasks)
+
+    asyncio.run(scenario())
