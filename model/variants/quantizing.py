@@ -1,7 +1,8 @@
 """int8 graphs: matrices as integers with one scale a column, activations quantised anew in every run.
 
-The nodes and the numbers are those of onnxruntime's own dynamic quantiser. That one wants the whole model in one
-protobuf, which ends at 2 GB, and passes over matrices that a graph transposes; this one reads a tensor at a time.
+The nodes and the numbers are those of onnxruntime's own dynamic quantiser, and pixels, which are integers already, are
+multiplied as they are. That quantiser wants the whole model in one protobuf, which ends at 2 GB, and passes over
+matrices that a graph makes of its weights; this one reads a tensor at a time.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
+from model.variants.constants import Constants
+
 Array = npt.NDArray[Any]
 # Of a factor: seven bits of the eight, because processors without VNNI add two products in sixteen bits, which larger
 # integers overflow. So a variant gives the same vectors on all of them, and its report holds where it is served.
 LARGEST = 64
 LARGEST_LOOKED_UP = 127  # -128 is left out, so that both sides of zero have the same scale
+MOVES = ("Slice", "Reshape", "Transpose")  # operators that leave integers what they are
 
 
 def quantize_graph(proto: onnx.ModelProto, read: Callable[[str], Array]) -> dict[str, Array]:
     """Rewrite a graph whose weights are graph inputs, in place, and return the tensors that it now wants, by name.
 
     `read` gives the tensor of a name, as it is stored. Matrices of MatMul and Gemm become int8 [inputs, outputs] with
-    scales [outputs], embedding tables int8 [ids, width] with scales [ids, 1]. Convolutions and vectors stay.
+    scales [outputs], embedding tables int8 [ids, width] with scales [ids, 1]. Convolutions and vectors stay; what a
+    graph makes of weights alone is stored as it comes out.
     """
     return _Rewriting(proto.graph, read).run()
 
@@ -33,75 +38,98 @@ def quantize_graph(proto: onnx.ModelProto, read: Callable[[str], Array]) -> dict
 class _Rewriting:
     def __init__(self, graph: onnx.GraphProto, read: Callable[[str], Array]) -> None:
         self._graph = graph
-        self._read = read
-        self._weights = {value.name: value for value in graph.input[1:]}  # the first is the graph's own input
-        # Output of a transposition -> the matrix that it transposes.
-        self._transposed = {
-            node.output[0]: node.input[0]
-            for node in graph.node
-            if node.op_type == "Transpose" and self._is_matrix(node.input[0])
-        }
+        self._constants = Constants(graph, read)
+        given = graph.input[0]
+        self._bytes = {given.name} if given.type.tensor_type.elem_type == TensorProto.UINT8 else set()
+        self._widened: dict[str, str] = {}  # bytes as floats -> the bytes
         self._quantized: set[str] = set()
         self._tensors: dict[str, Array] = {}
         self._nodes: list[NodeProto] = []
 
     def run(self) -> dict[str, Array]:
         for node in self._graph.node:
-            if not self._replace(node):
+            self._follow_bytes(node)
+            if not self._constants.makes(node) and not self._replace(node):
                 self._nodes.append(node)
-        needed = {name for node in self._nodes for name in node.input}
-        self._nodes = [
-            node for node in self._nodes if node.output[0] in needed or node.output[0] not in self._transposed
-        ]
-        needed = {name for node in self._nodes for name in node.input}
-        kept = {name: value for name, value in self._weights.items() if name in needed}
+        self._drop_unused()
+        for node in self._nodes:
+            for place, name in enumerate(node.input):
+                if self._constants.knows(name):
+                    node.input[place] = self._constants.title(name)
+                    self._tensors[node.input[place]] = self._constants.value(name)
         made = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(tensor.dtype), tensor.shape)
             for name, tensor in self._tensors.items()
         ]
         del self._graph.node[:], self._graph.input[1:]
         self._graph.node.extend(self._nodes)
-        self._graph.input.extend([*kept.values(), *made])
-        return self._tensors | {name: self._read(name) for name in kept}
+        self._graph.input.extend(made)
+        return self._tensors
+
+    def _follow_bytes(self, node: NodeProto) -> None:
+        if node.input and node.input[0] in self._bytes:
+            if node.op_type in MOVES:
+                self._bytes.add(node.output[0])
+            elif node.op_type == "Cast":
+                self._widened[node.output[0]] = node.input[0]
+
+    def _drop_unused(self) -> None:
+        needed, kept = {output.name for output in self._graph.output}, []
+        for node in reversed(self._nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        self._nodes = kept[::-1]
 
     def _replace(self, node: NodeProto) -> bool:
         """Append what stands in the place of `node`; False where it stays."""
-        matrix = node.input[1] if len(node.input) > 1 else ""
-        if node.op_type == "Gather" and self._is_matrix(node.input[0]):
+        source, matrix = [*node.input, "", ""][:2]
+        if node.op_type == "Gather" and self._constants.is_matrix(source):
             self._look_up(node)
-        elif node.op_type == "MatMul" and matrix in self._transposed:
-            self._multiply(node, self._transposed[matrix], transposed=True)
-        elif node.op_type == "MatMul" and self._is_matrix(matrix):
+        elif node.op_type == "MatMul" and self._constants.is_matrix(matrix):
             self._multiply(node, matrix, transposed=False)
-        elif node.op_type == "Gemm" and self._is_matrix(matrix) and _attributes(node).keys() <= {"transB"}:
+        elif node.op_type == "Gemm" and self._constants.is_matrix(matrix) and _attributes(node).keys() <= {"transB"}:
             self._multiply(node, matrix, transposed=bool(_attributes(node).get("transB")))
         else:
             return False
         return True
 
-    def _multiply(self, node: NodeProto, name: str, *, transposed: bool) -> None:
+    def _multiply(self, node: NodeProto, matrix: str, *, transposed: bool) -> None:
         """Integer product of the quantised input and matrix, times both scales; the bias of a Gemm is added."""
+        name = self._constants.title(matrix)
         if f"{name}.int8" not in self._tensors:
-            matrix = self._read(name)
-            integers, scales = quantize(matrix.T if transposed else matrix, 0, LARGEST)
+            value = self._constants.value(matrix)
+            integers, scales = quantize(value.T if transposed else value, 0, LARGEST)
             self._tensors[f"{name}.int8"], self._tensors[f"{name}.scale"] = integers, scales[0]
-        source, output = node.input[0], node.output[0]
-        if source not in self._quantized:  # queries, keys and values of a layer share theirs
-            self._quantized.add(source)
-            self._add("DynamicQuantizeLinear", [source], f"{source}.int8", f"{source}.scale", f"{source}.zero")
-        self._add("MatMulInteger", [f"{source}.int8", f"{name}.int8", f"{source}.zero"], f"{output}.sum")
+        output = node.output[0]
+        factor, scale, zero = self._integers(node.input[0])
+        self._add("MatMulInteger", [factor, f"{name}.int8", *zero], f"{output}.sum")
         self._add("Cast", [f"{output}.sum"], f"{output}.float", to=TensorProto.FLOAT)
-        self._add("Mul", [f"{source}.scale", f"{name}.scale"], f"{output}.scale")
+        both = f"{name}.scale"
+        if scale:
+            both = f"{output}.scale"
+            self._add("Mul", [scale, f"{name}.scale"], both)
         bias = list(node.input[2:])
         product = f"{output}.product" if bias else output
-        self._add("Mul", [f"{output}.float", f"{output}.scale"], product)
+        self._add("Mul", [f"{output}.float", both], product)
         if bias:
             self._add("Add", [product, *bias], output)
 
+    def _integers(self, source: str) -> tuple[str, str, list[str]]:
+        """The names of a factor as integers, of its scale, which pixels have none of, and of its zero point."""
+        if source in self._widened:
+            return self._widened[source], "", []
+        names = f"{source}.int8", f"{source}.scale", f"{source}.zero"
+        if source not in self._quantized:  # queries, keys and values of a layer share theirs
+            self._quantized.add(source)
+            self._add("DynamicQuantizeLinear", [source], *names)
+        return names[0], names[1], [names[2]]
+
     def _look_up(self, node: NodeProto) -> None:
         """Rows of an embedding table, each with its own scale."""
-        (name, ids), output = node.input, node.output[0]
-        self._tensors[f"{name}.int8"], self._tensors[f"{name}.scale"] = quantize(self._read(name), 1, LARGEST_LOOKED_UP)
+        (table, ids), output, name = node.input, node.output[0], self._constants.title(node.input[0])
+        integers, scales = quantize(self._constants.value(table), 1, LARGEST_LOOKED_UP)
+        self._tensors[f"{name}.int8"], self._tensors[f"{name}.scale"] = integers, scales
         self._add("Gather", [f"{name}.int8", ids], f"{output}.int8")
         self._add("Gather", [f"{name}.scale", ids], f"{output}.scale")
         self._add("Cast", [f"{output}.int8"], f"{output}.float", to=TensorProto.FLOAT)
@@ -109,9 +137,6 @@ class _Rewriting:
 
     def _add(self, kind: str, inputs: list[str], *outputs: str, **attributes: Any) -> None:
         self._nodes.append(helper.make_node(kind, inputs, outputs, name=f"{outputs[0]}.{kind}", **attributes))
-
-    def _is_matrix(self, name: str) -> bool:
-        return name in self._weights and len(self._weights[name].type.tensor_type.shape.dim) == 2
 
 
 def quantize(matrix: Array, axis: int, largest: int) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.bundle import Bundle
@@ -19,20 +20,24 @@ from model.variants.quantizing import LARGEST, quantize
 from tests.model.variants.conftest import Make
 
 
-def with_folded_transposes(file: Path) -> onnx.ModelProto:
+def with_folded_constants(file: Path) -> onnx.ModelProto:
     """Their quantiser sees a matrix only where it is an initialiser."""
     proto = onnx.load(file)
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in [node for node in proto.graph.node if node.op_type == "Transpose" and node.input[0] in tensors]:
-        turned = np.ascontiguousarray(numpy_helper.to_array(tensors[node.input[0]]).T)
-        proto.graph.initializer.append(numpy_helper.from_array(turned, node.output[0]))
-        proto.graph.node.remove(node)
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for node in list(proto.graph.node):
+        if node.input and all(name in values for name in node.input):
+            made = ReferenceEvaluator(node).run(None, {name: values[name] for name in node.input})
+            values |= zip(node.output, made, strict=True)
+            proto.graph.initializer.extend(
+                numpy_helper.from_array(np.ascontiguousarray(values[name]), name) for name in node.output
+            )
+            proto.graph.node.remove(node)
     return proto
 
 
 def theirs(source: Bundle, file: str, folder: Path) -> ort.InferenceSession:
     quantize_dynamic(
-        with_folded_transposes(source.path / file),
+        with_folded_constants(source.path / file),
         folder / file,
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,

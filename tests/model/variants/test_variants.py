@@ -125,7 +125,7 @@ def test_altered_weights_are_noticed(vit: Bundle, make: Make, tmp_path: Path) ->
 def test_int8_weights_take_less_space(vit: Bundle, make: Make) -> None:
     sizes = [bundle.manifest.files["weights.safetensors"].bytes for bundle in (make(vit, INT8), vit)]
     # The patch matrix and the last block's projection, applied in parts, stay: much of so small a tower.
-    assert sizes[0] < 0.48 * sizes[1]
+    assert sizes[0] < 0.45 * sizes[1]
 
 
 def test_a_convolutional_tower_is_calibrated_on_pictures_that_it_is_not_measured_on(resnet: Bundle, make: Make) -> None:
