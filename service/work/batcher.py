@@ -58,9 +58,8 @@ class Batcher:
         self._waiting = Turns()
         self._changed = threading.Condition()
         self._closed = False
-        self._running: dict[
-            int, tuple[float, int]
-        ] = {}  # by lane: since when, of time.perf_counter, and how many items
+        # By lane: since when it runs, of time.perf_counter, and how many items.
+        self._running: dict[int, tuple[float, int]] = {}
         self._lanes_left = lanes
         self._threads = [
             threading.Thread(target=self._work, args=(lane,), name=f"{tower}-tower-{lane}", daemon=True)
