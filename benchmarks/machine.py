@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -35,7 +34,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    # A virtual machine may hide the name; family and model tell one generation from the next.
+    return f"{told.get('model name', 'unknown')} (family {told.get('cpu family', '?')}, model {told.get('model', '?')})"
 
 
 def _commit() -> str:
@@ -44,5 +45,5 @@ def _commit() -> str:
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("GIT_COMMIT", "unknown")
+        return "unknown"
     return done.stdout.strip()

@@ -17,8 +17,6 @@ import orjson
 import PIL
 
 _FIELDS = ("request_id", "method", "route", "status", "code", "items", "ms")
-
-
 _requests = logging.getLogger("service.request")
 
 

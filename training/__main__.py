@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from model.bundle import Bundle, BundleError, bundled
-from model.engine import EngineError
-from model.export import ExportError
-from model.preprocessing import ImageError
-from model.zeroshot import DEFAULT_TEMPLATES
 from training import corpus
-from training.config import ConfigError, load_config
+from training.commands.common import mendable
+from training.commands.evaluate import datasets, evaluate
+from training.config import load_config
 from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
-from training.corpus.fetch import FetchError
-from training.evaluate import Embedder, evaluate_shards
-from training.report import results_table
 from training.run import train_and_export
 from training.settings import CONFIGS, Settings
-from training.shards import ShardError, find_shards
+from training.shards import find_shards
 
 SETTINGS = Settings()
-BUNDLED = bundled()
-# What a person can mend; anything else is a mistake of ours and deserves its traceback.
-MENDABLE = (
-    BundleError, ConfigError, EngineError, ExportError, FetchError, FloatingPointError, ImageError, OSError, ShardError,
-)  # fmt: skip
 
 app = typer.Typer(
     help="Train a CLIP on your own pictures, measure it, and export the bundle that the service serves.\n\n"
@@ -51,16 +37,6 @@ app = typer.Typer(
 )
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """End the program with the message of what a person can mend, not with a traceback."""
-    try:
-        yield
-    except MENDABLE as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
-
-
 @app.callback(invoke_without_command=True)
 def main(context: typer.Context) -> None:
     """Train the sample when no command is given."""
@@ -77,7 +53,7 @@ def train(
     ] = None,
 ) -> None:
     """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle."""
-    with _told():
+    with mendable():
         settings = load_config(config)
         bundle = train_and_export(settings, config.resolve().parent, output or SETTINGS.output / settings.name)
     typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
@@ -89,27 +65,8 @@ def print_config() -> None:
     typer.echo((CONFIGS / "sample.yaml").read_text("utf-8"), nl=False)
 
 
-@app.command()
-def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)] = BUNDLED,
-    data: Annotated[list[str] | None, typer.Option(help="Glob of test shards; may be given several times.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Take the tests of this configuration instead.")] = None,
-    template: Annotated[list[str] | None, typer.Option(help="Prompt template; several are averaged.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")] = None,
-) -> None:
-    """Measure zero-shot accuracy and caption retrieval on shards, with 95 % intervals, exactly as served."""
-    with _told():
-        if data:
-            tests, base, templates = {pattern: [pattern] for pattern in data}, Path.cwd(), list(DEFAULT_TEMPLATES)
-        elif config:
-            settings = load_config(config)
-            tests, base, templates = settings.data.test, config.resolve().parent, settings.templates
-        else:
-            raise ConfigError("name the test shards: --data 'GLOB', or --config FILE for its tests")
-        results = evaluate_shards(Embedder(Bundle.load(bundle)), tests, base, template or templates)
-        typer.echo(results_table(results))
-        if output:
-            output.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+app.command()(evaluate)
+app.command()(datasets)
 
 
 @app.command(name="corpus")
@@ -125,7 +82,7 @@ def build_corpus(
 
     Needs npm and apt-get. Every download is checked against the SHA-256 in training/corpus/sources.json.
     """
-    with _told():
+    with mendable():
         if sample:
             corpus.build_sample(Path(__file__).parent / "sample", cache)
             return
@@ -143,7 +100,7 @@ def duplicates(
     test_shards: Annotated[list[Path], typer.Option("--test", help="Test shard; may be given several times.")],
 ) -> None:
     """List training pictures that equal, or nearly equal, a test picture. Exits with 1 if there are any."""
-    with _told():
+    with mendable():
         found = find_duplicates(train_shards, test_shards)
     for duplicate in found:
         typer.echo(str(duplicate))
@@ -158,7 +115,7 @@ def attributions(
     output: Annotated[Path, typer.Option(help="Tab-separated file to write.")] = Path("ATTRIBUTIONS.tsv"),
 ) -> None:
     """List the authors and licences that must be named with a checkpoint trained by this configuration."""
-    with _told():
+    with mendable():
         sources = load_config(config).data.train
         shards = [shard for source in sources for shard in find_shards(source.shards, config.resolve().parent)]
         count = write_attributions(shards, output)

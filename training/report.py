@@ -1,22 +1,64 @@
-"""Results for people: one table, the same on a terminal and in a document."""
+"""Results for people: tables, the same on a terminal and in a document."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+from training.evaluation.cards import REFERENCE_MODELS, Reference, cards
+from training.evaluation.results import Result
+
+NAMES = {
+    "acc1": "top-1",
+    "acc5": "top-5",
+    "mean_acc1_acc5": "mean of top-1 and top-5",
+    "mean_per_class_recall": "mean per class",
+    "roc_auc": "ROC AUC",
+    "mean_average_precision": "mAP",
+    "mean_average_precision_11_point": "11-point mAP",
+    "text_retrieval_recall@1": "recall at 1",
+    "acc1_clean": "clean",
+    "acc1_lost": "lost",
+}
 
 
-def results_table(results: list[dict[str, Any]]) -> str:
-    """A Markdown table of classification and retrieval results, in percent, with 95 % intervals."""
+def told(metric: str) -> str:
+    """What people call a metric."""
+    return NAMES.get(metric, metric.replace("_retrieval_recall@", " R@").replace("_", " "))
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """A Markdown table of results in percent, with 95 % intervals of the headline figures."""
     lines = [
-        "| task | pictures | choices | top-1 % | 95 % interval | top-5 % |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| data set | task | pictures | choices | figure | % | 95 % interval | and |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for result in results:
-        names = ("classes", "top1", "top5") if "top1" in result else ("captions", "recall_at_1", "recall_at_5")
-        choices, first, fifth = (result[name] for name in names)
-        low, high = result["interval"]
+        low, high = result.interval
+        others = ", ".join(
+            f"{told(name)} {100 * value:.1f}" for name, value in result.metrics.items() if name != result.headline
+        )
         lines.append(
-            f"| {result['task']} | {result['pictures']:,} | {choices:,} | {100 * first:.1f} "
-            f"| {100 * low:.1f} to {100 * high:.1f} | {100 * fifth:.1f} |"
+            f"| {result.dataset} | {result.task.replace('_', ' ')} | {result.pictures:,} | {result.choices:,} "
+            f"| {told(result.headline)} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
     return "\n".join(lines)
+
+
+def reference_table(results: Sequence[Result]) -> str:
+    """Zero-shot results beside those of OpenAI's models, in percent; empty where none of them is known."""
+    rows = []
+    for result in results:
+        card = cards().get(result.dataset)
+        if result.task == "zeroshot_classification" and card is not None and card.reference is not None:
+            cells = [_pair(card.reference, column) for column in range(len(REFERENCE_MODELS))]
+            rows.append(f"| {card.title} | {told(result.headline)} | {100 * result.value:.1f} | {' | '.join(cells)} |")
+    if not rows:
+        return ""
+    head = f"| zero-shot | figure | this model | {' | '.join(REFERENCE_MODELS)} |"
+    note = "OpenAI's models: as in the paper / as LAION measured them again (top-1 there)."
+    return "\n".join([head, "| --- | --- | --- |" + " --- |" * len(REFERENCE_MODELS), *rows, "", note])
+
+
+def _pair(reference: Reference, column: int) -> str:
+    values = [row[column] if column < len(row) else None for row in (reference.paper, reference.laion)]
+    return " / ".join("-" if value is None else f"{value:.1f}" for value in values)

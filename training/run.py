@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from model.bundle import Bundle, seal
 from model.export import export_bundle
 from training.config import TrainConfig
-from training.evaluate import Embedder, evaluate_shards
+from training.evaluation.data import Place
+from training.evaluation.embedding import Embedder
+from training.evaluation.results import Result, as_json
+from training.evaluation.running import Wanted, evaluate
 from training.progress import console
-from training.report import results_table
+from training.report import results_table, told
 from training.trainer import Trainer
 
 RESULTS = "results.json"
@@ -34,8 +38,10 @@ def train_and_export(config: TrainConfig, base: Path, run: Path) -> Bundle:
         bundle_id=config.name,
         source=trainer.summary(),
     )
-    results = evaluate_shards(Embedder(bundle), config.data.test, base, config.templates)
-    (run / RESULTS).write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    places = [Place(name, patterns, base) for name, patterns in config.data.test.items()]
+    results = evaluate(Embedder(bundle), places, Wanted(templates=config.templates)) if places else []
+    records = [as_json(result, bundle.id, bundle.digest) for result in results]
+    (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     console.print(results_table(results))
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     seal(draft, {**manifest, "scores": _scores(results)})
@@ -48,14 +54,14 @@ def train_and_export(config: TrainConfig, base: Path, run: Path) -> Bundle:
     return Bundle.load(final)
 
 
-def _scores(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The headline figure of each task, for the manifest."""
+def _scores(results: Sequence[Result]) -> dict[str, Any]:
+    """The headline figure of each data set, for the manifest."""
     return {
-        result["task"]: {
-            "metric": "top-1" if "top1" in result else "recall at 1",
-            "value": round(result["top1" if "top1" in result else "recall_at_1"], 4),
-            "interval": [round(bound, 4) for bound in result["interval"]],
-            "pictures": result["pictures"],
+        result.dataset: {
+            "metric": told(result.headline),
+            "value": round(result.value, 4),
+            "interval": [round(bound, 4) for bound in result.interval],
+            "pictures": result.pictures,
         }
         for result in results
     }

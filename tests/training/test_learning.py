@@ -7,7 +7,6 @@ import logging
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -18,7 +17,6 @@ from tests.training.conftest import picture, write_config, write_shard
 from training.augment import augment
 from training.config import Optimizer, load_config
 from training.dataset import TrainingSet
-from training.evaluate import classify, retrieve, wilson
 from training.loss import contrastive_loss
 from training.optimizer import MovingAverage, build_optimizer, learning_rate
 
@@ -162,18 +160,3 @@ def test_undecodable_pictures_are_left_out(tmp_path: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING):
         assert len(TrainingSet(data, tmp_path, 0)) == 7
     assert "cannot be decoded" in caplog.text
-
-
-def test_wilson_interval_against_published_values() -> None:
-    # Newcombe 1998, table I, method 3: 81 of 263 and 0 of 20.
-    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0.0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-
-
-def test_classification_and_retrieval_count_right() -> None:
-    words = np.eye(3, dtype=np.float32)
-    pictures = words[[0, 1, 1, 2]]
-    result = classify("t", pictures, ["a", "b", "c", "c"], ["a", "b", "c"], words)
-    assert (result.top1, result.top5, result.mean_per_class) == (0.75, 1.0, pytest.approx((1 + 1 + 0.5) / 3))
-    found = retrieve("t", pictures, ["x", "y", "y", "z"], words)
-    assert (found.recall_at_1, found.captions) == (1.0, 3)

@@ -28,8 +28,17 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
     assert bundle.manifest.source["samples_seen"] == 30 * 16
     assert Bundle.load(tmp_path / "run" / "bundle").manifest.weights_dtype == "float16"
     [result] = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert result["classes"] == 4
-    assert result["interval"][0] <= result["top1"] <= result["interval"][1]
+    assert (result["task"], result["choices"]) == ("zeroshot_classification", 4)
+    assert result["interval_95"][0] <= result["metrics"]["acc1"] <= result["interval_95"][1]
+
+
+def test_a_run_can_be_measured_before_it_ends(colours: Path, tmp_path: Path) -> None:
+    config = load_config(write_config(colours))
+    Trainer(config, tmp_path / "run", colours).train()
+    arguments = ["evaluate", str(tmp_path / "run"), "--data", f"{colours}/test-*.tar"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "| 40 | 4 | top-1 |" in done.output
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

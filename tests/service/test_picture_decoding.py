@@ -1,0 +1,142 @@
+"""The way of pictures from file to batcher: in turns, without those that nobody waits for, large ones one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.bundle import Bundle
+from model.engine import Engine
+from service.errors import ApiError
+from service.metrics import Metrics
+from service.settings import Settings
+from service.timing import Timing
+from service.work.batcher import Batcher
+from service.work.decoding import Decoding
+from service.work.reading import Picture, Reader
+from service.work.shared import Shared
+from tests.service import pictures
+from tests.service.gated_tower import drive
+
+Vectors = asyncio.Future[NDArray[np.float32]]
+PHOTOGRAPH = pictures.read("rocket")
+
+
+class Recorder:
+    """The image tower of the real engine; notes how many pictures each batch held."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.sizes = engine, list[int]()
+
+    def __call__(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        self.sizes.append(len(pixels))
+        return self.engine.embed_images(np.stack(pixels))
+
+
+@asynccontextmanager
+async def reading(bundle: Bundle) -> AsyncIterator[Reader]:
+    shared = Shared(Settings(cache_bytes=0), Metrics())
+    try:
+        yield Reader(bundle, shared)
+    finally:
+        await shared.aclose()
+
+
+def expected(files: Sequence[bytes]) -> list[tuple[Picture, Vectors]]:
+    loop = asyncio.get_running_loop()
+    return [(Picture(file, str(number)), loop.create_future()) for number, file in enumerate(files)]
+
+
+def large_picture(grey: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (3_100, 3_000), grey).save(file, "PNG")  # over LARGE_PIXELS
+    return file.getvalue()
+
+
+def test_a_lone_picture_does_not_wait_for_all_of_a_large_request(
+    bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
+) -> None:
+    async def scenario() -> None:
+        async with reading(bundle) as reader:
+            batcher = make_batcher(Recorder(engine), max_batch=1)
+            finished: list[str] = []
+            many, one = expected([PHOTOGRAPH] * 60), expected([PHOTOGRAPH])
+            for name, wanted in (("large", many), ("lone", one)):
+                for _, future in wanted:
+                    future.add_done_callback(lambda _, name=name: finished.append(name))
+                Decoding(reader, batcher, Timing()).start(wanted)
+            await asyncio.gather(*(future for _, future in many + one))
+            assert finished.index("lone") < 30
+
+    drive(scenario())
+
+
+def test_pictures_that_nobody_waits_for_cost_no_decoding(
+    bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
+) -> None:
+    async def scenario() -> None:
+        async with reading(bundle) as reader:
+            recorder = Recorder(engine)
+            wanted = expected([PHOTOGRAPH] * 200)
+            Decoding(reader, make_batcher(recorder), Timing()).start(wanted)
+            for _, future in wanted[:-1]:
+                future.cancel()
+            await wanted[-1][1]
+            assert sum(recorder.sizes) < 100
+            with Image.open(io.BytesIO(PHOTOGRAPH)) as photograph:
+                pixels = photograph.width * photograph.height
+            assert reader.shared.metrics.decoded_pixels._value.get() < 100 * pixels
+
+    drive(scenario())
+
+
+def test_large_and_broken_pictures_among_others_keep_their_places(
+    bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
+) -> None:
+    files = [PHOTOGRAPH, large_picture(20), b"no picture", large_picture(200), PHOTOGRAPH[:2_000], PHOTOGRAPH] * 2
+
+    async def outcomes(reader: Reader, files: Sequence[bytes], batcher: Batcher) -> list[Any]:
+        wanted = expected(files)
+        Decoding(reader, batcher, Timing()).start(wanted)
+        return await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
+
+    async def scenario() -> None:
+        async with reading(bundle) as reader:
+            batcher = make_batcher(Recorder(engine))
+            together = await outcomes(reader, files, batcher)
+            alone = [outcome for file in files for outcome in await outcomes(reader, [file], batcher)]
+        for one, other in zip(together, alone, strict=True):
+            if isinstance(other, ApiError):
+                assert (one.code, one.message) == (other.code, other.message)
+            else:
+                np.testing.assert_allclose(one, other, atol=1e-5)
+        assert [isinstance(one, ApiError) for one in together] == [False, False, True, False, True, False] * 2
+
+    drive(scenario())
+
+
+@pytest.mark.parametrize("ends", ["before", "during"])
+def test_the_end_of_the_pool_leaves_nobody_waiting(
+    bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher], ends: str
+) -> None:
+    async def scenario() -> None:
+        async with reading(bundle) as reader:
+            wanted = expected([PHOTOGRAPH] * 100)
+            if ends == "before":
+                await reader.shared.aclose()
+            Decoding(reader, make_batcher(Recorder(engine)), Timing()).start(wanted)
+            await reader.shared.aclose()
+            outcomes = await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
+            refused = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]
+            assert refused
+            assert {error.code for error in refused} == {"unavailable"}
+
+    drive(scenario())

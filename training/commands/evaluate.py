@@ -1,0 +1,132 @@
+"""python -m training evaluate and datasets: measure a model; what can be measured on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from model.bundle import bundled
+from model.zeroshot import fill, template_sets
+from training.commands.common import mendable
+from training.config import ConfigError, load_config
+from training.evaluation.cards import Card, cards
+from training.evaluation.data import DataError, Place, find
+from training.evaluation.embedding import Embedder
+from training.evaluation.opening import opened
+from training.evaluation.results import write_results
+from training.evaluation.running import TASKS, Wanted
+from training.evaluation.running import evaluate as measure
+from training.report import reference_table, results_table, told
+
+BUNDLED = bundled()
+CLASS_NAMES = TypeAdapter(dict[str, str | list[str]])
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(help="A bundle, the folder of a run, or a checkpoint that can be imported.")
+    ] = BUNDLED,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder of a data set, shards as 'DIR/test-*.tar', or KEY=FOLDER with a key of `datasets`; "
+            "may be given several times.",
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Take the tests of this configuration instead.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TASKS)}; by default what the data allow.")] = None,
+    train: Annotated[str | None, typer.Option(help="What probes learn from, where --data has no split for it.")] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Prompt template, or a set: {', '.join(template_sets())}; several are averaged."),
+    ] = None,
+    select_templates: Annotated[
+        bool, typer.Option("--select-templates", help="Keep the templates that help on the training split.")
+    ] = False,
+    class_names: Annotated[
+        Path | None, typer.Option(help='JSON of other names: {"crane": ["crane bird", "wading bird"]}.')
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the results: a .json file, or a folder for `clip_benchmark build`.")
+    ] = None,
+) -> None:
+    """Measure a model, exactly as it would be served, with 95 % intervals.
+
+    zeroshot: top-1, top-5, mean per class, ROC AUC of two classes, 11-point mAP of several a picture. retrieval: recall
+    at 1, 5, 10, both ways. linear-probe, few-shot: logistic regression on the vectors. robustness: the other --data
+    beside the first.
+    """
+    with mendable():
+        places, templates = _places(data, config)
+        unknown = sorted(set(task or ()) - set(TASKS))
+        if unknown:
+            raise DataError(f"there is no task {unknown[0]}: {', '.join(TASKS)} are")
+        given = [each for name in template or () for each in template_sets().get(name, (name,))]
+        for each in given:
+            fill(each, "label")
+        wanted = Wanted(
+            tasks=task or (),
+            templates=given or templates,
+            names=_class_names(class_names),
+            select_templates=select_templates,
+            train=find(train, Path.cwd()) if train else None,
+        )
+        with opened(model) as bundle:
+            results = measure(Embedder(bundle), places, wanted)
+            typer.echo("\n\n".join(filter(None, (results_table(results), reference_table(results)))))
+            if output:
+                write_results(results, bundle.id, bundle.digest, output)
+
+
+def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this one.")] = None) -> None:
+    """List the data sets of the CLIP paper: what they are, how to get them, what they are measured by."""
+    with mendable():
+        if key is not None and key not in cards():
+            raise DataError(f"there is no data set {key}: python -m training datasets lists them")
+    if key is not None:
+        typer.echo(_whole(cards()[key]))
+        return
+    typer.echo("| key | data set | classes | train | test | figure | templates | read from |")
+    typer.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for card in cards().values():
+        forms = "archives, CLIP_benchmark" if card.layout else "folders, CLIP_benchmark"
+        cells = [card.key, card.title, card.classes or "", f"{card.train:,}" if card.train else "", f"{card.test:,}"]
+        cells += [told(card.metric), len(card.prompt_templates()), forms]
+        typer.echo(f"| {' | '.join(map(str, cells))} |")
+
+
+def _whole(card: Card) -> str:
+    lines = [
+        f"{card.title} ({card.key})",
+        f"  {card.classes} classes; {card.train:,} pictures to train, {card.test:,} to test; {told(card.metric)}",
+        f"  licence: {card.licence}",
+        f"  from: {card.obtain}",
+        f"  then: python -m training evaluate MODEL --data {card.key}=FOLDER",
+        "  templates:",
+        *(f"    {template}" for template in card.prompt_templates()),
+    ]
+    return "\n".join(lines)
+
+
+def _places(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
+    if data:
+        return [find(argument, Path.cwd()) for argument in data], None
+    if config:
+        settings = load_config(config)
+        base = config.resolve().parent
+        return [Place(name, patterns, base) for name, patterns in settings.data.test.items()], settings.templates
+    raise ConfigError("name what to measure on: --data 'SHARDS' or --data KEY=FOLDER, or --config FILE for its tests")
+
+
+def _class_names(file: Path | None) -> dict[str, list[str]]:
+    if file is None:
+        return {}
+    try:
+        told_names = CLASS_NAMES.validate_python(json.loads(file.read_text("utf-8")))
+    except (ValueError, ValidationError) as error:
+        raise ConfigError(f"{file} is not a JSON object of class: name or class: [names]: {error}") from error
+    return {name: [others] if isinstance(others, str) else others for name, others in told_names.items()}

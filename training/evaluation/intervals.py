@@ -1,0 +1,36 @@
+"""How far a figure may be from what more pictures would give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+ROUNDS = 1000
+Z_95 = 1.959964
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share measured on `count` trials (Wilson 1927)."""
+    spread = Z_95**2 / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap(
+    statistic: Callable[[npt.NDArray[np.int64]], float], count: int, rounds: int = ROUNDS
+) -> tuple[float, float]:
+    """95 % percentile interval of `statistic`, which takes the indices of a sample (Efron 1979); always the same one.
+
+    Rounds in which the statistic is not defined, as where a draw holds one class only, do not count.
+    """
+    numbers = np.random.default_rng(0)
+    values = np.array([statistic(numbers.integers(0, count, count)) for _ in range(rounds)])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,55 @@
+"""What may be measured: a bundle, the folder of a run, or a checkpoint of any format that can be imported."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from model.bundle import MANIFEST, Bundle
+from model.checkpoints.checkpoint import Options
+from model.checkpoints.importing import import_checkpoint
+from model.config import Preprocessing, load_preset
+from model.export import export_bundle
+from model.network import CLIP
+from model.tokenizer import Tokenizer
+from training.claim import CONFIG
+from training.config import TrainConfig
+from training.progress import console
+from training.trainer import BEST
+
+
+@contextmanager
+def opened(model: Path) -> Iterator[Bundle]:
+    """The bundle of `model`, made for the while where it is none, so that all is measured as it would be served.
+
+    Raises BundleError, CheckpointError, ExportError.
+    """
+    if (model / MANIFEST).exists():
+        yield Bundle.load(model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        to = Path(folder) / "bundle"
+        console.print(f"exporting {model}")
+        yield _of_run(model, to) if (model / BEST).exists() else import_checkpoint(model, to, Options())[0]
+
+
+def _of_run(run: Path, to: Path) -> Bundle:
+    """The best checkpoint so far of a run that still trains."""
+    config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
+    preset = load_preset(config.model)
+    network = CLIP(preset)
+    network.load_state_dict(load_file(run / BEST))
+    tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
+    return export_bundle(
+        network,
+        to,
+        tokenizer=tokenizer,
+        preprocessing=Preprocessing(size=preset.image.image_size),
+        weights_dtype=config.weights_dtype,
+        bundle_id=config.name,
+        source={"kind": "a run that is not finished", "run": run.name},
+    )

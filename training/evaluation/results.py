@@ -1,0 +1,60 @@
+"""One result of one task on one data set: in memory, as JSON in CLIP_benchmark's form, and as a row of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures are shares in [0, 1]; `interval` is the 95 % interval of `metrics[headline]` from n alone."""
+
+    dataset: str
+    task: str  # zeroshot_classification, zeroshot_retrieval, linear_probe, few_shot
+    pictures: int
+    choices: int  # classes, or distinct captions
+    headline: str
+    interval: tuple[float, float]
+    metrics: Mapping[str, float]
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what was chosen on the way: C, templates
+
+    @property
+    def value(self) -> float:
+        """The headline figure."""
+        return self.metrics[self.headline]
+
+
+def as_json(result: Result, model: str, digest: str) -> dict[str, Any]:
+    """The record that CLIP_benchmark 1.6 writes, and beside its fields what it lacks."""
+    return {
+        "dataset": result.dataset,
+        "model": model,
+        "pretrained": digest,
+        "task": result.task,
+        "metrics": {name: round(value, 6) for name, value in result.metrics.items()},
+        "language": "en",
+        "headline": result.headline,
+        "interval_95": [round(bound, 6) for bound in result.interval],
+        "pictures": result.pictures,
+        "choices": result.choices,
+        "per_class": {name: round(value, 6) for name, value in result.per_class.items()},
+        "settings": dict(result.settings),
+    }
+
+
+def write_results(results: Sequence[Result], model: str, digest: str, to: Path) -> None:
+    """A folder gets a file for each result, as `clip_benchmark build` reads them; a name ending in .json a list."""
+    records = [as_json(result, model, digest) for result in results]
+    if to.suffix == ".json":
+        to.write_text(json.dumps(records, indent=2) + "\n", "utf-8")
+        return
+    to.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        name = "_".join(str(record[part]) for part in ("dataset", "model", "task"))
+        safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+        (to / f"{safe}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

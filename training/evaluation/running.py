@@ -1,0 +1,154 @@
+"""The tasks on the data sets: each picture is embedded once, whatever is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
+from training.evaluation.data import DataError, Place, Split
+from training.evaluation.embedding import Embedder, Vectors, template_vectors
+from training.evaluation.probe import Probe, few_shot, linear_probe
+from training.evaluation.results import Result
+from training.evaluation.selection import select_templates
+from training.evaluation.zeroshot import classify, classify_many, retrieve
+
+TASKS = ("zeroshot", "retrieval", "linear-probe", "few-shot", "robustness")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for. Without tasks: zero-shot where there are classes, retrieval where there are captions."""
+
+    tasks: Sequence[str] = ()
+    templates: Sequence[str] | None = None  # instead of the data set's own
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what else to call a class, by its name
+    select_templates: bool = False  # those of them that help on the training split
+    train: Place | None = None  # where the data set has no training split of its own
+
+
+def evaluate(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> list[Result]:
+    """Measure all tasks on all places. Raises DataError naming the place that a task cannot be done on."""
+    if "robustness" in wanted.tasks and len(places) < 2:
+        raise DataError("robustness compares: name the clean data set first, and one or more shifted ones after it")
+    results = [result for place in places for result in _Measuring(embedder, place, wanted).results()]
+    if not results:
+        raise DataError(f"nothing to measure by {', '.join(wanted.tasks)}: there are no classes, or no captions")
+    return results + (_robustness(embedder, places, wanted) if "robustness" in wanted.tasks else [])
+
+
+class _Measuring:
+    """One place."""
+
+    def __init__(self, embedder: Embedder, place: Place, wanted: Wanted) -> None:
+        self.embedder, self.place, self.wanted = embedder, place, wanted
+        self.card = place.card
+        self.headline = self.card.metric if self.card else "acc1"
+
+    def results(self) -> Iterator[Result]:
+        for suffix, split in self.place.read("test").items():
+            name = f"{self.place.name}{suffix}"
+            pictures = self.embedder.pictures(split.pictures, name)
+            if split.captions:
+                if self._asked("retrieval"):
+                    yield retrieve(name, pictures, split.captions, self.embedder.texts)
+                continue
+            if self._asked("zeroshot", "robustness"):
+                yield self.zeroshot(name, split, pictures)
+            if {"linear-probe", "few-shot"} & set(self.wanted.tasks):
+                yield from self._probes(name, suffix, split, pictures)
+
+    def _asked(self, *tasks: str) -> bool:
+        return not self.wanted.tasks or bool(set(tasks) & set(self.wanted.tasks))
+
+    def zeroshot(self, name: str, split: Split, pictures: Vectors) -> Result:
+        templates = self._templates(split)
+        vectors = template_vectors(self.embedder.texts, self._names(split), templates)
+        accuracies: list[float] = []
+        if self.wanted.select_templates:
+            train = self._train("", split)
+            chosen, accuracies = select_templates(
+                self.embedder.pictures(train.pictures, f"{name}, train"), train.targets, vectors, templates
+            )
+            vectors = vectors[[templates.index(template) for template in chosen]]
+            templates = chosen
+        words = class_vectors(vectors.transpose(1, 0, 2))
+        scores = pictures @ words.T
+        settings: dict[str, Any] = {"templates": templates}
+        if accuracies:
+            settings["training_acc1"] = [round(value, 4) for value in accuracies]
+        if split.truth is not None:
+            result = classify_many(name, scores, split.truth, split.classes)
+        else:
+            result = classify(name, scores, split.targets, split.classes, headline=self.headline)
+        return replace(result, settings=settings)
+
+    def _probes(self, name: str, suffix: str, split: Split, pictures: Vectors) -> Iterator[Result]:
+        if split.truth is not None:
+            raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
+        train = self._train(suffix, split)
+        taught = self.embedder.pictures(train.pictures, f"{name}, train")
+        probe = Probe(taught, train.targets, pictures, split.targets, split.classes)
+        if "linear-probe" in self.wanted.tasks:
+            yield linear_probe(name, probe, self.headline)
+        if "few-shot" in self.wanted.tasks:
+            yield from few_shot(name, probe, headline=self.headline)
+
+    def _train(self, suffix: str, test: Split) -> Split:
+        """The training split, its classes numbered as those of the test."""
+        found = (self.wanted.train or self.place).read("train")
+        if suffix not in found or not found[suffix].classes:
+            raise DataError(f"{self.place.name}{suffix}: the training pictures have no classes")
+        train = found[suffix]
+        index = {name: number for number, name in enumerate(test.classes)}
+        known = [i for i, target in enumerate(train.targets) if train.classes[int(target)] in index]
+        if not known:
+            raise DataError(f"{self.place.name}: training and test have no class in common")
+        targets = np.array([index[train.classes[int(train.targets[i])]] for i in known])
+        return Split([train.pictures[i] for i in known], test.classes, targets)
+
+    def _templates(self, split: Split) -> list[str]:
+        own = self.card.prompt_templates() if self.card else list(split.templates)
+        return list(self.wanted.templates or own or DEFAULT_TEMPLATES)
+
+    def _names(self, split: Split) -> list[list[str]]:
+        return [list(self.wanted.names.get(name, [name])) for name in split.classes]
+
+
+def _robustness(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> list[Result]:
+    """Each shifted data set beside the first one: among the classes that the shifted one has, in both."""
+    clean = _Measuring(embedder, places[0], wanted)
+    reference = clean.place.read("test")[""]
+    pictures = embedder.pictures(reference.pictures, clean.place.name)
+    found = []
+    for place in places[1:]:
+        shifted = _Measuring(embedder, place, wanted)
+        split = shifted.place.read("test")[""]
+        there = shifted.zeroshot(place.name, split, embedder.pictures(split.pictures, place.name))
+        here = clean.zeroshot(clean.place.name, *_among(reference, pictures, split.classes))
+        metrics = {
+            "acc1": there.metrics["acc1"],
+            "acc1_clean": here.metrics["acc1"],
+            "acc1_lost": here.metrics["acc1"] - there.metrics["acc1"],
+        }
+        found.append(
+            Result(
+                f"{place.name} against {clean.place.name}", "robustness", there.pictures, there.choices, "acc1",
+                there.interval, metrics, there.per_class,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _among(split: Split, pictures: Vectors, classes: Sequence[str]) -> tuple[Split, Vectors]:
+    """The pictures of those classes only, and those classes only to choose from."""
+    missing = sorted(set(classes) - set(split.classes))
+    if missing:
+        raise DataError(f"the clean data set does not have the classes {', '.join(missing[:3])} of the shifted one")
+    index = {name: number for number, name in enumerate(classes)}
+    kept = [i for i, target in enumerate(split.targets) if split.classes[int(target)] in index]
+    targets = np.array([index[split.classes[int(split.targets[i])]] for i in kept])
+    return replace(split, pictures=[split.pictures[i] for i in kept], classes=classes, targets=targets), pictures[kept]

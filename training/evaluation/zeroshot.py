@@ -1,0 +1,105 @@
+"""Zero-shot classification and retrieval, from vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from training.evaluation.embedding import Vectors
+from training.evaluation.intervals import bootstrap, wilson
+from training.evaluation.metrics import eleven_point_precision, mean_per_class, ranks, retrieval_ranks
+from training.evaluation.results import Result
+
+CLASSIFICATION, RETRIEVAL = "zeroshot_classification", "zeroshot_retrieval"
+Targets = npt.NDArray[np.int64]
+Embed = Callable[[Sequence[str]], Vectors]
+Statistic = Callable[[Targets], float]  # of the pictures with these indices
+
+
+def classify(
+    dataset: str,
+    scores: Vectors,
+    targets: Targets,
+    classes: Sequence[str],
+    *,
+    headline: str = "acc1",
+    task: str = CLASSIFICATION,
+) -> Result:
+    """Score [pictures, classes] against the index of each picture's class; `headline` is one of the metrics.
+
+    acc1, acc5 (of five classes and more), mean_per_class_recall; with two classes also roc_auc, of the second one.
+    """
+    found = ranks(scores, targets)
+    hits = found == 0
+    metrics = {"acc1": float(hits.mean()), "mean_per_class_recall": mean_per_class(hits, targets)}
+    if len(classes) >= 5:
+        metrics["acc5"] = float((found < 5).mean())
+        if headline == "mean_acc1_acc5":
+            metrics[headline] = (metrics["acc1"] + metrics["acc5"]) / 2
+    drawn: dict[str, Statistic] = {
+        "mean_per_class_recall": lambda at: mean_per_class(hits[at], targets[at]),
+        "mean_acc1_acc5": lambda at: float((hits[at].mean() + (found[at] < 5).mean()) / 2),
+    }
+    if len(classes) == 2:
+        drawn["roc_auc"] = partial(_roc_auc, scores[:, 1] - scores[:, 0], targets)
+        metrics["roc_auc"] = drawn["roc_auc"](np.arange(len(targets)))
+    if headline not in metrics:
+        raise ValueError(f"{headline} is not defined with {len(classes)} classes: {', '.join(metrics)} are")
+    interval = (
+        bootstrap(drawn[headline], len(targets)) if headline in drawn else wilson(metrics[headline], len(targets))
+    )
+    per_class = {
+        name: float(hits[targets == number].mean()) for number, name in enumerate(classes) if (targets == number).any()
+    }
+    return Result(dataset, task, len(targets), len(classes), headline, interval, metrics, per_class)
+
+
+def _roc_auc(difference: Vectors, targets: Targets, at: Targets) -> float:
+    one_class_only = len(set(targets[at])) < 2
+    return float("nan") if one_class_only else float(roc_auc_score(targets[at], difference[at]))
+
+
+def classify_many(dataset: str, scores: Vectors, truth: npt.NDArray[np.bool_], classes: Sequence[str]) -> Result:
+    """Where a picture has several classes, `truth` [pictures, classes]: the mean over classes of average precision.
+
+    `mean_average_precision_11_point` is Pascal VOC 2007's, as in the CLIP paper; `mean_average_precision` is
+    CLIP_benchmark's, the area under the curve.
+    """
+
+    def mean_precision(at: Targets) -> float:
+        return float(np.nanmean([eleven_point_precision(scores[at, k], truth[at, k]) for k in range(len(classes))]))
+
+    everything = np.arange(len(truth))
+    per_class = {
+        name: float(average_precision_score(truth[:, number], scores[:, number]))
+        for number, name in enumerate(classes)
+        if truth[:, number].any()
+    }
+    headline = "mean_average_precision_11_point"
+    metrics = {headline: mean_precision(everything), "mean_average_precision": float(np.mean(list(per_class.values())))}
+    interval = bootstrap(mean_precision, len(truth), rounds=200)
+    return Result(dataset, CLASSIFICATION, len(truth), len(classes), headline, interval, metrics, per_class)
+
+
+def retrieve(dataset: str, pictures: Vectors, captions: Sequence[Sequence[str]], embed: Embed) -> Result:
+    """Find captions by pictures and pictures by captions; `captions[i]` are those of picture i, `embed` the tower."""
+    column = {text: number for number, text in enumerate(dict.fromkeys(text for own in captions for text in own))}
+    own = [[column[text] for text in dict.fromkeys(texts)] for texts in captions]
+    owners: list[list[int]] = [[] for _ in column]
+    for picture, columns in enumerate(own):
+        for number in columns:
+            owners[number].append(picture)
+    words = embed(list(column))
+    by_picture, by_text = retrieval_ranks(pictures, words, own), retrieval_ranks(words, pictures, owners)
+    metrics = {
+        f"{side}_retrieval_recall@{k}": float((found < k).mean())
+        for side, found in (("text", by_picture), ("image", by_text))
+        for k in (1, 5, 10)
+    }
+    headline = "text_retrieval_recall@1"
+    interval = wilson(metrics[headline], len(pictures))
+    return Result(dataset, RETRIEVAL, len(pictures), len(column), headline, interval, metrics)
