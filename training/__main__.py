@@ -14,6 +14,7 @@ from training.commands.evaluate import datasets, evaluate
 from training.config import load_config
 from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
+from training.plan import plan
 from training.run import train_and_export
 from training.settings import CONFIGS, Settings
 from training.shards import find_shards
@@ -51,10 +52,20 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the run; a run found there is continued. [default: runs/NAME]")
     ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Instead of what the file says: optimizer.learning_rate=1e-4; again and again."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell parameters, work, memory and time, and do nothing.")
+    ] = False,
 ) -> None:
     """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle."""
     with mendable():
-        settings = load_config(config)
+        settings = load_config(config, change or ())
+        if dry_run:
+            typer.echo(plan(settings, config.resolve().parent))
+            return
         bundle = train_and_export(settings, config.resolve().parent, output or SETTINGS.output / settings.name)
     typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
 

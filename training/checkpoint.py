@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.network import CLIP
+from model.network import Network
 from training.optimizer import MovingAverage
 
 FOLDER = "checkpoint"
@@ -31,7 +31,7 @@ class Progress:
 
 
 def save_checkpoint(
-    run: Path, network: CLIP, average: MovingAverage, optimizer: torch.optim.AdamW, progress: Progress
+    run: Path, network: Network, average: MovingAverage, optimizer: torch.optim.AdamW, progress: Progress
 ) -> None:
     """Replace the run's checkpoint."""
     draft, final, old = run / f"{FOLDER}.partial", run / FOLDER, run / f"{FOLDER}.old"
@@ -48,7 +48,9 @@ def save_checkpoint(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(run: Path, network: CLIP, average: MovingAverage, optimizer: torch.optim.AdamW) -> Progress | None:
+def load_checkpoint(
+    run: Path, network: Network, average: MovingAverage, optimizer: torch.optim.AdamW
+) -> Progress | None:
     """Restore the run's checkpoint into the arguments; None if there is none yet."""
     folder = next((run / name for name in (FOLDER, f"{FOLDER}.old") if (run / name).exists()), None)
     if folder is None:
@@ -63,7 +65,7 @@ def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
-def _optimizer_state(network: CLIP, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+def _optimizer_state(network: Network, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
     flat = {}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state[parameter].items():
@@ -71,8 +73,10 @@ def _optimizer_state(network: CLIP, optimizer: torch.optim.AdamW) -> dict[str, T
     return flat
 
 
-def _restore_optimizer(network: CLIP, optimizer: torch.optim.AdamW, flat: dict[str, Tensor]) -> None:
+def _restore_optimizer(network: Network, optimizer: torch.optim.AdamW, flat: dict[str, Tensor]) -> None:
     for name, parameter in network.named_parameters():
+        if f"{name}/step" not in flat:  # of a tower that was locked so far
+            continue
         for key in ("step", "exp_avg", "exp_avg_sq"):
             value = flat[f"{name}/{key}"]
             # Moments follow their parameter's memory layout, or a resumed run would round differently.

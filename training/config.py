@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.config import ViTConfig, load_preset
+from model.config import ModelConfig, ResNetConfig, load_preset
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 
 
@@ -48,6 +49,23 @@ class Optimizer(_Frozen):
     weight_decay: float = Field(default=0.2, ge=0)
     warmup_steps: int = Field(default=2000, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # each layer learns at this share of the rate of the one above
+
+
+class Objective(_Frozen):
+    """The paper's softmax over a batch, or a sigmoid for each pair (SigLIP); and what a teacher sees."""
+
+    kind: Literal["contrastive", "sigmoid"] = "contrastive"
+    teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
+    teacher_weight: float = Field(default=1.0, gt=0)
+    teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
+
+
+class Lock(_Frozen):
+    """For which share of all steps a tower keeps its weights; 1: always, as LiT keeps the image tower."""
+
+    image: float = Field(default=0.0, ge=0, le=1)
+    text: float = Field(default=0.0, ge=0, le=1)
 
 
 class Stage(_Frozen):
@@ -61,12 +79,15 @@ class TrainConfig(_Frozen):
     """One run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    model: str  # a preset
+    model: str | None = None  # a preset, to begin with random weights
+    start: str | None = None  # or a bundle, to train it further; relative to the configuration file
     data: Data
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=1)
     stages: Annotated[list[Stage], Field(min_length=1)]
+    objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()
+    lock: Lock = Lock()
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     min_crop: float = Field(default=0.35, gt=0, le=1)  # smallest area of a random crop
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -85,16 +106,25 @@ class TrainConfig(_Frozen):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> TrainConfig:
-        image = load_preset(self.model).image
-        step = image.patch_size if isinstance(image, ViTConfig) else 32
-        for stage in self.stages:
-            if stage.pixels % step:
-                raise ValueError(f"{self.model} takes crops of a multiple of {step} pixels, not {stage.pixels}")
+        if (self.model is None) == (self.start is None):
+            raise ValueError("name what to begin with: model, a preset, or start, a bundle; and not both")
+        if self.model is not None:
+            self.check_stages(load_preset(self.model))
+        if self.lock.image == self.lock.text == 1:
+            raise ValueError("lock: with both towers locked there is nothing to learn")
         for template in self.templates:
             fill(template, "label")
         if self.optimizer.warmup_steps >= self.steps:
             raise ValueError(f"optimizer.warmup_steps {self.optimizer.warmup_steps} must be fewer than steps")
         return self
+
+    def check_stages(self, model: ModelConfig) -> None:
+        """Raise ValueError for crops that a network of this configuration does not take."""
+        image = model.image
+        step = 32 if isinstance(image, ResNetConfig) else image.patch_size
+        for stage in self.stages:
+            if stage.pixels % step:
+                raise ValueError(f"{model.name} takes crops of a multiple of {step} pixels, not {stage.pixels}")
 
     def pixels_at(self, step: int) -> int:
         """Side of the crops at `step`."""
@@ -102,14 +132,40 @@ class TrainConfig(_Frozen):
         return reached[-1]
 
 
-def load_config(file: Path) -> TrainConfig:
-    """Read and check a configuration. Raises ConfigError naming the file and the field."""
+def load_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read and check a configuration, with `overrides` as `optimizer.learning_rate=1e-4`, whose values are YAML.
+
+    Raises ConfigError naming the file and the field.
+    """
     try:
         content = yaml.safe_load(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+    for override in overrides:
+        _override(content, override)
     try:
-        return TrainConfig.model_validate(content)
+        return _placed(TrainConfig.model_validate(content), file.resolve().parent)
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False)]
         raise ConfigError(f"{file} is not a valid configuration:\n  " + "\n  ".join(lines)) from error
+
+
+def _override(content: Any, override: str) -> None:
+    name, given, value = override.partition("=")
+    *outer, last = name.split(".")
+    for part in outer:
+        content = content.setdefault(part, {}) if isinstance(content, dict) else None
+    if not given or not last or not isinstance(content, dict):
+        raise ConfigError(f"{override!r} is no override: write FIELD=VALUE, or SECTION.FIELD=VALUE")
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r}: the value is not YAML: {error}") from error
+
+
+def _placed(config: TrainConfig, base: Path) -> TrainConfig:
+    """With the bundles that it names as absolute paths, so that the run's folder can be opened from anywhere."""
+    start = str(base / config.start) if config.start else None
+    teacher = str(base / config.objective.teacher) if config.objective.teacher else None
+    objective = config.objective.model_copy(update={"teacher": teacher})
+    return config.model_copy(update={"start": start, "objective": objective})

@@ -11,9 +11,9 @@ import torch
 
 from model.config import Preprocessing
 from model.graphs import ImageGraph, TextGraph
-from model.network import CLIP
+from model.network import Network
 from model.preprocessing import ImageError, load_image
-from model.tokenizer import Tokenizer
+from model.tokenizer import TextTokenizer
 from training.config import TrainConfig
 from training.evaluation.embedding import Vectors, embed_texts, label_vectors
 from training.evaluation.metrics import ranks
@@ -29,7 +29,7 @@ class Holdout:
         self,
         samples: Sequence[tuple[int, Sample]],
         preprocessing: Preprocessing,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         config: TrainConfig,
     ) -> None:
         self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, config.templates
@@ -47,7 +47,7 @@ class Holdout:
             labels.append(sample.label)
 
     @torch.no_grad()
-    def score(self, network: CLIP) -> tuple[float | None, dict[str, float]]:
+    def score(self, network: Network) -> tuple[float | None, dict[str, float]]:
         """Top-1 accuracy among all labels of a source: the sources' mean by their weights in training, and each.
 
         None where no held-out picture has a label.

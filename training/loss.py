@@ -1,7 +1,8 @@
-"""The symmetric contrastive loss, with any number of true pairs in a row or column."""
+"""The losses, with any number of true pairs in a row or column: softmax, sigmoid, and a teacher's similarities."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +24,28 @@ def contrastive_loss(
     by_text = _cross_entropy(logits.T, positive.T.float())
     weight = counts / counts.sum()
     return (by_picture.mean() + (by_text * weight).sum()) / 2
+
+
+def sigmoid_loss(
+    image: Tensor, text: Tensor, logit_scale: Tensor, logit_bias: Tensor, positive: Tensor, ignored: Tensor
+) -> Tensor:
+    """Each pair is a question of its own: the sum over texts, the mean over pictures (Zhai et al. 2023, algorithm 1).
+
+    Arguments as of `contrastive_loss`; `logit_bias` is added to every logit.
+    """
+    logits = logit_scale * image @ text.T + logit_bias
+    signs = torch.where(positive, 1.0, -1.0)
+    return -F.logsigmoid(signs * logits).masked_fill(ignored, 0.0).sum(dim=1).mean()
+
+
+def affinity_loss(logits: Tensor, teacher: Tensor) -> Tensor:
+    """How far similarities [pictures, texts] are from a teacher's: the mean of both directions' cross-entropies.
+
+    Affinity mimicking of TinyCLIP (Wu et al. 2023, equation 3), without the constant of the teacher's own entropy.
+    """
+    by_picture = -(teacher.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    by_text = -(teacher.softmax(dim=0) * logits.log_softmax(dim=0)).sum(dim=0).mean()
+    return (by_picture + by_text) / 2
 
 
 def _cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:

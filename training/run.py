@@ -11,7 +11,7 @@ from typing import Any
 from model.bundle import Bundle, seal
 from model.export import export_bundle
 from training.config import TrainConfig
-from training.evaluation.data import Place
+from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result, as_json
 from training.evaluation.running import Wanted, evaluate

@@ -13,21 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from model.config import Preprocessing, load_preset
-from model.network import CLIP
+from model.network import CLIP, Network
 from model.tensors import write_tensors
-from model.tokenizer import Tokenizer
 from training import checkpoint
 from training.augment import augment
 from training.claim import check_claim, claim
 from training.config import TrainConfig
 from training.dataset import Batch, TrainingSet
 from training.holdout import Holdout
-from training.loss import contrastive_loss
+from training.loss import affinity_loss, contrastive_loss, sigmoid_loss
 from training.memory import keep_freed_memory
 from training.optimizer import MovingAverage, build_optimizer, learning_rate
 from training.precision import channels_last, choose_precision
 from training.progress import console
+from training.starting import begin
+from training.teacher import Teacher
 
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
@@ -41,13 +41,14 @@ class Trainer:
         self.config, self.run = config, run
         keep_freed_memory()
         check_claim(run, config)
-        preset = load_preset(config.model)
-        self.preprocessing = Preprocessing(size=preset.image.image_size)
-        self.tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
+        beginning = begin(config)
+        self.preprocessing, self.tokenizer = beginning.preprocessing, beginning.tokenizer
+        self._origin = beginning.origin
         self.data = TrainingSet(config.data, base, config.seed)
         self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config)
-        torch.manual_seed(config.seed)
-        self.network = channels_last(CLIP(preset))
+        self.network = channels_last(beginning.network)
+        objective = config.objective
+        self.teacher = Teacher(Path(objective.teacher), objective.teacher_scale) if objective.teacher else None
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = build_optimizer(self.network, config.optimizer)
         restored = checkpoint.load_checkpoint(run, self.network, self.average, self.optimizer)
@@ -62,7 +63,7 @@ class Trainer:
             f"{config.steps} in {run}, on CPU in {kind}"
         )
 
-    def train(self) -> CLIP:
+    def train(self) -> Network:
         """Run to the last step; returns the network with the best held-out score."""
         columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
         with Progress(*columns, console=console) as bar:
@@ -81,21 +82,14 @@ class Trainer:
         config = self.config
         rate = learning_rate(config.optimizer, step, config.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         batch = self.data.batch(step, config.batch_size)
-        pixels = self._pixels(step, batch)
-        self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.progress.bf16)):
-            image = self.network.encode_image(pixels)
-            text = self._encode_texts(batch.texts)
-        loss = contrastive_loss(
-            nn.functional.normalize(image.float(), dim=-1),
-            nn.functional.normalize(text.float(), dim=-1),
-            self.network.logit_scale.exp(),
-            batch.positive,
-            batch.ignored,
-            batch.counts,
-        )
+        rgb = self._pictures(step, batch)
+        image, text = self._encode(step, rgb, batch.texts)
+        loss = self._loss(image, text, batch)
+        if self.teacher is not None:
+            logits = self.network.logit_scale.exp() * image @ text.T
+            loss = loss + config.objective.teacher_weight * affinity_loss(logits, self.teacher.logits(rgb, batch.texts))
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
@@ -105,7 +99,8 @@ class Trainer:
                 "lower optimizer.learning_rate or more optimizer.warmup_steps"
             )
         self.optimizer.step()
-        self.network.clamp_logit_scale()
+        if isinstance(self.network, CLIP):
+            self.network.clamp_logit_scale()
         self.average.update(self.network, step)
         seconds = time.perf_counter() - began
         return {
@@ -116,10 +111,29 @@ class Trainer:
             "samples_per_s": config.batch_size / seconds,
         }
 
-    def _pixels(self, step: int, batch: Batch) -> Tensor:
-        """Augmented, normalised pictures [batch, 3, side, side] of the batch."""
+    def _encode(self, step: int, rgb: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Vectors of unit length in float32; of a locked tower without gradient, its statistics as they are."""
+        config = self.config
+        image_learns, text_learns = (step >= share * config.steps for share in (config.lock.image, config.lock.text))
+        self.network.train()
+        self.network.visual.train(image_learns)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.progress.bf16)):
+            with torch.set_grad_enabled(image_learns):
+                image = self.network.encode_image(self._normalised(rgb))
+            with torch.set_grad_enabled(text_learns):
+                text = self._encode_texts(texts)
+        return nn.functional.normalize(image.float(), dim=-1), nn.functional.normalize(text.float(), dim=-1)
+
+    def _loss(self, image: Tensor, text: Tensor, batch: Batch) -> Tensor:
+        scale, bias = self.network.logit_scale.exp(), self.network.logit_bias
+        if bias is not None:
+            return sigmoid_loss(image, text, scale, bias, batch.positive, batch.ignored)
+        return contrastive_loss(image, text, scale, batch.positive, batch.ignored, batch.counts)
+
+    def _pictures(self, step: int, batch: Batch) -> Tensor:
+        """Augmented pictures [batch, 3, side, side] of the batch, from 0 to 1."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        rgb = augment(
+        return augment(
             torch.from_numpy(self.data.store.pixels[batch.items]),
             torch.from_numpy(self.data.store.aspects[batch.items]),
             torch.from_numpy(self.data.transparent[batch.items]),
@@ -127,6 +141,8 @@ class Trainer:
             self.config.min_crop,
             generator,
         )
+
+    def _normalised(self, rgb: Tensor) -> Tensor:
         mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
         std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
         return ((rgb - mean) / std).contiguous(memory_format=torch.channels_last)
@@ -163,9 +179,11 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """What the bundle's manifest tells of the run."""
+        configuration = self.config.model_dump(mode="json")
         return {
-            "kind": "trained from scratch",
-            "configuration": self.config.model_dump(mode="json"),
+            **self._origin,
+            # Where a bundle lay on this machine is nobody's business: the origin names it.
+            "configuration": {name: value for name, value in configuration.items() if name != "start"},
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),
             "samples_seen": self.progress.best_step * self.config.batch_size,

@@ -20,7 +20,7 @@ MAX_LOGIT_SCALE = math.log(100)
 class CLIP(nn.Module):
     """Both towers and the learned logit scale; parameter names are those of the original release."""
 
-    logit_bias: Tensor | None = None  # of networks trained with the sigmoid loss only
+    logit_bias: Tensor | None  # of networks trained with the sigmoid loss only
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -39,6 +39,7 @@ class CLIP(nn.Module):
         self.ln_final = LayerNorm(text.width, eps=text.norm_eps)
         self.text_projection = nn.Parameter(torch.empty(text.width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+        self.register_parameter("logit_bias", None)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=text.width**-0.5)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
-import sys
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,46 +103,3 @@ def cat() -> Image.Image:
 def temple() -> Image.Image:
     """A photograph full of detail, 640 x 427."""
     return Image.fromarray(load_sample_image("china.jpg"))
-
-
-class _Any(type):
-    """A class that has every attribute, so that default arguments and decorators of an unused module evaluate."""
-
-    def __getattr__(cls, name: str) -> str:
-        return name
-
-
-class _Anything(types.ModuleType):
-    """Answers every import of a name with an empty class."""
-
-    def __getattr__(self, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Any(name, (), {})
-
-
-@pytest.fixture(scope="session")
-def open_clip() -> Iterator[Any]:
-    """open_clip and timm, without the torchvision that they import for preprocessing: no CPU build is published."""
-    if importlib.util.find_spec("open_clip") is None:
-        pytest.skip("open_clip is not installed")
-    names = [
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.functional",
-        "torchvision.datasets",
-        "torchvision.ops",
-        "torchvision.ops.misc",
-    ]
-    stand_ins = {name: _Anything(name) for name in names if name not in sys.modules}
-    for name, module in stand_ins.items():
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        parent, _, child = name.rpartition(".")
-        if parent in stand_ins:
-            setattr(stand_ins[parent], child, module)
-    sys.modules.update(stand_ins)
-    try:
-        yield __import__("open_clip")
-    finally:
-        for name in stand_ins:
-            sys.modules.pop(name, None)

@@ -118,7 +118,36 @@ def test_the_command_line_says_what_is_wrong(colours: Path, tmp_path: Path) -> N
     assert load_config(tmp_path / "mine.yaml").name == "sample"
 
 
+def test_the_plan_of_a_run_names_what_it_needs_and_begins_nothing(colours: Path, tmp_path: Path) -> None:
+    stages = [{"start": 0, "pixels": 64}, {"start": 0.5, "pixels": 96}]
+    file = write_config(colours, stages=stages)
+    arguments = ["train", "--config", str(file), "--output", str(tmp_path / "run"), "--dry-run", "--set", "steps=20"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "20 steps of 32 = 640 samples" in done.output
+    assert "160 pictures" in done.output
+    assert done.output.count("10 steps at") == 2
+    assert "GiB" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [("steps=x", "steps"), ("steps", "FIELD=VALUE"), ("name.x=1", "FIELD=VALUE"), ("optimizer.speed=1", "speed"),
+     ("steps=[", "not YAML")],
+)  # fmt: skip
+def test_changes_are_checked_as_the_file_is(colours: Path, change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(colours), [change])
+
+
+def test_changes_take_the_place_of_what_the_file_says(colours: Path) -> None:
+    config = load_config(write_config(colours), ["optimizer.learning_rate=2e-5", "ema_decay=0.25", "lock.image=1"])
+    assert (config.optimizer.learning_rate, config.optimizer.warmup_steps) == (2e-5, 2)
+    assert (config.ema_decay, config.lock.image) == (0.25, 1)
+
+
 def test_the_shipped_configurations_are_valid() -> None:
     folder = Path(__file__).parents[2] / "training" / "configs"
     names = {file.stem: load_config(file) for file in folder.glob("*.yaml")}
-    assert set(names) == {"sample", "bundled"}
+    assert set(names) == {"sample", "bundled", "finetune"}

@@ -14,7 +14,7 @@ from model.zeroshot import fill, template_sets
 from training.commands.common import mendable
 from training.config import ConfigError, load_config
 from training.evaluation.cards import Card, cards
-from training.evaluation.data import DataError, Place, find
+from training.evaluation.datasets import DataError, Place, find
 from training.evaluation.embedding import Embedder
 from training.evaluation.opening import opened
 from training.evaluation.results import write_results

@@ -12,13 +12,11 @@ from safetensors.torch import load_file
 from model.bundle import MANIFEST, Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
-from model.config import Preprocessing, load_preset
 from model.export import export_bundle
-from model.network import CLIP
-from model.tokenizer import Tokenizer
 from training.claim import CONFIG
 from training.config import TrainConfig
 from training.progress import console
+from training.starting import begin
 from training.trainer import BEST
 
 
@@ -40,15 +38,13 @@ def opened(model: Path) -> Iterator[Bundle]:
 def _of_run(run: Path, to: Path) -> Bundle:
     """The best checkpoint so far of a run that still trains."""
     config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
-    preset = load_preset(config.model)
-    network = CLIP(preset)
-    network.load_state_dict(load_file(run / BEST))
-    tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
+    beginning = begin(config)
+    beginning.network.load_state_dict(load_file(run / BEST))
     return export_bundle(
-        network,
+        beginning.network,
         to,
-        tokenizer=tokenizer,
-        preprocessing=Preprocessing(size=preset.image.image_size),
+        tokenizer=beginning.tokenizer,
+        preprocessing=beginning.preprocessing,
         weights_dtype=config.weights_dtype,
         bundle_id=config.name,
         source={"kind": "a run that is not finished", "run": run.name},

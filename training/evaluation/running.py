@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
-from training.evaluation.data import DataError, Place, Split
+from training.evaluation.datasets import DataError, Place, Split
 from training.evaluation.embedding import Embedder, Vectors, template_vectors
 from training.evaluation.probe import Probe, few_shot, linear_probe
 from training.evaluation.results import Result

@@ -16,7 +16,7 @@ from PIL import Image
 from model.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.evaluation.cards import REFERENCE_MODELS, cards, class_names
-from training.evaluation.data import DataError, Split, find
+from training.evaluation.datasets import DataError, Split, find
 from training.shards import ShardError
 
 NAMES = list(COLOURS)

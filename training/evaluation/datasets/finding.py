@@ -1,0 +1,66 @@
+"""What `--data` names: shards, a folder in one of the known layouts, or KEY=FOLDER for a card of the registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.evaluation.cards import Card, cards
+from training.evaluation.datasets.archives import read_archives
+from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
+from training.evaluation.datasets.split import DataError, Split
+from training.shards import find_shards, read_shards
+
+SHARDS = re.compile(r"[*?\[{]|\.tar$")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A data set and where it is."""
+
+    name: str
+    where: Sequence[str]
+    base: Path
+    card: Card | None = None
+
+    def read(self, split: str) -> Mapping[str, Split]:
+        """Its `split`, train or test; of shards there may be several, by what follows the name. Raises DataError."""
+        if any(SHARDS.search(where) for where in self.where):
+            return self._shards()
+        folder = self.base / self.where[0]
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: name a data set's folder, or shards as 'FOLDER/test-*.tar'")
+        if is_benchmark(folder):
+            return {"": read_benchmark(folder, split)}
+        if self.card is not None and self.card.layout is not None:
+            return {"": read_archives(self.card, folder, split)}
+        if (folder / split).is_dir():
+            return {"": read_folders(folder / split)}
+        if split == "test":
+            return {"": read_folders(folder)}
+        raise DataError(f"{folder} has no folder {split!r}: this task needs pictures to learn from (--train)")
+
+    def _shards(self) -> Mapping[str, Split]:
+        samples = list(read_shards(find_shards(self.where, self.base)))
+        found = splits_of_samples(samples)
+        if not found:
+            raise DataError(f"{', '.join(self.where)}: fewer than half of its samples have a label or a caption")
+        return found
+
+
+def find(argument: str, base: Path) -> Place:
+    """Read `--data`: KEY=PATH, or a path alone, whose last part may be the key of a card. Raises DataError."""
+    key, named, where = argument.partition("=")
+    if not named:
+        key, where = "", argument
+    if not where:
+        raise DataError(f"{argument!r} names no place: write KEY=FOLDER")
+    card = cards().get(key or _key_of(where))
+    return Place(key or (card.key if card else where), (where,), base, card)
+
+
+def _key_of(where: str) -> str:
+    """CLIP_benchmark's folders are named wds_KEY, some with their origin before the key, as in wds_vtab-cifar10."""
+    return re.sub(r"^(wds_)?(vtab-|vtab_)?", "", Path(where).name)

@@ -1,0 +1,31 @@
+"""A bundle that a smaller network learns from: its similarities of the same pictures and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.bundle import Bundle
+from model.engine import Engine
+from training.evaluation.embedding import embed_texts
+
+
+class Teacher:
+    """Runs in the engine, on what the student sees."""
+
+    def __init__(self, path: Path, scale: float) -> None:
+        bundle = Bundle.load(path)
+        self._engine, self._tokenizer, self._size = Engine(bundle), bundle.tokenizer(), bundle.image_size
+        self._scale = scale
+
+    def logits(self, rgb: Tensor, texts: Sequence[str]) -> Tensor:
+        """Pictures [batch, 3, side, side] from 0 to 1 and texts -> [batch, texts]: cosines times the scale."""
+        resized = F.interpolate(rgb, size=(self._size, self._size), mode="bicubic", antialias=True)
+        pixels = (resized.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        pictures = torch.from_numpy(self._engine.embed_images(pixels.numpy()))
+        words = torch.from_numpy(embed_texts(self._tokenizer, self._engine.embed_texts, texts))
+        return self._scale * pictures @ words.T
