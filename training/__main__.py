@@ -14,10 +14,10 @@ from training.commands.evaluate import datasets, evaluate
 from training.config import load_config
 from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
+from training.data.shards import find_shards
 from training.plan import plan
 from training.run import train_and_export
 from training.settings import CONFIGS, Settings
-from training.shards import find_shards
 
 SETTINGS = Settings()
 

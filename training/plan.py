@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.network import Network
 from training.config import Stage, TrainConfig
-from training.precision import channels_last, choose_precision
-from training.shards import find_shards, read_shards
-from training.starting import begin
+from training.data.shards import find_shards, read_shards
+from training.loop.precision import channels_last, choose_precision
+from training.loop.starting import begin
 
 PROBE = 8  # pictures and texts that one forward and backward pass is measured with
 TEXT_TOKENS = 16  # of a caption of about ten words

@@ -15,9 +15,9 @@ from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result, as_json
 from training.evaluation.running import Wanted, evaluate
+from training.loop.trainer import Trainer
 from training.progress import console
-from training.report import results_table, told
-from training.trainer import Trainer
+from training.report.tables import results_table, told
 
 RESULTS = "results.json"
 

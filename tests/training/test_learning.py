@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from model.config import load_preset
 from model.network import CLIP
 from tests.training.conftest import picture, write_config, write_shard
-from training.augment import augment
 from training.config import Optimizer, load_config
-from training.dataset import TrainingSet
-from training.loss import contrastive_loss
-from training.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.data.augment import augment
+from training.data.training_set import TrainingSet
+from training.loop.loss import contrastive_loss
+from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -18,10 +18,10 @@ from model.network import build_network
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import ConfigError, Optimizer, load_config
-from training.loss import affinity_loss, contrastive_loss, sigmoid_loss
-from training.optimizer import build_optimizer, layer_depths
+from training.loop.loss import affinity_loss, contrastive_loss, sigmoid_loss
+from training.loop.optimizer import build_optimizer, layer_depths
+from training.loop.trainer import Trainer
 from training.run import train_and_export
-from training.trainer import Trainer
 
 COUNT = 6
 

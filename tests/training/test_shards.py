@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.training.conftest import picture, write_shard
-from training.shards import ShardError, find_shards, read_shards
+from training.data.shards import ShardError, find_shards, read_shards
 
 
 def test_shards_are_read_by_key_and_incomplete_samples_are_skipped(

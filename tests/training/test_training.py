@@ -15,8 +15,8 @@ from model.bundle import Bundle
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import ConfigError, load_config
+from training.loop.trainer import Trainer
 from training.run import train_and_export
-from training.trainer import Trainer
 
 
 def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Pat
     whole.train()
     script = (
         "import os, sys\nfrom pathlib import Path\nfrom training.config import load_config\n"
-        "from training.trainer import Trainer\n"
+        "from training.loop.trainer import Trainer\n"
         "class Killed(Trainer):\n"
         "    def _step(self, step):\n"
         "        if step == 6: os.kill(os.getpid(), 9)\n"

@@ -15,8 +15,8 @@ from model.preprocessing import ImageError
 from model.zeroshot import TemplateError
 from training.config import ConfigError
 from training.corpus.fetch import FetchError
+from training.data.shards import ShardError
 from training.evaluation.datasets import DataError
-from training.shards import ShardError
 
 # What a person can mend; anything else is a mistake of ours and deserves its traceback.
 MENDABLE = (

@@ -20,7 +20,7 @@ from training.evaluation.opening import opened
 from training.evaluation.results import write_results
 from training.evaluation.running import TASKS, Wanted
 from training.evaluation.running import evaluate as measure
-from training.report import reference_table, results_table, told
+from training.report.tables import reference_table, results_table, told
 
 BUNDLED = bundled()
 CLASS_NAMES = TypeAdapter(dict[str, str | list[str]])

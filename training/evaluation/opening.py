@@ -13,11 +13,11 @@ from model.bundle import MANIFEST, Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
 from model.export import export_bundle
-from training.claim import CONFIG
 from training.config import TrainConfig
+from training.loop.claim import CONFIG
+from training.loop.starting import begin
+from training.loop.trainer import BEST
 from training.progress import console
-from training.starting import begin
-from training.trainer import BEST
 
 
 @contextmanager

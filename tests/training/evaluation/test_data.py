@@ -15,9 +15,9 @@ from PIL import Image
 
 from model.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
+from training.data.shards import ShardError
 from training.evaluation.cards import REFERENCE_MODELS, cards, class_names
 from training.evaluation.datasets import DataError, Split, find
-from training.shards import ShardError
 
 NAMES = list(COLOURS)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data.shards import find_shards, read_shards
 from training.evaluation.cards import Card, cards
 from training.evaluation.datasets.archives import read_archives
 from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
 from training.evaluation.datasets.split import DataError, Split
-from training.shards import find_shards, read_shards
 
 SHARDS = re.compile(r"[*?\[{]|\.tar$")
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.data.shards import Sample
 from training.evaluation.datasets.split import DataError, FilePicture, Member, Split, pictures_in, samples_in
-from training.shards import Sample
 
 PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
 

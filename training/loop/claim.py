@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.checkpoint import FOLDER
 from training.config import ConfigError, TrainConfig
+from training.loop.checkpoint import FOLDER
 
 CONFIG = "config.json"
 # What changes no weight: a finished run can be measured or exported again with other values of these.

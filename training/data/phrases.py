@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from training.config import ConfigError
-from training.shards import Sample
+from training.data.shards import Sample
 
 SYNONYMS = TypeAdapter(dict[str, list[str]])
 WHOLE = "\0description"  # stands for the sentences of a description: no picture has it as a phrase

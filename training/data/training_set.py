@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from training.config import Data
-from training.phrases import Phrases, Said, draw_phrase, draw_whole, load_synonyms, phrases_of
-from training.pictures import PictureStore
-from training.shards import Sample, ShardError, find_shards, read_shards
+from training.data.phrases import Phrases, Said, draw_phrase, draw_whole, load_synonyms, phrases_of
+from training.data.pictures import PictureStore
+from training.data.shards import Sample, ShardError, find_shards, read_shards
 
 # The split depends on the shard's name and the item's key alone: the same in every run over the same shards.
 HOLDOUT_BUCKETS = 10_000
@@ -48,6 +48,15 @@ class Batch:
     ignored: Tensor  # [pictures, texts] bool
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of some items, as `augment` takes them."""
+
+    rgba: Tensor  # [items, side, side, 4] uint8, squeezed to a square
+    aspects: Tensor  # [items] width / height before that
+    transparent: Tensor  # [items] bool: a drawing without a background
+
+
 class TrainingSet:
     """Decoded pictures and their phrases; `holdout` are the samples kept for choosing the checkpoint."""
 
@@ -60,12 +69,13 @@ class TrainingSet:
         kept_out = [_bucket(sample.key) < data.holdout * HOLDOUT_BUCKETS for sample in samples]
         self.holdout = [(source, sample) for source, sample, out in zip(sources, samples, kept_out, strict=True) if out]
         rest = [i for i, out in enumerate(kept_out) if not out]
-        self.store, readable = PictureStore.decode([samples[i] for i in rest], data.store_pixels)
-        self.transparent = np.array([(picture[..., 3] < 255).any() for picture in self.store.pixels], bool)
+        self._store, readable = PictureStore.decode([samples[i] for i in rest], data.store_pixels)
+        self._transparent = np.array([(picture[..., 3] < 255).any() for picture in self._store.pixels], bool)
         trained = [samples[rest[i]] for i in readable]
+        self._keys = [sample.key for sample in trained]
         self.phrases: list[Phrases | None] = [
             phrases_of(sample, synonyms, bool(drawing))
-            for sample, drawing in zip(trained, self.transparent, strict=True)
+            for sample, drawing in zip(trained, self._transparent, strict=True)
         ]
         self.groups = self._group(trained, [sources[rest[i]] for i in readable])
 
@@ -83,6 +93,18 @@ class TrainingSet:
             whole = words.random() < self.data.max_long_text
             said.append(draw_whole(phrases, words) if whole else draw_phrase(phrases, words))
         return self._match(items, said)
+
+    def pictures(self, items: npt.NDArray[np.int64]) -> Pictures:
+        """Those of some items of a batch, in their order."""
+        return Pictures(
+            torch.from_numpy(self._store.pixels[items]),
+            torch.from_numpy(self._store.aspects[items]),
+            torch.from_numpy(self._transparent[items]),
+        )
+
+    def keys(self, items: npt.NDArray[np.int64]) -> list[str]:
+        """What the items are called, as SHARD/KEY."""
+        return [self._keys[item] for item in items]
 
     def _phrases(self, item: int) -> Phrases:
         phrases = self.phrases[item]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model.network import Network
-from training.optimizer import MovingAverage
+from training.loop.optimizer import MovingAverage
 
 FOLDER = "checkpoint"
 

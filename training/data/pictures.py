@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from model.preprocessing import ImageError, decode
+from training.data.shards import Sample
 from training.progress import track
-from training.shards import Sample
 
 log = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from model.network import CLIP, Network
 from model.tensors import write_tensors
-from training import checkpoint
-from training.augment import augment
-from training.claim import check_claim, claim
 from training.config import TrainConfig
-from training.dataset import Batch, TrainingSet
-from training.holdout import Holdout
-from training.loss import affinity_loss, contrastive_loss, sigmoid_loss
-from training.memory import keep_freed_memory
-from training.optimizer import MovingAverage, build_optimizer, learning_rate
-from training.precision import channels_last, choose_precision
+from training.data.augment import augment
+from training.data.holdout import Holdout
+from training.data.training_set import Batch, TrainingSet
+from training.loop import checkpoint
+from training.loop.claim import check_claim, claim
+from training.loop.loss import affinity_loss, contrastive_loss, sigmoid_loss
+from training.loop.memory import keep_freed_memory
+from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.loop.precision import channels_last, choose_precision
+from training.loop.starting import begin
+from training.loop.teacher import Teacher
 from training.progress import console
-from training.starting import begin
-from training.teacher import Teacher
 
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
@@ -133,14 +133,9 @@ class Trainer:
     def _pictures(self, step: int, batch: Batch) -> Tensor:
         """Augmented pictures [batch, 3, side, side] of the batch, from 0 to 1."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        return augment(
-            torch.from_numpy(self.data.store.pixels[batch.items]),
-            torch.from_numpy(self.data.store.aspects[batch.items]),
-            torch.from_numpy(self.data.transparent[batch.items]),
-            self.config.pixels_at(step),
-            self.config.min_crop,
-            generator,
-        )
+        pictures = self.data.pictures(batch.items)
+        side, smallest = self.config.pixels_at(step), self.config.min_crop
+        return augment(pictures.rgba, pictures.aspects, pictures.transparent, side, smallest, generator)
 
     def _normalised(self, rgb: Tensor) -> Tensor:
         mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)

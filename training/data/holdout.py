@@ -15,9 +15,9 @@ from model.network import Network
 from model.preprocessing import ImageError, load_image
 from model.tokenizer import TextTokenizer
 from training.config import TrainConfig
+from training.data.shards import Sample
 from training.evaluation.embedding import Vectors, embed_texts, label_vectors
 from training.evaluation.metrics import ranks
-from training.shards import Sample
 
 BATCH = 128
 

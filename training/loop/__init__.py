@@ -1,0 +1,1 @@
+"""How it is learned: losses, optimizer, checkpoints, and the loop around them."""
