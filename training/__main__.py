@@ -16,6 +16,7 @@ from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
 from training.data.shards import find_shards
 from training.plan import plan
+from training.report.watching import Watching
 from training.run import train_and_export
 from training.settings import CONFIGS, Settings
 
@@ -59,6 +60,11 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell parameters, work, memory and time, and do nothing.")
     ] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard's files into the folder of the run.")] = True,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Metrics for Prometheus on this port; 0 picks a free one.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address for that port; 0.0.0.0 for all.")] = "127.0.0.1",
 ) -> None:
     """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle."""
     with mendable():
@@ -66,7 +72,9 @@ def train(
         if dry_run:
             typer.echo(plan(settings, config.resolve().parent))
             return
-        bundle = train_and_export(settings, config.resolve().parent, output or SETTINGS.output / settings.name)
+        watching = Watching(tensorboard, metrics_port, metrics_host)
+        run = output or SETTINGS.output / settings.name
+        bundle = train_and_export(settings, config.resolve().parent, run, watching)
     typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from model.bundle import Bundle, seal
 from model.export import export_bundle
+from model.network import Network
 from training.config import TrainConfig
 from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
@@ -18,14 +19,15 @@ from training.evaluation.running import Wanted, evaluate
 from training.loop.trainer import Trainer
 from training.progress import console
 from training.report.tables import results_table, told
+from training.report.watching import Watching
 
 RESULTS = "results.json"
+WATCHED = Watching()
 
 
-def train_and_export(config: TrainConfig, base: Path, run: Path) -> Bundle:
+def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watching = WATCHED) -> Bundle:
     """Train in the folder `run`; shard patterns are relative to `base`. Returns the bundle in `run`/bundle."""
-    trainer = Trainer(config, run, base)
-    network = trainer.train()
+    trainer, network = train(config, base, run, watching)
     final, draft = run / "bundle", run / "bundle.partial"
     shutil.rmtree(draft, ignore_errors=True)
 
@@ -52,6 +54,13 @@ def train_and_export(config: TrainConfig, base: Path, run: Path) -> Bundle:
     draft.rename(final)
     shutil.rmtree(replaced, ignore_errors=True)
     return Bundle.load(final)
+
+
+def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tuple[Trainer, Network]:
+    """The trainer when it is done, and the network with the best held-out score."""
+    trainer = Trainer(config, run, base)
+    with watching.of(config, run, trainer.progress.step) as trainer.watchers:
+        return trainer, trainer.train()
 
 
 def _scores(results: Sequence[Result]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from training.loop.precision import channels_last, choose_precision
 from training.loop.starting import begin
 from training.loop.teacher import Teacher
 from training.progress import console
+from training.report.watching import Watcher
 
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
@@ -39,6 +40,7 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
         self.config, self.run = config, run
+        self.watchers: list[Watcher] = []
         keep_freed_memory()
         check_claim(run, config)
         beginning = begin(config)
@@ -164,6 +166,8 @@ class Trainer:
                 self._save_best()
         with (self.run / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        for watcher in self.watchers:
+            watcher.tell(record)
         if last or step % self.config.checkpoint_every == 0:
             checkpoint.save_checkpoint(self.run, self.network, self.average, self.optimizer, self.progress)
 
