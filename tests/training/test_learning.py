@@ -7,6 +7,7 @@ import logging
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -16,8 +17,8 @@ from model.network import CLIP
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import Optimizer, load_config
 from training.data.augment import augment
-from training.data.training_set import TrainingSet
-from training.loop.loss import contrastive_loss
+from training.data.training_set import Batch, TrainingSet
+from training.loop.loss import contrastive_loss, sigmoid_loss
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
 
 
@@ -50,6 +51,28 @@ def test_ignored_pairs_have_no_gradient() -> None:
     contrastive_loss(image, text, torch.tensor(10.0), torch.eye(2) > 0, ignored, torch.ones(2)).backward()
     assert image.grad is not None
     assert image.grad.abs().max() < 1e-6
+
+
+def test_pictures_that_are_missing_change_nothing_for_the_others() -> None:
+    image, text, scale, bias = unit(4, 8), unit(3, 8, seed=1), torch.tensor(10.0), torch.tensor(-3.0)
+    drawn = torch.tensor([0, 1, 1, 2])
+    positive = F.one_hot(drawn, 3).bool()
+    ignored = torch.tensor([[False, False, True], [False] * 3, [False] * 3, [False] * 3])
+    batch = Batch(np.arange(4), ["a", "b", "c"], drawn, torch.bincount(drawn), positive, ignored)
+    kept = torch.tensor([True, True, False, False])  # one of two of text b, and the only one of text c
+    part = batch.without(~kept)
+    broken = image.clone().requires_grad_()
+    loss = contrastive_loss(broken, text, scale, part.positive, part.ignored, part.counts)
+    expected = contrastive_loss(image[kept], text, scale, positive[kept], ignored[kept], torch.tensor([1, 1, 0]))
+    torch.testing.assert_close(loss, expected)
+    loss = loss + sigmoid_loss(broken, text, scale, bias, part.positive, part.ignored)
+    expected = expected + sigmoid_loss(image[kept], text, scale, bias, positive[kept], ignored[kept])
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert broken.grad is not None
+    assert broken.grad[2:].abs().max() == 0
+    nobody = batch.without(torch.ones(4, dtype=torch.bool))
+    assert contrastive_loss(image, text, scale, nobody.positive, nobody.ignored, nobody.counts) == 0
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,16 @@ class Batch:
 
     items: npt.NDArray[np.int64]  # [pictures]
     texts: list[str]
+    drawn: Tensor  # [pictures] which of the texts was drawn for each
     counts: Tensor  # [texts] how often each was drawn
     positive: Tensor  # [pictures, texts] bool
     ignored: Tensor  # [pictures, texts] bool
+
+    def without(self, missing: Tensor) -> Batch:
+        """The batch where pictures that are `missing` [pictures] bool take no part; their texts stay as negatives."""
+        counts = torch.bincount(self.drawn[~missing], minlength=len(self.texts))
+        rows = missing.unsqueeze(1)
+        return replace(self, counts=counts, positive=self.positive & ~rows, ignored=self.ignored | rows)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Pictures:
     rgba: Tensor  # [items, side, side, 4] uint8, squeezed to a square
     aspects: Tensor  # [items] width / height before that
     transparent: Tensor  # [items] bool: a drawing without a background
+    present: Tensor  # [items] bool: false where it could not be read, and the rest is made up
 
 
 class TrainingSet:
@@ -100,6 +108,7 @@ class TrainingSet:
             torch.from_numpy(self._store.pixels[items]),
             torch.from_numpy(self._store.aspects[items]),
             torch.from_numpy(self._transparent[items]),
+            torch.ones(len(items), dtype=torch.bool),
         )
 
     def keys(self, items: npt.NDArray[np.int64]) -> list[str]:
@@ -137,7 +146,8 @@ class TrainingSet:
             ignored[row, [c for phrase in phrases.true | phrases.loose for c in among.get(phrase, ())]] = True
         own = torch.tensor([column[drawn.text] for drawn in said])
         positive[torch.arange(len(items)), own] = True
-        return Batch(items, list(column), torch.bincount(own, minlength=len(column)), positive, ignored & ~positive)
+        counts = torch.bincount(own, minlength=len(column))
+        return Batch(items, list(column), own, counts, positive, ignored & ~positive)
 
     def _group(self, samples: list[Sample], sources: list[int]) -> list[Group]:
         groups = []

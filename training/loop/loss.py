@@ -17,13 +17,12 @@ def contrastive_loss(
 
     `image` [pictures, dim] and `text` [texts, dim] are of unit length, `logit_scale` already exponentiated.
     `positive` [pictures, texts] share a row's or column's target evenly, `ignored` pairs take no part, and `counts`
-    [texts] weighs a text by how many pictures drew it.
+    [texts] weighs a text by how many pictures drew it. Pictures and texts without a positive weigh nothing.
     """
     logits = (logit_scale * image @ text.T).masked_fill(ignored, NEVER)
     by_picture = _cross_entropy(logits, positive.float())
     by_text = _cross_entropy(logits.T, positive.T.float())
-    weight = counts / counts.sum()
-    return (by_picture.mean() + (by_text * weight).sum()) / 2
+    return (_weighted_mean(by_picture, positive.any(1)) + _weighted_mean(by_text, counts * positive.any(0))) / 2
 
 
 def sigmoid_loss(
@@ -35,7 +34,8 @@ def sigmoid_loss(
     """
     logits = logit_scale * image @ text.T + logit_bias
     signs = torch.where(positive, 1.0, -1.0)
-    return -F.logsigmoid(signs * logits).masked_fill(ignored, 0.0).sum(dim=1).mean()
+    by_picture = -F.logsigmoid(signs * logits).masked_fill(ignored, 0.0).sum(dim=1)
+    return _weighted_mean(by_picture, positive.any(1))
 
 
 def affinity_loss(logits: Tensor, teacher: Tensor) -> Tensor:
@@ -48,6 +48,11 @@ def affinity_loss(logits: Tensor, teacher: Tensor) -> Tensor:
     return (by_picture + by_text) / 2
 
 
+def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    return (losses * weights).sum() / weights.sum().clamp(min=1)
+
+
 def _cross_entropy(logits: Tensor, positive: Tensor) -> Tensor:
-    target = positive / positive.sum(dim=1, keepdim=True)
+    """Of every row; 0 for one without a positive."""
+    target = positive / positive.sum(dim=1, keepdim=True).clamp(min=1)
     return -(target * F.log_softmax(logits, dim=1)).sum(dim=1)
