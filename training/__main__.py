@@ -14,8 +14,8 @@ from training.commands.evaluate import datasets, evaluate
 from training.config import load_config
 from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
-from training.data.shards import find_shards
 from training.plan import plan
+from training.report.origins import shards_of
 from training.report.watching import Watching
 from training.run import train_and_export
 from training.settings import CONFIGS, Settings
@@ -135,9 +135,7 @@ def attributions(
 ) -> None:
     """List the authors and licences that must be named with a checkpoint trained by this configuration."""
     with mendable():
-        sources = load_config(config).data.train
-        shards = [shard for source in sources for shard in find_shards(source.shards, config.resolve().parent)]
-        count = write_attributions(shards, output)
+        count = write_attributions(shards_of(load_config(config), config.resolve().parent), output)
     typer.echo(f"{output}: authors of {count} pictures")
 
 

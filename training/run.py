@@ -16,10 +16,13 @@ from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result, as_json
 from training.evaluation.running import Wanted, evaluate
-from training.loop.trainer import Trainer
+from training.loop.trainer import METRICS, Trainer
 from training.progress import console
+from training.report.findings import Finder
+from training.report.origins import shards_of
 from training.report.tables import results_table, told
 from training.report.watching import Watching
+from training.report.writing import write_report
 
 RESULTS = "results.json"
 WATCHED = Watching()
@@ -41,18 +44,21 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
         source=trainer.summary(),
     )
     places = [Place(name, patterns, base) for name, patterns in config.data.test.items()]
-    results = evaluate(Embedder(bundle), places, Wanted(templates=config.templates)) if places else []
+    finder = Finder(Embedder(bundle))
+    results = evaluate(finder.embedder, places, Wanted(templates=config.templates), finder) if places else []
     records = [as_json(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     console.print(results_table(results))
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
-    seal(draft, {**manifest, "scores": _scores(results)})
+    sealed = seal(draft, {**manifest, "scores": _scores(results)})
+    report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base))
     replaced = run / "bundle.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
         final.rename(replaced)
     draft.rename(final)
     shutil.rmtree(replaced, ignore_errors=True)
+    console.print(f"report: {report}", soft_wrap=True)
     return Bundle.load(final)
 
 

@@ -30,6 +30,15 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
     [result] = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (result["task"], result["choices"]) == ("zeroshot_classification", 4)
     assert result["interval_95"][0] <= result["metrics"]["acc1"] <= result["interval_95"][1]
+    page, card = (
+        (tmp_path / "run" / "report.html").read_text("utf-8"),
+        (bundle.path / "MODEL_CARD.md").read_text("utf-8"),
+    )
+    assert "30 steps of 16" in page
+    assert "held-out top-1, %" in page
+    assert "| colours | zero-shot classification | 40 | 4 | top-1 |" in card
+    assert str(tmp_path) not in card + page
+    assert not (bundle.path / "ATTRIBUTIONS.tsv").exists()  # nobody has to be named
 
 
 def test_a_run_can_be_measured_before_it_ends(colours: Path, tmp_path: Path) -> None:

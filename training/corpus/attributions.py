@@ -1,14 +1,30 @@
-"""The list of whom to name: every author and licence of the pictures that a checkpoint learned from."""
+"""What shards tell of where their pictures come from, and whom to name: every author and licence."""
 
 from __future__ import annotations
 
+import json
+import tarfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from training.corpus.shards import read_shard
+from training.data.shards import ShardError
 
 HEADER = "pictures\tlicence\tattribution\n"
+
+
+def said_in(shard: Path) -> Iterator[dict[str, Any]]:
+    """The JSON of each sample that has one; pictures are passed over. Raises ShardError."""
+    try:
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                if member.isfile() and member.name.endswith(".json"):
+                    said = _parsed(tar.extractfile(member).read())  # type: ignore[union-attr] # it is a file
+                    if isinstance(said, dict):
+                        yield said
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise ShardError(f"{shard} cannot be read: {error}") from error
 
 
 def write_attributions(shards: Iterable[Path], output: Path) -> int:
@@ -16,12 +32,19 @@ def write_attributions(shards: Iterable[Path], output: Path) -> int:
     found = Counter(
         (_line(said.get("licence")), _line(said["attribution"]))
         for shard in shards
-        for _, _, said in read_shard(shard)
+        for said in said_in(shard)
         if said.get("attribution")
     )
     lines = [f"{count}\t{licence}\t{author}\n" for (licence, author), count in sorted(found.items())]
     output.write_text(HEADER + "".join(lines), "utf-8")
     return found.total()
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:  # the loop skips such a sample, too, and says so
+        return None
 
 
 def _line(text: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
 from training.evaluation.datasets import DataError, Place, Split
-from training.evaluation.embedding import Embedder, Vectors, template_vectors
+from training.evaluation.embedding import Embedder, Picture, Vectors, template_vectors
 from training.evaluation.probe import Probe, few_shot, linear_probe
 from training.evaluation.results import Result
 from training.evaluation.selection import select_templates
@@ -30,11 +30,16 @@ class Wanted:
     train: Place | None = None  # where the data set has no training split of its own
 
 
-def evaluate(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> list[Result]:
+# Is shown what a zero-shot or retrieval figure came from: the result, its split, the vectors of its pictures and, where
+# there are classes, their cosines [pictures, classes].
+Look = Callable[[Result, Split, Vectors, Vectors | None], None]
+
+
+def evaluate(embedder: Embedder, places: Sequence[Place], wanted: Wanted, look: Look | None = None) -> list[Result]:
     """Measure all tasks on all places. Raises DataError naming the place that a task cannot be done on."""
     if "robustness" in wanted.tasks and len(places) < 2:
         raise DataError("robustness compares: name the clean data set first, and one or more shifted ones after it")
-    results = [result for place in places for result in _Measuring(embedder, place, wanted).results()]
+    results = [result for place in places for result in _Measuring(embedder, place, wanted, look).results()]
     if not results:
         raise DataError(f"nothing to measure by {', '.join(wanted.tasks)}: there are no classes, or no captions")
     return results + (_robustness(embedder, places, wanted) if "robustness" in wanted.tasks else [])
@@ -43,28 +48,42 @@ def evaluate(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> lis
 class _Measuring:
     """One place."""
 
-    def __init__(self, embedder: Embedder, place: Place, wanted: Wanted) -> None:
-        self.embedder, self.place, self.wanted = embedder, place, wanted
+    def __init__(self, embedder: Embedder, place: Place, wanted: Wanted, look: Look | None = None) -> None:
+        self.embedder, self.place, self.wanted, self._look = embedder, place, wanted, look
+        self._known: dict[Picture, Vectors] = {}
         self.card = place.card
         self.headline = self.card.metric if self.card else "acc1"
 
     def results(self) -> Iterator[Result]:
         for suffix, split in self.place.read("test").items():
             name = f"{self.place.name}{suffix}"
-            pictures = self.embedder.pictures(split.pictures, name)
+            pictures = self._embedded(split, name)
             if split.captions:
                 if self._asked("retrieval"):
-                    yield retrieve(name, pictures, split.captions, self.embedder.texts)
+                    yield self._shown(retrieve(name, pictures, split.captions, self.embedder.texts), split, pictures)
                 continue
             if self._asked("zeroshot", "robustness"):
-                yield self.zeroshot(name, split, pictures)
+                result, scores = self.zeroshot(name, split, pictures)
+                yield self._shown(result, split, pictures, scores)
             if {"linear-probe", "few-shot"} & set(self.wanted.tasks):
                 yield from self._probes(name, suffix, split, pictures)
+
+    def _embedded(self, split: Split, name: str) -> Vectors:
+        """What was embedded for an earlier split of the same samples is not embedded again."""
+        fresh = [picture for picture in split.pictures if picture not in self._known]
+        if fresh:
+            self._known |= zip(fresh, self.embedder.pictures(fresh, name), strict=True)
+        return np.stack([self._known[picture] for picture in split.pictures])
 
     def _asked(self, *tasks: str) -> bool:
         return not self.wanted.tasks or bool(set(tasks) & set(self.wanted.tasks))
 
-    def zeroshot(self, name: str, split: Split, pictures: Vectors) -> Result:
+    def _shown(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None = None) -> Result:
+        if self._look is not None:
+            self._look(result, split, pictures, scores)
+        return result
+
+    def zeroshot(self, name: str, split: Split, pictures: Vectors) -> tuple[Result, Vectors]:
         templates = self._templates(split)
         vectors = template_vectors(self.embedder.texts, self._names(split), templates)
         accuracies: list[float] = []
@@ -84,7 +103,7 @@ class _Measuring:
             result = classify_many(name, scores, split.truth, split.classes)
         else:
             result = classify(name, scores, split.targets, split.classes, headline=self.headline)
-        return replace(result, settings=settings)
+        return replace(result, settings=settings), scores
 
     def _probes(self, name: str, suffix: str, split: Split, pictures: Vectors) -> Iterator[Result]:
         if split.truth is not None:
@@ -127,8 +146,8 @@ def _robustness(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> 
     for place in places[1:]:
         shifted = _Measuring(embedder, place, wanted)
         split = shifted.place.read("test")[""]
-        there = shifted.zeroshot(place.name, split, embedder.pictures(split.pictures, place.name))
-        here = clean.zeroshot(clean.place.name, *_among(reference, pictures, split.classes))
+        there, _ = shifted.zeroshot(place.name, split, embedder.pictures(split.pictures, place.name))
+        here, _ = clean.zeroshot(clean.place.name, *_among(reference, pictures, split.classes))
         metrics = {
             "acc1": there.metrics["acc1"],
             "acc1_clean": here.metrics["acc1"],

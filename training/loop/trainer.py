@@ -183,6 +183,7 @@ class Trainer:
             **self._origin,
             # Where a bundle lay on this machine is nobody's business: the origin names it.
             "configuration": {name: value for name, value in configuration.items() if name != "start"},
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),
             "samples_seen": self.progress.best_step * self.config.batch_size,

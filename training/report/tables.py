@@ -37,8 +37,9 @@ def results_table(results: Sequence[Result]) -> str:
         others = ", ".join(
             f"{told(name)} {100 * value:.1f}" for name, value in result.metrics.items() if name != result.headline
         )
+        task = result.task.replace("_", " ").replace("zeroshot", "zero-shot")
         lines.append(
-            f"| {result.dataset} | {result.task.replace('_', ' ')} | {result.pictures:,} | {result.choices:,} "
+            f"| {result.dataset} | {task} | {result.pictures:,} | {result.choices:,} "
             f"| {told(result.headline)} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
     return "\n".join(lines)

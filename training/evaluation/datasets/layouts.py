@@ -64,16 +64,18 @@ def read_benchmark(folder: Path, split: str) -> Split:
 def splits_of_samples(samples: Sequence[Sample]) -> dict[str, Split]:
     """Ours: by label, by coarse class and by caption, each where more than half of the samples have one."""
     found = {}
+    # One object for each picture in all of its splits, by which it is known that it has been embedded.
+    held = {id(sample): _Held(sample.picture) for sample in samples}
     for name, key in (("", "label"), (" (coarse)", "coarse")):
         told = [sample for sample in samples if getattr(sample, key)]
         classes = sorted({getattr(sample, key) for sample in told})
         if len(told) * 2 > len(samples) and len(classes) > 1:
             index = {label: number for number, label in enumerate(classes)}
             targets = np.array([index[getattr(sample, key)] for sample in told])
-            found[name] = Split([_held(sample) for sample in told], classes, targets)
+            found[name] = Split([held[id(sample)] for sample in told], classes, targets)
     told = [sample for sample in samples if sample.captions]
     if len(told) * 2 > len(samples):
-        found[" (captions)"] = Split([_held(s) for s in told], captions=[sample.captions for sample in told])
+        found[" (captions)"] = Split([held[id(s)] for s in told], captions=[sample.captions for sample in told])
     return found
 
 
@@ -85,10 +87,6 @@ class _Held:
 
     def __call__(self) -> bytes:
         return self._content
-
-
-def _held(sample: Sample) -> _Held:
-    return _Held(sample.picture)
 
 
 def _picture(key: str, members: Mapping[str, Member]) -> Member:

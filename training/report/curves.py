@@ -1,0 +1,107 @@
+"""The curves of a run and of a calibration as SVG that takes its colours from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.report.calibration import Calibration
+
+POINTS = 300  # of a curve; of longer runs the mean of neighbours
+INK, LINE, FAINT = "#010203", "#040506", "#070809"  # stand for colours of the page
+COLOURS = {INK: "currentColor", LINE: "var(--accent)", FAINT: "var(--faint)"}
+STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "sightword", "font.family": "sans-serif", "font.size": 9,
+    "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": FAINT,
+    "grid.linewidth": 0.5, "lines.linewidth": 1.8,
+}  # fmt: skip
+PANELS = {
+    "loss": "loss",
+    "holdout": "held-out top-1, %",
+    "learning_rate": "learning rate",
+    "gradient_norm": "gradient norm",
+    "logit_scale": "logit scale",
+    "samples_per_s": "samples a second",
+}
+
+
+def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Title and SVG of each figure that the lines of metrics.jsonl hold, by step."""
+    drawn = {}
+    for name, title in PANELS.items():
+        points = [(each["step"], each[name]) for each in records if each.get(name) is not None]
+        if len(points) > 1 or (points and name == "holdout"):
+            drawn[title] = _curve(np.array(points, float), title, name)
+    return drawn
+
+
+def reliability(found: Calibration) -> str:
+    """Share of right answers by score; a calibrated model is on the diagonal."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(3.4, 3.2)
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
+        axes.plot([each.score for each in found.bins], [each.right for each in found.bins], color=LINE, marker="o")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
+        return _svg(figure, f"Calibration: expected calibration error {found.error:.3f}")
+
+
+def _curve(points: np.ndarray, title: str, name: str) -> str:
+    if name == "holdout":
+        points = points * [1, 100]
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(4.2, 2.3)
+        steps, values = _thinned(points).T
+        if name == "holdout":
+            axes.plot(steps, values, color=LINE, marker="o", markersize=4)
+        elif name == "learning_rate":
+            axes.plot(steps, values, color=LINE)
+        else:
+            axes.plot(steps, values, color=FAINT, linewidth=1)
+            axes.plot(steps, _smooth(values), color=LINE)
+        axes.set_xlabel("step")
+        return _svg(figure, f"{title} by step, from {points[0, 1]:.4g} to {points[-1, 1]:.4g}")
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure((width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.add_subplot()
+    axes.patch.set_alpha(0)
+    return figure, axes
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    """At most POINTS rows, each the mean of its neighbours."""
+    parts = np.array_split(points, min(POINTS, len(points)))
+    return np.array([part.mean(axis=0) for part in parts])
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """The mean of a twentieth of the curve around each point."""
+    reach = max(1, len(values) // 40)
+    padded = np.pad(values, reach, mode="edge")
+    return np.convolve(padded, np.ones(2 * reach + 1) / (2 * reach + 1), mode="valid")
+
+
+def _svg(figure: Figure, told: str) -> str:
+    """For the middle of a page: no XML head, no ids that nothing refers to, no sizes, its words for screen readers."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{told}">', text)
+    text = text.replace("xlink:href", "href")
+    for stand_in, colour in COLOURS.items():
+        text = text.replace(stand_in, colour)
+    return text

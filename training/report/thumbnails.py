@@ -1,0 +1,25 @@
+"""Pictures small enough to stand inside a page."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image, ImageOps
+
+from model.preprocessing import decode
+from training.evaluation.embedding import Picture
+
+SIDE = 112  # pixels
+QUALITY = 70
+
+
+def thumbnail(picture: Picture) -> str:
+    """A data URI of the picture, at most SIDE pixels wide and high, about 3 kB; upright, transparency on white."""
+    image = ImageOps.exif_transpose(decode(picture())).convert("RGBA")
+    image.thumbnail((SIDE, SIDE))
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    file = io.BytesIO()
+    white.convert("RGB").save(file, "WEBP", quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,156 @@
+"""What a run leaves to read: report.html in its folder, the model card and the list of authors in the bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from model.bundle import Bundle
+from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
+from training.corpus.attributions import write_attributions
+from training.report.curves import curves, reliability
+from training.report.findings import Findings
+from training.report.origins import origins
+from training.report.tables import results_table, told
+
+REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
+MAX_PICTURES = 420  # of a report, about 4 kB each
+MAX_SETS = 12  # whose pictures are shown
+
+
+def write_report(
+    run: Path, bundle: Bundle, metrics: Path, findings: Sequence[Findings], shards: Sequence[Path]
+) -> Path:
+    """Write the report into the folder of the run, card and authors into that of the bundle; returns the report.
+
+    `bundle` is as exported by the run, `metrics` its metrics.jsonl, `shards` what it learned from.
+    """
+    records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    attributed = write_attributions(shards, bundle.path / ATTRIBUTIONS)
+    if not attributed:
+        (bundle.path / ATTRIBUTIONS).unlink()
+    facts = _facts(bundle, records) | {"origins": origins(shards), "attributed": attributed}
+    facts["results"] = [each.result for each in findings]
+    card = (
+        _templates()
+        .get_template("card.md.j2")
+        .render(
+            **facts,
+            table=results_table(facts["results"]),
+            errors=[(each.result.dataset, each.calibration.error) for each in findings if each.calibration],
+        )
+    )
+    (bundle.path / CARD).write_text(card, "utf-8")
+    page = (
+        _templates()
+        .get_template("report.html.j2")
+        .render(**facts, style=_style(), curves=curves(records), findings=_fewer(findings))
+    )
+    report = run / REPORT
+    report.write_text(page, "utf-8")
+    return report
+
+
+def _facts(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What page and card both tell."""
+    manifest = bundle.manifest
+    source = manifest.source
+    configuration = source["configuration"]
+    size = configuration["batch_size"]
+    return {
+        **{name: source[name] for name in ("training_items", "held_out_items", "best_step", "best_score")},
+        "name": bundle.id,
+        "digest": bundle.digest,
+        "manifest": manifest,
+        "source": source,
+        "parameters": source["parameters"],
+        "image_tower": _image_tower(manifest.config.image),
+        "text_tower": _text_tower(manifest.config.text),
+        "steps": configuration["steps"],
+        "batch_size": size,
+        "took": _time(sum(size / record["samples_per_s"] for record in records)),
+        "machine": _machine(),
+        "ended": datetime.fromtimestamp(records[-1]["time"], UTC).strftime("%d %B %Y").lstrip("0"),
+        "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).strip(),
+    }
+
+
+def _fewer(findings: Sequence[Findings]) -> list[Findings]:
+    """With as many pictures as a page may hold: of many data sets fewer each, and of the first ones only."""
+    shown = [each for each in findings if each.queries or each.mistakes or each.confusion][:MAX_SETS]
+    budget = MAX_PICTURES // max(1, len(shown))
+    kept = []
+    for each in shown:
+        queries = each.queries[: max(2, budget // 16)]
+        left = budget - sum(len(query.matches) for query in queries)
+        kept.append(Findings(each.result, queries, each.mistakes[: max(4, left)], each.confusion, each.calibration))
+    return kept
+
+
+def _image_tower(config: ViTConfig | ResNetConfig | SiglipViTConfig) -> str:
+    if isinstance(config, ResNetConfig):
+        blocks = ", ".join(map(str, config.layers))
+        return f"ModifiedResNet, {config.block} blocks ({blocks}), width {config.width}"
+    return f"vision transformer, {config.layers} layers, width {config.width}, patches of {config.patch_size} pixels"
+
+
+def _text_tower(config: TextConfig | SiglipTextConfig) -> str:
+    return (
+        f"transformer, {config.layers} layers, width {config.width}; {config.vocab_size:,} tokens in the vocabulary, "
+        f"{config.context_length} in a text"
+    )
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores ({platform.machine()})"
+
+
+def _time(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
+
+
+@cache
+def _style() -> str:
+    return resources.files("training.report").joinpath("templates/report.css").read_text("utf-8")
+
+
+@cache
+def _templates() -> Environment:
+    """Whatever is put into a page is escaped, since names of classes and data sets are anybody's."""
+    environment = Environment(
+        loader=PackageLoader("training.report"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "count": lambda number: f"{number:,}",
+        "percent": lambda share: f"{100 * share:.1f}",
+        "share": lambda share: f"{share:.4f}",
+        "told": told,
+        "cell": _cell,
+        "reliability": reliability,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _cell(text: object) -> str:
+    """In a table of Markdown, on one line, and no HTML."""
+    plain = " ".join(str(text).split())
+    for special in "\\|`<>[]*_":
+        plain = plain.replace(special, f"\\{special}")
+    return plain
