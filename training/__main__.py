@@ -75,7 +75,8 @@ def train(
         watching = Watching(tensorboard, metrics_port, metrics_host)
         run = output or SETTINGS.output / settings.name
         bundle = train_and_export(settings, config.resolve().parent, run, watching)
-    typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
+    if bundle is not None:
+        typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
 
 
 @app.command(name="config")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from model.config import ModelConfig, ResNetConfig, load_preset
 from model.zeroshot import DEFAULT_TEMPLATES, fill
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
 
 class ConfigError(ValueError):
@@ -61,11 +63,30 @@ class Objective(_Frozen):
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
 
 
-class Lock(_Frozen):
-    """For which share of all steps a tower keeps its weights; 1: always, as LiT keeps the image tower."""
+def _span(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value, value)
 
-    image: float = Field(default=0.0, ge=0, le=1)
-    text: float = Field(default=0.0, ge=0, le=1)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Span = Annotated[tuple[Share, Share], BeforeValidator(_span)]
+
+
+class Lock(_Frozen):
+    """For which share of all steps a tower keeps its weights; 1: always, as LiT keeps the image tower.
+
+    Of two shares the first is when its top layer begins to learn and the second when all of them do: between the two
+    they are unlocked from the top down.
+    """
+
+    image: Span = (0.0, 0.0)
+    text: Span = (0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Lock:
+        for name, (first, last) in (("image", self.image), ("text", self.text)):
+            if first > last:
+                raise ValueError(f"{name} begins to learn at {first} and wholly learns before, at {last}")
+        return self
 
 
 class Stage(_Frozen):
@@ -90,10 +111,17 @@ class TrainConfig(_Frozen):
     lock: Lock = Lock()
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     min_crop: float = Field(default=0.35, gt=0, le=1)  # smallest area of a random crop
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    patch_dropout: float = Field(default=0.0, ge=0, lt=1)  # share of a vision transformer's patches not looked at
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "auto"
+    accumulate: int = Field(default=1, gt=0)  # chunks that a batch is computed in, to need less memory
+    gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # what processes share: gradients, or weights and moments, too
+    compile: bool = False  # towers by torch.compile
     seed: int = 0
     evaluate_every: int = Field(default=200, gt=0)
     checkpoint_every: int = Field(default=100, gt=0)
+    keep_checkpoints: int = Field(default=2, gt=0)  # the last so many
     templates: Annotated[list[str], Field(min_length=1)] = list(DEFAULT_TEMPLATES)  # of the evaluations
     weights_dtype: Literal["float32", "float16"] = "float16"
 
@@ -110,8 +138,12 @@ class TrainConfig(_Frozen):
             raise ValueError("name what to begin with: model, a preset, or start, a bundle; and not both")
         if self.model is not None:
             self.check_stages(load_preset(self.model))
-        if self.lock.image == self.lock.text == 1:
+        if self.lock.image[0] == self.lock.text[0] == 1:
             raise ValueError("lock: with both towers locked there is nothing to learn")
+        if self.parallel == "fsdp" and self.precision == "fp16":
+            raise ValueError("precision: fp16 scales the loss, which parallel: fsdp cannot: choose bf16, or ddp")
+        if self.parallel == "fsdp" and not {self.lock.image, self.lock.text} <= {(0, 0), (1, 1)}:
+            raise ValueError("lock: with parallel: fsdp a tower learns always or never, 0 or 1; choose ddp")
         for template in self.templates:
             fill(template, "label")
         if self.optimizer.warmup_steps >= self.steps:
@@ -121,6 +153,8 @@ class TrainConfig(_Frozen):
     def check_stages(self, model: ModelConfig) -> None:
         """Raise ValueError for crops that a network of this configuration does not take."""
         image = model.image
+        if self.patch_dropout and isinstance(image, ResNetConfig):
+            raise ValueError(f"patch_dropout: {model.name} has no patches")
         step = 32 if isinstance(image, ResNetConfig) else image.patch_size
         for stage in self.stages:
             if stage.pixels % step:

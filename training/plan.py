@@ -25,7 +25,7 @@ BACKWARD = 3  # a step is about three forward passes (Kaplan et al. 2020, sectio
 def plan(config: TrainConfig, base: Path) -> str:
     """Parameters, work, memory and time of a run. Raises what the run would at its start."""
     network = channels_last(begin(config).network).train()
-    bf16 = choose_precision(config.precision)
+    bf16 = choose_precision(config.precision, torch.device("cpu")) == "bf16"
     samples = sum(1 for source in config.data.train for _ in read_shards(find_shards(source.shards, base)))
     size, everything = config.batch_size, _parameters(network)
     lines = [

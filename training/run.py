@@ -28,9 +28,14 @@ RESULTS = "results.json"
 WATCHED = Watching()
 
 
-def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watching = WATCHED) -> Bundle:
-    """Train in the folder `run`; shard patterns are relative to `base`. Returns the bundle in `run`/bundle."""
+def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watching = WATCHED) -> Bundle | None:
+    """Train in the folder `run`; shard patterns are relative to `base`.
+
+    Returns the bundle in `run`/bundle, or None in a process that only helped the first one to train.
+    """
     trainer, network = train(config, base, run, watching)
+    if network is None:
+        return None
     final, draft = run / "bundle", run / "bundle.partial"
     shutil.rmtree(draft, ignore_errors=True)
 
@@ -62,9 +67,11 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     return Bundle.load(final)
 
 
-def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tuple[Trainer, Network]:
-    """The trainer when it is done, and the network with the best held-out score."""
+def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tuple[Trainer, Network | None]:
+    """The trainer when it is done, and the network with the best held-out score; only the first process has that."""
     trainer = Trainer(config, run, base)
+    if not trainer.processes.first:
+        return trainer, trainer.train()
     with watching.of(config, run, trainer.progress.step) as trainer.watchers:
         return trainer, trainer.train()
 

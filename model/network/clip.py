@@ -44,9 +44,12 @@ class CLIP(nn.Module):
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=text.width**-0.5)
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length."""
-        encoded: Tensor = self.visual(pixels)
+    def encode_image(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length.
+
+        With patch dropout, `kept` [batch, kept] are the patches of a vision transformer that are looked at.
+        """
+        encoded: Tensor = self.visual(pixels) if kept is None else self.visual(pixels, kept)
         return encoded
 
     def encode_text(self, token_ids: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from model.config import ResNetConfig
 from model.network.positions import resize_positions
+from model.network.recomputing import Recomputing
 
 DOWNSAMPLING = 32
 
@@ -99,7 +100,7 @@ class AttentionPool(nn.Module):
         return x.view(*x.shape[:-1], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
 
-class ModifiedResNet(nn.Module):
+class ModifiedResNet(Recomputing):
     """The convolutional image tower; a picture is reduced 32 times in each direction before the pool."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
@@ -125,7 +126,7 @@ class ModifiedResNet(nn.Module):
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
         for number in range(1, 5):
-            x = self.get_submodule(f"layer{number}")(x)
+            x = self.run(self.get_submodule(f"layer{number}"), x)
         pooled: Tensor = self.attnpool(x)
         return pooled
 

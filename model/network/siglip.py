@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Activation, ModelConfig, SiglipTextConfig, SiglipViTConfig
-from model.network.transformer import Attention, LayerNorm, Stack, Transformer, activation_module
+from model.network.transformer import Attention, LayerNorm, Stack, Transformer, activation_module, kept_rows
 
 INITIAL_LOGIT_SCALE = math.log(10)
 INITIAL_LOGIT_BIAS = -10.0
@@ -65,16 +65,17 @@ class SiglipVisionTransformer(nn.Module):
         self.ln_post = LayerNorm(width, eps=config.norm_eps)
         self.pool = AttentionPool(stack)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, width], not yet of unit length.
 
-        Pixels beyond the last whole patch are not looked at.
+        Pixels beyond the last whole patch are not looked at, nor are patches that are not in `kept` [batch, kept].
         """
-        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2))
+        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2), kept)
 
-    def encode_patches(self, patches: Tensor) -> Tensor:
+    def encode_patches(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
         """Embedded patches [batch, grid², width], row by row -> [batch, width]."""
-        x = self.transformer(patches + self.positional_embedding.to(patches.dtype))
+        x = patches + self.positional_embedding.to(patches.dtype)
+        x = self.transformer(x if kept is None else kept_rows(x, kept))
         pooled: Tensor = self.pool(self.ln_post(x))
         return pooled
 
@@ -99,9 +100,12 @@ class SigLIP(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length."""
-        encoded: Tensor = self.visual(pixels)
+    def encode_image(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length.
+
+        With patch dropout, `kept` [batch, kept] are the patches that are looked at.
+        """
+        encoded: Tensor = self.visual(pixels, kept)
         return encoded
 
     def encode_text(self, token_ids: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Activation, TransformerConfig
+from model.network.recomputing import Recomputing
 
 # Of one token in each row, counted from 0: the same everywhere, or [batch].
 Position = int | Tensor
@@ -119,7 +120,7 @@ class ResidualAttentionBlock(nn.Module):
         return output
 
 
-class Transformer(nn.Module):
+class Transformer(Recomputing):
     """A stack of blocks."""
 
     def __init__(self, stack: Stack) -> None:
@@ -134,12 +135,17 @@ class Transformer(nn.Module):
         *blocks, last = self.resblocks
         mask = causal_mask(x) if causal else None
         for block in blocks:
-            x = block(x, mask)
+            x = self.run(block, x, mask)
         if at is None:
-            whole: Tensor = last(x, mask)
+            whole: Tensor = self.run(last, x, mask)
             return whole
-        pooled: Tensor = last(x, causal_mask(x, at) if causal else None, at)
+        pooled: Tensor = self.run(last, x, causal_mask(x, at) if causal else None, at)
         return pooled[:, 0]
+
+
+def kept_rows(x: Tensor, kept: Tensor) -> Tensor:
+    """[batch, tokens, width] -> [batch, kept, width]: of each row the tokens in `kept` [batch, kept]."""
+    return x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 def rows_at(x: Tensor, at: Position) -> Tensor:

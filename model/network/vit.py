@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model.config import Activation, ViTConfig
 from model.network.positions import resize_positions
-from model.network.transformer import LayerNorm, Stack, Transformer
+from model.network.transformer import LayerNorm, Stack, Transformer, kept_rows
 
 
 class VisionTransformer(nn.Module):
@@ -28,14 +28,19 @@ class VisionTransformer(nn.Module):
         self.ln_post = LayerNorm(width, eps=config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length."""
-        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2))
+    def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length.
 
-    def encode_patches(self, patches: Tensor) -> Tensor:
+        Of each picture only the patches in `kept` [batch, kept] are looked at: patch dropout (Li et al. 2023, FLIP).
+        """
+        return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2), kept)
+
+    def encode_patches(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
         """Embedded patches [batch, grid², width], row by row -> [batch, embed_dim]."""
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         positions = resize_positions(self.positional_embedding, math.isqrt(patches.shape[1]))
         x = torch.cat([class_token, patches], dim=1) + positions.to(patches.dtype)
+        if kept is not None:
+            x = torch.cat([x[:, :1], kept_rows(x[:, 1:], kept)], dim=1)
         pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=0)) @ self.proj
         return pooled

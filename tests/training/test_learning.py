@@ -104,10 +104,10 @@ def test_moving_average_follows_parameters_and_batch_statistics() -> None:
     with torch.no_grad():
         network.visual.bn1.running_mean += 1.0
         network.text_projection += 1.0
-    before = average.network.text_projection.clone()
+    before = average.state["text_projection"].clone()
     average.update(network, step=10_000)
-    torch.testing.assert_close(average.network.text_projection - before, torch.full_like(before, 0.1))
-    torch.testing.assert_close(average.network.visual.bn1.running_mean, torch.full((24,), 0.1))
+    torch.testing.assert_close(average.state["text_projection"] - before, torch.full_like(before, 0.1))
+    torch.testing.assert_close(average.state["visual.bn1.running_mean"], torch.full((24,), 0.1))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(colours: Path) -> None:

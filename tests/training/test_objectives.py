@@ -66,11 +66,12 @@ def test_pairs_that_may_be_true_take_no_part_in_the_sigmoid_loss() -> None:
 
 
 def test_a_students_affinity_is_best_where_it_is_the_teachers() -> None:
-    teacher = 10 * unit(5, 8) @ unit(7, 8, seed=1).T
-    student = teacher.clone().requires_grad_()
-    [_, gradient] = gradients(affinity_loss(student, teacher), student)
+    teacher, scale = (unit(5, 8), unit(7, 8, seed=1)), torch.tensor(10.0)
+    image = teacher[0].clone().requires_grad_()
+    [_, gradient] = gradients(affinity_loss((image, teacher[1]), scale, teacher, 10), image)
     assert gradient.abs().max() < 1e-6
-    assert affinity_loss(teacher.flip(0), teacher) > affinity_loss(teacher, teacher)
+    mirrored = teacher[0].flip(0), teacher[1]
+    assert affinity_loss(mirrored, scale, teacher, 10) > affinity_loss(teacher, scale, teacher, 10)
 
 
 @pytest.mark.parametrize("preset", ["sightword-small", "TinyCLIP-ViT-8M-16"])
@@ -112,7 +113,7 @@ def trained_from(folder: Path, run: Path, changes: dict[str, Any]) -> dict[str, 
 
 def test_a_tower_is_unlocked_on_the_way(colours: Path, tmp_path: Path) -> None:
     trained(colours, tmp_path / "run", lock={"text": 0.5}, steps=4, checkpoint_every=2, evaluate_every=4)
-    moments = load_file(tmp_path / "run" / "checkpoint" / "optimizer.safetensors")
+    moments = load_file(tmp_path / "run" / "checkpoints" / "step-000004" / "optimizer.safetensors")
     assert moments["text_projection/step"] == 2
     assert moments["visual.conv1.weight/step"] == 4
 
@@ -148,13 +149,13 @@ def test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries(colours: Path, t
 
 def test_a_student_comes_closer_to_its_teacher(colours: Path, tmp_path: Path) -> None:
     def distance(trainer: Trainer) -> float:
-        assert trainer.teacher is not None
-        batch = trainer.data.batch(99, 32)
-        rgb = trainer._pictures(99, batch)
+        [chunk] = trainer.loader.work(19).chunks  # the last step: nothing is read ahead
+        encoding, teacher = trainer.step.encoding, trainer.step.teacher
+        assert teacher is not None
         with torch.no_grad():
-            image, text = trainer._encode(0, rgb, batch.texts)
-            logits = trainer.network.logit_scale.exp() * image @ text.T
-            return float(affinity_loss(logits, trainer.teacher.logits(rgb, batch.texts)))
+            student = encoding.forward([chunk], 19)
+            scale = trainer.network.logit_scale.exp()
+            return float(affinity_loss(student, scale, encoding.taught([chunk], 19, teacher), 20))
 
     changes = {"objective": {"teacher": str(bundled()), "teacher_scale": 20}, "steps": 20}
     trainer = Trainer(load_config(write_config(colours, **changes)), tmp_path / "run", colours)

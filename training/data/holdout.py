@@ -52,17 +52,18 @@ class Holdout:
 
         None where no held-out picture has a label.
         """
-        image, text = ImageGraph(network, self._preprocessing).eval(), TextGraph(network).eval()
+        device = network.logit_scale.device
+        image, text = ImageGraph(network, self._preprocessing).eval().to(device), TextGraph(network).eval()
 
         def run(token_ids: npt.NDArray[np.int64]) -> Vectors:
-            vectors: Vectors = text(torch.from_numpy(token_ids)).float().numpy()
+            vectors: Vectors = text(torch.from_numpy(token_ids).to(device)).float().cpu().numpy()
             return vectors
 
         embed = partial(embed_texts, self._tokenizer, run)
         scores, weights = {}, []
         for source, (pictures, truth) in self._sources.items():
             batches = [torch.stack(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
-            vectors = np.concatenate([image(batch).float().numpy() for batch in batches])
+            vectors = np.concatenate([image(batch.to(device)).float().cpu().numpy() for batch in batches])
             labels = sorted(set(truth))
             words = label_vectors(embed, labels, self._templates)
             targets = np.array([labels.index(label) for label in truth])

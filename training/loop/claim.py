@@ -8,17 +8,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.config import ConfigError, TrainConfig
-from training.loop.checkpoint import FOLDER
+from training.loop.checkpoint import checkpoints
 
 CONFIG = "config.json"
 # What changes no weight: a finished run can be measured or exported again with other values of these.
-FREE = {"test", "templates", "checkpoint_every", "weights_dtype"}
+FREE = {"test", "templates", "checkpoint_every", "keep_checkpoints", "weights_dtype"}
+# How the same is computed: a run can go on elsewhere, with other roundings.
+FREE |= {"device", "parallel", "accumulate", "gradient_checkpointing", "compile"}
 
 
 def check_claim(run: Path, config: TrainConfig) -> None:
     """Raise ConfigError if `run` has a checkpoint of a run with another configuration."""
     file = run / CONFIG
-    if not (run / FOLDER).exists() or not file.exists():
+    if not checkpoints(run) or not file.exists():
         return
     try:
         earlier = TrainConfig.model_validate_json(file.read_text("utf-8"))

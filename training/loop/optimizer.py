@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from model.network import Network
 from training.config import Optimizer
+from training.loop.processes import Processes
 
 # Blocks of a transformer, stages of a ResNet; what comes after the last of them.
 _LAYER = re.compile(r"(?:resblocks\.|visual\.layer)(?P<layer>\d+)\.")
@@ -20,21 +21,22 @@ _TOP = re.compile(r"ln_post|ln_final|attnpool|\bproj$|text_projection|\.pool\.|h
 def build_optimizer(network: Network, config: Optimizer) -> torch.optim.AdamW:
     """Decay matrices and kernels; leave gains, biases, the class token and the logit scale (all below 2-D) alone.
 
-    Each group holds its share of the learning rate as `factor`, by the layer that its parameters are in.
+    Each group holds its share of the learning rate as `factor`, by the layer that its parameters are in. Parameters
+    that processes share are in groups of their own.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     depths = layer_depths(network)
     deepest = {tower: max(depth for of, depth in depths.values() if of == tower) for tower in dict(depths.values())}
     for name, parameter in network.named_parameters():
         tower, depth = depths[name]
         factor = config.layer_decay ** (deepest[tower] - depth)
         decay = config.weight_decay if parameter.dim() > 1 else 0.0
-        groups.setdefault((decay, factor), []).append(parameter)
+        groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append(parameter)
     found = [
         {"params": parameters, "weight_decay": decay, "factor": factor}
-        for (decay, factor), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+        for (decay, factor, _), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
-    return torch.optim.AdamW(found, lr=config.learning_rate, betas=config.betas, eps=config.eps)
+    return torch.optim.AdamW(found, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
 
 
 def layer_depths(network: Network) -> dict[str, tuple[str, int]]:
@@ -67,19 +69,40 @@ def learning_rate(config: Optimizer, step: int, steps: int) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+@torch.no_grad()
+def clip_gradients(network: Network, limit: float, processes: Processes) -> Tensor:
+    """Scale all gradients down where their norm is above `limit`; returns the norm before that."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    shared = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
+    own = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    norm = nn.utils.get_total_norm(own)
+    if shared:
+        norm = (processes.total(nn.utils.get_total_norm(shared).square()) + norm.square()).sqrt()
+    nn.utils.clip_grads_with_norm_([part for part in shared + own if part.numel()], limit, norm)
+    return norm
+
+
 class MovingAverage:
-    """Exponential moving average of parameters and buffers: what is evaluated and exported."""
+    """Exponential moving average of parameters and buffers: what is evaluated and exported.
+
+    `state` names them as the network does, each as whole or as shared among processes as it is there.
+    """
 
     def __init__(self, network: Network, decay: float) -> None:
         self.decay = decay
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
         """Move towards `network`; faster at first, when an average of random weights would be worthless."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, new in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+        for mine, new in zip(self.state.values(), network.state_dict().values(), strict=True):
             if mine.dtype.is_floating_point:
-                mine.lerp_(new, 1 - decay)
+                own_part(mine).lerp_(own_part(new), 1 - decay)
             else:
                 mine.copy_(new)
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of it: all of it, unless processes share it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

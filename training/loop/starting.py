@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.bundle import Bundle
 from model.checkpoints.restoring import load_network
-from model.config import Preprocessing, load_preset
+from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
 from model.tokenizer import TextTokenizer, Tokenizer
@@ -44,6 +45,16 @@ def begin(config: TrainConfig) -> Beginning:
     if config.objective.kind == "contrastive" and network.logit_bias is not None:
         raise ConfigError("a network with a logit bias was trained pair by pair: set objective.kind to sigmoid")
     return beginning
+
+
+def network_of(config: ModelConfig, state: Mapping[str, Tensor]) -> Network:
+    """A network to be evaluated or exported, over the very tensors of `state`."""
+    with torch.device("meta"):
+        network = build_network(config)
+        if "logit_bias" in state and network.logit_bias is None:
+            network.logit_bias = nn.Parameter(torch.empty(()))
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def _anew(config: TrainConfig) -> Beginning:

@@ -17,15 +17,13 @@ from training.evaluation.embedding import embed_texts
 class Teacher:
     """Runs in the engine, on what the student sees."""
 
-    def __init__(self, path: Path, scale: float) -> None:
+    def __init__(self, path: Path) -> None:
         bundle = Bundle.load(path)
         self._engine, self._tokenizer, self._size = Engine(bundle), bundle.tokenizer(), bundle.image_size
-        self._scale = scale
 
-    def logits(self, rgb: Tensor, texts: Sequence[str]) -> Tensor:
-        """Pictures [batch, 3, side, side] from 0 to 1 and texts -> [batch, texts]: cosines times the scale."""
+    def embed(self, rgb: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Pictures [batch, 3, side, side] from 0 to 1 and texts -> their vectors of unit length, on the CPU."""
         resized = F.interpolate(rgb, size=(self._size, self._size), mode="bicubic", antialias=True)
-        pixels = (resized.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        pixels = (resized.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
         pictures = torch.from_numpy(self._engine.embed_images(pixels.numpy()))
-        words = torch.from_numpy(embed_texts(self._tokenizer, self._engine.embed_texts, texts))
-        return self._scale * pictures @ words.T
+        return pictures, torch.from_numpy(embed_texts(self._tokenizer, self._engine.embed_texts, texts))

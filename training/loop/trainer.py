@@ -9,38 +9,43 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from model.network import CLIP, Network
+from model.network import Network
 from model.tensors import write_tensors
 from training.config import TrainConfig
-from training.data.augment import augment
 from training.data.holdout import Holdout
-from training.data.training_set import Batch, TrainingSet
-from training.loop import checkpoint
+from training.data.training_set import TrainingSet
+from training.loop.checkpoint import Progress, checkpoints, durable, load_checkpoint, save_checkpoint, whole
 from training.loop.claim import check_claim, claim
-from training.loop.loss import affinity_loss, contrastive_loss, sigmoid_loss
+from training.loop.loading import Loader
 from training.loop.memory import keep_freed_memory
-from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
-from training.loop.precision import channels_last, choose_precision
-from training.loop.starting import begin
-from training.loop.teacher import Teacher
+from training.loop.metrics import METRICS, forget_after
+from training.loop.optimizer import MovingAverage, build_optimizer
+from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
+from training.loop.processes import Processes
+from training.loop.shares import check_shares
+from training.loop.starting import begin, network_of
+from training.loop.step import NotFiniteError, Stepper
 from training.progress import console
 from training.report.watching import Watcher
 
 BEST = "best.safetensors"
-METRICS = "metrics.jsonl"
-TEXT_GROUP = 128  # texts of similar length that are padded together
+NOT_FINITE = "not_finite.json"
+NAMED = 20  # keys in a message; the file has all
 
 
 class Trainer:
-    """State of a run in the folder `run`."""
+    """State of a run in the folder `run`, as one of its processes holds it."""
 
     def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
         self.config, self.run = config, run
         self.watchers: list[Watcher] = []
+        self.processes = Processes.join(config.device)
+        check_shares(config.batch_size, self.processes.count, config.accumulate)
         keep_freed_memory()
         check_claim(run, config)
         beginning = begin(config)
@@ -48,133 +53,109 @@ class Trainer:
         self._origin = beginning.origin
         self.data = TrainingSet(config.data, base, config.seed)
         self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config)
-        self.network = channels_last(beginning.network)
-        objective = config.objective
-        self.teacher = Teacher(Path(objective.teacher), objective.teacher_scale) if objective.teacher else None
+        self.network = self._placed(beginning.network)
+        self.step = Stepper(config, self.network, self.preprocessing, self.processes)
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = build_optimizer(self.network, config.optimizer)
-        restored = checkpoint.load_checkpoint(run, self.network, self.average, self.optimizer)
-        self.progress = restored or checkpoint.Progress()
-        if self.progress.bf16 is None:
-            self.progress.bf16 = choose_precision(config.precision)
-        claim(run, config)
-        _forget_after(run / METRICS, self.progress.step)
-        kind = "bfloat16" if self.progress.bf16 else "float32"
+        self.progress = load_checkpoint(run, self.network, self.average, self.optimizer) or Progress()
+        self._settle_precision()
+        self.loader = Loader(config, self.data, self.tokenizer, self.processes)
+        if self.processes.first:
+            claim(run, config)
+            forget_after(run / METRICS, self.progress.step)
         console.print(
             f"{len(self.data):,} pictures, {len(self.data.holdout):,} held out; from step {self.progress.step} to "
-            f"{config.steps} in {run}, on CPU in {kind}"
+            f"{config.steps} in {run}, on {self._place()}"
         )
 
-    def train(self) -> Network:
-        """Run to the last step; returns the network with the best held-out score."""
+    def train(self) -> Network | None:
+        """Run to the last step; returns the network with the best held-out score, to the first process."""
         columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
-        with Progress(*columns, console=console) as bar:
+        with ProgressBar(*columns, console=console) as bar:
             task = bar.add_task("starting", total=self.config.steps, completed=self.progress.step)
             while self.progress.step < self.config.steps:
                 figures = self._step(self.progress.step)
                 self.progress.step += 1
                 bar.update(task, completed=self.progress.step, description=_describe(figures))
                 self._after(self.progress.step, figures)
-        best = self.average.network
-        best.load_state_dict(load_file(self.run / BEST))
-        return best
+        self.loader.close()
+        self.processes.leave()
+        return network_of(self.network.config, load_file(self.run / BEST)) if self.processes.first else None
 
     def _step(self, step: int) -> dict[str, float]:
         began = time.perf_counter()
-        config = self.config
-        rate = learning_rate(config.optimizer, step, config.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        batch = self.data.batch(step, config.batch_size)
-        rgb = self._pictures(step, batch)
-        image, text = self._encode(step, rgb, batch.texts)
-        loss = self._loss(image, text, batch)
-        if self.teacher is not None:
-            logits = self.network.logit_scale.exp() * image @ text.T
-            loss = loss + config.objective.teacher_weight * affinity_loss(logits, self.teacher.logits(rgb, batch.texts))
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"the gradient at step {step} is not finite. The last checkpoint is intact; start a new run with a "
-                "lower optimizer.learning_rate or more optimizer.warmup_steps"
-            )
-        self.optimizer.step()
-        if isinstance(self.network, CLIP):
-            self.network.clamp_logit_scale()
-        self.average.update(self.network, step)
-        seconds = time.perf_counter() - began
-        return {
-            "loss": float(loss.detach()),
-            "learning_rate": rate,
-            "gradient_norm": float(norm),
-            "logit_scale": float(self.network.logit_scale.detach().exp()),
-            "samples_per_s": config.batch_size / seconds,
-        }
-
-    def _encode(self, step: int, rgb: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Vectors of unit length in float32; of a locked tower without gradient, its statistics as they are."""
-        config = self.config
-        image_learns, text_learns = (step >= share * config.steps for share in (config.lock.image, config.lock.text))
-        self.network.train()
-        self.network.visual.train(image_learns)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bool(self.progress.bf16)):
-            with torch.set_grad_enabled(image_learns):
-                image = self.network.encode_image(self._normalised(rgb))
-            with torch.set_grad_enabled(text_learns):
-                text = self._encode_texts(texts)
-        return nn.functional.normalize(image.float(), dim=-1), nn.functional.normalize(text.float(), dim=-1)
-
-    def _loss(self, image: Tensor, text: Tensor, batch: Batch) -> Tensor:
-        scale, bias = self.network.logit_scale.exp(), self.network.logit_bias
-        if bias is not None:
-            return sigmoid_loss(image, text, scale, bias, batch.positive, batch.ignored)
-        return contrastive_loss(image, text, scale, batch.positive, batch.ignored, batch.counts)
-
-    def _pictures(self, step: int, batch: Batch) -> Tensor:
-        """Augmented pictures [batch, 3, side, side] of the batch, from 0 to 1."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        pictures = self.data.pictures(batch.items)
-        side, smallest = self.config.pixels_at(step), self.config.min_crop
-        return augment(pictures.rgba, pictures.aspects, pictures.transparent, side, smallest, generator)
-
-    def _normalised(self, rgb: Tensor) -> Tensor:
-        mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
-        std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
-        return ((rgb - mean) / std).contiguous(memory_format=torch.channels_last)
-
-    def _encode_texts(self, texts: list[str]) -> Tensor:
-        """[texts, embed_dim], in order; texts are padded in groups of similar length, since most are short."""
-        rows = [self.tokenizer.truncate(row) for row in self.tokenizer.encode(texts)]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        groups = [order[i : i + TEXT_GROUP] for i in range(0, len(order), TEXT_GROUP)]
-        padded = [torch.from_numpy(self.tokenizer.pad([rows[i] for i in group])) for group in groups]
-        encoded = torch.cat([self.network.encode_text(ids) for ids in padded])
-        return encoded[torch.tensor(order).argsort()]
+        try:
+            figures = self.step(step, self.loader.work(step))
+        except NotFiniteError as error:
+            raise self._told(error) from error
+        return {**figures, "samples_per_s": self.config.batch_size / (time.perf_counter() - began)}
 
     def _after(self, step: int, figures: dict[str, float]) -> None:
         last = step == self.config.steps
         record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **figures}
         if last or step % self.config.evaluate_every == 0:
-            score, by_source = self.holdout.score(self.average.network)
-            record |= {"holdout": score, "holdout_by_source": by_source}
-            told = "no labels to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
-            console.print(f"step {step}: {told}, loss {figures['loss']:.3f}")
-            if score is None or score >= self.progress.best_score:
-                self.progress.best_score, self.progress.best_step = score or 0.0, step
-                self._save_best()
-        with (self.run / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+            record |= self._evaluated(step, figures["loss"])
+        if self.processes.first:
+            with (self.run / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
         for watcher in self.watchers:
             watcher.tell(record)
         if last or step % self.config.checkpoint_every == 0:
-            checkpoint.save_checkpoint(self.run, self.network, self.average, self.optimizer, self.progress)
+            self.progress.scaler = self.step.scaler.state_dict() or None
+            parts = self.network, self.average, self.optimizer, self.progress, self.processes
+            save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
 
-    def _save_best(self) -> None:
-        draft = self.run / f"{BEST}.partial"
-        write_tensors(self.average.network.state_dict(), draft)
-        draft.replace(self.run / BEST)
+    def _evaluated(self, step: int, loss: float) -> dict[str, Any]:
+        """Score the moving average and keep it if it is the best so far; the first process does, the others go on."""
+        state = whole(self.average.state, self.processes)
+        if not self.processes.first:
+            return {}
+        score, by_source = self.holdout.score(network_of(self.network.config, state))
+        told = "no labels to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
+        console.print(f"step {step}: {told}, loss {loss:.3f}")
+        if score is None or score >= self.progress.best_score:
+            self.progress.best_score, self.progress.best_step = score or 0.0, step
+            with durable(self.run / BEST) as draft:
+                write_tensors(state, draft)
+        return {"holdout": score, "holdout_by_source": by_source}
+
+    def _placed(self, network: Network) -> Network:
+        network = channels_last(network).to(self.processes.device)
+        if self.processes.count > 1 and self.processes.device.type == "cuda":
+            synchronised: Network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+            return synchronised
+        return network
+
+    def _settle_precision(self) -> None:
+        """Choose it, as the first process finds, unless the checkpoint says what the run began with."""
+        progress, device = self.progress, self.processes.device
+        chosen = progress.precision or choose_precision(self.config.precision, device)
+        progress.precision = self.processes.of_first(chosen)
+        allow_tf32(chosen)
+        self.step.begin(progress.precision, self.optimizer, self.average)
+        if progress.scaler:
+            self.step.scaler.load_state_dict(progress.scaler)
+
+    def _place(self) -> str:
+        count, device = self.processes.count, self.processes.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+        processes = f"{count} processes ({self.config.parallel}), each on " if count > 1 else ""
+        assert self.progress.precision is not None
+        return f"{processes}{name} in {NAMES[self.progress.precision]}"
+
+    def _told(self, error: NotFiniteError) -> FloatingPointError:
+        """With the keys of the samples, which are also written into the run's folder."""
+        keys = self.data.keys(error.items)
+        if self.processes.first:
+            content = {"step": self.progress.step, "message": str(error), "keys": keys}
+            (self.run / NOT_FINITE).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+        there = checkpoints(self.run)
+        intact = f"The checkpoint {there[-1].name} is intact" if there else "There is no checkpoint yet"
+        return FloatingPointError(
+            f"{error}. Look at {', '.join(keys[:NAMED])}{more} (all in {self.run / NOT_FINITE}). {intact}; if the "
+            "samples are sound, start a new run with a lower optimizer.learning_rate or more optimizer.warmup_steps"
+        )
 
     def summary(self) -> dict[str, Any]:
         """What the bundle's manifest tells of the run."""
@@ -187,7 +168,7 @@ class Trainer:
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),
             "samples_seen": self.progress.best_step * self.config.batch_size,
-            **{key: value for key, value in asdict(self.progress).items() if key != "step"},
+            **{key: value for key, value in asdict(self.progress).items() if key not in ("step", "scaler")},
         }
 
 
@@ -196,21 +177,3 @@ def _describe(figures: dict[str, float]) -> str:
         f"loss {figures['loss']:.3f}  scale {figures['logit_scale']:.1f}  "
         f"{figures['samples_per_s']:.0f} pictures/s  lr {figures['learning_rate']:.1e}"
     )
-
-
-def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the lines of steps that a killed run did after its last checkpoint: they are done again."""
-    if not metrics.exists():
-        return
-    kept = [line for line in metrics.read_text("utf-8").splitlines(keepends=True) if _step_of(line) <= step]
-    draft = metrics.with_suffix(".partial")
-    draft.write_text("".join(kept), "utf-8")
-    draft.replace(metrics)
-
-
-def _step_of(line: str) -> float:
-    """The step of a line; infinity for one that the kill cut in two."""
-    try:
-        return float(json.loads(line)["step"])
-    except json.JSONDecodeError:
-        return float("inf")

@@ -1,0 +1,51 @@
+"""Gradient checkpointing: the activations inside a block are computed again on the way back instead of being kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+class Recomputing(nn.Module):
+    """A module whose blocks can be told to keep only what they are given."""
+
+    recompute = False
+
+    def run(self, block: nn.Module, *arguments: Any) -> Any:
+        """The output of `block`, which is computed a second time where there will be a gradient."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return block(*arguments)
+        contexts = partial(_first_and_second, block)
+        # Nothing in a network draws at random, so there is no random state to keep.
+        return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+
+
+def set_recomputing(network: nn.Module, recompute: bool) -> None:
+    """Tell every part of a network that can."""
+    for module in network.modules():
+        if isinstance(module, Recomputing):
+            module.recompute = recompute
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Within, batch norms that train use the statistics of their batch and leave their moving ones alone."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), statistics_kept(block)
