@@ -16,7 +16,8 @@ from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result, as_json
 from training.evaluation.running import Wanted, evaluate
-from training.loop.trainer import METRICS, Trainer
+from training.loop.metrics import METRICS
+from training.loop.trainer import Trainer
 from training.progress import console
 from training.report.findings import Finder
 from training.report.origins import shards_of
