@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test check train clean soak bench bench-quick bench-peers
+.PHONY: serve test test-openvino check train clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -14,6 +14,10 @@ serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled chec
 
 test: $(VENV)/.dev  ## run the tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+# Another build of the same module: from a folder of its own, found before the one that is installed.
+test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
+	PYTHONPATH=$(abspath $(VENV)/openvino) $(VENV)/bin/python -m pytest tests/service/test_openvino.py
 
 check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 	$(VENV)/bin/ruff check .
@@ -58,6 +62,10 @@ $(VENV)/.convert: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,convert]"
 	touch $@ $(VENV)/.serve
+
+$(VENV)/openvino/onnxruntime: $(VENV)/.dev
+	rm -rf $(@D)
+	$(PIP) --no-deps --target $(@D) onnxruntime-openvino
 
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt

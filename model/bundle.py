@@ -170,7 +170,7 @@ class Bundle:
 
     @property
     def precision(self) -> str:
-        """Precision of the matrices: what they are computed in, but for bf16, which is widened to fp32 when opened."""
+        """Precision of the matrices: what they are computed in, but for bf16, which all but OpenVINO widen to fp32."""
         return self.manifest.precision
 
     @property

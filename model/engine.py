@@ -17,7 +17,7 @@ import onnxruntime as ort
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
 from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, options
 
-__all__ = ["Engine", "EngineError", "usable_cores"]
+__all__ = ["Engine", "EngineError", "give_back_freed_memory", "usable_cores"]
 OUTPUTS = ["embeddings"]
 
 
@@ -32,13 +32,15 @@ class Engine:
         """
         self._bundle = bundle
         threads = threads or usable_cores()
-        providers = [(PROVIDERS[key], options(key, bundle.precision, bundle.digest)) for key in choose(provider)]
+        providers = [
+            (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads)) for key in choose(provider)
+        ]
         weights = bundle.read(WEIGHTS)
         image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
         text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)
         self._image, self._text = _Session(image, "pixels", threads), _Session(text, "token_ids", threads)
         del weights
-        _give_back_freed_memory()
+        give_back_freed_memory()
         self.provider = self._image.provider
         self._insist(provider)
 
@@ -160,7 +162,7 @@ def run_bound(session: Any, name: str, value: npt.NDArray[Any], device: str) -> 
     return embeddings
 
 
-def _give_back_freed_memory() -> None:
-    """Opening takes several times the weights for a moment; glibc would keep part of that for ever."""
+def give_back_freed_memory() -> None:
+    """Opening a model takes several times its size for a moment; glibc would keep part of that for ever."""
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)

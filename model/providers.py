@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 import onnxruntime as ort
@@ -19,11 +21,12 @@ INSTALL = {
     "cpu": 'pip install "sightword[cpu]"',
     "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with CUDA 13 and cuDNN 9 on the machine',
     "tensorrt": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with TensorRT 10 on the machine',
-    "openvino": "pip uninstall onnxruntime, then pip install onnxruntime-openvino",
+    "openvino": 'pip uninstall onnxruntime, then pip install "sightword[openvino]"',
 }
 # What runs the nodes that the first cannot.
 FALLBACK = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu"), "openvino": ("cpu",)}
 NVIDIA = (PROVIDERS["cuda"], PROVIDERS["tensorrt"])
+ON_CPU = (PROVIDERS["cpu"], PROVIDERS["openvino"])
 
 CUDA_OPTIONS = {
     # The default times every algorithm for every new batch size: seconds, for the one convolution of a ViT.
@@ -50,10 +53,12 @@ def choose(provider: str) -> list[str]:
     return [provider, *(key for key in FALLBACK[provider] if PROVIDERS[key] in available)]
 
 
-def options(key: str, precision: str, digest: str) -> dict[str, str]:
-    """The options of a provider for a bundle whose graphs compute in `precision`. Raises EngineError."""
+def options(key: str, precision: str, digest: str, threads: int) -> dict[str, str]:
+    """The options of a provider for a bundle of that precision, run on so many cores. Raises EngineError."""
     if key == "cuda":
         return dict(CUDA_OPTIONS)
+    if key == "openvino":
+        return {"device_type": "CPU", "load_config": json.dumps({"CPU": _openvino_options(precision, threads)})}
     if key != "tensorrt":
         return {}
     engines, half = str(_engines(digest)), str(precision == "fp16")
@@ -66,6 +71,28 @@ def options(key: str, precision: str, digest: str) -> dict[str, str]:
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": engines,
     }
+
+
+def _openvino_options(precision: str, threads: int) -> dict[str, str]:
+    halves = precision == "bf16" and multiplies_bf16()
+    return {
+        # As with TensorRT: what the bundle promises in fp32 is not rounded.
+        "INFERENCE_PRECISION_HINT": "bf16" if halves else "f32",
+        "INFERENCE_NUM_THREADS": str(threads),
+        # Threads that may not leave their core would wait there for the one that decodes pictures.
+        "ENABLE_CPU_PINNING": "NO",
+    }
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor does (avx512_bf16, amx_bf16; bf16 on ARM): OpenVINO would imitate it, more slowly."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return any(
+            line.startswith(("flags", "Features")) and any(flag.endswith("bf16") for flag in line.split())
+            for line in lines
+        )
+    return False
 
 
 def _engines(digest: str) -> Path:

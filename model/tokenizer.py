@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import gzip
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import ftfy
 import numpy as np
@@ -148,10 +147,11 @@ class Tokenizer:
     def parse(cls, text: str, context_length: int) -> Tokenizer:
         """The content of a `tokenizer.json` that `save` wrote."""
         try:
-            model: dict[str, Any] = json.loads(text)["model"]
-            if model["type"] != "BPE" or model["end_of_word_suffix"] != END_OF_WORD:
+            backend = Backend.from_str(text)
+            model = backend.model
+            if not isinstance(model, models.BPE) or model.end_of_word_suffix != END_OF_WORD:
                 raise TokenizerError("its model is not byte-pair encoding with end-of-word marks")
-            return cls(Backend.from_str(text), context_length)
+            return cls(backend, context_length)
         # The library raises plain Exception for a file that it cannot read.
         except Exception as error:
             raise TokenizerError(f"this is not a CLIP tokenizer.json: {error}") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from model.bundle import Bundle, BundleError, Manifest, bundled
-from model.engine import Engine
+from model.engine import Engine, give_back_freed_memory
 from service.errors import ApiError
 from service.pulling import Puller
 from service.work.pipeline import Pipeline
@@ -115,7 +115,9 @@ class Models:
         return self._open(bundle, pipeline.measured if same_shape else None)
 
     def _open(self, bundle: Bundle, known: Mapping[str, Measured] | None = None) -> Pipeline:
-        return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
+        pipeline = Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
+        give_back_freed_memory()
+        return pipeline
 
     def _swap(self, before: Sequence[Pipeline], after: Sequence[Pipeline]) -> None:
         self._serve(after)

@@ -72,9 +72,9 @@ class Tower:
     @cached_property
     def ways(self) -> list[Way]:
         """Those worth trying here."""
-        if self.provider != PROVIDERS["cpu"]:
-            return [Way(1, 1), Way(1, 2)]
         cores = usable_cores()
+        if self.provider != PROVIDERS["cpu"]:
+            return [Way(cores, 1), Way(cores, 2)]
         return list(dict.fromkeys([Way(cores, 1, spin=True), Way(cores, 1), Way(1, cores)]))
 
     @property
@@ -144,7 +144,9 @@ def open_session(bundle: Bundle, tower: str, provider: str, way: Way) -> Any:
     chosen.log_severity_level = 3
     weights = bundle.read(WEIGHTS)
     chosen.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
-    providers = [(PROVIDERS[key], options(key, bundle.precision, bundle.digest)) for key in choose(provider)]
+    providers = [
+        (PROVIDERS[key], options(key, bundle.precision, bundle.digest, way.threads)) for key in choose(provider)
+    ]
     return ort.InferenceSession(bundle.read(GRAPHS[tower][0]), chosen, providers=providers)
 
 

@@ -18,12 +18,12 @@ from model.variant import Precision
 
 FOLDER = KEPT / "models"
 EXACT = FOLDER / "vit-b-32"
+FAST: dict[str, Precision] = {"cpu": "int8", "openvino": "bf16"}  # others are GPUs
 
 
 def standard(provider: str) -> Sequence[Path]:
     """ViT-B/32, exact and in the precision that is fast on the device, and the bundled model; made where missing."""
-    precision = "int8" if provider in ("cpu", "openvino") else "fp16"
-    variant = _variant(precision)
+    variant = _variant(precision := FAST.get(provider, "fp16"))
     if not all((folder / MANIFEST).exists() for folder in (EXACT, variant)):
         subprocess.run([sys.executable, "-m", "benchmarks.speed.models", precision], check=True)  # noqa: S603
     return [EXACT, variant, bundled()]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine, usable_cores
+from model.providers import ON_CPU, PROVIDERS
 
 # Worth trying on a CPU: a picture has several times the tokens of a text, so that a few of them fill its cores.
 BATCHES_ON_CPU = {"image": (4, 8), "text": (16, 32)}
@@ -54,11 +55,11 @@ def warm_up(
 
 
 def _measure(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch: int | None) -> Measured:
-    on_cpu = engine.provider == "CPUExecutionProvider"
-    sizes: Sequence[int] = BATCHES_ON_CPU[tower] if on_cpu else BATCHES_ON_ACCELERATOR
+    sizes: Sequence[int] = BATCHES_ON_CPU[tower] if engine.provider in ON_CPU else BATCHES_ON_ACCELERATOR
     if max_batch is not None:
         sizes = [min(max_batch, sizes[-1])]
-    ways = sorted({1, usable_cores()}) if on_cpu else [1]
+    # OpenVINO's threads take the batches of several lanes in turn.
+    ways = sorted({1, usable_cores()}) if engine.provider == PROVIDERS["cpu"] else [1]
     item_s = _item_s(run, one, sizes, ways)
     best = {
         lanes: _best_size({size: item_s[lanes, size] for size in sizes if (lanes, size) in item_s}) for lanes in ways

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from model import providers
 from model.bundle import Bundle, bundled
 from model.engine import Engine, EngineError, run_bound
 from model.providers import choose, options
@@ -46,6 +48,7 @@ def test_bound_runs_in_several_threads_keep_apart() -> None:
         ("cpu", ALL, ["cpu"]),
         ("cuda", ALL, ["cuda", "cpu"]),
         ("tensorrt", ALL, ["tensorrt", "cuda", "cpu"]),
+        ("openvino", ["OpenVINOExecutionProvider", *ALL[2:]], ["openvino", "cpu"]),
     ],
 )
 def test_providers_are_chosen_in_order(
@@ -55,27 +58,29 @@ def test_providers_are_chosen_in_order(
     assert choose(provider) == chosen
 
 
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
-def test_a_provider_that_is_not_there_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+@pytest.mark.parametrize(("provider", "extra"), [("cuda", "gpu"), ("tensorrt", "gpu"), ("openvino", "openvino")])
+def test_a_provider_that_is_not_there_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, provider: str, extra: str
+) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ALL[2:])
-    with pytest.raises(EngineError, match=r"is not in this onnxruntime: .*sightword\[gpu\]"):
+    with pytest.raises(EngineError, match=rf"is not in this onnxruntime: .*sightword\[{extra}\]"):
         choose(provider)
 
 
 def test_cuda_options() -> None:
-    assert options("cuda", "fp16", "digest") == {
+    assert options("cuda", "fp16", "digest", 2) == {
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "do_copy_in_default_stream": "1",
     }
-    assert options("cpu", "fp32", "digest") == {}
+    assert options("cpu", "fp32", "digest", 2) == {}
 
 
 def test_tensorrt_rounds_to_half_only_what_is_half_and_keeps_engines_by_bundle(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
-    half, whole = options("tensorrt", "fp16", "one"), options("tensorrt", "fp32", "other")
+    half, whole = options("tensorrt", "fp16", "one", 2), options("tensorrt", "fp32", "other", 2)
     assert (half["trt_fp16_enable"], whole["trt_fp16_enable"]) == ("True", "False")
     assert half["trt_layer_norm_fp32_fallback"] == "True"
     assert half["trt_engine_cache_path"] == str(tmp_path / "tensorrt" / "one")
@@ -83,4 +88,18 @@ def test_tensorrt_rounds_to_half_only_what_is_half_and_keeps_engines_by_bundle(
     assert Path(half["trt_engine_cache_path"]).is_dir()
     monkeypatch.setenv("SIGHTWORD_HOME", "/proc/nowhere")
     with pytest.raises(EngineError, match="SIGHTWORD_HOME"):
-        options("tensorrt", "fp16", "one")
+        options("tensorrt", "fp16", "one", 2)
+
+
+@pytest.mark.parametrize(
+    ("precision", "multiplies", "hint"),
+    [("fp32", True, "f32"), ("int8", True, "f32"), ("bf16", True, "bf16"), ("bf16", False, "f32")],
+)
+def test_openvino_rounds_only_what_is_bf16_and_only_where_that_is_faster(
+    monkeypatch: pytest.MonkeyPatch, precision: str, multiplies: bool, hint: str
+) -> None:
+    monkeypatch.setattr(providers, "multiplies_bf16", lambda: multiplies)
+    given = options("openvino", precision, "digest", 3)
+    assert given["device_type"] == "CPU"
+    told = json.loads(given["load_config"])["CPU"]
+    assert (told["INFERENCE_PRECISION_HINT"], told["INFERENCE_NUM_THREADS"]) == (hint, "3")

@@ -1,0 +1,76 @@
+"""The service on OpenVINO, which is another build of onnxruntime: `make test-openvino` installs it and runs this."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnxruntime as ort
+import pytest
+from numpy.typing import NDArray
+
+from model.bundle import Bundle, bundled
+from model.engine import Engine
+from model.preprocessing import load_image
+from model.probe import pictures as probe_pictures
+from model.probe import token_rows
+from model.providers import PROVIDERS, multiplies_bf16
+from tests.service import pictures
+from tests.service.process import running
+
+OPENVINO = PROVIDERS["openvino"]
+TEXTS = ["a dog", "a red cup of coffee on a table", "snow " * 20]
+pytestmark = pytest.mark.skipif(
+    OPENVINO not in ort.get_available_providers(), reason="this onnxruntime has no OpenVINO: make test-openvino"
+)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load(bundled())
+
+
+@pytest.fixture(scope="module")
+def exact(bundle: Bundle) -> Engine:
+    return Engine(bundle, "cpu")
+
+
+def test_the_service_says_that_it_is_active_and_gives_the_vectors_of_any_other(
+    bundle: Bundle, exact: Engine, tmp_path: Path
+) -> None:
+    with running(tmp_path, bundle.path, "--provider", "openvino") as service:
+        assert httpx.get(f"{service.url}/info").json()["models"][0]["provider"] == OPENVINO
+        body = {"inputs": [*TEXTS, {"image": pictures.as_base64("cat")}], "truncate": True}
+        answer = httpx.post(f"{service.url}/embed", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    *texts, picture = (each["embedding"] for each in answer.json()["data"])
+    tokenizer = bundle.tokenizer()
+    for row, vector in zip(tokenizer.encode(TEXTS), texts, strict=True):
+        np.testing.assert_allclose([vector], exact.embed_texts(tokenizer.pad([tokenizer.truncate(row)])), atol=1e-5)
+    pixels = load_image(pictures.read("cat"), bundle.preprocessing)[None]
+    np.testing.assert_allclose([picture], exact.embed_images(pixels), atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_batches_and_texts_of_all_sizes(bundle: Bundle, exact: Engine, precision: str) -> None:
+    asked = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"precision": precision}))
+    engine, tokenizer = Engine(asked, "openvino"), bundle.tokenizer()
+    engine.warm_up()
+    pixels = probe_pictures(bundle.preprocessing, 9)
+    for batch in (pixels[:1], pixels[1:4], pixels, pixels[:2]):
+        _expect_close(engine.embed_images(batch), exact.embed_images(batch), precision)
+    for row in token_rows(tokenizer)[::7]:
+        ids = tokenizer.pad([row, row[:2] + row[-1:]])
+        _expect_close(engine.embed_texts(ids), exact.embed_texts(ids), precision)
+
+
+def _expect_close(vectors: NDArray[Any], expected: NDArray[Any], precision: str) -> None:
+    cosines = (vectors * expected).sum(axis=1)
+    if precision == "bf16" and multiplies_bf16():
+        assert cosines.min() > 0.999
+        assert np.abs(vectors - expected).max() > 1e-5, "it was not computed in bf16"
+    else:
+        np.testing.assert_allclose(vectors, expected, atol=1e-5)
