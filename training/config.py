@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from model.config import ModelConfig, ResNetConfig, load_preset
+from model.preprocessing import MAX_PIXELS
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
@@ -23,22 +24,58 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Frozen):
-    """Shards that are sampled together."""
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
-    shards: Annotated[list[str], Field(min_length=1)]  # glob patterns, relative to the configuration file
+
+Names = Annotated[list[str], BeforeValidator(_listed)]  # one, or a list
+
+
+class Columns(_Frozen):
+    """What the columns of a table hold; where nothing is said, the usual names are looked for."""
+
+    picture: str | None = None  # paths, relative to the table; in Parquet also the bytes of picture files
+    captions: Names = []
+    label: str | None = None
+
+
+class Source(_Frozen):
+    """Pictures that are sampled together, in one of three forms; paths are relative to the configuration file."""
+
+    shards: Names = []  # WebDataset tar files: glob patterns and brace lists
+    table: Names = []  # CSV, TSV, JSON lines or Parquet files: glob patterns and brace lists
+    folder: Names = []  # pictures with captions beside them, or in a folder for each label
+    columns: Columns = Columns()  # of the table
     weight: float = Field(default=1.0, gt=0)  # share of all samples drawn, relative to the other sources
+    # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
+    resample: bool = True
     class_power: float = Field(default=0.5, ge=0, le=1)  # 1: as frequent as it is; 0: every label alike
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Source:
+        if sum(map(bool, (self.shards, self.table, self.folder))) != 1:
+            raise ValueError("name one of shards, table and folder; further ones are sources of their own")
+        if not self.resample and "class_power" in self.model_fields_set and self.class_power != 1:
+            raise ValueError("class_power balances labels by drawing some pictures more often: set resample to true")
+        return self
+
+    @property
+    def where(self) -> list[str]:
+        """The paths and patterns, of whichever form."""
+        return self.shards or self.table or self.folder
 
 
 class Data(_Frozen):
-    """What is learned from, and how pictures are kept in memory."""
+    """What is learned from, and where its pictures are kept."""
 
     train: Annotated[list[Source], Field(min_length=1)]
-    test: dict[str, list[str]] = {}  # name: glob patterns; measured once, at the end
+    test: dict[str, Names] = {}  # name: patterns of shards; measured once, at the end
     holdout: float = Field(default=0.05, ge=0, lt=1)  # share of the training items that chooses the checkpoint
     synonyms: str | None = None  # JSON file, phrase: [other phrases that are true of the same pictures]
-    store_pixels: int = Field(default=128, ge=32, le=512)  # pictures are kept squeezed to this square
+    # memory: decoded once and kept; disk: read and decoded when drawn, for sets that are larger than memory
+    pictures: Literal["memory", "disk"] = "memory"
+    store_pixels: int = Field(default=128, ge=32, le=512)  # pictures are squeezed to this square before the crop
+    max_pixels: int = Field(default=MAX_PIXELS, gt=0)  # larger pictures are skipped, by their headers
     max_long_text: float = Field(default=0.05, ge=0, le=1)  # share of captions that may be whole descriptions
 
 

@@ -12,13 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.network import Network
 from training.config import Stage, TrainConfig
-from training.data.shards import find_shards, read_shards
+from training.data.index import index_cache, open_index
+from training.data.training_set import refuse_tests_in_training
 from training.loop.precision import channels_last, choose_precision
 from training.loop.starting import begin
 
 PROBE = 8  # pictures and texts that one forward and backward pass is measured with
 TEXT_TOKENS = 16  # of a caption of about ten words
 COPIES = 5  # of the weights: themselves, gradients, two moments of AdamW, the moving average
+AHEAD = 2  # batches of decoded pictures where they are not all in memory: this step's and the next one's
 BACKWARD = 3  # a step is about three forward passes (Kaplan et al. 2020, section 2.1)
 
 
@@ -26,7 +28,9 @@ def plan(config: TrainConfig, base: Path) -> str:
     """Parameters, work, memory and time of a run. Raises what the run would at its start."""
     network = channels_last(begin(config).network).train()
     bf16 = choose_precision(config.precision, torch.device("cpu")) == "bf16"
-    samples = sum(1 for source in config.data.train for _ in read_shards(find_shards(source.shards, base)))
+    refuse_tests_in_training(config.data, base)
+    indexes = [open_index(source, base, index_cache(config.data)) for source in config.data.train]
+    samples = sum(map(len, indexes))
     size, everything = config.batch_size, _parameters(network)
     lines = [
         f"{config.name}: {config.steps:,} steps of {size:,} = {config.steps * size:,} samples",
@@ -40,7 +44,8 @@ def plan(config: TrainConfig, base: Path) -> str:
         activations = max(activations, held * size)
         work = BACKWARD * operations * size / 1e12
         lines.append(f"  {steps:,} steps at {stage.pixels} pixels: {work:.2f} TFLOP and {took_s * size:.1f} s each")
-    store = samples * config.data.store_pixels**2 * 4
+    pictures = samples if config.data.pictures == "memory" else AHEAD * size
+    store = pictures * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
     weights = COPIES * 4 * everything
     parts = {"weights, gradients, moments, average": weights, "activations": activations, "pictures": store}
     told = ", ".join(f"{name} {part / 2**30:.2f}" for name, part in parts.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
@@ -27,7 +27,7 @@ class Holdout:
 
     def __init__(
         self,
-        samples: Sequence[tuple[int, Sample]],
+        samples: Iterable[tuple[int, Sample]],
         preprocessing: Preprocessing,
         tokenizer: TextTokenizer,
         config: TrainConfig,

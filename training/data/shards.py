@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import logging
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+import bracex
+from pydantic import ValidationError
+
+from training.data.entry import Entry, Place, Told
+from training.data.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+JPEG_SUFFIXES = ("jpg", "jpeg")
+TEXT_SUFFIXES = ("json", "txt")
+MOST_NAMES = 1_000_000  # that one brace list may stand for
+
+Part = TypeVar("Part")
 
 
 class ShardError(ValueError):
-    """Shards that cannot be read; the message names the file or the pattern."""
-
-
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-class Told(BaseModel):
-    """KEY.json: all of it optional, other fields allowed, wrong types not."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    label: Words | None = None
-    captions: list[str] | None = None
-    tags: list[str] | None = None
-    coarse: Words | None = None
-    description: Words | None = None
+    """Data that cannot be read; the message names the file or the pattern."""
 
 
 @dataclass(slots=True)
@@ -48,78 +42,137 @@ class Sample:
     description: str | None = None
 
 
+def sample_of(key: str, picture: bytes, told: Told) -> Sample:
+    """With the picture's bytes read."""
+    return Sample(key, picture, told.label, told.captions, told.tags, told.coarse, told.description)
+
+
 def find_shards(patterns: Iterable[str], base: Path) -> list[Path]:
-    """Expand glob patterns relative to `base`. Raises ShardError for a pattern that matches nothing."""
+    """Expand brace lists, `train-{0000..0099}.tar`, and glob patterns relative to `base`.
+
+    Raises ShardError for a pattern that matches nothing; names of a brace list that are missing are warned of.
+    """
     found: list[Path] = []
     for pattern in patterns:
-        root, rest = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (base, pattern)
-        matches = sorted(root.glob(rest)) if rest else []
-        if not matches:
-            raise ShardError(f"no shard matches {pattern!r} (looked from {base})")
-        found.extend(matches)
+        matches = {name: _glob(name, base) for name in _expand(pattern)}
+        missing = [name for name, files in matches.items() if not files]
+        if len(missing) == len(matches):
+            raise ShardError(f"no file matches {pattern!r} (looked from {base})")
+        if missing:
+            log.warning("%s: %d of %d files are missing, first %s", pattern, len(missing), len(matches), missing[0])
+        found.extend(file for files in matches.values() for file in files)
     return found
 
 
+def _expand(pattern: str) -> list[str]:
+    try:
+        return bracex.expand(pattern, limit=MOST_NAMES)
+    except bracex.ExpansionLimitException as error:
+        raise ShardError(f"{pattern!r} stands for more than {MOST_NAMES:,} files") from error
+
+
+def _glob(pattern: str, base: Path) -> list[Path]:
+    root, rest = (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (base, pattern)
+    return sorted(root.glob(rest)) if rest else []
+
+
 def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
-    """All complete samples, in order. A sample without picture or text is skipped and counted in a warning."""
+    """All complete samples, in order. A sample without picture or text is skipped and counted in a warning.
+
+    Raises ShardError for a shard that cannot be read to its end: what is measured on a part would mislead.
+    """
     for shard in shards:
         incomplete = 0
-        for key, members in _grouped(shard):
-            sample = _sample(f"{shard.name}/{key}", members)
-            if sample is None:
+        for key, members in _grouped(shard, _bytes):
+            picture, told = _picture(members), _told(members)
+            if picture is None or told is None:
                 incomplete += 1
             else:
-                yield sample
+                yield sample_of(f"{shard.name}/{key}", members[picture], told)
         if incomplete:
             log.warning("%s: skipped %d samples without a picture or a readable text", shard, incomplete)
 
 
-def _grouped(shard: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    key, members = "", dict[str, bytes]()
+def scan_shard(shard: Path, troubles: Troubles) -> Iterator[Entry]:
+    """All complete samples, in order, without reading their pictures; of a damaged shard those before the damage."""
     try:
-        with tarfile.open(shard) as archive:
+        for key, members in _grouped(shard, _place):
+            name, picture = f"{shard.name}/{key}", _picture(members)
+            told = _told({suffix: part for suffix, part in members.items() if isinstance(part, bytes)})
+            if picture is None:
+                troubles.add(name, "no picture")
+            elif told is None or not told.says_something():
+                troubles.add(name, "no readable text")
+            else:
+                place = members[picture]
+                assert isinstance(place, Place)  # as `_place` makes them of pictures
+                yield Entry(name, place, told, opaque=picture in JPEG_SUFFIXES)
+    except ShardError as error:
+        troubles.add(str(shard), "damaged file", error)
+
+
+def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, _: str) -> bytes:
+    stream = archive.extractfile(member)
+    assert stream is not None  # it is a regular file
+    return stream.read()
+
+
+def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> bytes | Place:
+    if suffix in TEXT_SUFFIXES:
+        return _bytes(archive, member, suffix)
+    return Place(Path(str(archive.name)), member.offset_data, member.size)
+
+
+def _grouped(
+    shard: Path, take: Callable[[tarfile.TarFile, tarfile.TarInfo, str], Part]
+) -> Iterator[tuple[str, dict[str, Part]]]:
+    """Every key and its parts by suffix. Raises ShardError, where the file is cut or damaged, after what precedes."""
+    key, members = "", dict[str, Part]()
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            end = shard.stat().st_size
             for member in archive:
-                if not member.isfile():
-                    continue
+                if member.offset_data + member.size > end:
+                    raise EOFError("the file is cut short")
                 folder, _, name = member.name.rpartition("/")
                 stem, _, suffix = name.partition(".")
-                if not stem:  # ".hidden", which some archivers add beside every file
+                # No stem: ".hidden", which some archivers add beside every file.
+                if not member.isfile() or member.issparse() or not stem:
                     continue
                 stem = f"{folder}/{stem}" if folder else stem
                 if stem != key and members:
                     yield key, members
                     members = {}
                 key = stem
-                stream = archive.extractfile(member)
-                assert stream is not None  # isfile() was true
-                members[suffix.lower()] = stream.read()
+                members[suffix.lower()] = take(archive, member, suffix.lower())
+            _check_end(shard, archive.offset)
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise ShardError(f"{shard} cannot be read: {error}") from error
+        if members:
+            yield key, members
+        raise ShardError(
+            f"{shard} cannot be read as a tar file: {error}. Compressed ones are to be decompressed first"
+        ) from error
     if members:
         yield key, members
 
 
-def _sample(key: str, members: dict[str, bytes]) -> Sample | None:
-    picture = next((members[s] for s in PICTURE_SUFFIXES if s in members), None)
-    if picture is None:
-        return None
+def _check_end(shard: Path, offset: int) -> None:
+    """Python's reader takes any block that is no header for the end of the archive."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("what follows the last readable member is no header")
+
+
+def _picture(members: dict[str, Part]) -> str | None:
+    return next((suffix for suffix in PICTURE_SUFFIXES if suffix in members), None)
+
+
+def _told(members: dict[str, bytes]) -> Told | None:
     if "json" in members:
-        return _from_json(key, picture, members["json"])
+        try:
+            return Told.model_validate_json(members["json"])
+        except ValidationError:
+            return None
     caption = members.get("txt", b"").decode("utf-8", errors="replace").strip()
-    return Sample(key, picture, captions=[caption]) if caption else None
-
-
-def _from_json(key: str, picture: bytes, content: bytes) -> Sample | None:
-    try:
-        told = Told.model_validate_json(content)
-    except ValidationError:
-        return None
-    return Sample(
-        key,
-        picture,
-        label=told.label,
-        captions=[caption.strip() for caption in told.captions or [] if caption.strip()],
-        tags=[tag.strip() for tag in told.tags or [] if tag.strip()],
-        coarse=told.coarse,
-        description=told.description,
-    )
+    return Told(captions=[caption]) if caption else None

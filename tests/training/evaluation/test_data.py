@@ -233,7 +233,7 @@ def test_country_codes_take_the_names_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "message"),
     [("birdsnap=x", "holds no folders"), ("x", "holds no folders"), ("nowhere", "not a folder"),
-     ("cars=", "names no place"), ("missing-*.tar", "no shard matches")],
+     ("cars=", "names no place"), ("missing-*.tar", "no file matches")],
 )  # fmt: skip
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path, where: str, message: str) -> None:
     (tmp_path / "x").mkdir()

@@ -1,0 +1,185 @@
+"""The index of a source: where each picture is and what is said of it, in a few dozen bytes of memory a sample.
+
+The texts lie in a file that is mapped, not read, where there is a cache folder for it: then a source that was indexed
+once is opened at once, and the processes of one machine share its pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from array import array
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from training.config import Data, Source
+from training.data.entry import WHOLE, Entry, Place, Told
+from training.data.shards import ShardError, find_shards
+from training.data.sources import scan
+from training.data.troubles import Troubles
+from training.progress import console
+from training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BUCKETS = 10_000  # of keys, for the hold-out
+VERSION = 1  # of the files in the cache
+# offset and size as in `Place`; file and label by number, -1 for none; where the text is in `texts`
+FIELDS = {
+    "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
+    "text_size": "i4",
+}  # fmt: skip
+SAID = {"label", "captions", "tags", "coarse", "description"}
+
+
+class Index:
+    """All samples of a source that can be drawn, by number."""
+
+    def __init__(
+        self,
+        samples: dict[str, npt.NDArray[np.int64]],
+        texts: npt.NDArray[np.uint8],
+        files: list[str],
+        skipped: dict[str, int],
+        folder: Path | None = None,
+    ) -> None:
+        """`folder` is where it is cached, if it is."""
+        self.samples, self.skipped, self.folder = samples, skipped, folder
+        self._texts, self._files = texts, files
+
+    def __len__(self) -> int:
+        return len(self.samples["text"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, without what is mapped."""
+        return sum(column.nbytes for column in self.samples.values())
+
+    def entry(self, number: int) -> Entry:
+        """What was indexed."""
+        start, size = int(self.samples["text"][number]), int(self.samples["text_size"][number])
+        record = json.loads(self._texts[start : start + size].tobytes())
+        file = int(self.samples["file"][number])
+        place = Place(
+            Path(self._files[file] if file >= 0 else record["file"]),
+            int(self.samples["offset"][number]),
+            int(self.samples["size"][number]),
+            record.get("column", ""),
+        )
+        return Entry(record["key"], place, Told(**record["told"]), bool(self.samples["opaque"][number]))
+
+    def key(self, number: int) -> str:
+        """What the sample is called, as SHARD/KEY."""
+        return self.entry(number).key
+
+
+def index_cache(data: Data) -> Path | None:
+    """Where indexes are kept: for pictures in memory nowhere, since decoding those takes far longer."""
+    return Settings().cache / "indexes" if data.pictures == "disk" else None
+
+
+def open_index(source: Source, base: Path, cache: Path | None = None) -> Index:
+    """The index of `source`, from `cache` if its files have not changed since. Raises ShardError if it is empty."""
+    if source.folder:  # to see whether anything changed takes as long as to index
+        cache = None
+    folder = cache / _digest(source, base) if cache else None
+    if folder is not None and folder.is_dir():
+        return _load(folder)
+    troubles = Troubles()
+    index = _build(scan(source, base, troubles), troubles, folder, ", ".join(source.where))
+    if not len(index):
+        raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {troubles}")
+    troubles.tell()
+    return index
+
+
+def _digest(source: Source, base: Path) -> str:
+    """Of what the index depends on: the files and their state, and which columns are read."""
+    seen = [VERSION, source.columns.model_dump_json(), bool(source.table)]
+    for file in find_shards(source.where, base):
+        state = file.stat()
+        seen.append((str(file.resolve()), state.st_size, state.st_mtime_ns))
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:24]
+
+
+def _build(entries: Iterator[Entry], troubles: Troubles, folder: Path | None, what: str) -> Index:
+    if folder is None:
+        return _fill(entries, troubles, BytesIO(), what)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent))
+    except OSError as error:
+        log.warning("the index is not kept: %s", error)
+        return _fill(entries, troubles, BytesIO(), what)
+    try:
+        with (draft / "texts").open("wb") as texts:
+            index = _fill(entries, troubles, texts, what)
+        if not len(index):
+            return index
+        np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
+        (draft / "about.json").write_text(json.dumps({"files": index._files, "skipped": index.skipped}), "utf-8")
+        try:
+            draft.rename(folder)
+        except OSError:  # another process was faster
+            if not folder.is_dir():
+                raise
+        return _load(folder, silent=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _load(folder: Path, silent: bool = False) -> Index:
+    about = json.loads((folder / "about.json").read_text("utf-8"))
+    columns = np.load(folder / "samples.npy")
+    samples = {name: column.astype(kind) for (name, kind), column in zip(FIELDS.items(), columns, strict=True)}
+    if about["skipped"] and not silent:
+        troubles = Troubles()
+        troubles.merge(about["skipped"])
+        troubles.tell()
+    return Index(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], about["skipped"], folder)
+
+
+def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: str) -> Index:
+    columns = {name: array("q") for name in FIELDS}
+    files: dict[str, int] = {}
+    labels: dict[str, int] = {}
+    with console.status(f"indexing {what}") as status:
+        for number, entry in enumerate(entries):
+            record = {"key": entry.key, "told": entry.told.model_dump(include=SAID, exclude_defaults=True)}
+            place, label = entry.place, entry.told.label
+            if place.size == WHOLE:
+                record["file"] = str(place.file)
+            if place.column:
+                record["column"] = place.column
+            text = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace")
+            values = {
+                "file": -1 if place.size == WHOLE else files.setdefault(str(place.file), len(files)),
+                "offset": place.offset,
+                "size": place.size,
+                "opaque": entry.opaque,
+                "label": -1 if label is None else labels.setdefault(label, len(labels)),
+                "bucket": _bucket(entry.key),
+                "text": texts.tell(),
+                "text_size": len(text),
+            }
+            for name, value in values.items():
+                columns[name].append(value)
+            texts.write(text)
+            if number % 1000 == 999:
+                status.update(f"indexing {what}: {number + 1:,}")
+    samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
+    blob = texts.getbuffer() if isinstance(texts, BytesIO) else b""
+    return Index(samples, np.frombuffer(blob, np.uint8), list(files), dict(troubles.counts))
+
+
+def _bucket(key: str) -> int:
+    """The split depends on the shard's name and the item's key alone: the same in every run over the same files."""
+    return int.from_bytes(hashlib.sha256(key.encode(errors="replace")).digest()[:8]) % BUCKETS

@@ -1,0 +1,33 @@
+"""Which texts of a batch are true of which of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.data.batch import Batch
+from training.data.phrases import Phrases, Said
+
+
+def match(items: npt.NDArray[np.int64], phrases: Sequence[Phrases], said: Sequence[Said]) -> Batch:
+    """The batch of `items`, by what may be said of each and what was drawn for it."""
+    distinct = {drawn.text: drawn for drawn in said}
+    column = {text: number for number, text in enumerate(distinct)}
+    alone: dict[str, list[int]] = {}  # phrase: columns of the texts that say nothing else
+    among: dict[str, list[int]] = {}  # phrase: columns of the texts that say more
+    for text, drawn in distinct.items():
+        for phrase in drawn.phrases:
+            (alone if len(drawn.phrases) == 1 else among).setdefault(phrase, []).append(column[text])
+    positive = torch.zeros(len(items), len(column), dtype=torch.bool)
+    ignored = torch.zeros_like(positive)
+    for row, known in enumerate(phrases):
+        positive[row, [c for phrase in known.true for c in alone.get(phrase, ())]] = True
+        ignored[row, [c for phrase in known.loose for c in alone.get(phrase, ())]] = True
+        ignored[row, [c for phrase in known.true | known.loose for c in among.get(phrase, ())]] = True
+    own = torch.tensor([column[drawn.text] for drawn in said])
+    positive[torch.arange(len(items)), own] = True
+    counts = torch.bincount(own, minlength=len(column))
+    return Batch(items, list(column), own, counts, positive, ignored & ~positive)
