@@ -38,13 +38,17 @@ def set_recomputing(network: nn.Module, recompute: bool) -> None:
 def statistics_kept(network: nn.Module) -> Iterator[None]:
     """Within, batch norms that train use the statistics of their batch and leave their moving ones alone."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    before = []
     for norm in norms:
-        norm.track_running_stats = False
+        assert norm.num_batches_tracked is not None
+        before.append((norm, norm.momentum, norm.num_batches_tracked, norm.num_batches_tracked.clone()))
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, counter, count in before:
+            norm.momentum = momentum
+            counter.copy_(count)
 
 
 def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -10,8 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
+
+from model.config import ModelConfig, Preprocessing, TextConfig, ViTConfig
+from model.export import export_bundle
+from model.network import build_network
+from model.tokenizer import Tokenizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 60), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
@@ -72,3 +78,36 @@ def write_config(folder: Path, **changes: Any) -> Path:
     file = folder / f"config-{abs(hash(str(changes)))}.yaml"
     file.write_text(yaml.safe_dump(settings | changes), "utf-8")
     return file
+
+
+TINY = ModelConfig(
+    name="tiny",
+    embed_dim=32,
+    activation="quick_gelu",
+    image=ViTConfig(image_size=32, patch_size=8, width=32, layers=3, heads=2),
+    text=TextConfig(context_length=16, vocab_size=1024, width=32, heads=2, layers=2),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small vision transformer: what it computes of a picture does not depend on the others."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    export_bundle(
+        build_network(TINY).eval(),
+        folder,
+        tokenizer=Tokenizer.clip(TINY.text.vocab_size, TINY.text.context_length),
+        preprocessing=Preprocessing(size=TINY.image.image_size),
+        weights_dtype="float32",
+        bundle_id="tiny",
+        source={"kind": "test"},
+    )
+    return folder
+
+
+def further(bundle: Path, **changes: Any) -> dict[str, Any]:
+    """Settings of a short run that begins with `bundle`; gradients are never clipped."""
+    optimizer = {"learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1e9}
+    few = {"steps": 4, "evaluate_every": 4, "stages": [{"start": 0, "pixels": 32}], "optimizer": optimizer}
+    return {"model": None, "start": str(bundle), **few, **changes}

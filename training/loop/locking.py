@@ -21,13 +21,13 @@ class Locks:
 
     def learning(self, tower: str, step: int) -> list[int]:
         """The layers of a tower, image or text, that learn at `step`: from the top down."""
-        first, last = self._spans[tower]
-        layers, share = self._layers[tower], step / self._steps
-        if share >= last:
+        layers = self._layers[tower]
+        first, last = (share * self._steps for share in self._spans[tower])
+        if step >= last:
             return layers
-        if share < first:
+        if step < first:
             return []
-        return layers[: 1 + int((share - first) / (last - first) * (len(layers) - 1))]
+        return layers[: 1 + int((step - first) / (last - first) * (len(layers) - 1))]
 
     def apply(self, step: int) -> bool:
         """Lock and unlock as `step` wants it; true if that changed anything."""

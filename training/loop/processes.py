@@ -26,6 +26,7 @@ class Processes:
     rank: int
     count: int
     device: torch.device
+    met: bool  # whether it met the others here, and not before
 
     @classmethod
     def join(cls, wanted: Literal["auto", "cpu", "cuda"]) -> Processes:
@@ -40,10 +41,11 @@ class Processes:
             torch.cuda.set_device(device)
             # Crops change size at a stage only, so that timing the kernels once pays.
             torch.backends.cudnn.benchmark = True
-        if count > 1 and not dist.is_initialized():
+        meets = count > 1 and not dist.is_initialized()
+        if meets:
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
         console.quiet = rank > 0
-        return cls(rank, count, device)
+        return cls(rank, count, device, meets)
 
     @property
     def first(self) -> bool:
@@ -52,8 +54,9 @@ class Processes:
 
     def leave(self) -> None:
         """Part from the others once all have come here."""
-        if self.count > 1 and dist.is_initialized():
+        if self.count > 1:
             dist.barrier()
+        if self.met:
             dist.destroy_process_group()
 
     def total(self, value: Tensor) -> Tensor:

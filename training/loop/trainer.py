@@ -120,7 +120,9 @@ class Trainer:
         return {"holdout": score, "holdout_by_source": by_source}
 
     def _placed(self, network: Network) -> Network:
-        network = channels_last(network).to(self.processes.device)
+        if self.config.parallel != "fsdp":  # which divides nothing but rows that follow each other
+            network = channels_last(network)
+        network = network.to(self.processes.device)
         if self.processes.count > 1 and self.processes.device.type == "cuda":
             synchronised: Network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
             return synchronised

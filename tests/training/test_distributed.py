@@ -1,0 +1,163 @@
+"""Two processes against one: the same losses, gradients and weights; and none waits for a dead one.
+
+What differs is the order in which float32 sums are taken. Losses are asked to agree to 1e-5, and the gradients' norms
+and first moments to 1e-4 of the largest; AdamW divides by moments that may be next to nothing, so weights are asked to
+agree to the steps that it can have taken: 1e-3 each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.training.conftest import further, write_config
+from training.config import ConfigError, load_config
+from training.loop.shares import check_shares, picture_shares, split
+from training.loop.trainer import Trainer
+
+SIGMOID = {"objective": {"kind": "sigmoid"}}
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def sharing(tiny: Path) -> dict[str, dict[str, Any]]:
+    taught = {"objective": {"teacher": str(tiny), "teacher_scale": 20}}
+    return {
+        "ddp": {},
+        "fsdp": {"parallel": "fsdp"},
+        "ddp in chunks": {"accumulate": 2, "gradient_checkpointing": True},
+        "fsdp in chunks": {"accumulate": 2, "gradient_checkpointing": True, "parallel": "fsdp"},
+        "ddp sigmoid": SIGMOID,
+        "fsdp sigmoid": {**SIGMOID, "parallel": "fsdp"},
+        "ddp taught": taught,
+        "ddp unlocked on the way": {"lock": {"image": [0.0, 0.75]}},
+        "ddp without patches": {"patch_dropout": 0.5},
+    }
+
+
+ALONE = {"objective", "lock", "patch_dropout"}  # what changes the result, and is to be compared with itself
+
+
+@pytest.fixture(scope="module")
+def shared(colours: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs of two processes, by name."""
+    output = tmp_path_factory.mktemp("shared")
+    runs = {name: further(tiny, **changes) for name, changes in sharing(tiny).items()}
+    for rank in range(2):
+        (output / str(rank)).mkdir()
+    script = [str(Path(__file__).with_name("several.py")), str(colours), str(output), json.dumps(runs)]
+    done = subprocess.run([*TORCHRUN, *script], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return output
+
+
+def figures(run: Path, name: str) -> list[float]:
+    return [json.loads(line)[name] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def saved(run: Path, what: str) -> dict[str, Tensor]:
+    return load_file(run / "checkpoints" / "step-000004" / f"{what}.safetensors")
+
+
+def assert_alike(one: Path, other: Path) -> None:
+    assert figures(other, "loss") == pytest.approx(figures(one, "loss"), abs=1e-5)
+    assert figures(other, "gradient_norm") == pytest.approx(figures(one, "gradient_norm"), rel=1e-4)
+    assert figures(other, "logit_scale") == pytest.approx(figures(one, "logit_scale"), rel=1e-5)
+    ours, theirs = saved(one, "optimizer"), saved(other, "optimizer")
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if name.endswith("exp_avg"):
+            near = 1e-4 * float(ours[name].abs().max()) + 1e-6
+            torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=near)
+    for what in ("network", "average"):
+        ours, theirs = saved(one, what), saved(other, what)
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            torch.testing.assert_close(theirs[name], ours[name], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sharing(Path()))
+def test_two_processes_learn_what_one_does(colours: Path, tiny: Path, shared: Path, tmp_path: Path, name: str) -> None:
+    changes = {field: value for field, value in sharing(tiny)[name].items() if field in ALONE}
+    Trainer(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).train()
+    assert_alike(tmp_path / "run", shared / name)
+
+
+def test_a_run_dies_with_one_of_its_processes_and_goes_on_with_another_number_of_them(
+    colours: Path, tiny: Path, tmp_path: Path
+) -> None:
+    changes = further(tiny, steps=400, evaluate_every=400, checkpoint_every=2, keep_checkpoints=400)
+    file, run = write_config(colours, parallel="fsdp", **changes), tmp_path / "run"
+    command = [*TORCHRUN, "-m", "training", "train", "--config", str(file), "--output", str(run)]
+    started = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(run / "checkpoints" / "step-000002")
+    workers = [child for child in psutil.Process(started.pid).children() if child.name().startswith("python")]
+    last = next(child for child in workers if child.environ().get("RANK") == "1")
+    last.send_signal(signal.SIGKILL)
+    _, told = started.communicate(timeout=60)
+    assert started.returncode != 0, told
+    assert not any(worker.is_running() for worker in workers)
+
+    for step in sorted((run / "checkpoints").iterdir())[1:]:  # back to the first one
+        for left in step.iterdir():
+            left.unlink()
+        step.rmdir()
+    alone = load_config(file, ["parallel=ddp"])
+    resumed = Trainer(alone, run, colours)
+    assert resumed.progress.step == 2
+    whole = Trainer(alone, tmp_path / "whole", colours)
+    for _ in range(4):
+        whole._step(whole.progress.step)
+        whole.progress.step += 1
+    one = {name: tensor.clone() for name, tensor in whole.network.state_dict().items()}
+    for step in (2, 3):
+        resumed._step(step)
+    for name, tensor in resumed.network.state_dict().items():
+        torch.testing.assert_close(tensor, one[name], rtol=0, atol=1e-3)
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("size", "processes", "chunks"), [(8, 1, 1), (32, 2, 2), (33, 2, 2), (1000, 3, 4), (2, 1, 1)])
+def test_every_picture_is_in_one_share(size: int, processes: int, chunks: int) -> None:
+    check_shares(size, processes, chunks)
+    shares = picture_shares(size, processes, chunks)
+    assert [len(share) for share in shares] == [chunks] * processes
+    rows = [row for share in shares for chunk in share for block in chunk for row in range(size)[block]]
+    assert rows == list(range(size))
+    assert all(chunk for share in shares for chunk in share)
+
+
+def test_more_shares_than_a_batch_has_are_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size 32 can be divided 4 times, not among 2 processes in 4 chunks"):
+        check_shares(32, 2, 4)
+    assert split(2, 3) == [slice(0, 1), slice(1, 2), slice(2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "fp16"}, "precision: fp16 .* parallel: fsdp"),
+        ({"lock": {"image": [0, 1]}}, "lock: with parallel: fsdp"),
+    ],
+)
+def test_what_fsdp_cannot_do_is_refused(colours: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write_config(colours, parallel="fsdp", **changes))
