@@ -11,13 +11,17 @@ import typer
 from training import corpus
 from training.commands.common import mendable
 from training.commands.evaluate import datasets, evaluate
+from training.commands.publish import publish
 from training.config import load_config
 from training.corpus.attributions import write_attributions
 from training.corpus.duplicates import find_duplicates
 from training.plan import plan
+from training.publishing.publish import Where, check
+from training.publishing.publish import publish as put_in
+from training.publishing.sample import draw
 from training.report.origins import shards_of
 from training.report.watching import Watching
-from training.run import train_and_export
+from training.run import tests_of, train_and_export
 from training.settings import CONFIGS, Settings
 
 SETTINGS = Settings()
@@ -31,6 +35,7 @@ app = typer.Typer(
     "  python -m training train --config my.yaml\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
     "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
+    "  python -m training publish runs/mine/bundle --to http://127.0.0.1:8000 --check 'shards/test-*.tar'\n\n"
     "Pictures come in WebDataset shards: tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
     "(label, captions, tags, coarse, description; all optional). They are decoded once and kept in memory, 64 KiB each "
     "at 128 pixels. A run that was interrupted goes on where its last checkpoint was: give the same command again. "
@@ -65,6 +70,10 @@ def train(
         int | None, typer.Option(min=0, max=65535, help="Metrics for Prometheus on this port; 0 picks a free one.")
     ] = None,
     metrics_host: Annotated[str, typer.Option(help="Address for that port; 0.0.0.0 for all.")] = "127.0.0.1",
+    publish_to: Annotated[
+        str | None,
+        typer.Option("--publish", help="URL of a running service to put the bundle into, as `publish` does."),
+    ] = None,
 ) -> None:
     """Train, choose the best checkpoint on held-out training items, evaluate it, and export a bundle."""
     with mendable():
@@ -72,9 +81,15 @@ def train(
         if dry_run:
             typer.echo(plan(settings, config.resolve().parent))
             return
+        base, where = config.resolve().parent, Where(publish_to) if publish_to else None
+        if where:  # what cannot be published should be known before hours of training
+            sample = draw(tests_of(settings, base), settings.templates)
+            check(settings.name, where)
         watching = Watching(tensorboard, metrics_port, metrics_host)
         run = output or SETTINGS.output / settings.name
-        bundle = train_and_export(settings, config.resolve().parent, run, watching)
+        bundle = train_and_export(settings, base, run, watching)
+        if bundle is not None and where:
+            put_in(bundle, where, sample)
     if bundle is not None:
         typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
 
@@ -87,6 +102,7 @@ def print_config() -> None:
 
 app.command()(evaluate)
 app.command()(datasets)
+app.command()(publish)
 
 
 @app.command(name="corpus")

@@ -49,7 +49,7 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
         bundle_id=config.name,
         source=trainer.summary(),
     )
-    places = [Place(name, patterns, base) for name, patterns in config.data.test.items()]
+    places = tests_of(config, base)
     finder = Finder(Embedder(bundle))
     results = evaluate(finder.embedder, places, Wanted(templates=config.templates), finder) if places else []
     records = [as_json(result, bundle.id, bundle.digest) for result in results]
@@ -75,6 +75,11 @@ def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tup
         return trainer, trainer.train()
     with watching.of(config, run, trainer.progress.step) as trainer.watchers:
         return trainer, trainer.train()
+
+
+def tests_of(config: TrainConfig, base: Path) -> list[Place]:
+    """The data sets that are measured at the end."""
+    return [Place(name, patterns, base) for name, patterns in config.data.test.items()]
 
 
 def _scores(results: Sequence[Result]) -> dict[str, Any]:

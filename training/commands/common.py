@@ -17,11 +17,12 @@ from training.config import ConfigError
 from training.corpus.fetch import FetchError
 from training.data.shards import ShardError
 from training.evaluation.datasets import DataError
+from training.publishing.remote import PublishError
 
 # What a person can mend; anything else is a mistake of ours and deserves its traceback.
 MENDABLE = (
     BundleError, CheckpointError, ConfigError, DataError, EngineError, ExportError, FetchError, FloatingPointError,
-    ImageError, OSError, ShardError, TemplateError,
+    ImageError, OSError, PublishError, ShardError, TemplateError,
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from training.evaluation.results import write_results
 from training.evaluation.running import TASKS, Wanted
 from training.evaluation.running import evaluate as measure
 from training.report.tables import reference_table, results_table, told
+from training.run import tests_of
 
 BUNDLED = bundled()
 CLASS_NAMES = TypeAdapter(dict[str, str | list[str]])
@@ -61,7 +62,7 @@ def evaluate(
     beside the first.
     """
     with mendable():
-        places, templates = _places(data, config)
+        places, templates = places_of(data, config)
         unknown = sorted(set(task or ()) - set(TASKS))
         if unknown:
             raise DataError(f"there is no task {unknown[0]}: {', '.join(TASKS)} are")
@@ -112,13 +113,13 @@ def _whole(card: Card) -> str:
     return "\n".join(lines)
 
 
-def _places(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
+def places_of(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
+    """The places that --data or the tests of --config name, and the templates of the latter."""
     if data:
         return [find(argument, Path.cwd()) for argument in data], None
     if config:
         settings = load_config(config)
-        base = config.resolve().parent
-        return [Place(name, patterns, base) for name, patterns in settings.data.test.items()], settings.templates
+        return tests_of(settings, config.resolve().parent), settings.templates
     raise ConfigError("name what to measure on: --data 'SHARDS' or --data KEY=FOLDER, or --config FILE for its tests")
 
 

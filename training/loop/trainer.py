@@ -93,6 +93,7 @@ class Trainer:
     def _after(self, step: int, figures: dict[str, float]) -> None:
         last = step == self.config.steps
         record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **figures}
+        record["skipped_samples"] = self.data.troubles.counts.total()
         if last or step % self.config.evaluate_every == 0:
             record |= self._evaluated(step, figures["loss"])
         if self.processes.first:

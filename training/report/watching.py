@@ -22,6 +22,7 @@ FIGURES = {
     "gradient_norm": "Norm of the gradient of the last step, before it was clipped",
     "logit_scale": "What cosines are multiplied by",
     "samples_per_s": "Samples a second in the last step",
+    "skipped_samples": "Samples found broken so far, and left out",
     "holdout": "Held-out score of the last evaluation, from 0 to 1",
 }
 

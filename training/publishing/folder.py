@@ -1,0 +1,108 @@
+"""The folder that a service serves: another bundle in its place, and the old one back whatever happens in between.
+
+While it is not decided which of the two stays, the old one lies beside as NAME.undecided; whoever finds it there, after
+a kill, puts it back. Afterwards it is NAME.previous.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model.bundle import Bundle, seal
+from training.publishing.remote import PublishError
+
+
+class ServedFolder:
+    """A folder, or a link to one, which then stays a link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_link = path.is_symlink()
+        self._new, self._refused = self._beside("new"), self._beside("refused")
+        self._undecided, self._previous = self._beside("undecided"), self._beside("previous")
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else publishes into it meanwhile; a kill ends this, too. Raises PublishError."""
+        with self._beside("lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise PublishError(f"somebody else publishes into {self.path}: try again when it is done") from error
+            yield
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether a publication is at work, or was killed."""
+        return self._undecided.exists() or self._undecided.is_symlink()
+
+    def recover(self) -> bool:
+        """Put back what was left undecided; says whether there was such a thing."""
+        if not self.is_undecided:
+            return False
+        self._put_back()
+        return True
+
+    def prepare(self, bundle: Bundle, name: str) -> Bundle:
+        """Copy the bundle beside the folder, under the name that clients know, and verify the copy."""
+        _remove(self._new)
+        target = self._new
+        if self._is_link:
+            target = self.path.with_name(f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            self._new.symlink_to(target.name)
+        shutil.copytree(bundle.path, target)
+        if bundle.id != name:
+            seal(target, bundle.manifest.model_dump(mode="json", exclude={"files"}) | {"id": name})
+        return Bundle.load(self._new)
+
+    def swap(self) -> None:
+        """What was prepared takes the folder's place; of a link at once, of a folder in two renames.
+
+        Raises PublishError for a folder that cannot be renamed, as a volume's cannot.
+        """
+        try:
+            if self._is_link:
+                self._undecided.symlink_to(self.path.readlink())
+                self._new.replace(self.path)
+            else:
+                self.path.rename(self._undecided)
+                self._new.rename(self.path)
+        except OSError as error:
+            raise PublishError(
+                f"{self.path} cannot be renamed ({error.strerror}): serve a folder in it, or a link"
+            ) from error
+
+    def _put_back(self) -> None:
+        """The old one again; what took its place is removed."""
+        if self._undecided.is_symlink():
+            made = self.path.resolve()
+            self._undecided.replace(self.path)
+            if made != self.path.resolve():
+                _remove(made)
+            return
+        _remove(self._refused)
+        if self.path.exists():
+            self.path.rename(self._refused)
+        self._undecided.rename(self.path)
+        _remove(self._refused)
+
+    def keep(self) -> Path:
+        """The new one stays; returns where the old one is."""
+        _remove(self._previous)
+        self._undecided.rename(self._previous)
+        return self._previous
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,36 @@
+"""The labelled pictures by which a published model is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.evaluation.datasets import DataError, Place
+from training.evaluation.embedding import Picture
+
+PICTURES = 400
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`labels` [pictures] are among `classes`; `templates` are what is made of them."""
+
+    name: str
+    pictures: Sequence[Picture]
+    labels: Sequence[str]
+    classes: Sequence[str]
+    templates: Sequence[str]
+
+
+def draw(places: Sequence[Place], templates: Sequence[str]) -> Sample:
+    """At most PICTURES, evenly out of the first data set that has one class for each picture. Raises DataError."""
+    for place in places:
+        for suffix, split in place.read("test").items():
+            if split.classes and split.truth is None:
+                rows = np.unique(np.linspace(0, len(split) - 1, min(PICTURES, len(split))).astype(int))
+                labels = [split.classes[split.targets[row]] for row in rows]
+                pictures = [split.pictures[row] for row in rows]
+                return Sample(f"{place.name}{suffix}", pictures, labels, split.classes, templates)
+    raise DataError("there are no labelled pictures to check the model with: name some with --check 'SHARDS'")
