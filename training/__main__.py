@@ -11,6 +11,7 @@ import typer
 from training import corpus
 from training.commands.common import mendable
 from training.commands.evaluate import datasets, evaluate
+from training.commands.prepare import prepare
 from training.commands.publish import publish
 from training.config import load_config
 from training.corpus.attributions import write_attributions
@@ -33,12 +34,15 @@ app = typer.Typer(
     "  python -m training\n\n"
     "  python -m training config > my.yaml      a commented configuration to start from\n\n"
     "  python -m training train --config my.yaml\n\n"
+    "  python -m training prepare my-pictures --to shards\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
     "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
     "  python -m training publish runs/mine/bundle --to http://127.0.0.1:8000 --check 'shards/test-*.tar'\n\n"
-    "Pictures come in WebDataset shards: tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
-    "(label, captions, tags, coarse, description; all optional). They are decoded once and kept in memory, 64 KiB each "
-    "at 128 pixels. A run that was interrupted goes on where its last checkpoint was: give the same command again. "
+    "Pictures come in WebDataset shards, tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
+    "(label, captions, tags, coarse, description; all optional), in tables (CSV, TSV, JSON lines, Parquet), or in "
+    "folders; `prepare` makes shards of any of these. They are decoded once and kept in memory, 64 KiB each at 128 "
+    "pixels, or read from disk as they are drawn. "
+    "A run that was interrupted goes on where its last checkpoint was: give the same command again. "
     "Training runs on the CPU.\n\n"
     "The defaults of options can be set by SIGHTWORD_TRAINING_CONFIG, _OUTPUT, _CORPUS, _CACHE and _PHOTOS.",
 )
@@ -103,6 +107,7 @@ def print_config() -> None:
 app.command()(evaluate)
 app.command()(datasets)
 app.command()(publish)
+app.command()(prepare)
 
 
 @app.command(name="corpus")

@@ -1,7 +1,7 @@
 """The index of a source: where each picture is and what is said of it, in a few dozen bytes of memory a sample.
 
-The texts lie in a file that is mapped, not read, where there is a cache folder for it: then a source that was indexed
-once is opened at once, and the processes of one machine share its pages.
+The texts lie in a file that is mapped, not read. Where that is in a cache folder, a source that was indexed once is
+opened at once, and the processes of one machine share its pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,7 +36,6 @@ FIELDS = {
     "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
     "text_size": "i4",
 }  # fmt: skip
-SAID = {"label", "captions", "tags", "coarse", "description"}
 
 
 class Index:
@@ -51,9 +49,9 @@ class Index:
         skipped: dict[str, int],
         folder: Path | None = None,
     ) -> None:
-        """`folder` is where it is cached, if it is."""
+        """`files` are those that hold many pictures; `folder` is where it is cached, if it is."""
         self.samples, self.skipped, self.folder = samples, skipped, folder
-        self._texts, self._files = texts, files
+        self._texts, self.files = texts, files
 
     def __len__(self) -> int:
         return len(self.samples["text"])
@@ -69,7 +67,7 @@ class Index:
         record = json.loads(self._texts[start : start + size].tobytes())
         file = int(self.samples["file"][number])
         place = Place(
-            Path(self._files[file] if file >= 0 else record["file"]),
+            Path(self.files[file] if file >= 0 else record["file"]),
             int(self.samples["offset"][number]),
             int(self.samples["size"][number]),
             record.get("column", ""),
@@ -112,20 +110,21 @@ def _digest(source: Source, base: Path) -> str:
 
 def _build(entries: Iterator[Entry], troubles: Troubles, folder: Path | None, what: str) -> Index:
     if folder is None:
-        return _fill(entries, troubles, BytesIO(), what)
+        with tempfile.TemporaryFile() as texts:
+            return _fill(entries, troubles, texts, what)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent))
     except OSError as error:
         log.warning("the index is not kept: %s", error)
-        return _fill(entries, troubles, BytesIO(), what)
+        return _build(entries, troubles, None, what)
     try:
-        with (draft / "texts").open("wb") as texts:
+        with (draft / "texts").open("w+b") as texts:
             index = _fill(entries, troubles, texts, what)
         if not len(index):
             return index
         np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
-        (draft / "about.json").write_text(json.dumps({"files": index._files, "skipped": index.skipped}), "utf-8")
+        (draft / "about.json").write_text(json.dumps({"files": index.files, "skipped": index.skipped}), "utf-8")
         try:
             draft.rename(folder)
         except OSError:  # another process was faster
@@ -153,7 +152,7 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     labels: dict[str, int] = {}
     with console.status(f"indexing {what}") as status:
         for number, entry in enumerate(entries):
-            record = {"key": entry.key, "told": entry.told.model_dump(include=SAID, exclude_defaults=True)}
+            record = {"key": entry.key, "told": entry.told.model_dump(exclude_defaults=True)}
             place, label = entry.place, entry.told.label
             if place.size == WHOLE:
                 record["file"] = str(place.file)
@@ -176,8 +175,9 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
             if number % 1000 == 999:
                 status.update(f"indexing {what}: {number + 1:,}")
     samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
-    blob = texts.getbuffer() if isinstance(texts, BytesIO) else b""
-    return Index(samples, np.frombuffer(blob, np.uint8), list(files), dict(troubles.counts))
+    texts.flush()
+    mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
+    return Index(samples, mapped, list(files), dict(troubles.counts))
 
 
 def _bucket(key: str) -> int:

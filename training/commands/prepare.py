@@ -1,0 +1,67 @@
+"""`python -m training prepare`: shards out of folders, tables and other shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from model.preprocessing import MAX_PIXELS
+from training.commands.common import mendable
+from training.config import Columns
+from training.corpus.duplicates import Duplicate
+from training.data.preparing import Wanted, source_of
+from training.data.preparing import prepare as write
+
+LISTED = 10  # repetitions that are printed; all of them are in the file
+
+
+def prepare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders of pictures with captions beside them or one folder a label; CSV, TSV, JSON lines or Parquet "
+            "files; shards. Patterns in quotes: 'a-{000..099}.tar', 'tables/*.parquet'.",
+        ),
+    ],
+    to: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    name: Annotated[str, typer.Option(help="What the shards are called: NAME-000000.tar and on.")] = "train",
+    shard_size: Annotated[int, typer.Option(min=1, help="Pictures in a shard.")] = 5000,
+    pixels: Annotated[
+        int | None, typer.Option(min=1, help="Reduce pictures whose short side is longer than this. [default: none]")
+    ] = None,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Skip pictures of more pixels than this.")] = MAX_PIXELS,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="A test, in any form: pictures that equal or nearly equal one of it are left out."),
+    ] = None,
+    picture: Annotated[str | None, typer.Option(help="Column of a table that holds the picture or its path.")] = None,
+    caption: Annotated[list[str] | None, typer.Option(help="Column that holds captions; again and again.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column that holds the label.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the shards of that name.")] = False,
+) -> None:
+    """Write WebDataset shards, which training reads fastest, and keep the pictures of a test out of them."""
+    columns = Columns(picture=picture, captions=caption or [], label=label)
+    with mendable():
+        prepared = write(
+            [source_of(source, columns) for source in sources],
+            [source_of(test, columns) for test in against or ()],
+            Wanted(to, name, shard_size, pixels, max_pixels, overwrite),
+        )
+        if prepared.repeated:
+            _list(prepared.repeated, to / f"{name}-repeated.tsv")
+    typer.echo(f"{prepared.samples:,} pictures in {len(prepared.shards):,} shards; skipped {prepared.skipped}")
+    typer.echo("\nFor the configuration:\n")
+    lines = {"train": [{"shards": [f"{to.resolve()}/{name}-*.tar"]}]}
+    typer.echo(yaml.safe_dump({"data": lines}, sort_keys=False, width=1000), nl=False)
+
+
+def _list(repeated: list[Duplicate], file: Path) -> None:
+    rows = [f"{each.train_key}\t{each.test_key}\t{each.difference:.2f}\n" for each in repeated]
+    file.write_text("picture\ttest picture\tdifference in grey levels\n" + "".join(rows), "utf-8")
+    for each in repeated[:LISTED]:
+        typer.echo(f"left out {each.train_key}: {'' if each.exact else 'nearly '}{each.test_key} of the test")
+    typer.echo(f"{len(repeated):,} pictures are also in the test and were left out; all are listed in {file}")
