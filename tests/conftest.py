@@ -8,6 +8,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -33,9 +34,16 @@ class _Anything(types.ModuleType):
 
 @pytest.fixture(scope="session")
 def open_clip() -> Iterator[Any]:
-    """open_clip and timm, without the torchvision that they import for preprocessing: no CPU build is published."""
+    """open_clip and timm; the test is skipped where they are not installed."""
     if importlib.util.find_spec("open_clip") is None:
         pytest.skip("open_clip is not installed")
+    with imported_open_clip() as module:
+        yield module
+
+
+@contextmanager
+def imported_open_clip() -> Iterator[Any]:
+    """open_clip without the torchvision that it imports for preprocessing: no CPU build is published."""
     names = [
         "torchvision",
         "torchvision.transforms",

@@ -1,17 +1,28 @@
-"""Runs of several processes, one after the other, for torchrun to start: FOLDER OUTPUT '{"NAME": {"FIELD": ...}}'."""
+"""For torchrun to start: runs of several processes, one after the other, FOLDER OUTPUT '{"NAME": {"FIELD": ...}}'."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
 
+from tests.conftest import imported_open_clip
 from tests.training.conftest import write_config
 from training.config import load_config
+from training.loop.loss import Rows, contrastive_loss
+from training.loop.processes import Processes
 from training.loop.trainer import Trainer
+
+EACH = 5  # pictures of a process
 
 
 def main() -> None:
@@ -20,7 +31,41 @@ def main() -> None:
     for name, changes in runs.items():
         file = write_config(output / str(dist.get_rank()), **changes)
         Trainer(load_config(file), output / name, folder).train()
+    if importlib.util.find_spec("open_clip"):
+        save_file(local_losses(), output / f"losses-{dist.get_rank()}.safetensors")
     dist.destroy_process_group()
+
+
+def local_losses() -> dict[str, Tensor]:
+    """This process's loss and gradients, ours and open_clip's with `local_loss` and `gather_with_grad`."""
+    rank, count = dist.get_rank(), dist.get_world_size()
+    share = slice(rank * EACH, (rank + 1) * EACH)
+    everything = slice(0, EACH), slice(EACH, 2 * EACH)
+    processes = Processes(rank, count, torch.device("cpu"), met=False)
+    positive = torch.eye(count * EACH) > 0
+    ignored, counts = torch.zeros_like(positive), torch.ones(count * EACH)
+
+    def ours(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+        gathered = processes.gather(image, everything), processes.gather(text, everything)
+        return contrastive_loss(*gathered, scale, positive, ignored, counts, Rows(share, share))
+
+    with imported_open_clip() as open_clip:
+        local = {"local_loss": True, "gather_with_grad": True, "rank": rank, "world_size": count}
+        theirs = open_clip.loss.ClipLoss(**local)
+        return {
+            f"{name} {what}": tensor
+            for name, loss in (("ours", ours), ("theirs", theirs))
+            for what, tensor in gradients(loss, share).items()
+        }
+
+
+def gradients(loss: Callable[[Tensor, Tensor, Tensor], Tensor], share: slice) -> dict[str, Tensor]:
+    drawn = torch.randn(2, 2 * EACH, 16, generator=torch.Generator().manual_seed(0))
+    image, text = (F.normalize(each[share], dim=-1).requires_grad_() for each in drawn)
+    scale = torch.tensor(12.0, requires_grad=True)
+    value = loss(image, text, scale)
+    value.backward()
+    return {"loss": value.detach(), "image": image.grad, "text": text.grad, "scale": scale.grad}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ agree to the steps that it can have taken: 1e-3 each.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -93,6 +94,16 @@ def test_two_processes_learn_what_one_does(colours: Path, tiny: Path, shared: Pa
     changes = {field: value for field, value in sharing(tiny)[name].items() if field in ALONE}
     Trainer(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).train()
     assert_alike(tmp_path / "run", shared / name)
+
+
+def test_shares_of_the_loss_are_open_clips_local_losses(shared: Path) -> None:
+    """Theirs are means over a process's rows, of which DDP takes the mean; ours are parts of a sum."""
+    if importlib.util.find_spec("open_clip") is None:
+        pytest.skip("open_clip is not installed")
+    for rank in range(2):
+        found = load_file(shared / f"losses-{rank}.safetensors")
+        for what in ("loss", "image", "text", "scale"):
+            torch.testing.assert_close(2 * found[f"ours {what}"], found[f"theirs {what}"])
 
 
 def test_a_run_dies_with_one_of_its_processes_and_goes_on_with_another_number_of_them(

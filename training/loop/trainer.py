@@ -24,7 +24,7 @@ from training.loop.claim import check_claim, claim
 from training.loop.loading import Loader
 from training.loop.memory import keep_freed_memory
 from training.loop.metrics import METRICS, forget_after
-from training.loop.optimizer import MovingAverage, build_optimizer
+from training.loop.optimizer import MovingAverage, build_optimizer, own_part
 from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import Processes
 from training.loop.shares import check_shares
@@ -102,9 +102,18 @@ class Trainer:
         for watcher in self.watchers:
             watcher.tell(record)
         if last or step % self.config.checkpoint_every == 0:
-            self.progress.scaler = self.step.scaler.state_dict() or None
-            parts = self.network, self.average, self.optimizer, self.progress, self.processes
-            save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
+            self._save()
+
+    def _save(self) -> None:
+        """Add a checkpoint, of weights that are finite."""
+        broken = sum((~own_part(each).isfinite()).any().float() for each in self.network.parameters())
+        if self.processes.total(torch.as_tensor(broken)):
+            step = self.progress.step - 1
+            items = self.data.batch(step, self.config.batch_size).items
+            raise self._told(NotFiniteError(f"the weights after step {step} are not finite", items))
+        self.progress.scaler = self.step.scaler.state_dict() or None
+        parts = self.network, self.average, self.optimizer, self.progress, self.processes
+        save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
 
     def _evaluated(self, step: int, loss: float) -> dict[str, Any]:
         """Score the moving average and keep it if it is the best so far; the first process does, the others go on."""
