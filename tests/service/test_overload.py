@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 import pytest
@@ -23,19 +22,24 @@ from benchmarks.inputs import embed, picture_requests, pictures, text_requests
 from service.web.turnstile import A_TURN, Turnstile
 from tests.service.process import PATIENCE_S, Running, running
 
-T = TypeVar("T")
 QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000
 LIVE, READY = request("GET", "/health/live"), request("GET", "/health/ready")
-LARGE = {"inputs": [f"{number} " + "word " * 60 for number in range(QUEUE_ITEMS)]}
+AS_MANY_AS_FIT = {"inputs": [str(number) for number in range(QUEUE_ITEMS)]}
 
 
 @pytest.fixture(scope="module")
-def small(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While this file exists, the text tower waits."""
+    return tmp_path_factory.mktemp("hold") / "hold"
+
+
+@pytest.fixture(scope="module")
+def small(bundle_path: Path, hold: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A service with a short queue, and without a cache that would make it any faster."""
     folder, limits = tmp_path_factory.mktemp("small"), {"queue_items": QUEUE_ITEMS, "queue_bytes": QUEUE_BYTES}
-    with running(
-        folder, bundle_path, cache_bytes="0", **{name: str(limit) for name, limit in limits.items()}
-    ) as service:
+    settings = {name: str(limit) for name, limit in limits.items()}
+    module = f"tests.service.held_service {hold}"
+    with running(folder, bundle_path, module=module, cache_bytes="0", **settings) as service:
         yield service
 
 
@@ -86,53 +90,45 @@ def test_at_more_than_its_capacity(small: Running, kind: str) -> None:
 
 
 @contextmanager
-def at_work(service: Running) -> Iterator[None]:
-    """With a request that fills the queue."""
+def full(service: Running, hold: Path) -> Iterator[None]:
+    """With a request at work that fills the queue."""
     wait_until(lambda: all_gone(service))
     answers: list[httpx.Response] = []
     url = f"{service.url}/embed"
-    thread = threading.Thread(target=lambda: answers.append(httpx.post(url, json=LARGE, timeout=120)))
-    thread.start()
-    wait_until(lambda: service.metric("sightword_queue_items") >= QUEUE_ITEMS or answers)
-    yield
+    thread = threading.Thread(target=lambda: answers.append(httpx.post(url, json=AS_MANY_AS_FIT, timeout=120)))
+    hold.touch()
+    try:
+        thread.start()
+        wait_until(lambda: service.metric("sightword_queue_items") == QUEUE_ITEMS)
+        yield
+    finally:
+        hold.unlink()
     thread.join()
     assert [answer.status_code for answer in answers] == [200]
 
 
-def while_full(service: Running, ask: Callable[[], T]) -> T:
-    """What is answered by a service that is full; asked again where it was full no more by the end."""
-    for _ in range(10):
-        with at_work(service):
-            answered = ask()
-            if service.metric("sightword_queue_items") >= QUEUE_ITEMS:
-                return answered
-    raise AssertionError("it never stayed full for long enough")
-
-
-def test_one_item_is_refused_like_many(small: Running) -> None:
-    with httpx.Client(base_url=small.url, timeout=60) as client:
+def test_one_item_is_refused_like_many(small: Running, hold: Path) -> None:
+    with full(small, hold), httpx.Client(base_url=small.url, timeout=60) as client:
         for inputs in ("one", ["one", "two"]):
-            answer = while_full(small, lambda inputs=inputs: client.post("/embed", json={"inputs": inputs}))
+            answer = client.post("/embed", json={"inputs": inputs})
             assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
 
 
-def test_it_is_refused_by_its_head_and_the_connection_goes_on(small: Running) -> None:
+def test_it_is_refused_by_its_head_and_the_connection_goes_on(small: Running, hold: Path) -> None:
     def refusals() -> float:
         return small.metric("sightword_requests_total", route="/embed", status="429")
 
-    def ask() -> tuple[http.client.HTTPResponse, http.client.HTTPResponse, http.client.HTTPResponse, float]:
+    body = b"x" * 200_000
+    head = f"POST /embed HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-length: {len(body)}\r\n\r\n"
+    with full(small, hold), connected(small) as connection:
         before = refusals()
-        body = b"x" * 200_000
-        head = f"POST /embed HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-length: {len(body)}\r\n\r\n"
-        with connected(small) as connection:
-            connection.sendall(head.encode())
-            early = answer_of(connection)
-            connection.sendall(body + LIVE)
-            live = answer_of(connection)
-            connection.sendall(head.replace("\r\nx-req", "\r\nexpect: 100-continue\r\nx-req").encode())
-            return early, live, answer_of(connection), refusals() - before
-
-    early, live, by_the_layers, refused = while_full(small, ask)
+        connection.sendall(head.encode())
+        early = answer_of(connection)
+        connection.sendall(body + LIVE)
+        live = answer_of(connection)
+        connection.sendall(head.replace("\r\nx-req", "\r\nexpect: 100-continue\r\nx-req").encode())
+        by_the_layers = answer_of(connection)
+        refused = refusals() - before
     assert (early.status, live.status, by_the_layers.status) == (429, 200, 429)
     assert early.getheader("x-request-id") == by_the_layers.getheader("x-request-id") == "mine"
     assert {name.lower() for name in early.headers} == {name.lower() for name in by_the_layers.headers}
