@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test test-openvino check train clean soak bench bench-quick bench-peers
+.PHONY: serve test coverage test-openvino check train clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -13,6 +13,9 @@ serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled chec
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+coverage: $(VENV)/.dev  ## the same, slower, and which lines none of them runs
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 # Another build of the same module: from a folder of its own, found before the one that is installed.
