@@ -1,4 +1,4 @@
-"""Zero-shot accuracy on held-out training items: what chooses the checkpoint, so that the tests never do."""
+"""Accuracy on held-out training items: what chooses the checkpoint, so that the tests never do."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from training.evaluation.embedding import Vectors, embed_texts, label_vectors
 from training.evaluation.metrics import ranks
 
 BATCH = 128
+_Seen = tuple[torch.Tensor, str]  # pixels, and the label or caption
 
 
 class Holdout:
@@ -34,23 +35,26 @@ class Holdout:
     ) -> None:
         self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, config.templates
         self._weights = [source.weight for source in config.data.train]
-        self._sources: dict[int, tuple[list[torch.Tensor], list[str]]] = {}
+        labelled: dict[int, list[_Seen]] = {}
+        captioned: dict[int, list[_Seen]] = {}
         for source, sample in samples:
-            if sample.label is None:
-                continue
             try:
-                pixels = torch.from_numpy(load_image(sample.picture, preprocessing).copy())
+                pixels = torch.from_numpy(load_image(sample.picture, preprocessing, config.data.max_pixels).copy())
             except ImageError:
                 continue
-            pictures, labels = self._sources.setdefault(source, ([], []))
-            pictures.append(pixels)
-            labels.append(sample.label)
+            if sample.label is not None:
+                labelled.setdefault(source, []).append((pixels, sample.label))
+            elif sample.captions:
+                captioned.setdefault(source, []).append((pixels, sample.captions[0]))
+        self._captioned = {k: seen for k, seen in captioned.items() if len(seen) > len(labelled.get(k, ()))}
+        self._labelled = {k: seen for k, seen in labelled.items() if k not in self._captioned}
 
     @torch.no_grad()
     def score(self, network: Network) -> tuple[float | None, dict[str, float]]:
-        """Top-1 accuracy among all labels of a source: the sources' mean by their weights in training, and each.
+        """Top-1 accuracy of the pictures of a source: the sources' mean by their weights in training, and each.
 
-        None where no held-out picture has a label.
+        It is that among all labels of the source or, where most have none, among all first captions of those.
+        None where nothing is held out.
         """
         device = network.logit_scale.device
         image, text = ImageGraph(network, self._preprocessing).eval().to(device), TextGraph(network).eval()
@@ -61,12 +65,14 @@ class Holdout:
 
         embed = partial(embed_texts, self._tokenizer, run)
         scores, weights = {}, []
-        for source, (pictures, truth) in self._sources.items():
-            batches = [torch.stack(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+        for source, seen in sorted((self._labelled | self._captioned).items()):
+            truth = [text for _, text in seen]
+            batches = [torch.stack([pixels for pixels, _ in seen[i : i + BATCH]]) for i in range(0, len(seen), BATCH)]
             vectors = np.concatenate([image(batch.to(device)).float().cpu().numpy() for batch in batches])
-            labels = sorted(set(truth))
-            words = label_vectors(embed, labels, self._templates)
-            targets = np.array([labels.index(label) for label in truth])
+            texts = {text: number for number, text in enumerate(sorted(set(truth)))}
+            labelled = source in self._labelled
+            words = label_vectors(embed, list(texts), self._templates) if labelled else embed(list(texts))
+            targets = np.array([texts[text] for text in truth])
             scores[f"source {source}"] = float((ranks(vectors @ words.T, targets) == 0).mean())
             weights.append(self._weights[source])
         return (float(np.average(list(scores.values()), weights=weights)) if scores else None), scores

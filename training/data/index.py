@@ -14,7 +14,7 @@ import tempfile
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -63,8 +63,7 @@ class Index:
 
     def entry(self, number: int) -> Entry:
         """What was indexed."""
-        start, size = int(self.samples["text"][number]), int(self.samples["text_size"][number])
-        record = json.loads(self._texts[start : start + size].tobytes())
+        record = self._record(number)
         file = int(self.samples["file"][number])
         place = Place(
             Path(self.files[file] if file >= 0 else record["file"]),
@@ -72,11 +71,19 @@ class Index:
             int(self.samples["size"][number]),
             record.get("column", ""),
         )
-        return Entry(record["key"], place, Told(**record["told"]), bool(self.samples["opaque"][number]))
+        return Entry(record["key"], place, _told(record), bool(self.samples["opaque"][number]))
 
-    def key(self, number: int) -> str:
-        """What the sample is called, as SHARD/KEY."""
-        return self.entry(number).key
+    def told(self, number: int) -> Told:
+        """What is said of a sample."""
+        return _told(self._record(number))
+
+    def _record(self, number: int) -> Any:
+        start, size = int(self.samples["text"][number]), int(self.samples["text_size"][number])
+        return json.loads(self._texts[start : start + size].tobytes())
+
+
+def _told(record: Any) -> Told:
+    return Told.model_construct(**record["told"])  # it was checked when it was indexed
 
 
 def index_cache(data: Data) -> Path | None:

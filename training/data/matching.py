@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,22 @@ def match(items: npt.NDArray[np.int64], phrases: Sequence[Phrases], said: Sequen
     for text, drawn in distinct.items():
         for phrase in drawn.phrases:
             (alone if len(drawn.phrases) == 1 else among).setdefault(phrase, []).append(column[text])
-    positive = torch.zeros(len(items), len(column), dtype=torch.bool)
-    ignored = torch.zeros_like(positive)
-    for row, known in enumerate(phrases):
-        positive[row, [c for phrase in known.true for c in alone.get(phrase, ())]] = True
-        ignored[row, [c for phrase in known.loose for c in alone.get(phrase, ())]] = True
-        ignored[row, [c for phrase in known.true | known.loose for c in among.get(phrase, ())]] = True
+    rows = list(enumerate(phrases))
+    shape = len(items), len(column)
+    positive = _marked(shape, ((row, c) for row, known in rows for p in known.true for c in alone.get(p, ())))
+    ignored = _marked(shape, ((row, c) for row, known in rows for p in known.loose for c in alone.get(p, ())))
+    ignored |= _marked(
+        shape, ((row, c) for row, known in rows for p in known.true | known.loose for c in among.get(p, ()))
+    )
     own = torch.tensor([column[drawn.text] for drawn in said])
     positive[torch.arange(len(items)), own] = True
     counts = torch.bincount(own, minlength=len(column))
     return Batch(items, list(column), own, counts, positive, ignored & ~positive)
+
+
+def _marked(shape: tuple[int, int], places: Iterable[tuple[int, int]]) -> torch.Tensor:
+    """Bool [pictures, texts], true at `places`."""
+    marked = np.zeros(shape, bool)
+    rows_columns = np.fromiter(chain.from_iterable(places), np.int64).reshape(-1, 2)
+    marked[rows_columns[:, 0], rows_columns[:, 1]] = True
+    return torch.from_numpy(marked)

@@ -121,7 +121,7 @@ class Trainer:
         if not self.processes.first:
             return {}
         score, by_source = self.holdout.score(network_of(self.network.config, state))
-        told = "no labels to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
+        told = "nothing held out to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
         console.print(f"step {step}: {told}, loss {loss:.3f}")
         if score is None or score >= self.progress.best_score:
             self.progress.best_score, self.progress.best_step = score or 0.0, step

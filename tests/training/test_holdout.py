@@ -1,0 +1,57 @@
+"""What chooses the checkpoint, whether or not the pictures have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.config import load_preset
+from model.network import CLIP
+from model.tokenizer import TextTokenizer
+from tests.training.conftest import picture, write_config
+from training.config import load_config
+from training.data.holdout import Holdout
+from training.data.shards import Sample
+from training.loop.starting import begin
+
+
+Score = Callable[[list[tuple[int, Sample]]], tuple[float | None, dict[str, float]]]
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Score:
+    sources = [{"shards": ["a.tar"], "weight": 1}, {"shards": ["b.tar"], "weight": 3}]
+    config = load_config(write_config(tmp_path, data={"train": sources, "max_pixels": 10_000}))
+    beginning = begin(config)
+    torch.manual_seed(0)
+    network = CLIP(load_preset("sightword-small"))
+    tokenizer: TextTokenizer = beginning.tokenizer
+
+    def score(samples: list[tuple[int, Sample]]) -> tuple[float | None, dict[str, float]]:
+        return Holdout(samples, beginning.preprocessing, tokenizer, config).score(network)
+
+    return score
+
+
+def test_sources_without_labels_are_scored_by_their_captions(scored: Score) -> None:
+    reds = [picture("red", number) for number in range(8)]
+    same = [(1, Sample(f"{n}", red, captions=["a red thing", f"{n}"])) for n, red in enumerate(reds)]
+    assert scored(same) == (1.0, {"source 1": 1.0})  # one caption for all
+    distinct = [(0, Sample(f"{n}", red, captions=[f"number {n}"])) for n, red in enumerate(reds)]
+    total, by_source = scored([*distinct, *same])
+    assert by_source["source 0"] < 1  # eight pictures that look alike
+    assert total == pytest.approx((by_source["source 0"] + 3) / 4)
+
+
+def test_labels_come_before_captions_and_what_is_broken_or_too_large_is_left_out(scored: Score) -> None:
+    samples = [
+        (0, Sample("labelled", picture("red", 0), label="red", captions=["one"])),
+        (0, Sample("captioned", picture("blue", 0), captions=["two"])),
+        (0, Sample("broken", b"no picture", label="blue")),
+        (0, Sample("large", picture("blue", 0, (200, 200)), label="blue")),
+    ]
+    assert scored(samples) == (1.0, {"source 0": 1.0})
+    assert scored([]) == (None, {})
