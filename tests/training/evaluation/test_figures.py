@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from clip_benchmark.metrics.zeroshot_classification import average_precision_per_class
+from clip_benchmark.metrics.zeroshot_retrieval import recall_at_k
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, top_k_accuracy_score
 from torch.nn import functional as F
@@ -81,7 +83,6 @@ def test_several_classes_a_picture() -> None:
 
 
 def test_retrieval_is_clip_benchmarks() -> None:
-    """Its definition: of a query, one if any of its own is among the first k (`zeroshot_retrieval.recall_at_k` > 0)."""
     captions = [[f"{picture}-{n}" for n in range(1 + picture % 3)] for picture in range(40)]
     flat = [text for own in captions for text in own]
     owner = torch.tensor([picture for picture, own in enumerate(captions) for _ in own])
@@ -91,10 +92,20 @@ def test_retrieval_is_clip_benchmarks() -> None:
     positive = F.one_hot(owner, 40).bool()
     result = retrieve("x", pictures, captions, lambda texts: words[[flat.index(text) for text in texts]])
     for k in (1, 5, 10):
-        by_text = positive.gather(1, scores.topk(k, dim=1).indices).any(dim=1).float().mean().item()
-        by_picture = positive.T.gather(1, scores.T.topk(k, dim=1).indices).any(dim=1).float().mean().item()
+        by_text = (recall_at_k(scores, positive, k) > 0).float().mean().item()
+        by_picture = (recall_at_k(scores.T, positive.T, k) > 0).float().mean().item()
         assert result.metrics[f"image_retrieval_recall@{k}"] == pytest.approx(by_text)
         assert result.metrics[f"text_retrieval_recall@{k}"] == pytest.approx(by_picture)
+        assert 0 < by_text < 1 or k > 1
+
+
+def test_mean_average_precision_is_clip_benchmarks() -> None:
+    numbers = np.random.default_rng(3)
+    truth = numbers.random((200, 8)) < 0.3
+    scores = (numbers.normal(size=(200, 8)) + truth).astype(np.float32)
+    theirs = average_precision_per_class(torch.from_numpy(scores), torch.from_numpy(truth))
+    ours = classify_many("x", scores, truth, list("abcdefgh"))
+    assert ours.metrics["mean_average_precision"] == pytest.approx(theirs.mean().item(), abs=1e-6)
 
 
 def test_a_caption_of_two_pictures_is_found_with_either() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +48,13 @@ def read_benchmark(folder: Path, split: str) -> Split:
     samples = [(key, members) for shard in shards for key, members in samples_in(shard)]
     pictures = [_picture(key, members) for key, members in samples]
     if (folder / "dataset_type.txt").exists() and "retrieval" in (folder / "dataset_type.txt").read_text("utf-8"):
-        captions = [_text(key, members, "txt").splitlines() for key, members in samples]
+        captions = [_captions(key, members) for key, members in samples]
         return Split(pictures, captions=captions)
     classes = _lines(folder / "classnames.txt")
     if not classes:
         raise DataError(f"{folder / 'classnames.txt'} is missing or empty")
     if samples and "npy" in samples[0][1]:  # several classes each
-        truth = np.stack([_array(members["npy"]) for _, members in samples]).astype(bool)
+        truth = np.stack([_flags(key, members, len(classes)) for key, members in samples])
         return Split(pictures, classes, truth=truth, templates=_templates(folder))
     targets = np.array([_index(key, _text(key, members, "cls"), len(classes)) for key, members in samples])
     return Split(pictures, classes, targets, templates=_templates(folder))
@@ -65,7 +64,7 @@ def splits_of_samples(samples: Sequence[Sample]) -> dict[str, Split]:
     """Ours: by label, by coarse class and by caption, each where more than half of the samples have one."""
     found = {}
     # One object for each picture in all of its splits, by which it is known that it has been embedded.
-    held = {id(sample): _Held(sample.picture) for sample in samples}
+    held = {id(sample): _Held(sample) for sample in samples}
     for name, key in (("", "label"), (" (coarse)", "coarse")):
         told = [sample for sample in samples if getattr(sample, key)]
         classes = sorted({getattr(sample, key) for sample in told})
@@ -80,13 +79,16 @@ def splits_of_samples(samples: Sequence[Sample]) -> dict[str, Split]:
 
 
 class _Held:
-    __slots__ = ("_content",)
+    __slots__ = ("_sample",)
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
 
     def __call__(self) -> bytes:
-        return self._content
+        return self._sample.picture
+
+    def __str__(self) -> str:
+        return self._sample.key
 
 
 def _picture(key: str, members: Mapping[str, Member]) -> Member:
@@ -108,8 +110,22 @@ def _index(key: str, text: str, classes: int) -> int:
     return int(text)
 
 
-def _array(member: Member) -> npt.NDArray[Any]:
-    return np.asarray(np.load(io.BytesIO(member()), allow_pickle=False))
+def _captions(key: str, members: Mapping[str, Member]) -> list[str]:
+    found = [line.strip() for line in _text(key, members, "txt").splitlines() if line.strip()]
+    if not found:
+        raise DataError(f"the sample {key} has no caption: its .txt is empty")
+    return found
+
+
+def _flags(key: str, members: Mapping[str, Member], classes: int) -> npt.NDArray[np.bool_]:
+    """Which of the classes it has, as zeros and ones in a .npy."""
+    try:
+        flags = np.asarray(np.load(io.BytesIO(members["npy"]()), allow_pickle=False))
+    except (KeyError, ValueError, EOFError) as error:
+        raise DataError(f"the classes of sample {key} cannot be read from its .npy: {error}") from error
+    if flags.shape != (classes,):
+        raise DataError(f"the .npy of sample {key} is of shape {flags.shape}, not {classes} flags")
+    return flags.astype(bool)
 
 
 def _lines(file: Path) -> list[str]:

@@ -50,6 +50,9 @@ class FilePicture:
         """Read it."""
         return self.file.read_bytes()
 
+    def __str__(self) -> str:
+        return str(self.file)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -65,6 +68,9 @@ class Member:
             stream.seek(self.offset)
             return stream.read(self.size)
 
+    def __str__(self) -> str:
+        return f"{self.archive}, at byte {self.offset}"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pixels:
@@ -78,6 +84,9 @@ class Pixels:
         file = io.BytesIO()
         Image.fromarray(self.array[self.row]).save(file, "PNG", compress_level=0)
         return file.getvalue()
+
+    def __str__(self) -> str:
+        return f"row {self.row}"
 
 
 def pictures_in(folder: Path) -> list[Path]:
