@@ -43,7 +43,7 @@ app = typer.Typer(
     "folders; `prepare` makes shards of any of these. They are decoded once and kept in memory, 64 KiB each at 128 "
     "pixels, or read from disk as they are drawn. "
     "A run that was interrupted goes on where its last checkpoint was: give the same command again. "
-    "Training runs on the CPU.\n\n"
+    "Several processes: torchrun --nproc-per-node 8 -m training train --config my.yaml\n\n"
     "The defaults of options can be set by SIGHTWORD_TRAINING_CONFIG, _OUTPUT, _CORPUS, _CACHE and _PHOTOS.",
 )
 

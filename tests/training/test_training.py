@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model.bundle import Bundle
-from tests.training.conftest import write_config
+from tests.training.conftest import further, write_config
 from training.__main__ import app
 from training.config import ConfigError, load_config
 from training.loop.trainer import Trainer
+from training.plan import plan
 from training.run import train_and_export
 
 
@@ -139,6 +142,25 @@ def test_the_plan_of_a_run_names_what_it_needs_and_begins_nothing(colours: Path,
     assert done.output.count("10 steps at") == 2
     assert "GiB" in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_plan_tells_how_a_batch_is_divided_and_what_that_saves(
+    colours: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(**changes: Any) -> tuple[str, float, float]:
+        text = plan(load_config(write_config(colours, **further(tiny, batch_size=4096, **changes))), colours)
+        weights, activations = re.search(r"average ([0-9.]+), activations ([0-9.]+)", text).groups()
+        return text, float(weights), float(activations)
+
+    whole, _, most = told()
+    divided, _, least = told(accumulate=4, gradient_checkpointing=True)
+    assert "divided" not in whole
+    assert "divided into 4 chunks: 1,024 pictures" in divided
+    assert least < most / 4
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shared, _, half = told(parallel="fsdp", accumulate=2)
+    assert "divided into 2 processes by fsdp, each in 2 chunks: 1,024 pictures" in shared
+    assert half == pytest.approx(most / 4, abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,8 @@ class Processes:
     def join(cls, wanted: Literal["auto", "cpu", "cuda"]) -> Processes:
         """Meet the other processes, if torchrun started any. Raises ConfigError for a device that is not there."""
         rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        there = torch.cuda.is_available()
-        if wanted == "cuda" and not there:
-            raise ConfigError("device: torch finds no CUDA device here; set device to auto or cpu")
-        device = torch.device("cpu")
-        if there and wanted != "cpu":
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = device_of(wanted)
+        if device.type == "cuda":
             torch.cuda.set_device(device)
             # Crops change size at a stage only, so that timing the kernels once pays.
             torch.backends.cudnn.benchmark = True
@@ -79,6 +75,18 @@ class Processes:
             return mine
         gathered: Tensor = _Gather.apply(mine, slices, self.rank)  # type: ignore[no-untyped-call]
         return gathered
+
+
+def device_of(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of this process. Raises ConfigError for one that is not there."""
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ConfigError("device: torch finds no CUDA device here; set device to auto or cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if there and wanted != "cpu"
+        else torch.device("cpu")
+    )
 
 
 class _Gather(torch.autograd.Function):

@@ -1,0 +1,91 @@
+"""What one sample costs: a pass of a few of them, measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.network import Network
+from model.network.recomputing import Recomputing, set_recomputing
+from training.loop.precision import Chosen, autocast
+
+SAMPLES = 8
+TEXT_TOKENS = 16  # of a caption of about ten words
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one sample: operations of the forward pass, seconds of both passes, bytes kept from one to the other."""
+
+    operations: int
+    seconds: float
+    kept_bytes: int
+
+
+class Probe:
+    """Samples of one size on their way through a network."""
+
+    def __init__(self, network: Network, side: int, precision: Chosen, dropped: float) -> None:
+        """`dropped` is the share of patches that are not looked at."""
+        self._network, self._precision = network, precision
+        self._device = network.logit_scale.device
+        with self._device:
+            self._pixels = torch.zeros(SAMPLES, 3, side, side).contiguous(memory_format=torch.channels_last)
+            length = min(TEXT_TOKENS, network.config.text.context_length)
+            self._ids = torch.ones(SAMPLES, length, dtype=torch.int64)
+            patches = (side // getattr(network.config.image, "patch_size", side)) ** 2
+            kept = torch.arange(max(1, round(patches * (1 - dropped))))
+            self._kept = kept.expand(SAMPLES, -1) if dropped else None
+
+    def cost(self, recompute: bool) -> Cost:
+        """Measure; with `recompute` as gradient checkpointing does it."""
+        set_recomputing(self._network, False)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            self._forward()
+        kept = self._kept_bytes()  # this one also allocates
+        if recompute:
+            set_recomputing(self._network, True)
+            # Beside what is kept between blocks, those of the block that is being computed again.
+            kept = self._kept_bytes() + kept // max(1, self._blocks())
+        began = time.perf_counter()
+        self._pass()
+        seconds = time.perf_counter() - began
+        self._network.zero_grad()
+        return Cost(counter.get_total_flops() // SAMPLES, seconds / SAMPLES, kept // SAMPLES)
+
+    def _kept_bytes(self) -> int:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, _as_it_is):
+            self._pass()
+        own = {parameter.untyped_storage().data_ptr() for parameter in self._network.parameters()}
+        return sum(size for address, size in kept.items() if address not in own)
+
+    def _pass(self) -> None:
+        made = self._forward()
+        if made.requires_grad:
+            torch.autograd.backward(made)
+        float(made.detach())  # waits for a GPU
+
+    def _forward(self) -> Tensor:
+        with autocast(self._precision, self._device):
+            image, text = self._network.encode_image(self._pixels, self._kept), self._network.encode_text(self._ids)
+        return image.float().sum() + text.float().sum()
+
+    def _blocks(self) -> int:
+        """Of the tower with the most: transformer blocks, or the four stages of a ResNet."""
+        towers = [module for module in self._network.modules() if isinstance(module, Recomputing)]
+        return max(len(getattr(tower, "resblocks", range(4))) for tower in towers)
+
+
+def _as_it_is(tensor: Any) -> Any:
+    return tensor
