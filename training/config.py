@@ -50,6 +50,7 @@ class Source(_Frozen):
     # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
     resample: bool = True
     class_power: float = Field(default=0.5, ge=0, le=1)  # 1: as frequent as it is; 0: every label alike
+    all_labels: bool = False  # every label is a text of every batch, in one wording, also where none of it was drawn
 
     @model_validator(mode="after")
     def _one_form(self) -> Source:
@@ -71,6 +72,7 @@ class Data(_Frozen):
     train: Annotated[list[Source], Field(min_length=1)]
     test: dict[str, Names] = {}  # name: patterns of shards; measured once, at the end
     holdout: float = Field(default=0.05, ge=0, lt=1)  # share of the training items that chooses the checkpoint
+    exclude: str | None = None  # JSON file, [keys of items that are left out, as SHARD.tar/KEY]
     synonyms: str | None = None  # JSON file, phrase: [other phrases that are true of the same pictures]
     # memory: decoded once and kept; disk: read and decoded when drawn, for sets that are larger than memory
     pictures: Literal["memory", "disk"] = "memory"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from torch.nn import functional as F
 from model.config import load_preset
 from model.network import CLIP
 from tests.training.conftest import picture, write_config, write_shard
-from training.config import Optimizer, load_config
+from training.config import ConfigError, Optimizer, load_config
 from training.data.augment import augment
+from training.data.excluded import load_excluded
+from training.data.phrases import load_synonyms
 from training.data.training_set import Batch, TrainingSet
 from training.loop.loss import contrastive_loss, sigmoid_loss
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.settings import CONFIGS
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -150,6 +154,52 @@ def test_no_picture_with_any_of_several_phrases_is_a_negative(tmp_path: Path) ->
         batch = training_set.batch(step, 64)
         assert len(batch.texts) > 8
         assert (batch.positive | batch.ignored).all()  # all pictures are said to show the same
+
+
+def test_a_phrase_is_one_text_of_a_batch_and_every_label_is_asked_for(tmp_path: Path) -> None:
+    members = {}
+    for i in range(60):
+        members[f"{i}.png"] = picture("red", i)
+        members[f"{i}.json"] = json.dumps({"label": "crayfish" if i == 7 else "Red"}).encode()
+    write_shard(tmp_path / "train-0.tar", members)
+    source = {"shards": ["train-*.tar"], "class_power": 1, "all_labels": True}
+    data = {"train": [source], "holdout": 0, "store_pixels": 32, "max_long_text": 0}
+    training_set = TrainingSet(load_config(write_config(tmp_path, data=data)).data, tmp_path, 0)
+    seen = set()
+    for step in range(6):
+        batch = training_set.batch(step, 8)
+        assert sorted("crayfish" in text for text in batch.texts) == [False, True]
+        seen |= set(batch.texts)
+    assert len(seen) > 4  # other batches have other wordings
+    undrawn = batch.counts == 0
+    assert not batch.positive[:, undrawn].any()
+    image, text = torch.randn(8, 4, requires_grad=True), torch.randn(len(batch.texts), 4)
+    loss = contrastive_loss(image, text, torch.tensor(1.0), batch.positive, batch.ignored, batch.counts)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(image.grad).all()  # type: ignore[union-attr,arg-type]
+
+
+def test_the_plan_of_the_next_checkpoint_can_be_read() -> None:
+    data = load_config(CONFIGS / "bundled-next.yaml").data
+    assert data.synonyms
+    assert load_synonyms(CONFIGS / data.synonyms)
+    assert data.exclude
+    shards = [Path(pattern).name for source in data.train for pattern in source.shards]
+    for key in load_excluded(CONFIGS / data.exclude):
+        assert any(fnmatch(key.partition("/")[0], pattern) for pattern in shards), key
+
+
+def test_excluded_items_are_neither_learned_nor_held_out(colours: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = load_config(write_config(colours)).data
+    everything = TrainingSet(data, colours, seed=0)
+    (colours / "exclude.json").write_text('["train-0.tar/0003", "train-0.tar/0004", "train-1.tar/0003"]')
+    rest = TrainingSet(data.model_copy(update={"exclude": "exclude.json"}), colours, seed=0)
+    assert len(rest) + len(rest.holdout) == len(everything) + len(everything.holdout) - 2
+    assert "1 of 3 keys are in no source, such as train-1.tar/0003" in caplog.text
+    (colours / "exclude.json").write_text('{"train-0.tar/0003": true}')
+    with pytest.raises(ConfigError, match=r"exclude\.json is not a list of keys"):
+        TrainingSet(data.model_copy(update={"exclude": "exclude.json"}), colours, seed=0)
 
 
 def test_augmentation_keeps_shape_range_and_colour_and_is_repeatable() -> None:

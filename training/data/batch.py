@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of a step and the distinct texts said of them.
+    """Pictures of a step and the distinct texts said of them, or asked for in any case.
 
     `positive[i, t]`: text t is true of picture i. `ignored[i, t]`: it may be, so it is no negative either.
     """
@@ -20,7 +20,7 @@ class Batch:
     items: npt.NDArray[np.int64]  # [pictures]
     texts: list[str]
     drawn: Tensor  # [pictures] which of the texts was drawn for each
-    counts: Tensor  # [texts] how often each was drawn
+    counts: Tensor  # [texts] how often each was drawn, 0 where it was only asked for
     positive: Tensor  # [pictures, texts] bool
     ignored: Tensor  # [pictures, texts] bool
 

@@ -13,9 +13,11 @@ from training.data.batch import Batch
 from training.data.phrases import Phrases, Said
 
 
-def match(items: npt.NDArray[np.int64], phrases: Sequence[Phrases], said: Sequence[Said]) -> Batch:
-    """The batch of `items`, by what may be said of each and what was drawn for it."""
-    distinct = {drawn.text: drawn for drawn in said}
+def match(
+    items: npt.NDArray[np.int64], phrases: Sequence[Phrases], said: Sequence[Said], asked: Sequence[Said] = ()
+) -> Batch:
+    """The batch of `items`, by what may be said of each and what was drawn for it, and texts `asked` in any case."""
+    distinct = {drawn.text: drawn for drawn in (*said, *asked)}
     column = {text: number for number, text in enumerate(distinct)}
     alone: dict[str, list[int]] = {}  # phrase: columns of the texts that say nothing else
     among: dict[str, list[int]] = {}  # phrase: columns of the texts that say more

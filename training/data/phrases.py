@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,14 +90,25 @@ def phrases_of(sample: Sample, synonyms: dict[str, list[str]], transparent: bool
     )
 
 
-def draw_phrase(phrases: Phrases, rng: random.Random) -> Said:
-    """Draw a label in a template, a caption as it is, or some of the tags."""
+def ask(labels: Sequence[str], rng: random.Random) -> dict[str, Said]:
+    """The one wording that each label has in a batch of photographs where all labels are asked for, in lower case.
+
+    In several wordings a frequent label would share its pictures' probability among several texts, where a rare one has
+    its own alone: compared text by text afterwards, the rare one would be preferred.
+    """
+    return {label.lower(): Said(rng.choice(TEMPLATES).replace("{}", label), (label.lower(),)) for label in labels}
+
+
+def draw_phrase(phrases: Phrases, rng: random.Random, asked: Mapping[str, Said]) -> Said:
+    """Draw a label in a template, or as it is `asked` for; a caption as it is; or some of the tags."""
     kind, said = rng.choices(phrases.kinds, [SHARES[kind] for kind, _ in phrases.kinds])[0]
     if kind == "tags":
         return _joined(rng.sample(said, min(len(said), rng.randint(1, 3))))
     phrase = rng.choice(said)
     if kind == "caption":
         return Said(phrase, (phrase.lower(),))
+    if phrase.lower() in asked and not phrases.transparent:
+        return asked[phrase.lower()]
     template = rng.choice(ART_TEMPLATES if phrases.transparent else TEMPLATES)
     return Said(template.replace("{}", phrase), (phrase.lower(),))
 

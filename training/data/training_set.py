@@ -5,6 +5,7 @@ Because a batch depends on nothing else, a resumed run sees exactly the samples 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,18 @@ import torch
 from training.config import ConfigError, Data
 from training.data.batch import Batch, Pictures
 from training.data.entry import ROW, Entry
+from training.data.excluded import load_excluded
 from training.data.index import BUCKETS, Index, index_cache, open_index
 from training.data.matching import match
-from training.data.phrases import Phrases, draw_phrase, draw_whole, load_synonyms, phrases_of
+from training.data.phrases import Phrases, ask, draw_phrase, draw_whole, load_synonyms, phrases_of
 from training.data.pictures import OnDisk, Squeezed, Store, load_all, squeeze_or_tell
 from training.data.sampling import Group, Sampler, group_of
 from training.data.shards import Sample, ShardError, find_shards, sample_of
 from training.data.sources import PictureReader
 from training.data.transparency import transparent_samples
 from training.data.troubles import Troubles
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Batch", "Pictures", "TrainingSet"]
 
@@ -48,17 +52,20 @@ class TrainingSet:
         # Which sample an item is: its source, and its number in the index of that.
         sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
         numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
-        out = np.concatenate([index.samples["bucket"] for index in self._indexes]) < data.holdout * BUCKETS
+        buckets = np.concatenate([index.samples["bucket"] for index in self._indexes])
+        wanted = self._wanted(load_excluded(base / data.exclude if data.exclude else None))
+        out, rest = wanted & (buckets < data.holdout * BUCKETS), wanted & (buckets >= data.holdout * BUCKETS)
         self.holdout = HeldOut(self, sources[out], numbers[out])
-        self._sources, self._numbers = sources[~out], numbers[~out]
+        self._sources, self._numbers = sources[rest], numbers[rest]
         if data.pictures == "disk":
             self._store: Store = OnDisk(self._squeezed, data.store_pixels)
-            self._transparent = np.concatenate([self._transparent_samples(index) for index in self._indexes])[~out]
+            self._transparent = np.concatenate([self._transparent_samples(index) for index in self._indexes])[rest]
         else:
             self._store, self._transparent, readable = load_all(len(self), self._squeezed, data.store_pixels)
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
             self.troubles.tell()
         self._sampler = Sampler([self._group(number) for number in range(len(self._indexes))], seed)
+        self._labels_asked = self._find_labels_asked()
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -69,11 +76,11 @@ class TrainingSet:
         words = random.Random(f"{self.seed}:{step}")
         items = self._sampler.draw(step, size, numbers)
         phrases = [self.phrases(int(item)) for item in items]
-        said = []
+        said, asked = [], ask(self._labels_asked, words)
         for known in phrases:
             whole = words.random() < self.data.max_long_text
-            said.append(draw_whole(known, words) if whole else draw_phrase(known, words))
-        return match(items, phrases, said)
+            said.append(draw_whole(known, words) if whole else draw_phrase(known, words, asked))
+        return match(items, phrases, said, list(asked.values()))
 
     def pictures(self, items: Numbers) -> Pictures:
         """Those of some items of a batch, in their order."""
@@ -104,6 +111,24 @@ class TrainingSet:
         except OSError as error:
             self.troubles.add(entry.key, "unreadable file", error)
             return None
+
+    def _wanted(self, excluded: frozenset[str]) -> npt.NDArray[np.bool_]:
+        if not excluded:  # keys lie in the text of a sample: to read all takes seconds a million
+            return np.ones(sum(len(index) for index in self._indexes), bool)
+        keys = [index.key(number) for index in self._indexes for number in range(len(index))]
+        if missing := sorted(excluded.difference(keys)):
+            told = "data.exclude: %d of %d keys are in no source, such as %s"
+            log.warning(told, len(missing), len(excluded), missing[0])
+        return np.array([key not in excluded for key in keys])
+
+    def _find_labels_asked(self) -> list[str]:
+        found = set()
+        for number, (source, index) in enumerate(zip(self.data.train, self._indexes, strict=True)):
+            if source.all_labels:
+                mine = self._numbers[self._sources == number]
+                _, firsts = np.unique(index.samples["label"][mine], return_index=True)
+                found |= {index.entry(int(first)).told.label for first in mine[firsts]}
+        return sorted(label for label in found if label)
 
     def _entry(self, item: int) -> Entry:
         return self._indexes[int(self._sources[item])].entry(int(self._numbers[item]))

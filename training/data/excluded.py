@@ -1,0 +1,21 @@
+"""Items of the shards that a run leaves out, such as those that look like a test picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from training.config import ConfigError
+
+KEYS = TypeAdapter(list[str])
+
+
+def load_excluded(file: Path | None) -> frozenset[str]:
+    """Read a JSON list of keys, each SHARD.tar/KEY. Raises ConfigError."""
+    if file is None:
+        return frozenset()
+    try:
+        return frozenset(KEYS.validate_json(file.read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise ConfigError(f'{file} is not a list of keys, ["SHARD.tar/KEY", ...]: {error}') from error
