@@ -74,10 +74,9 @@ def options(key: str, precision: str, digest: str, threads: int) -> dict[str, st
 
 
 def _openvino_options(precision: str, threads: int) -> dict[str, str]:
-    halves = precision == "bf16" and multiplies_bf16()
     return {
         # As with TensorRT: what the bundle promises in fp32 is not rounded.
-        "INFERENCE_PRECISION_HINT": "bf16" if halves else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and multiplies_bf16() else "f32",
         "INFERENCE_NUM_THREADS": str(threads),
         # Threads that may not leave their core would wait there for the one that decodes pictures.
         "ENABLE_CPU_PINNING": "NO",

@@ -74,7 +74,8 @@ class Tower:
         """Those worth trying here."""
         cores = usable_cores()
         if self.provider != PROVIDERS["cpu"]:
-            return [Way(cores, 1), Way(cores, 2)]
+            threads = 1 if self.provider in NVIDIA else cores
+            return [Way(threads, 1), Way(threads, 2)]
         return list(dict.fromkeys([Way(cores, 1, spin=True), Way(cores, 1), Way(1, cores)]))
 
     @property
