@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,9 +33,22 @@ def main() -> None:
     for name, changes in runs.items():
         file = write_config(output / str(dist.get_rank()), **changes)
         Trainer(load_config(file), output / name, folder).train()
+    resume(folder, output, runs["fsdp in chunks"])
     if importlib.util.find_spec("open_clip"):
         save_file(local_losses(), output / f"losses-{dist.get_rank()}.safetensors")
     dist.destroy_process_group()
+
+
+def resume(folder: Path, output: Path, changes: dict[str, Any]) -> None:
+    """A copy of the run of FSDP in chunks goes on from the middle."""
+    run = output / "resumed"
+    if dist.get_rank() == 0:
+        shutil.copytree(output / "fsdp in chunks", run)
+        shutil.rmtree(run / "checkpoints" / "step-000004")
+    dist.barrier()
+    trainer = Trainer(load_config(write_config(output / str(dist.get_rank()), **changes)), run, folder)
+    assert trainer.progress.step == 2
+    trainer.train()
 
 
 def local_losses() -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def sharing(tiny: Path) -> dict[str, dict[str, Any]]:
         "ddp": {},
         "fsdp": {"parallel": "fsdp"},
         "ddp in chunks": {"accumulate": 2, "gradient_checkpointing": True},
-        "fsdp in chunks": {"accumulate": 2, "gradient_checkpointing": True, "parallel": "fsdp"},
+        "fsdp in chunks": {"accumulate": 2, "gradient_checkpointing": True, "parallel": "fsdp", "checkpoint_every": 2},
         "ddp sigmoid": SIGMOID,
         "fsdp sigmoid": {**SIGMOID, "parallel": "fsdp"},
         "ddp taught": taught,
@@ -94,6 +94,13 @@ def test_two_processes_learn_what_one_does(colours: Path, tiny: Path, shared: Pa
     changes = {field: value for field, value in sharing(tiny)[name].items() if field in ALONE}
     Trainer(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).train()
     assert_alike(tmp_path / "run", shared / name)
+
+
+def test_what_processes_share_is_resumed_to_the_same_bits(shared: Path) -> None:
+    for what in ("network", "average", "optimizer"):
+        one, other = saved(shared / "fsdp in chunks", what), saved(shared / "resumed", what)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one), what
 
 
 def test_shares_of_the_loss_are_open_clips_local_losses(shared: Path) -> None:

@@ -17,7 +17,6 @@ from training.data.holdout import Holdout
 from training.data.shards import Sample
 from training.loop.starting import begin
 
-
 Score = Callable[[list[tuple[int, Sample]]], tuple[float | None, dict[str, float]]]
 
 
