@@ -115,7 +115,7 @@ class TrainingSet:
     def _wanted(self, excluded: frozenset[str]) -> npt.NDArray[np.bool_]:
         if not excluded:  # keys lie in the text of a sample: to read all takes seconds a million
             return np.ones(sum(len(index) for index in self._indexes), bool)
-        keys = [index.key(number) for index in self._indexes for number in range(len(index))]
+        keys = [index.entry(number).key for index in self._indexes for number in range(len(index))]
         if missing := sorted(excluded.difference(keys)):
             told = "data.exclude: %d of %d keys are in no source, such as %s"
             log.warning(told, len(missing), len(excluded), missing[0])
