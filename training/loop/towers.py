@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -68,6 +69,8 @@ class SharedTowers:
             # Private in name, and the only way to keep a parameter out of DDP's sums; torchrec does the same.
             ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
             ignore(self._towers, list(OF_THE_LOSS))  # type: ignore[no-untyped-call]
+            # Kernels of 1x1 convolutions have two names for the same layout; torch would tell users of a slow copy.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self.module = DistributedDataParallel(self._towers)
 
     @property
