@@ -125,7 +125,7 @@ def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None
     try:
         if config.exif_orientation:
             image, box = turn(image, box, _orientation(image))
-        image = _eight_bit(image)
+        image = eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
         return np.array(square(image, box, config).convert("RGB"))
@@ -171,7 +171,7 @@ def _orientation(image: Image.Image) -> object:
         return None
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
     """Scale deep pixels to 8 bits by their value range; Pillow's own conversion clips them to white."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

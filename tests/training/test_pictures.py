@@ -94,6 +94,11 @@ def test_a_large_jpeg_is_decoded_at_less_than_its_size_with_its_own_shape_and_co
         assert not squeezed.transparent
 
 
+def test_sixteen_bits_are_seen_as_the_service_sees_them() -> None:
+    deep = Image.fromarray(np.linspace(0, 0xFFFF, 64 * 64).reshape(64, 64).astype(np.uint16))
+    assert Squeezed(encoded(deep, "PNG"), 32, 10_000).pixels[..., 0].mean() == pytest.approx(127, abs=2)
+
+
 def test_broken_pictures_are_counted_and_take_no_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     members = varied(20)
     members["1.png"] = members["1.png"][:100]
@@ -107,6 +112,7 @@ def test_broken_pictures_are_counted_and_take_no_part(tmp_path: Path, caplog: py
     assert [key for key, there in zip(disk.keys(np.arange(20)), seen.present, strict=True) if not there] == [
         "a.tar/1", "a.tar/5", "a.tar/7",
     ]  # fmt: skip
+    disk.pictures(np.array([1, 5, 5]))  # is told once
     assert disk.troubles.counts == memory.troubles.counts
     assert "a.tar/5: broken picture" in caplog.text
     assert seen.rgba[seen.present].equal(memory.pictures(np.arange(17)).rgba)

@@ -93,19 +93,18 @@ def test_pictures_are_reduced_upright_and_small_ones_stay(tmp_path: Path) -> Non
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
     small = encoded(scene(2, (70, 64)), exif=exif)
     images = [encoded(large, exif=exif), encoded(clear, "PNG"), small, encoded(scene(3), "BMP")]
-    table = {"image": images, "text": ["large", "clear", "small", "bitmap"], "id": [1, 2, 3, 4]}
+    deep = Image.fromarray((np.linspace(0, 0xFFFF, 64 * 64).reshape(64, 64)).astype(np.uint16))
+    images.append(encoded(deep, "PNG"))
+    table = {"image": images, "text": ["large", "clear", "small", "bitmap", "deep"], "id": [1, 2, 3, 4, 5]}
     pq.write_table(pa.table(table), tmp_path / "t.parquet")
-    done = prepare(tmp_path / "t.parquet", "--to", tmp_path / "out", "--pixels", 64)
+    write_shard(tmp_path / "t.tar", {"a.png": encoded(scene(50), "PNG"), "a.txt": b"x"})
+    done = prepare(tmp_path / "t.parquet", "--to", tmp_path / "out", "--pixels", 64, "--against", tmp_path / "t.tar")
     assert done.exit_code == 0, done.output
     made = members(tmp_path / "out" / "train-000000.tar")
-    pictures = [name for name in made if "json" not in name]
-    assert pictures == [
-        "00000000.jpg",
-        "00000001.png",
-        "00000002.jpg",
-        "00000003.jpg",
-    ]
+    suffixes = [Path(name).suffix for name in made if "json" not in name]
+    assert suffixes == [".jpg", ".png", ".jpg", ".jpg", ".jpg"]
     assert made["00000002.jpg"] == small
+    assert 100 < np.asarray(Image.open(io.BytesIO(made["00000004.jpg"]))).mean() < 150
     shown = Image.open(io.BytesIO(made["00000000.jpg"]))
     assert shown.size == (64, 96)
     assert shown.getexif().get(0x0112) is None

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from model.geometry import turn
-from model.preprocessing import ImageError, open_header
-from training.data.troubles import Troubles
+from model.preprocessing import ImageError, eight_bit, open_header
 from training.progress import track
 
 Numbers = npt.NDArray[np.int64]
@@ -34,6 +33,7 @@ class Squeezed:
         image, box = opened.take(), opened.box
         try:
             image, box = turn(image, box, image.getexif().get(ExifTags.Base.Orientation))
+            image = eight_bit(image)
             self.transparent = is_transparent(image)
             left, top, right, bottom = box or (0, 0, *image.size)
             self.aspect = (right - left) / (bottom - top)
@@ -86,9 +86,11 @@ class OnDisk:
         """As `Store`."""
         pixels = np.zeros((len(items), self._side, self._side, 4), np.uint8)
         aspects, present = np.ones(len(items), np.float32), np.zeros(len(items), bool)
-        for row, squeezed in enumerate(self._pool.map(self._read, map(int, items))):
+        distinct, places = np.unique(items, return_inverse=True)
+        for number, squeezed in enumerate(self._pool.map(self._read, map(int, distinct))):
             if squeezed is not None:
-                pixels[row], aspects[row], present[row] = squeezed.pixels, squeezed.aspect, True
+                rows = places == number
+                pixels[rows], aspects[rows], present[rows] = squeezed.pixels, squeezed.aspect, True
         return pixels, aspects, present
 
 
@@ -113,16 +115,3 @@ def load_all(
             pixels[place] = pixels[item]
         pixels, aspects, transparent = pixels[: len(readable)], aspects[readable], transparent[readable]
     return InMemory(pixels, aspects), transparent, readable
-
-
-def squeeze_or_tell(
-    key: str, read: Callable[[], bytes], side: int, max_pixels: int, troubles: Troubles
-) -> Squeezed | None:
-    """A picture, None if it is broken, which `troubles` then counts."""
-    try:
-        return Squeezed(read(), side, max_pixels)
-    except ImageError as error:
-        troubles.add(key, "too many pixels" if error.code == "image_too_large" else "broken picture", error)
-    except OSError as error:
-        troubles.add(key, "unreadable file", error)
-    return None

@@ -6,21 +6,22 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
 from model.preprocessing import ImageError
 from training.config import Columns, Source
 from training.corpus import duplicates
-from training.corpus.duplicates import Duplicate, fingerprint
+from training.corpus.duplicates import Duplicate, Fingerprint, fingerprint
 from training.data.entry import Entry
 from training.data.index import Index, open_index
 from training.data.pictures import decoding_threads
 from training.data.shards import ShardError
 from training.data.shrinking import shard_picture
 from training.data.sources import PictureReader
-from training.data.troubles import Troubles
+from training.data.troubles import Troubles, reason_of
 from training.data.writing import ShardWriter
 from training.progress import track
 
@@ -83,14 +84,11 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], wanted: Wanted
         try:
             data = reader.read(entry.place)
             suffix, picture = shard_picture(data, wanted.pixels, wanted.max_pixels)
-            same = _same(entry.key, data, tests) if tests else None
-        except ImageError as error:
-            troubles.add(entry.key, "too many pixels" if error.code == "image_too_large" else "broken picture", error)
-        except OSError as error:
-            troubles.add(entry.key, "unreadable file", error)
-        else:
-            return same or (suffix, picture)
-        return None
+            same = _same(entry.key, _mark(data, picture), tests) if tests else None
+        except (ImageError, OSError) as error:
+            troubles.add(entry.key, *reason_of(error))
+            return None
+        return same or (suffix, picture)
 
     entries = (index.entry(number) for index in indexes for number in range(len(index)))
     total = sum(map(len, indexes))
@@ -130,13 +128,12 @@ def _told(entry: Entry) -> dict[str, Any]:
 
 
 def _fingerprints(sources: Sequence[Source], base: Path, reader: PictureReader, max_pixels: int) -> duplicates.Index:
-    def marked(entry: Entry) -> duplicates.Fingerprint | None:
-        data = reader.read(entry.place)
+    def marked(entry: Entry) -> Fingerprint | None:
         try:
-            shard_picture(data, None, max_pixels)
-        except ImageError:
+            data = reader.read(entry.place)
+            return _mark(data, shard_picture(data, None, max_pixels)[1])
+        except (ImageError, OSError):
             return None  # nothing can repeat it
-        return fingerprint(data)
 
     def entries(index: Index) -> Iterable[Entry]:
         return (index.entry(number) for number in range(len(index)))
@@ -147,7 +144,14 @@ def _fingerprints(sources: Sequence[Source], base: Path, reader: PictureReader, 
     return duplicates.Index((entry.key, mark) for entry, mark in marks if mark is not None)
 
 
-def _same(key: str, data: bytes, tests: duplicates.Index) -> Duplicate | None:
-    mark = fingerprint(data)
+def _mark(data: bytes, picture: bytes) -> Fingerprint:
+    """Of a picture in a shard, but with the hash of the file that it was made of. Raises ImageError."""
+    try:
+        return replace(fingerprint(picture), sha256=sha256(data).digest())
+    except (OSError, SyntaxError, ValueError) as error:  # from broken palettes
+        raise ImageError("invalid_image", "its colours cannot be read") from error
+
+
+def _same(key: str, mark: Fingerprint, tests: duplicates.Index) -> Duplicate | None:
     found = tests.find(mark)
     return None if found is None else Duplicate(key, found[0], mark.sha256 in tests.exact, found[1])

@@ -7,10 +7,11 @@ import io
 from PIL import ExifTags, Image
 
 from model.geometry import turn
-from model.preprocessing import ImageError, open_header
+from model.preprocessing import ImageError, eight_bit, open_header
 from training.data.pictures import is_transparent
 
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # formats that stay, and how shards call them
+USUAL = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")  # modes that every reader takes; others have 16 or 32 bits
 QUALITY = 92  # of JPEG, with colours at full resolution: no difference to the eye
 
 
@@ -27,9 +28,10 @@ def shard_picture(data: bytes, pixels: int | None, max_pixels: int) -> tuple[str
     opened.load()  # what is broken is found now
     image, box = opened.take(), opened.box
     kept = KEPT.get(image.format or "")
-    if kept and (pixels is None or min(size) <= pixels):
+    if kept and image.mode in USUAL and (pixels is None or min(size) <= pixels):
         return kept, data
     try:
+        image = eight_bit(image)
         transparent = is_transparent(image)
         image, box = turn(image, box, image.getexif().get(ExifTags.Base.Orientation))
         image = image.convert("RGBA" if transparent else "RGB")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.preprocessing import ImageError
 from training.config import ConfigError, Data
 from training.data.batch import Batch, Pictures
 from training.data.entry import ROW, Entry
@@ -21,12 +22,12 @@ from training.data.excluded import load_excluded
 from training.data.index import BUCKETS, Index, index_cache, open_index
 from training.data.matching import match
 from training.data.phrases import Phrases, ask, draw_phrase, draw_whole, load_synonyms, phrases_of
-from training.data.pictures import OnDisk, Squeezed, Store, load_all, squeeze_or_tell
+from training.data.pictures import OnDisk, Squeezed, Store, load_all
 from training.data.sampling import Group, Sampler, group_of
 from training.data.shards import Sample, ShardError, find_shards, sample_of
 from training.data.sources import PictureReader
 from training.data.transparency import transparent_samples
-from training.data.troubles import Troubles
+from training.data.troubles import Troubles, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class TrainingSet:
     def __init__(self, data: Data, base: Path, seed: int) -> None:
         self.data, self.seed = data, seed
         self.troubles = Troubles()
+        self._broken: set[int] = set()
         self._synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
         self._reader = PictureReader()
         refuse_tests_in_training(data, base)
@@ -134,10 +136,14 @@ class TrainingSet:
         return self._indexes[int(self._sources[item])].entry(int(self._numbers[item]))
 
     def _squeezed(self, item: int) -> Squeezed | None:
-        entry, data = self._entry(item), self.data
-        return squeeze_or_tell(
-            entry.key, lambda: self._reader.read(entry.place), data.store_pixels, data.max_pixels, self.troubles
-        )
+        entry = self._entry(item)
+        try:
+            return Squeezed(self._reader.read(entry.place), self.data.store_pixels, self.data.max_pixels)
+        except (ImageError, OSError) as error:
+            if item not in self._broken:  # told once, however often it is drawn
+                self._broken.add(item)
+                self.troubles.add(entry.key, *reason_of(error))
+            return None
 
     def _transparent_samples(self, index: Index) -> npt.NDArray[np.bool_]:
         if (index.samples["size"] == ROW).any():

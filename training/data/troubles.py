@@ -6,6 +6,8 @@ import logging
 import threading
 from collections import Counter
 
+from model.preprocessing import ImageError
+
 log = logging.getLogger(__name__)
 
 TOLD = 5  # in full; after that a total at every power of ten
@@ -41,3 +43,11 @@ class Troubles:
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.counts.items()))
         return f"{self.counts.total():,} in all: {reasons}" if self.counts else "nothing"
+
+
+def reason_of(error: ImageError | OSError) -> tuple[str, str]:
+    """Reason and detail of a picture that cannot be read."""
+    if isinstance(error, OSError):
+        return "unreadable file", str(error)
+    said, _, _ = str(error).partition(":")  # what follows tells a client what to send
+    return ("too many pixels" if error.code == "image_too_large" else "broken picture"), said
