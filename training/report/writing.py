@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -112,6 +113,8 @@ def _text_tower(config: TextConfig | SiglipTextConfig) -> str:
 
 
 def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores ({platform.machine()})"
 
 
