@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     return out.getvalue()
 
 
+def enlarged(png: bytes, side: int) -> bytes:
+    """A PNG whose header says that it is a square of `side` pixels; to make a real one takes gigabytes."""
+    header = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
 def members(shard: Path) -> dict[str, bytes]:
     with tarfile.open(shard) as archive:
         return {m.name: archive.extractfile(m).read() for m in archive}  # type: ignore[union-attr]
@@ -56,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
     (made / "2.jpg").write_bytes(b"\xff\xd8 no picture")
     (made / "3.txt").unlink()
     (made / "4.jpg").rename(made / "4.png")
-    (made / "4.png").write_bytes(encoded(Image.new("1", (90_000, 90_000)), "PNG"))
+    (made / "4.png").write_bytes(enlarged(encoded(scene(4), "PNG"), 90_000))
     return made
 
 

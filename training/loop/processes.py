@@ -62,12 +62,12 @@ class Processes:
             dist.all_reduce(value)
         return value
 
-    def of_first(self, value: Any) -> Any:
-        """What the first process holds: for small things that can be pickled, among processes of one run."""
-        box = [value]
+    def of_first(self, number: int) -> int:
+        """What the first process holds."""
+        held = torch.tensor(number, device=self.device)
         if self.count > 1:
-            dist.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
+            dist.broadcast(held, src=0)
+        return int(held)
 
     def gather(self, mine: Tensor, slices: Sequence[slice]) -> Tensor:
         """All processes' rows [all, ...] in order, with gradient; `slices[rank]` is where the rows of each belong."""

@@ -142,8 +142,9 @@ class Trainer:
         """Choose it, as the first process finds, unless the checkpoint says what the run began with."""
         progress, device = self.progress, self.processes.device
         chosen = progress.precision or choose_precision(self.config.precision, device)
-        progress.precision = self.processes.of_first(chosen)
-        allow_tf32(chosen)
+        kinds = list(NAMES)
+        progress.precision = kinds[self.processes.of_first(kinds.index(chosen))]
+        allow_tf32(progress.precision)
         self.step.begin(progress.precision, self.optimizer, self.average)
         if progress.scaler:
             self.step.scaler.load_state_dict(progress.scaler)
