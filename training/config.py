@@ -141,6 +141,7 @@ class TrainConfig(_Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     model: str | None = None  # a preset, to begin with random weights
     start: str | None = None  # or a bundle, to train it further; relative to the configuration file
+    image_size: int | None = Field(default=None, gt=0, le=4096)  # with start: the size of pictures from now on
     data: Data
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=1)
@@ -177,6 +178,8 @@ class TrainConfig(_Frozen):
             raise ValueError("name what to begin with: model, a preset, or start, a bundle; and not both")
         if self.model is not None:
             self.check_stages(load_preset(self.model))
+            if self.image_size is not None:
+                raise ValueError("image_size: a preset has its own; set it where a bundle is trained further")
         if self.lock.image[0] == self.lock.text[0] == 1:
             raise ValueError("lock: with both towers locked there is nothing to learn")
         if self.parallel == "fsdp" and self.precision == "fp16":

@@ -1,10 +1,10 @@
-"""A bundle -> the network that it was exported from."""
+"""A bundle -> the checkpoint and the network that it was exported from."""
 
 from __future__ import annotations
 
 from model.bundle import WEIGHTS, Bundle
-from model.checkpoints.building import assemble
-from model.checkpoints.checkpoint import CheckpointError
+from model.checkpoints.building import build
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError
 from model.checkpoints.weights import read_weights
 from model.network import Network
 
@@ -14,8 +14,14 @@ def load_network(bundle: Bundle) -> Network:
 
     Raises CheckpointError for a variant.
     """
+    return build(read_bundle(bundle))
+
+
+def read_bundle(bundle: Bundle) -> Checkpoint:
+    """What the readers of other formats give, of a bundle. Raises CheckpointError for a variant."""
     refuse_variant(bundle)
-    return assemble(bundle.manifest.config, read_weights(bundle.path / WEIGHTS))
+    weights = read_weights(bundle.path / WEIGHTS)
+    return Checkpoint(bundle.manifest.config, weights, bundle.preprocessing, bundle.tokenizer(), source={})
 
 
 def refuse_variant(bundle: Bundle) -> None:

@@ -58,7 +58,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
         warnings.simplefilter("always", RuntimeWarning)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop of the service
             runner.run(watched())
-    assert complaints == []
+    assert complaints == [], complaints
     assert [str(each.message) for each in warned if "never awaited" in str(each.message)] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,7 +14,9 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from model.bundle import Bundle, bundled
+from model.checkpoints.checkpoint import CheckpointError
 from model.config import load_preset
+from model.engine import Engine
 from model.network import build_network
 from tests.training.conftest import write_config
 from training.__main__ import app
@@ -139,6 +142,19 @@ def test_the_bundled_checkpoint_is_trained_further_and_keeps_its_pixels_and_word
     assert done.exit_code == 0, done.output
 
 
+def test_a_bundle_is_trained_further_for_larger_pictures(colours: Path, tmp_path: Path) -> None:
+    stages = [{"start": 0, "pixels": 64}, {"start": 0.5, "pixels": 128}]
+    file = write_config(colours, model=None, start=str(bundled()), image_size=128, stages=stages, steps=4)
+    bundle = train_and_export(load_config(file), colours, tmp_path / "run")
+    assert bundle is not None
+    assert bundle.preprocessing.size == bundle.image_size == 128
+    assert bundle.manifest.source["resized_from"] == 96
+    positions = load_file(bundle.path / "weights.safetensors")["visual.attnpool.positional_embedding"]
+    assert len(positions) == 1 + 4 * 4
+    pixels = np.zeros((2, 128, 128, 3), np.uint8)
+    assert Engine(bundle).embed_images(pixels).shape == (2, 256)
+
+
 def test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries(colours: Path, tmp_path: Path) -> None:
     file = write_config(colours, objective={"kind": "sigmoid"}, steps=30, evaluate_every=15)
     bundle = train_and_export(load_config(file), colours, tmp_path / "run")
@@ -169,6 +185,7 @@ def test_a_student_comes_closer_to_its_teacher(colours: Path, tmp_path: Path) ->
     [
         ({"start": "x"}, "and not both"),
         ({"model": None}, "name what to begin with"),
+        ({"image_size": 128}, "image_size: a preset has its own"),
         ({"lock": {"image": 1, "text": 1}}, "nothing to learn"),
         ({"optimizer": {"warmup_steps": 2, "layer_decay": 0}}, "layer_decay"),
     ],
@@ -181,4 +198,7 @@ def test_what_cannot_be_trained_is_refused_by_its_field(colours: Path, changes: 
 def test_crops_that_the_start_does_not_take_are_refused(colours: Path, tmp_path: Path) -> None:
     config = load_config(write_config(colours, model=None, start=str(bundled()), stages=[{"start": 0, "pixels": 50}]))
     with pytest.raises(ConfigError, match="multiple of 32"):
+        Trainer(config, tmp_path, colours)
+    config = load_config(write_config(colours, model=None, start=str(bundled()), image_size=100))
+    with pytest.raises(CheckpointError, match="image size 100 is not a multiple of 32"):
         Trainer(config, tmp_path, colours)

@@ -1,11 +1,23 @@
-"""The file of a run's figures, a line of JSON for each step."""
+"""The file of a run's figures, a line of JSON for each step, and who else is told them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 METRICS = "metrics.jsonl"
+
+
+class Watcher(Protocol):
+    """Is told each line as it is written."""
+
+    def tell(self, record: Mapping[str, Any]) -> None:
+        """One step is done: `record` has `step` and its figures."""
+
+    def close(self) -> None:
+        """The run has ended, well or not."""
 
 
 def forget_after(metrics: Path, step: int) -> None:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import Bundle
-from model.checkpoints.restoring import load_network
+from model.checkpoints.building import build
+from model.checkpoints.resizing import resized
+from model.checkpoints.restoring import read_bundle
 from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
@@ -32,7 +34,7 @@ class Beginning:
 def begin(config: TrainConfig) -> Beginning:
     """Build it, seeded. Raises ConfigError, BundleError, CheckpointError."""
     torch.manual_seed(config.seed)
-    beginning = _further(Path(config.start)) if config.start else _anew(config)
+    beginning = _further(Path(config.start), config.image_size) if config.start else _anew(config)
     network = beginning.network
     if config.objective.kind == "sigmoid" and network.logit_bias is None:
         network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
@@ -64,8 +66,10 @@ def _anew(config: TrainConfig) -> Beginning:
     return Beginning(build_network(preset), tokenizer, preprocessing, {"kind": "trained from scratch"})
 
 
-def _further(path: Path) -> Beginning:
+def _further(path: Path, image_size: int | None) -> Beginning:
     bundle = Bundle.load(path)
-    network = load_network(bundle).requires_grad_()
-    origin = {"kind": "fine-tuned", "from": bundle.id, "from_digest": bundle.digest}
-    return Beginning(network, bundle.tokenizer(), bundle.preprocessing, origin)
+    checkpoint = read_bundle(bundle)
+    if image_size is not None:
+        checkpoint = resized(checkpoint, image_size)
+    origin = {"kind": "fine-tuned", "from": bundle.id, "from_digest": bundle.digest, **checkpoint.source}
+    return Beginning(build(checkpoint).requires_grad_(), checkpoint.tokenizer, checkpoint.preprocessing, origin)

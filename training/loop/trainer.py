@@ -23,7 +23,7 @@ from training.loop.checkpoint import Progress, checkpoints, durable, load_checkp
 from training.loop.claim import check_claim, claim
 from training.loop.loading import Loader
 from training.loop.memory import keep_freed_memory
-from training.loop.metrics import METRICS, forget_after
+from training.loop.metrics import METRICS, Watcher, forget_after
 from training.loop.optimizer import MovingAverage, build_optimizer, own_part
 from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import Processes
@@ -31,7 +31,6 @@ from training.loop.shares import check_shares
 from training.loop.starting import begin, network_of
 from training.loop.step import NotFiniteError, Stepper
 from training.progress import console
-from training.report.watching import Watcher
 
 BEST = "best.safetensors"
 NOT_FINITE = "not_finite.json"
@@ -172,11 +171,13 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """What the bundle's manifest tells of the run."""
-        configuration = self.config.model_dump(mode="json")
+        # Where bundles lay on this machine is nobody's business: the origin names the one that was begun with.
+        configuration = self.config.model_dump(mode="json", exclude={"start"})
+        if self.config.objective.teacher:
+            configuration["objective"]["teacher"] = Path(self.config.objective.teacher).name
         return {
             **self._origin,
-            # Where a bundle lay on this machine is nobody's business: the origin names it.
-            "configuration": {name: value for name, value in configuration.items() if name != "start"},
+            "configuration": configuration,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),

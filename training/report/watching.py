@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from training.config import ConfigError, TrainConfig
+from training.loop.metrics import Watcher
 from training.progress import console
 
 PREFIX = "sightword_training"
@@ -25,16 +26,6 @@ FIGURES = {
     "skipped_samples": "Samples found broken so far, and left out",
     "holdout": "Held-out score of the last evaluation, from 0 to 1",
 }
-
-
-class Watcher(Protocol):
-    """Is told each line of metrics.jsonl as it is written."""
-
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """One step is done; `record` has `step` and some of FIGURES."""
-
-    def close(self) -> None:
-        """The run has ended, well or not."""
 
 
 class Events:
