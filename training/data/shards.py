@@ -83,7 +83,7 @@ def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
     """
     for shard in shards:
         incomplete = 0
-        for key, members in _grouped(shard, _bytes):
+        for key, members in grouped(shard, _bytes):
             picture, told = _picture(members), _told(members)
             if picture is None or told is None:
                 incomplete += 1
@@ -96,7 +96,7 @@ def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
 def scan_shard(shard: Path, troubles: Troubles) -> Iterator[Entry]:
     """All complete samples, in order, without reading their pictures; of a damaged shard those before the damage."""
     try:
-        for key, members in _grouped(shard, _place):
+        for key, members in grouped(shard, _place):
             name, picture = f"{shard.name}/{key}", _picture(members)
             told = _told({suffix: part for suffix, part in members.items() if isinstance(part, bytes)})
             if picture is None:
@@ -123,7 +123,7 @@ def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> by
     return Place(Path(str(archive.name)), member.offset_data, member.size)
 
 
-def _grouped(
+def grouped(
     shard: Path, take: Callable[[tarfile.TarFile, tarfile.TarInfo, str], Part]
 ) -> Iterator[tuple[str, dict[str, Part]]]:
     """Every key and its parts by suffix. Raises ShardError, where the file is cut or damaged, after what precedes."""

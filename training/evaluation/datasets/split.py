@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from training.data.shards import ShardError, grouped
 from training.evaluation.embedding import Picture
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
@@ -94,23 +95,13 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 
-def samples_in(archive: Path) -> Iterator[tuple[str, dict[str, Member]]]:
+def samples_in(shard: Path) -> Iterator[tuple[str, dict[str, Member]]]:
     """The samples of a WebDataset shard: key, and members by suffix. Raises DataError."""
-    key, members = "", dict[str, Member]()
+
+    def where(_: tarfile.TarFile, info: tarfile.TarInfo, __: str) -> Member:
+        return Member(shard, info.offset_data, info.size)
+
     try:
-        with tarfile.open(archive, "r:") as tar:
-            for info in tar:
-                folder, _, name = info.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                if not info.isfile() or not stem:
-                    continue
-                stem = f"{folder}/{stem}" if folder else stem
-                if stem != key and members:
-                    yield key, members
-                    members = {}
-                key = stem
-                members[suffix.lower()] = Member(archive, info.offset_data, info.size)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise DataError(f"{archive} cannot be read: {error}") from error
-    if members:
-        yield key, members
+        yield from grouped(shard, where)
+    except ShardError as error:
+        raise DataError(str(error)) from error
