@@ -14,7 +14,7 @@ from training.commands.evaluate import datasets, evaluate
 from training.commands.prepare import prepare
 from training.commands.publish import publish
 from training.config import load_config
-from training.corpus.attributions import write_attributions
+from training.corpus.attributions import tally, write_attributions
 from training.corpus.duplicates import find_duplicates
 from training.plan import plan
 from training.publishing.publish import Where, check
@@ -157,7 +157,7 @@ def attributions(
 ) -> None:
     """List the authors and licences that must be named with a checkpoint trained by this configuration."""
     with mendable():
-        count = write_attributions(shards_of(load_config(config), config.resolve().parent), output)
+        count = write_attributions(tally(shards_of(load_config(config), config.resolve().parent)), output)
     typer.echo(f"{output}: authors of {count} pictures")
 
 

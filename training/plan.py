@@ -20,9 +20,8 @@ from training.loop.starting import begin
 
 COPIES, LEARNING = 2, 3  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
 AHEAD = 2  # batches of decoded pictures where they are not all in memory: this step's and the next one's
-BACKWARD = (
-    3  # a step is about three forward passes (Kaplan et al. 2020, section 2.1), and a fourth where one is repeated
-)
+# A step is about three forward passes (Kaplan et al. 2020, section 2.1), and a fourth where one is repeated.
+BACKWARD = 3
 
 
 def plan(config: TrainConfig, base: Path) -> str:

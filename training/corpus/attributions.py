@@ -11,6 +11,8 @@ from typing import Any
 
 from training.data.shards import ShardError
 
+Tally = Counter[tuple[str | None, ...]]  # of licence, source and attribution; None where it is not told
+
 HEADER = "pictures\tlicence\tattribution\n"
 
 
@@ -27,15 +29,19 @@ def said_in(shard: Path) -> Iterator[dict[str, Any]]:
         raise ShardError(f"{shard} cannot be read: {error}") from error
 
 
-def write_attributions(shards: Iterable[Path], output: Path) -> int:
+def tally(shards: Iterable[Path]) -> Tally:
+    """How many pictures there are of each licence, source and author, in one pass. Raises ShardError."""
+    names = ("licence", "source", "attribution")
+    return Counter(tuple(_line(said.get(name)) for name in names) for shard in shards for said in said_in(shard))
+
+
+def write_attributions(pictures: Tally, output: Path) -> int:
     """Write one line for each distinct author and licence, tab-separated; returns how many pictures they cover."""
-    found = Counter(
-        (_line(said.get("licence")), _line(said["attribution"]))
-        for shard in shards
-        for said in said_in(shard)
-        if said.get("attribution")
-    )
-    lines = [f"{count}\t{licence}\t{author}\n" for (licence, author), count in sorted(found.items())]
+    found = Counter[str]()
+    for (licence, _, author), count in pictures.items():
+        if author:
+            found[f"{licence}\t{author}"] += count
+    lines = [f"{count}\t{line}\n" for line, count in sorted(found.items())]
     output.write_text(HEADER + "".join(lines), "utf-8")
     return found.total()
 
@@ -47,5 +53,5 @@ def _parsed(content: bytes) -> Any:
         return None
 
 
-def _line(text: object) -> str:
-    return " ".join(str(text).split())
+def _line(text: object) -> str | None:
+    return " ".join(str(text).split()) if text else None

@@ -109,9 +109,8 @@ def tokenised(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor],
     rows = [tokenizer.truncate(row) for row in tokenizer.encode(texts)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     groups = [order[i : i + TEXT_GROUP] for i in range(0, len(order), TEXT_GROUP)]
-    return [torch.from_numpy(tokenizer.pad([rows[i] for i in group])) for group in groups], torch.tensor(
-        order
-    ).argsort()
+    padded = [torch.from_numpy(tokenizer.pad([rows[i] for i in group])) for group in groups]
+    return padded, torch.tensor(order).argsort()
 
 
 class Presenting:

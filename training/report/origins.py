@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import TrainConfig
-from training.corpus.attributions import said_in
+from training.corpus.attributions import Tally
 from training.data.shards import find_shards
 
 NOT_TOLD = "not told"
@@ -31,14 +30,12 @@ def shards_of(config: TrainConfig, base: Path) -> list[Path]:
     return [shard for source in config.data.train for shard in find_shards(source.shards, base)]
 
 
-def origins(shards: Sequence[Path]) -> list[Origin]:
-    """By `licence` and `source` of each sample's JSON, most pictures first. Raises ShardError."""
+def origins(pictures: Tally) -> list[Origin]:
+    """By what each sample's JSON tells of `licence` and `source`, most pictures first."""
     found = defaultdict[str, Counter[str]](Counter)
-    for shard in shards:
-        for said in said_in(shard):
-            # Without what is in brackets, which is often about the one picture.
-            licence = _told(said.get("licence")).partition(" (")[0]
-            found[licence][_told(said.get("source"))] += 1
+    for (licence, source, _), count in pictures.items():
+        # Without what is in brackets, which is often about the one picture.
+        found[_told(licence).partition(" (")[0]][_told(source)] += count
     listed = [
         Origin(licence, sources.total(), [name for name, _ in sources.most_common(EXAMPLES)], len(sources))
         for licence, sources in found.items()
@@ -46,5 +43,5 @@ def origins(shards: Sequence[Path]) -> list[Origin]:
     return sorted(listed, key=lambda origin: -origin.pictures)
 
 
-def _told(text: object) -> str:
-    return " ".join(str(text).split())[:LONGEST] if text else NOT_TOLD
+def _told(text: str | None) -> str:
+    return text[:LONGEST] if text else NOT_TOLD

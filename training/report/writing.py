@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from model.bundle import Bundle
 from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
-from training.corpus.attributions import write_attributions
+from training.corpus.attributions import tally, write_attributions
 from training.report.curves import curves, reliability
 from training.report.findings import Findings
 from training.report.origins import origins
@@ -37,10 +37,11 @@ def write_report(
     `bundle` is as exported by the run, `metrics` its metrics.jsonl, `shards` what it learned from.
     """
     records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
-    attributed = write_attributions(shards, bundle.path / ATTRIBUTIONS)
+    pictures = tally(shards)
+    attributed = write_attributions(pictures, bundle.path / ATTRIBUTIONS)
     if not attributed:
         (bundle.path / ATTRIBUTIONS).unlink()
-    facts = _facts(bundle, records) | {"origins": origins(shards), "attributed": attributed}
+    facts = _facts(bundle, records) | {"origins": origins(pictures), "attributed": attributed}
     facts["results"] = [each.result for each in findings]
     card = (
         _templates()

@@ -16,7 +16,7 @@ from sklearn.metrics import confusion_matrix
 from model.bundle import Bundle, bundled, seal
 from model.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
-from training.corpus.attributions import write_attributions
+from training.corpus.attributions import tally, write_attributions
 from training.evaluation.datasets import find
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result
@@ -225,8 +225,8 @@ def test_licences_and_authors_are_counted_and_bad_json_is_passed_over(tmp_path: 
     plain = write_shard(
         tmp_path / "b.tar", {"1.png": b"", "1.txt": b"words", "2.json": b"[1]", "3.json": b"{}", "4.json": b"{"}
     )
-    [first, second] = origins([shard, plain])
+    [first, second] = origins(tally([shard, plain]))
     assert (first.licence, first.pictures, first.sources) == ("CC BY 4.0", 3, ["set"])
     assert (second.licence, second.pictures) == (NOT_TOLD, 1)
-    assert write_attributions([shard, plain], tmp_path / "authors.tsv") == 3
+    assert write_attributions(tally([shard, plain]), tmp_path / "authors.tsv") == 3
     assert (tmp_path / "authors.tsv").read_text() == "pictures\tlicence\tattribution\n3\tCC BY 4.0 (photo 7)\tAnn\n"
