@@ -87,10 +87,13 @@ class ResNetConfig(_Frozen):
     """ModifiedResNet: `layers` blocks in each of four stages, `width` channels in the first, attention pooling.
 
     The published models have bottlenecks; basic blocks (two 3x3 convolutions) suit small pictures and few channels.
+    Their stem is deep: three convolutions at half the picture's size, then a pool. With few channels that is a third of
+    the work; a strided stem is two convolutions, each of which halves the size.
     """
 
     kind: Literal["resnet"] = "resnet"
     block: Literal["bottleneck", "basic"] = "bottleneck"
+    stem: Literal["deep", "strided"] = "deep"
     image_size: int = Field(gt=0, le=4096, multiple_of=32)
     width: int = Field(gt=0, le=4096, multiple_of=2)
     layers: tuple[Layers, Layers, Layers, Layers]

@@ -133,6 +133,7 @@ def _resnet(shapes: _Shapes) -> dict[str, Any]:
     return {
         "kind": "resnet",
         "block": "bottleneck" if "visual.layer1.0.conv3.weight" in shapes.state else "basic",
+        "stem": "deep" if "visual.conv3.weight" in shapes.state else "strided",
         "image_size": shapes.grid(positions) * 32,
         "width": shapes.of("visual.layer1.0.conv1.weight", 4)[0],
         "layers": [shapes.count(rf"visual\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4)],

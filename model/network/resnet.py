@@ -1,7 +1,8 @@
 """ModifiedResNet: a three-convolution stem, anti-aliased strides, and attention pooling in place of the mean.
 
-Every stride is an average pool before a stride-1 convolution (Zhang 2019, "Making Convolutional Networks
-Shift-Invariant Again"); the head is one attention layer whose query is the mean of all positions.
+Every stride after the stem's first is an average pool before a stride-1 convolution (Zhang 2019, "Making Convolutional
+Networks Shift-Invariant Again"); the head is one attention layer whose query is the mean of all positions. A strided
+stem has two convolutions of stride 2 instead, and no pool.
 """
 
 from __future__ import annotations
@@ -105,13 +106,17 @@ class ModifiedResNet(Recomputing):
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:
         super().__init__()
-        width = config.width
+        width, self._deep = config.width, config.stem == "deep"
         self.conv1 = nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width // 2)
-        self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width // 2)
-        self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(width)
+        if self._deep:
+            self.conv2 = nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width // 2)
+            self.conv3 = nn.Conv2d(width // 2, width, 3, padding=1, bias=False)
+            self.bn3 = nn.BatchNorm2d(width)
+        else:
+            self.conv2 = nn.Conv2d(width // 2, width, 3, stride=2, padding=1, bias=False)
+            self.bn2 = nn.BatchNorm2d(width)
         block = Bottleneck if config.block == "bottleneck" else BasicBlock
         inputs = width
         for number, blocks in enumerate(config.layers, start=1):
@@ -124,7 +129,8 @@ class ModifiedResNet(Recomputing):
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length."""
         x = F.relu(self.bn1(self.conv1(pixels)))
         x = F.relu(self.bn2(self.conv2(x)))
-        x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
+        if self._deep:
+            x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
         for number in range(1, 5):
             x = self.run(self.get_submodule(f"layer{number}"), x)
         pooled: Tensor = self.attnpool(x)

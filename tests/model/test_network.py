@@ -74,6 +74,17 @@ def test_initialisation_is_the_papers() -> None:
     )
 
 
+def test_both_stems_reduce_a_picture_alike() -> None:
+    for stem in ("deep", "strided"):
+        image = TINY_RESNET.image.model_copy(update={"stem": stem})
+        network = random_network(TINY_RESNET.model_copy(update={"image": image})).eval()
+        reached = []
+        network.visual.layer1.register_forward_pre_hook(lambda _, entered, reached=reached: reached.append(entered[0]))
+        with torch.no_grad():
+            assert network.encode_image(torch.rand(2, 3, 64, 64)).shape == (2, 32)
+        assert reached[0].shape == (2, 8, 16, 16), stem
+
+
 def test_logit_scale_is_clamped() -> None:
     network = CLIP(TINY_VIT)
     network.logit_scale.data.fill_(9.0)

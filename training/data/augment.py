@@ -62,11 +62,11 @@ def _backgrounds(cut: Tensor, transparent: Tensor, generator: torch.Generator) -
     kind = torch.rand(count, generator=generator).view(-1, 1, 1, 1)
     plain = torch.where(kind < 0.3, torch.ones_like(first), first)
     gradient = first + (second - first) * ramp
-    background = torch.where(kind < 0.6, plain.expand(-1, -1, side, side), gradient)
+    background = torch.where(kind < 0.5, plain.expand(-1, -1, side, side), gradient)
     opaque = torch.nonzero(~transparent).flatten()
     if len(opaque):
         other = cut[opaque[torch.randint(len(opaque), (count,), generator=generator)], :3]
-        background = torch.where(kind > 0.75, other, background)
+        background = torch.where(kind > 0.6, other, background)
     return background
 
 

@@ -60,6 +60,11 @@ def to_model_cfg(config: ModelConfig, tokenizer: str | None = None) -> dict[str,
             "visual.layer1.0 is a basic block of two convolutions, of which open_clip has no counterpart: "
             "only bottlenecks can be written"
         )
+    if isinstance(image, ResNetConfig) and image.stem != "deep":
+        raise CheckpointError(
+            "visual.conv2 is the end of a strided stem, of which open_clip has no counterpart: only deep stems can be "
+            "written"
+        )
     text_activation = config.text_activation or config.activation
     # The convolutional tower has an activation of its own, which is always the same.
     image_activation = text_activation if isinstance(image, ResNetConfig) else config.activation

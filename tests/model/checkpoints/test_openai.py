@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -231,8 +231,9 @@ def test_siglip_as_an_architecture_is_refused() -> None:
         read(shapes(TINY_VIT), architecture=siglip)
 
 
-def test_the_block_of_a_resnet_is_told() -> None:
-    basic = ResNetConfig(block="basic", image_size=64, width=32, layers=(1, 1, 1, 1), heads=4)
+@pytest.mark.parametrize("stem", ["deep", "strided"])
+def test_block_and_stem_of_a_resnet_are_told(stem: Literal["deep", "strided"]) -> None:
+    basic = ResNetConfig(block="basic", stem=stem, image_size=64, width=32, layers=(1, 1, 1, 1), heads=4)
     config = TINY_VIT.model_copy(update={"image": basic})
     assert read(shapes(config)).config.image == basic
     assert read(shapes(TINY_RESNET)).config.image == TINY_RESNET.image

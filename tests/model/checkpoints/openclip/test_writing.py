@@ -79,6 +79,15 @@ def test_blocks_that_open_clip_does_not_have_are_refused(tmp_path: Path) -> None
     assert not (tmp_path / "theirs").exists()
 
 
+def test_a_stem_that_open_clip_does_not_have_is_refused() -> None:
+    image = ResNetConfig(stem="strided", image_size=64, width=6, layers=(1, 2, 1, 3), heads=6)
+    config = ModelConfig(
+        name="m", embed_dim=64, activation="gelu", image=image, text=TextConfig(width=64, heads=2, layers=1)
+    )
+    with pytest.raises(CheckpointError, match=r"visual\.conv2 is the end of a strided stem"):
+        to_model_cfg(config)
+
+
 def test_towers_that_open_clip_has_in_timm_are_refused() -> None:
     image = SiglipViTConfig(image_size=32, patch_size=16, width=64, layers=1, heads=2)
     text = SiglipTextConfig(width=64, heads=2, layers=1)

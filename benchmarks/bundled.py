@@ -1,0 +1,159 @@
+"""`python -m benchmarks.bundled RUN`: what the model card of the bundled checkpoint shows of the run it came from.
+
+Writes curves, calibration and answers to photographs as pictures into docs/bundled, and prints the tables. The tests of
+the run's configuration must be there. The photographs are those of scikit-image that are free of any licence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from PIL import Image
+
+from model.bundle import Bundle
+from model.zeroshot import DEFAULT_TEMPLATES, softmax
+from training.config import TrainConfig, load_config
+from training.evaluation.datasets import Split
+from training.evaluation.embedding import Embedder, Vectors, label_vectors
+from training.evaluation.results import Result
+from training.evaluation.running import Wanted, evaluate
+from training.loop.metrics import METRICS
+from training.report.calibration import Calibration, calibration
+from training.report.tables import results_table
+from training.run import tests_of
+
+CONFIG = Path("training/configs/bundled.yaml")
+TO = Path("docs/bundled")
+SURE = (0.7, 0.9)  # between these scores about 80 % should be right
+# File in scikit-image, and what is on it. NASA, Stefan van der Walt, Rachel Michetti, SpaceX, Lav Varshney.
+PHOTOGRAPHS = {
+    "coffee.png": "cup of coffee",
+    "rocket.jpg": "rocket",
+    "chelsea.png": "cat",
+    "astronaut.png": "astronaut",
+    "camera.png": "camera",
+    "clock_motion.png": "clock",
+    "moon.png": "moon",
+    "hubble_deep_field.jpg": "galaxy",
+}
+OTHERS = ("dog", "flower", "airplane", "pizza", "shoe", "banana")  # that may be answered, too
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "sightword"}
+
+
+class Scores:
+    """Notes how sure the answers to each test were, and whether they were right."""
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self.of: dict[str, tuple[Vectors, np.ndarray]] = {}
+
+    def __call__(self, result: Result, split: Split, pictures: Vectors, cosines: Vectors | None) -> None:
+        """For training.evaluation.running.evaluate."""
+        if cosines is not None and split.truth is None:
+            best = softmax(self._scale * cosines).max(axis=1)
+            self.of[result.dataset] = best, cosines.argmax(axis=1) == split.targets
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, with its bundle and metrics.jsonl.")],
+    config: Annotated[Path, typer.Option(help="Of the run; its tests are measured.")] = CONFIG,
+) -> None:
+    """Draw the pictures of the model card, and print its tables."""
+    settings = load_config(config)
+    bundle = Bundle.load(run / "bundle")
+    records = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
+    TO.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(STYLE):
+        _curves(records, settings).savefig(TO / "curves.svg", metadata={"Date": None})
+        embedder = Embedder(bundle)
+        _photographs(embedder).savefig(
+            TO / "photographs.webp", dpi=100, pil_kwargs={"quality": 80}, bbox_inches="tight"
+        )
+        scores = Scores(bundle.logit_scale)
+        results = evaluate(embedder, tests_of(settings, config.parent), Wanted(templates=settings.templates), scores)
+        found = {name: calibration(best, right) for name, (best, right) in scores.of.items()}
+        _reliability(found).savefig(TO / "calibration.svg", metadata={"Date": None})
+    typer.echo(results_table(results))
+    typer.echo(f"\n{_calibration_table(scores, found)}")
+    seconds = sum(settings.batch_size / record["samples_per_s"] for record in records)
+    typer.echo(f"\n{len(records)} steps of {settings.batch_size} in {seconds / 60:.0f} minutes")
+
+
+def _curves(records: Sequence[Mapping[str, Any]], config: TrainConfig) -> Figure:
+    """Loss by step, and held-out accuracy of each source."""
+    figure = Figure((9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    steps = np.array([record["step"] for record in records])
+    losses = np.array([record["loss"] for record in records])
+    width = max(1, len(losses) // 60)
+    left.plot(steps, losses, color="#c9cfd6", linewidth=0.6)
+    left.plot(steps[width - 1 :], np.convolve(losses, np.ones(width) / width, mode="valid"), color="#1f6feb")
+    left.set(xlabel="step", ylabel="loss")
+    measured = [record for record in records if record.get("holdout_by_source")]
+    for source in measured[-1]["holdout_by_source"]:
+        pattern = Path(config.data.train[int(source.removeprefix("source "))].where[0]).name
+        name = pattern.removeprefix("train-").removesuffix("-*.tar")
+        right.plot(
+            [record["step"] for record in measured],
+            [100 * record["holdout_by_source"][source] for record in measured],
+            label=name, marker=".", linewidth=1,
+        )  # fmt: skip
+    right.set(xlabel="step", ylabel="held-out top-1, %")
+    right.legend(fontsize=7, ncols=2, frameon=False)
+    return figure
+
+
+def _photographs(embedder: Embedder) -> Figure:
+    """Each photograph with its answers, the right one in green."""
+    labels = [*PHOTOGRAPHS.values(), *OTHERS]
+    words = label_vectors(embedder.texts, labels, DEFAULT_TEMPLATES)
+    folder = Path(str(files("skimage"))) / "data"
+    pictures = embedder.pictures([(folder / name).read_bytes for name in PHOTOGRAPHS])
+    scores = softmax(embedder.bundle.logit_scale * pictures @ words.T)
+    figure = Figure((9, 5.6), layout="constrained")
+    for place, (axes, (name, truth)) in enumerate(zip(figure.subplots(2, 4).flat, PHOTOGRAPHS.items(), strict=True)):
+        with Image.open(folder / name) as image:
+            axes.imshow(image.convert("RGB"))
+        axes.axis("off")
+        best = np.argsort(-scores[place])[:3]
+        said = "\n".join(f"{labels[each]} {scores[place, each]:.2f}" for each in best)
+        axes.set_title(said, color="#1a7f37" if labels[best[0]] == truth else "#cf222e", fontsize=9)
+    return figure
+
+
+def _reliability(found: Mapping[str, Calibration]) -> Figure:
+    """Share of right answers by score, for each test; a calibrated model is on the diagonal."""
+    figure = Figure((5.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#8b949e", linestyle="--", linewidth=1)
+    for name, of in found.items():
+        axes.plot([each.score for each in of.bins], [each.right for each in of.bins], marker=".", label=name)
+    axes.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _calibration_table(scores: Scores, found: Mapping[str, Calibration]) -> str:
+    low, high = SURE
+    lines = [
+        f"| test | expected calibration error, points | answers from {low} to {high} | of them right, % |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, of in found.items():
+        best, right = scores.of[name]
+        sure = (best >= low) & (best < high)
+        share = f"{100 * right[sure].mean():.0f}" if sure.any() else "-"
+        lines.append(f"| {name} | {100 * of.error:.1f} | {int(sure.sum()):,} | {share} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)
