@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from model.bundle import Bundle, seal
@@ -56,7 +56,7 @@ class ServedFolder:
         _remove(self._new)
         target = self._new
         if self._is_link:
-            target = self.path.with_name(f"{self.path.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+            target = self.path.with_name(f"{self.path.name}-{datetime.now():%Y%m%d-%H%M%S-%f}")
             self._new.symlink_to(target.name)
         shutil.copytree(bundle.path, target)
         if bundle.id != name:
