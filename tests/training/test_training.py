@@ -182,4 +182,4 @@ def test_changes_take_the_place_of_what_the_file_says(colours: Path) -> None:
 def test_the_shipped_configurations_are_valid() -> None:
     folder = Path(__file__).parents[2] / "training" / "configs"
     names = {file.stem: load_config(file) for file in folder.glob("*.yaml")}
-    assert set(names) == {"sample", "bundled", "bundled-next", "finetune"}
+    assert set(names) == {"sample", "bundled", "finetune"}
