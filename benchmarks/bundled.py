@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import matplotlib as mpl
 import numpy as np
 import typer
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -46,6 +47,8 @@ PHOTOGRAPHS = {
 }
 OTHERS = ("dog", "flower", "airplane", "pizza", "shoe", "banana")  # that may be answered, too
 STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "sightword"}
+COLOURS = [mpl.colormaps["tab20"](number) for number in (*range(0, 20, 2), *range(1, 20, 2))]
+FEWEST = 10  # answers in a bin that is drawn
 
 
 class Scores:
@@ -89,8 +92,9 @@ def main(
 
 def _curves(records: Sequence[Mapping[str, Any]], config: TrainConfig) -> Figure:
     """Loss by step, and held-out accuracy of each source."""
-    figure = Figure((9, 3.2), layout="constrained")
+    figure = Figure((10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
+    right.set_prop_cycle(color=COLOURS)
     steps = np.array([record["step"] for record in records])
     losses = np.array([record["loss"] for record in records])
     width = max(1, len(losses) // 60)
@@ -107,7 +111,7 @@ def _curves(records: Sequence[Mapping[str, Any]], config: TrainConfig) -> Figure
             label=name, marker=".", linewidth=1,
         )  # fmt: skip
     right.set(xlabel="step", ylabel="held-out top-1, %")
-    right.legend(fontsize=7, ncols=2, frameon=False)
+    _legend(right)
     return figure
 
 
@@ -133,12 +137,18 @@ def _reliability(found: Mapping[str, Calibration]) -> Figure:
     """Share of right answers by score, for each test; a calibrated model is on the diagonal."""
     figure = Figure((5.4, 3.6), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLOURS)
     axes.plot([0, 1], [0, 1], color="#8b949e", linestyle="--", linewidth=1)
     for name, of in found.items():
-        axes.plot([each.score for each in of.bins], [each.right for each in of.bins], marker=".", label=name)
+        bins = [each for each in of.bins if each.answers >= FEWEST]
+        axes.plot([each.score for each in bins], [each.right for each in bins], marker=".", label=name)
     axes.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    _legend(axes)
     return figure
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _calibration_table(scores: Scores, found: Mapping[str, Calibration]) -> str:
