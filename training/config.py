@@ -50,6 +50,7 @@ class Source(_Frozen):
     # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
     resample: bool = True
     class_power: float = Field(default=0.5, ge=0, le=1)  # 1: as frequent as it is; 0: every label alike
+    medium: str = ""  # such as photograph or drawing: what is said in one is no negative in another
     all_labels: bool = False  # every label is a text of every batch, in one wording, also where none of it was drawn
 
     @model_validator(mode="after")

@@ -181,6 +181,30 @@ def test_a_phrase_is_one_text_of_a_batch_and_every_label_is_asked_for(tmp_path: 
     assert torch.isfinite(image.grad).all()  # type: ignore[union-attr,arg-type]
 
 
+def test_what_is_said_in_one_medium_is_no_negative_in_another(tmp_path: Path) -> None:
+    for medium, labels in {"photograph": ("red", "crayfish"), "drawing": ("truck", "red")}.items():
+        members = {}
+        for i in range(40):
+            members[f"{i}.png"], members[f"{i}.json"] = picture("red", i), json.dumps({"label": labels[i % 2]}).encode()
+        write_shard(tmp_path / f"{medium}-0.tar", members)
+    sources = [
+        {"shards": ["photograph-*.tar"], "medium": "photograph", "all_labels": True},
+        {"shards": ["drawing-*.tar"], "medium": "drawing"},
+    ]
+    data = {"train": sources, "holdout": 0, "store_pixels": 32, "max_long_text": 0}
+    batch = TrainingSet(load_config(write_config(tmp_path, data=data)).data, tmp_path, 0).batch(0, 64)
+    photographs = torch.from_numpy(batch.items < 40)
+    word = {name: torch.tensor([name in text for text in batch.texts]) for name in ("truck", "crayfish", "red")}
+    assert batch.ignored[photographs][:, word["truck"]].all()
+    assert batch.ignored[~photographs][:, word["crayfish"]].all()
+    assert not batch.ignored[~photographs][:, word["truck"]].any()
+    assert not batch.ignored[photographs][:, word["crayfish"]].any()
+    assert batch.positive[:, word["red"]].any(dim=1).sum() > photographs.sum() / 3  # in both media
+    negatives = ~batch.positive & ~batch.ignored
+    assert negatives[photographs].any()
+    assert negatives[~photographs].any()
+
+
 def test_the_recipe_of_the_bundled_checkpoint_can_be_read() -> None:
     data = load_config(CONFIGS / "bundled.yaml").data
     assert data.synonyms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -35,6 +36,22 @@ def match(
     positive[torch.arange(len(items)), own] = True
     counts = torch.bincount(own, minlength=len(column))
     return Batch(items, list(column), own, counts, positive, ignored & ~positive)
+
+
+def keep_media_apart(batch: Batch, media: npt.NDArray[np.int64], asked: Sequence[tuple[str, int]] = ()) -> Batch:
+    """The batch where a text is no negative of pictures in another medium than it was drawn for, or `asked` for.
+
+    `media` [pictures] by number. Were it a negative there, a word known from drawings alone would be pushed away from
+    every photograph, those of what it names among them.
+    """
+    of_pictures = torch.from_numpy(media)
+    column = {text: number for number, text in enumerate(batch.texts)}
+    count = 1 + max(int(media.max()), *(medium for _, medium in asked), 0)
+    said = torch.zeros(count, len(column), dtype=torch.bool)
+    said[of_pictures, batch.drawn] = True
+    for text, medium in asked:
+        said[medium, column[text]] = True
+    return replace(batch, ignored=batch.ignored | (~said[of_pictures] & ~batch.positive))
 
 
 def _marked(shape: tuple[int, int], places: Iterable[tuple[int, int]]) -> torch.Tensor:

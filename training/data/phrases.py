@@ -28,7 +28,7 @@ TEMPLATES = (
     "this is a {}.",
     "there is a {} here.",
 )
-ART_TEMPLATES = ("{}", "a {}", "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.", "a picture of a {}.")
+ART_TEMPLATES = (*TEMPLATES, "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.")
 
 # A person's sentence says more than a label, a label more than its wider class or one of many keywords.
 SHARES = {"caption": 6.0, "label": 6.0, "synonym": 2.0, "coarse": 1.5, "tags": 1.5}

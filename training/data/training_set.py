@@ -20,7 +20,7 @@ from training.data.batch import Batch, Pictures
 from training.data.entry import ROW, Entry
 from training.data.excluded import load_excluded
 from training.data.index import BUCKETS, Index, index_cache, open_index
-from training.data.matching import match
+from training.data.matching import keep_media_apart, match
 from training.data.phrases import Phrases, ask, draw_phrase, draw_whole, load_synonyms, phrases_of
 from training.data.pictures import OnDisk, Squeezed, Store, load_all
 from training.data.sampling import Group, Sampler, group_of
@@ -67,6 +67,7 @@ class TrainingSet:
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
             self.troubles.tell()
         self._sampler = Sampler([self._group(number) for number in range(len(self._indexes))], seed)
+        _, self._media = np.unique([source.medium for source in data.train], return_inverse=True)
         self._labels_asked = self._find_labels_asked()
 
     def __len__(self) -> int:
@@ -78,11 +79,13 @@ class TrainingSet:
         words = random.Random(f"{self.seed}:{step}")
         items = self._sampler.draw(step, size, numbers)
         phrases = [self.phrases(int(item)) for item in items]
-        said, asked = [], ask(self._labels_asked, words)
+        said, asked = [], ask([label for label, _ in self._labels_asked], words)
         for known in phrases:
             whole = words.random() < self.data.max_long_text
             said.append(draw_whole(known, words) if whole else draw_phrase(known, words, asked))
-        return match(items, phrases, said, list(asked.values()))
+        batch = match(items, phrases, said, list(asked.values()))
+        in_media = [(asked[label.lower()].text, medium) for label, medium in self._labels_asked]
+        return keep_media_apart(batch, self._media[self._sources[items]], in_media)
 
     def pictures(self, items: Numbers) -> Pictures:
         """Those of some items of a batch, in their order."""
@@ -123,14 +126,16 @@ class TrainingSet:
             log.warning(told, len(missing), len(excluded), missing[0])
         return np.array([key not in excluded for key in keys])
 
-    def _find_labels_asked(self) -> list[str]:
+    def _find_labels_asked(self) -> list[tuple[str, int]]:
+        """Labels of the sources that want all of theirs, each with its medium."""
         found = set()
         for number, (source, index) in enumerate(zip(self.data.train, self._indexes, strict=True)):
             if source.all_labels:
                 mine = self._numbers[self._sources == number]
                 _, firsts = np.unique(index.samples["label"][mine], return_index=True)
-                found |= {index.entry(int(first)).told.label for first in mine[firsts]}
-        return sorted(label for label in found if label)
+                labels = {index.entry(int(first)).told.label for first in mine[firsts]}
+                found |= {(label, int(self._media[number])) for label in labels if label}
+        return sorted(found)
 
     def _entry(self, item: int) -> Entry:
         return self._indexes[int(self._sources[item])].entry(int(self._numbers[item]))
