@@ -22,18 +22,17 @@ from PIL import Image
 from model.bundle import Bundle
 from model.zeroshot import DEFAULT_TEMPLATES, softmax
 from training.config import TrainConfig, load_config
-from training.evaluation.datasets import Split
-from training.evaluation.embedding import Embedder, Vectors, label_vectors
-from training.evaluation.results import Result
+from training.evaluation.embedding import Embedder, label_vectors
 from training.evaluation.running import Wanted, evaluate
 from training.loop.metrics import METRICS
-from training.report.calibration import Calibration, calibration
+from training.report.calibration import BINS, Calibration
+from training.report.findings import Finder
 from training.report.tables import results_table
 from training.run import tests_of
 
 CONFIG = Path("training/configs/bundled.yaml")
 TO = Path("docs/bundled")
-SURE = (0.7, 0.9)  # between these scores about 80 % should be right
+SURE = (11 / BINS, 13 / BINS)  # between these scores about 80 % should be right
 # File in scikit-image, and what is on it. NASA, Stefan van der Walt, Rachel Michetti, SpaceX, Lav Varshney.
 PHOTOGRAPHS = {
     "coffee.png": "cup of coffee",
@@ -51,20 +50,6 @@ COLOURS = [mpl.colormaps["tab20"](number) for number in (*range(0, 20, 2), *rang
 FEWEST = 10  # answers in a bin that is drawn
 
 
-class Scores:
-    """Notes how sure the answers to each test were, and whether they were right."""
-
-    def __init__(self, scale: float) -> None:
-        self._scale = scale
-        self.of: dict[str, tuple[Vectors, np.ndarray]] = {}
-
-    def __call__(self, result: Result, split: Split, pictures: Vectors, cosines: Vectors | None) -> None:
-        """For training.evaluation.running.evaluate."""
-        if cosines is not None and split.truth is None:
-            best = softmax(self._scale * cosines).max(axis=1)
-            self.of[result.dataset] = best, cosines.argmax(axis=1) == split.targets
-
-
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of the run, with its bundle and metrics.jsonl.")],
     config: Annotated[Path, typer.Option(help="Of the run; its tests are measured.")] = CONFIG,
@@ -80,12 +65,12 @@ def main(
         _photographs(embedder).savefig(
             TO / "photographs.webp", dpi=100, pil_kwargs={"quality": 80}, bbox_inches="tight"
         )
-        scores = Scores(bundle.logit_scale)
-        results = evaluate(embedder, tests_of(settings, config.parent), Wanted(templates=settings.templates), scores)
-        found = {name: calibration(best, right) for name, (best, right) in scores.of.items()}
+        finder = Finder(embedder)
+        results = evaluate(embedder, tests_of(settings, config.parent), Wanted(templates=settings.templates), finder)
+        found = {each.result.dataset: each.calibration for each in finder.found if each.calibration}
         _reliability(found).savefig(TO / "calibration.svg", metadata={"Date": None})
     typer.echo(results_table(results))
-    typer.echo(f"\n{_calibration_table(scores, found)}")
+    typer.echo(f"\n{_calibration_table(found)}")
     seconds = sum(settings.batch_size / record["samples_per_s"] for record in records)
     typer.echo(f"\n{len(records)} steps of {settings.batch_size} in {seconds / 60:.0f} minutes")
 
@@ -151,17 +136,18 @@ def _legend(axes: Axes) -> None:
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _calibration_table(scores: Scores, found: Mapping[str, Calibration]) -> str:
+def _calibration_table(found: Mapping[str, Calibration]) -> str:
     low, high = SURE
     lines = [
-        f"| test | expected calibration error, points | answers from {low} to {high} | of them right, % |",
+        f"| test | expected calibration error, points | answers from {low:.2f} to {high:.2f} | of them right, % |",
         "| --- | --- | --- | --- |",
     ]
     for name, of in found.items():
-        best, right = scores.of[name]
-        sure = (best >= low) & (best < high)
-        share = f"{100 * right[sure].mean():.0f}" if sure.any() else "-"
-        lines.append(f"| {name} | {100 * of.error:.1f} | {int(sure.sum()):,} | {share} |")
+        sure = [each for each in of.bins if low < each.score < high]
+        answers = sum(each.answers for each in sure)
+        right = sum(each.answers * each.right for each in sure)
+        share = f"{100 * right / answers:.0f}" if answers else "-"
+        lines.append(f"| {name} | {100 * of.error:.1f} | {answers:,} | {share} |")
     return "\n".join(lines)
 
 

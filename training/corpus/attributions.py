@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.data.shards import ShardError
+from training.data.shards import grouped, text_or_place
 
 Tally = Counter[tuple[str | None, ...]]  # of licence, source and attribution; None where it is not told
 
@@ -18,15 +17,11 @@ HEADER = "pictures\tlicence\tattribution\n"
 
 def said_in(shard: Path) -> Iterator[dict[str, Any]]:
     """The JSON of each sample that has one; pictures are passed over. Raises ShardError."""
-    try:
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                if member.isfile() and member.name.endswith(".json"):
-                    said = _parsed(tar.extractfile(member).read())  # type: ignore[union-attr] # it is a file
-                    if isinstance(said, dict):
-                        yield said
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise ShardError(f"{shard} cannot be read: {error}") from error
+    for _, members in grouped(shard, text_or_place):
+        content = members.get("json")
+        said = _parsed(content) if isinstance(content, bytes) else None
+        if isinstance(said, dict):
+            yield said
 
 
 def tally(shards: Iterable[Path]) -> Tally:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from training.corpus.item import Words
+from training.data.shards import grouped, member_bytes
 
 MAX_ITEMS = 2000
 
@@ -28,19 +29,11 @@ def write_shards(folder: Path, stem: str, items: Iterable[tuple[str, bytes, Word
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, bytes, dict[str, object]]]:
-    """Key, picture bytes and JSON of every item, in the order in which their second half comes in the tar."""
-    halves: dict[str, bytes] = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is None:
-                continue
-            key, _, suffix = member.name.rpartition(".")
-            data = file.read()
-            if key not in halves:
-                halves[key] = data
-                continue
-            picture, words = (halves.pop(key), data) if suffix == "json" else (data, halves.pop(key))
+    """Key, picture bytes and JSON of every item that has both and nothing else. Raises ShardError."""
+    for key, members in grouped(path, member_bytes):
+        words = members.pop("json", None)
+        if words is not None and len(members) == 1:
+            [picture] = members.values()
             yield key, picture, json.loads(words)
 
 

@@ -14,7 +14,7 @@ from training.data.shards import ShardError
 from training.data.tables import scan_tables
 from training.data.troubles import Troubles
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+PICTURE_FILES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 OPAQUE = (".jpg", ".jpeg")
 TEXTS = (".json", ".txt")
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")
@@ -35,7 +35,7 @@ def scan_folder(folder: Path, troubles: Troubles) -> Iterator[Entry]:
         yield from scan_tables(tables, Columns(), troubles)
         return
     texts = {file.with_suffix(""): file for file in files if file.suffix.lower() in TEXTS}
-    pictures = [file for file in files if file.suffix.lower() in PICTURES]
+    pictures = [file for file in files if file.suffix.lower() in PICTURE_FILES]
     captioned = any(picture.with_suffix("") in texts for picture in pictures)
     for picture in pictures:
         inside = picture.relative_to(folder)

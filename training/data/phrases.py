@@ -28,6 +28,7 @@ TEMPLATES = (
     "this is a {}.",
     "there is a {} here.",
 )
+# Photographs are asked for in the same words: of what only drawings have taught, too.
 ART_TEMPLATES = (*TEMPLATES, "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.")
 
 # A person's sentence says more than a label, a label more than its wider class or one of many keywords.

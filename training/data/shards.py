@@ -83,7 +83,7 @@ def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
     """
     for shard in shards:
         incomplete = 0
-        for key, members in grouped(shard, _bytes):
+        for key, members in grouped(shard, member_bytes):
             picture, told = _picture(members), _told(members)
             if picture is None or told is None:
                 incomplete += 1
@@ -96,7 +96,7 @@ def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
 def scan_shard(shard: Path, troubles: Troubles) -> Iterator[Entry]:
     """All complete samples, in order, without reading their pictures; of a damaged shard those before the damage."""
     try:
-        for key, members in grouped(shard, _place):
+        for key, members in grouped(shard, text_or_place):
             name, picture = f"{shard.name}/{key}", _picture(members)
             told = _told({suffix: part for suffix, part in members.items() if isinstance(part, bytes)})
             if picture is None:
@@ -105,21 +105,23 @@ def scan_shard(shard: Path, troubles: Troubles) -> Iterator[Entry]:
                 troubles.add(name, "no readable text")
             else:
                 place = members[picture]
-                assert isinstance(place, Place)  # as `_place` makes them of pictures
+                assert isinstance(place, Place)  # as `text_or_place` makes them of pictures
                 yield Entry(name, place, told, opaque=picture in JPEG_SUFFIXES)
     except ShardError as error:
         troubles.add(str(shard), "damaged file", error)
 
 
-def _bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, _: str) -> bytes:
+def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, _: str) -> bytes:
+    """For `grouped`: whole members."""
     stream = archive.extractfile(member)
     assert stream is not None  # it is a regular file
     return stream.read()
 
 
-def _place(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> bytes | Place:
+def text_or_place(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> bytes | Place:
+    """For `grouped`: texts whole, and of all else where it is."""
     if suffix in TEXT_SUFFIXES:
-        return _bytes(archive, member, suffix)
+        return member_bytes(archive, member, suffix)
     return Place(Path(str(archive.name)), member.offset_data, member.size)
 
 

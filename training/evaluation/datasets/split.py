@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from training.data.folders import PICTURE_FILES
 from training.data.shards import ShardError, grouped
 from training.evaluation.embedding import Picture
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
 
 
 class DataError(ValueError):
@@ -92,7 +91,7 @@ class Pixels:
 
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files of a folder and those below, by name."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_FILES and file.is_file())
 
 
 def samples_in(shard: Path) -> Iterator[tuple[str, dict[str, Member]]]:
