@@ -68,16 +68,19 @@ def test_at_more_than_its_capacity(small: Running, kind: str) -> None:
     requests = text_requests() if kind == "texts" else picture_requests(pictures(40))
     probes: list[Answer] = []
 
-    async def scenario() -> list[Answer]:
+    async def scenario(excess: int) -> list[Answer]:
         client = Client(small.url, keep=True)
         capacity = len(await closed_loop(client, requests, 8, for_seconds(1))) / 1
         probing = asyncio.create_task(probe(small.url, probes))
-        answers = await open_loop(client, requests, rate=4 * capacity, seconds=3)
+        answers = await open_loop(client, requests, rate=excess * capacity, seconds=3)
         probing.cancel()
         client.close()
         return answers
 
-    answers = asyncio.run(scenario())
+    for excess in (4, 8, 16):  # what was measured as its capacity is too little where the machine was busy just then
+        answers = asyncio.run(scenario(excess))
+        if any(answer.status == 429 for answer in answers):
+            break
     assert {answer.status for answer in answers} == {200, 429}  # and none without an answer
     for answer in answers:
         if answer.status == 429:
