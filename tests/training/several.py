@@ -36,6 +36,7 @@ def main() -> None:
     resume(folder, output, runs["fsdp in chunks"])
     if importlib.util.find_spec("open_clip"):
         save_file(local_losses(), output / f"losses-{dist.get_rank()}.safetensors")
+    dist.barrier()  # who leaves while another is still talking to it may be aborted on its way out
     dist.destroy_process_group()
 
 

@@ -143,7 +143,7 @@ def test_the_bundled_checkpoint_stays_close_in_int8(make: Make) -> None:
     report = make(Bundle.load(bundled()), INT8).manifest.variant
     assert report is not None
     assert min(report.image.min_cosine, report.text.min_cosine) > 0.99
-    assert min(report.image.mean_cosine, report.text.mean_cosine) > 0.997
+    assert min(report.image.mean_cosine, report.text.mean_cosine) > 0.998
     assert report.top1_agreement > 0.8
 
 
