@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import cache
 from importlib import resources
 
 from model.hub.errors import HubError
+from model.suggestions import did_you_mean
 
 # Two names with one slash; neither can begin with a dot, so that a path such as ./bundle is none.
 _REPOSITORY = re.compile(
@@ -81,11 +81,10 @@ def published(name: str) -> Published:
         model = Published(name, source)
         if len(model.id) <= _ID_CHARACTERS:
             return model
-    near = difflib.get_close_matches(canonical, known(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    near = did_you_mean(canonical, known(), cutoff=0.5)
     raise HubError(
-        f"{name!r} is no model that is known by name: {hint}`python -m model models` lists those that are, "
-        "and any other on the Hugging Face hub is named ORGANISATION/NAME"
+        f"{name!r} is no model that is known by name: {near}{' ' if near else ''}`python -m model models` lists "
+        "those that are, and any other on the Hugging Face hub is named ORGANISATION/NAME"
     )
 
 
