@@ -29,6 +29,9 @@ from training.loop.shares import check_shares, picture_shares, split
 from training.loop.trainer import Trainer
 
 SIGMOID = {"objective": {"kind": "sigmoid"}}
+LIMIT = 0.05
+# With a large `eps` AdamW's steps follow the size of gradients: unclipped they would be others, and the losses too.
+CLIPPED = {"optimizer": {"learning_rate": 1e-2, "eps": 1e-2, "warmup_steps": 1, "clip_norm": LIMIT}}
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -45,10 +48,18 @@ def sharing(tiny: Path) -> dict[str, dict[str, Any]]:
         "ddp taught": taught,
         "ddp unlocked on the way": {"lock": {"image": [0.0, 0.75]}},
         "ddp without patches": {"patch_dropout": 0.5},
+        "ddp clipped": CLIPPED,
+        "fsdp clipped": {**CLIPPED, "parallel": "fsdp"},
+        "fsdp clipped in chunks": {**CLIPPED, **SIGMOID, "parallel": "fsdp", "accumulate": 2},
     }
 
 
-ALONE = {"objective", "lock", "patch_dropout"}  # what changes the result, and is to be compared with itself
+ALONE = {
+    "objective",
+    "lock",
+    "patch_dropout",
+    "optimizer",
+}  # what changes the result, and is to be compared with itself
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +105,15 @@ def test_two_processes_learn_what_one_does(colours: Path, tiny: Path, shared: Pa
     changes = {field: value for field, value in sharing(tiny)[name].items() if field in ALONE}
     Trainer(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).train()
     assert_alike(tmp_path / "run", shared / name)
+
+
+@pytest.mark.parametrize("name", [name for name, changes in sharing(Path()).items() if "optimizer" in changes])
+def test_several_processes_clip_the_gradient_of_all_of_them(shared: Path, name: str) -> None:
+    """Its norm is the same in each of them, and above the limit; what AdamW gathers of it is below."""
+    assert min(figures(shared / name, "gradient_norm")) > 2 * LIMIT
+    moments = [tensor.flatten() for key, tensor in saved(shared / name, "optimizer").items() if key.endswith("exp_avg")]
+    gathered = 1 - 0.9**4  # of four gradients, by the first of `betas`
+    assert 0.1 * LIMIT < float(torch.cat(moments).norm()) <= gathered * LIMIT * 1.001
 
 
 def test_what_processes_share_is_resumed_to_the_same_bits(shared: Path) -> None:

@@ -71,14 +71,19 @@ def learning_rate(config: Optimizer, step: int, steps: int) -> float:
 
 @torch.no_grad()
 def clip_gradients(network: Network, limit: float, processes: Processes) -> Tensor:
-    """Scale all gradients down where their norm is above `limit`; returns the norm before that."""
+    """Scale all gradients down, in place, where their norm over all processes is above `limit`; returns the norm
+    before that. They must not be scaled for float16 any more.
+    """
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     shared = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
     own = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
     norm = nn.utils.get_total_norm(own)
     if shared:
         norm = (processes.total(nn.utils.get_total_norm(shared).square()) + norm.square()).sqrt()
-    nn.utils.clip_grads_with_norm_([part for part in shared + own if part.numel()], limit, norm)
+    # torch's clip_grads_with_norm_ takes parameters, and DTensors only without others: given gradients it does nothing.
+    factor = (limit / norm).clamp(max=1)
+    for part in shared + own:
+        part.mul_(factor)
     return norm
 
 
