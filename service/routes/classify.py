@@ -8,7 +8,7 @@ from service.schema.answers import ClassifyAnswer
 from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
-from service.web.openapi import WORK_ERRORS, body_of
+from service.web.openapi import READ_AS_HEADERS, WORK_ERRORS, body_of
 from service.web.responses import json_response, write_rows
 from service.work import zero_shot
 
@@ -18,7 +18,7 @@ router = APIRouter(tags=["zero-shot"])
 @router.post(
     "/classify",
     summary="Choose among labels",
-    responses={200: {"model": ClassifyAnswer}, **WORK_ERRORS},
+    responses={200: {"model": ClassifyAnswer, "headers": READ_AS_HEADERS}, **WORK_ERRORS},
     openapi_extra=body_of(ClassifyRequest, ClassifyOptions),
 )
 async def classify(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
-from service.schema.items import ImageItem, Item, check_count
+from service.schema.items import ImageItem, Item
 from service.state import Service, ServiceDep
+from service.timing import Call
+from service.web.form_lists import read_labels, read_templates
 from service.web.multipart import read_form
 
 M = TypeVar("M", bound=BaseModel)
@@ -21,6 +23,7 @@ Opt = TypeVar("Opt", bound=BaseModel)
 INLINE_BYTES = 256 * 1024  # above this, parsing moves to a thread
 MAX_JSON_VALUES = 1_000_000  # parsing more would hold up everything else for seconds, and take gigabytes
 MAX_JSON_FIELDS = 100  # there is one complaint for each that is unknown
+_LISTS = {"labels": read_labels, "templates": read_templates}
 
 
 class Body:
@@ -29,7 +32,7 @@ class Body:
     def __init__(self, scope: Scope, service: Service) -> None:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._query_string: bytes = scope["query_string"]
-        self._data: bytes = scope["state"]["call"].body
+        self._call: Call = scope["state"]["call"]
         self._service = service
 
     async def read(self, schema: type[M], options: type[Opt]) -> tuple[Sequence[Item], Opt]:
@@ -68,7 +71,7 @@ class Body:
 
     def _bytes(self) -> bytes:
         self._expect_no_coding()
-        return self._data
+        return self._call.body
 
     def header(self, name: bytes) -> str:
         """The value of a header, empty where there is none."""
@@ -87,8 +90,9 @@ class Body:
             return
         raise ApiError(
             "unsupported_media_type",
-            "Send JSON with Content-Type: application/json; /embed and /classify also take multipart/form-data, and "
-            "an image file with Content-Type: image/jpeg, image/png and so on.",
+            f"This route does not read {self._media_type()[:100]!r}. Send JSON with Content-Type: application/json; "
+            "/embed and /classify also take multipart/form-data, and an image file with Content-Type: image/jpeg, "
+            "image/png and so on.",
         )
 
     def _json(self, schema: type[M], body: bytes) -> M:
@@ -118,21 +122,20 @@ class Body:
         given: dict[str, list[str]] = {}
         if not self._query_string:
             return given
-        for name, value in parse_qsl(self._query_string.decode("latin-1"), keep_blank_values=True):
-            given.setdefault(name, []).append(value)
+        try:
+            for name, value in parse_qsl(self._query_string.decode(), keep_blank_values=True, errors="strict"):
+                given.setdefault(name, []).append(value)
+        except UnicodeDecodeError:
+            raise ApiError("invalid_request", "The query is not UTF-8; percent-encode it as such.") from None
         return given
 
     def _options(self, options: type[Opt], given: Mapping[str, list[str]]) -> Opt:
-        """From strings by name. Those that are lists may be repeated, and labels may be separated by commas."""
+        """From strings by name."""
         values: dict[str, Any] = {}
         for name, texts in given.items():
-            if name == "labels":
-                count = sum(text.count(",") + 1 for text in texts)
-                check_count(count, self._service.settings.max_labels, name, name)  # 32 MiB of commas take gigabytes
-                values[name] = [label.strip() for text in texts for label in text.split(",")]
-            elif name == "templates":
-                values[name] = texts
-            elif len(texts) == 1:
+            if name in options.model_fields and name in _LISTS:
+                values[name], self._call.read_as[name] = _LISTS[name](texts, self._service.settings.max_labels)
+            elif len(texts) == 1 or name not in options.model_fields:
                 values[name] = texts[0]
             else:
                 raise ApiError("invalid_request", "This is there more than once.", name[:MAX_PARAM_CHARACTERS])

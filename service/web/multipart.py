@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MAX_OPTIONS = 32  # parts that are neither items nor labels nor templates
 MAX_FIELD_BYTES = 2**20  # of a part that is not an item
 UTF_8 = ("utf-8", "utf8", "us-ascii")
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+MAX_PATH_BYTES = 4096  # what is longer than a path, and in a part called file, was not meant to be one
 
 
 @dataclass(slots=True)
@@ -64,9 +66,9 @@ class _Part:
             )
         self.name, self.filename = name, options.get(b"filename")
         self.chunks: list[bytes] = []
-        media_type, parameters = parse_options_header(headers.get("content-type"))
+        self.media_type, parameters = parse_options_header(headers.get("content-type"))
         self._charset = parameters.get(b"charset", b"utf-8").decode("latin-1").lower()
-        if media_type.startswith(b"multipart/"):
+        if self.media_type.startswith(b"multipart/"):
             raise self._invalid("This part is a multipart of its own; send each of its files as a part called file.")
         if headers.get("content-transfer-encoding", "binary").lower() not in ("binary", "8bit", "7bit"):
             raise self._invalid("This part has a Content-Transfer-Encoding; send the bytes as they are.")
@@ -77,16 +79,21 @@ class _Part:
     def value(self) -> str:
         content = self.content()
         if len(content) > MAX_FIELD_BYTES:
-            raise self._invalid(f"This field is over the limit of {MAX_FIELD_BYTES} bytes.")
+            hint = "; pictures are sent as parts called file" if self.filename else ""
+            raise self._invalid(f"This field is over the limit of {MAX_FIELD_BYTES} bytes{hint}.")
         return self.decoded(content)
 
     def decoded(self, content: bytes) -> str:
-        if self._charset in UTF_8:
-            try:
-                return content.decode()
-            except UnicodeDecodeError:
-                pass
-        raise self._invalid("This is not UTF-8 text; pictures are sent as parts called file.")
+        """The text, without the byte order mark that Windows programs put before it."""
+        if self._charset not in UTF_8:
+            raise self._invalid(f"This part says that it is {self._charset[:40]!r}; send text as UTF-8.")
+        try:
+            return content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            if content.startswith(UTF_16_MARKS):
+                raise self._invalid("This is UTF-16 text; save it as UTF-8.") from None
+            message = "This is not UTF-8 text; pictures are sent as parts called file."
+            raise self._invalid(message) from None
 
     def _invalid(self, message: str) -> ApiError:
         return ApiError("invalid_request", message, self.name[:MAX_PARAM_CHARACTERS])
@@ -94,10 +101,21 @@ class _Part:
 
 def _add_file(form: Form, part: _Part) -> None:
     content, param = part.content(), f"inputs.{len(form.items)}"
-    if content:
+    if part.filename is None and not part.media_type and _is_path(content):
+        message = "This is text without a filename, not a picture; with curl, name the picture as in -F file=@cat.jpg."
+        form.items.append(BadItem(ApiError("invalid_request", message, param)))
+    elif content:
         form.items.append(ImageItem(content, param))
     elif part.filename != b"":  # a browser's form in which no file was chosen
         form.items.append(BadItem(ApiError("invalid_request", "This file is empty.", param)))
+
+
+def _is_path(content: bytes) -> bool:
+    """Whether this is what `curl -F file=cat.jpg` sends, without the @."""
+    try:
+        return 0 < len(content) <= MAX_PATH_BYTES and content.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _add_text(form: Form, part: _Part, settings: Settings) -> None:

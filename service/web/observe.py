@@ -69,6 +69,7 @@ class Observe:
                 ]
                 if call.digest is not None:  # vectors of different models must not be compared
                     headers.append((b"x-model-digest", call.digest.encode()))
+                headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in call.read_as.items()]
                 if self.draining():  # the next request of this client belongs to another replica
                     headers.append((b"connection", b"close"))
                 message = {**message, "headers": headers}

@@ -26,6 +26,14 @@ REQUESTS = (
     TaskRequest,
 )
 FILE = {"type": "string", "format": "binary"}
+READ_AS_HEADERS = {
+    f"x-{name}-read-as": {
+        "schema": {"type": "string"},
+        "description": f"how {name} in a form or a query were read, and how many: `json`, `lines`, `commas`, `single` "
+        "and `repeated`, as in `repeated, commas; count=3; empty=1`",
+    }
+    for name in ("labels", "templates")
+}
 REF = "#/components/schemas/{model}"
 WORK_CODES = (
     "invalid_request",
@@ -78,7 +86,9 @@ def _form(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "description": "The parts called file and text are the inputs, in the order in which they come; an error names "
-        "one as inputs.N. Labels may be repeated, or separated by commas.",
+        "one as inputs.N. Labels may be repeated, or stand in one field: as a JSON list, on lines, or between commas "
+        "(in double quotes where a label holds one); templates likewise, but for commas. The headers "
+        "x-labels-read-as and x-templates-read-as say how they were read; what could be read in two ways is refused.",
         "properties": {**items, **fields},
         "additionalProperties": False,
         "anyOf": [{"required": [name]} for name in items],
