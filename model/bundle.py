@@ -205,6 +205,14 @@ def bundled() -> Path:
     return Path(__file__).parent / "bundled" / "sightword-small"
 
 
+def bundled_digest() -> str | None:
+    """Digest of that checkpoint, by its manifest alone; None where this installation has none."""
+    try:
+        return Bundle(bundled(), _read_manifest(bundled())).digest
+    except BundleError:
+        return None
+
+
 def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
     """Hash the files in `path` into `manifest`, write bundle.json, and load the result.
 

@@ -17,7 +17,7 @@ function describe(pictures) {
   if (!set && !labels.length) throw new Complaint("Write at least one label.");
   const threshold = byId("threshold").valueAsNumber;
   return multipart("/classify", pictures, {
-    ...(set ? { label_set: set } : { labels: labels.join(",") }),
+    ...(set ? { label_set: set } : { labels: listed(labels) }),
     ...prompts(),
     multi_label: byId("multi-label").checked || null,
     threshold: threshold || null,
@@ -29,6 +29,11 @@ function describe(pictures) {
 function ownLabels() {
   const labels = byId("labels").value.split(/[,\n]/).map((label) => label.trim()).filter(Boolean);
   return [...new Set(labels)];
+}
+
+/** As the server reads it: between commas where that is clear, or else as a JSON list. */
+function listed(labels) {
+  return labels.every((label) => /^[^"[{;\t]+$/.test(label)) ? labels.join(",") : JSON.stringify(labels);
 }
 
 function prompts() {

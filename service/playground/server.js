@@ -73,10 +73,28 @@ function choose(model) {
   byId("digest").title = model?.digest ?? "";
   byId("provider").textContent = model?.provider.replace("ExecutionProvider", "") ?? "–";
   byId("precision").textContent = model?.precision ?? "–";
-  byId("bundled-model").hidden = model?.id !== "sightword-small";
+  describe(model);
   byId("dimensions").max = model?.dimensions ?? "";
   byId("dimensions").placeholder = model ? `all ${model.dimensions}` : "all";
   changed();
+}
+
+/** By what is served, not by its id: a model trained further may have the name of the one that ships. */
+function describe(model) {
+  byId("bundled-model").hidden = !model?.bundled;
+  byId("other-model").hidden = !model || model.bundled;
+  if (!model) return;
+  const { id, image_size: pixels, context_length: tokens, dimensions, variant, source_warnings: warnings } = model;
+  const made = variant ? ` It is a variant of ${variant.made_from_id} in ${variant.precision}.` : "";
+  const doubts = warnings.map((warning) => ` Doubtful when it was imported: ${warning}.`).join("");
+  byId("other-model-facts").textContent =
+    `${id} sees ${pixels} × ${pixels} pixels, reads up to ${tokens} tokens, and makes vectors of ${dimensions} dimensions.${made}${doubts}`;
+}
+
+/** A browser sends no key where a link leads, and these pages want one. */
+function withoutLinks() {
+  byId("documents").hidden = true;
+  for (const link of document.querySelectorAll("main a[href='/docs']")) link.replaceWith("API reference at /docs, which wants the key as every request does,");
 }
 
 function wantKey() {
@@ -91,6 +109,7 @@ function wantKey() {
 
 function showKey(hint) {
   const had = key.get() !== null;
+  withoutLinks();
   const focused = byId("key-form").contains(document.activeElement);
   byId("key-form").hidden = false;
   byId("key-entry").hidden = had;

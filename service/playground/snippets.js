@@ -8,8 +8,10 @@ const quoted = (text) => JSON.stringify(text); // Python reads its escapes as Ja
 
 /** For a POSIX shell. The key stands in $API_KEY: it is shown nowhere. */
 export function curl(request, server, keyed) {
-  const samples = new Set(pictures(request).filter(({ sample }) => sample).map(({ name }) => name));
-  const downloads = [...samples].map((name) => `curl -sSO ${sh(`${server}/playground/samples/${name}`)}\n`);
+  const samples = [...new Set(pictures(request).filter(({ sample }) => sample).map(({ name }) => name))];
+  // Into a folder of their own: a file of the same name where the command runs is somebody's own.
+  const downloads = samples.length ? ["samples=$(mktemp -d)\n"] : [];
+  for (const name of samples) downloads.push(`curl -sS ${sh(`${server}/playground/samples/${name}`)} -o "$samples/${name}"\n`);
   const parts = [`curl ${sh(server + request.path)}`];
   if (keyed) parts.push('-H "Authorization: Bearer $API_KEY"');
   parts.push(...(request.files ? formArguments(request) : jsonArguments(request)));
@@ -18,7 +20,7 @@ export function curl(request, server, keyed) {
 
 function formArguments({ files, fields }) {
   return [
-    ...files.map(({ name }) => `-F ${sh(`file=@${formName(name)}`)}`),
+    ...files.map(({ name, sample }) => (sample ? `-F "file=@$samples/${name}"` : `-F ${sh(`file=@${formName(name)}`)}`)),
     ...fields.map(([name, value]) => `--form-string ${sh(`${name}=${value}`)}`),
   ];
 }
@@ -34,10 +36,12 @@ function jsonArguments({ json }) {
   return [header, `-d @- <<END\n${written(json, HERE_DOCUMENT)}\nEND`];
 }
 
+const path = ({ name, sample }) => (sample ? `"$samples/${name}"` : sh(name));
+
 /** JSON in which the shell fills in the pictures, and nothing else. */
 const HERE_DOCUMENT = {
   scalar: (value) => JSON.stringify(value).replace(/[\\$`]/g, "\\$&"),
-  list: (pictures) => `[${pictures.map(({ name }) => `\n  {"image": "$(base64 < ${sh(name)} | tr -d '\\n')"}`).join(",")}\n]`,
+  list: (pictures) => `[${pictures.map((picture) => `\n  {"image": "$(base64 < ${path(picture)} | tr -d '\\n')"}`).join(",")}\n]`,
 };
 
 /** For Python with httpx. */

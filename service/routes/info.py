@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.bundle import bundled_digest
 from model.variant import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
@@ -15,6 +16,7 @@ from service.state import ServiceDep
 from service.work.pipeline import Pipeline
 
 router = APIRouter(tags=["information"], responses=documented())
+BUNDLED_DIGEST = bundled_digest()
 
 
 @router.get("/models", summary="The models served")
@@ -52,6 +54,7 @@ def _served(pipeline: Pipeline) -> ServedModel:
     return ServedModel(
         id=bundle.id,
         digest=bundle.digest,
+        bundled=bundle.digest == BUNDLED_DIGEST,
         dimensions=bundle.dimensions,
         context_length=bundle.context_length,
         image_size=bundle.image_size,

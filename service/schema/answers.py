@@ -132,6 +132,7 @@ class ServedModel(BaseModel):
 
     id: str
     digest: str
+    bundled: bool = Field(description="whether it is the checkpoint that ships with this release, whatever its id")
     dimensions: int
     context_length: int
     image_size: int

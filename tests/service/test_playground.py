@@ -15,6 +15,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from model.bundle import bundled
 from tests.service import pictures
 from tests.service.browser import Page, browsing
 from tests.service.process import PATIENCE_S, Running, running
@@ -38,15 +39,20 @@ def page(browser: Page, service: Running) -> Page:
 def locked(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Two models behind a key."""
     folder = tmp_path_factory.mktemp("locked")
-    second = folder / "second"
-    second.mkdir()
-    for file in bundle_path.iterdir():
-        (second / file.name).symlink_to(file)
-    manifest = json.loads((bundle_path / "bundle.json").read_text("utf-8"))
-    (second / "bundle.json").unlink()
-    (second / "bundle.json").write_text(json.dumps({**manifest, "id": "second"}), "utf-8")
+    second = altered(bundle_path, folder / "second", id="second")
     with running(folder, Path(f"{bundle_path},{second}"), api_keys=KEY) as service:
         yield service
+
+
+def altered(bundle: Path, folder: Path, **fields: Any) -> Path:
+    """The same bundle with other entries in its manifest."""
+    folder.mkdir()
+    for file in bundle.iterdir():
+        (folder / file.name).symlink_to(file)
+    manifest = json.loads((bundle / "bundle.json").read_text("utf-8"))
+    (folder / "bundle.json").unlink()
+    (folder / "bundle.json").write_text(json.dumps({**manifest, **fields}), "utf-8")
+    return folder
 
 
 def opened(page: Page, service: Running) -> Page:
@@ -247,6 +253,8 @@ def test_a_key_opens_it(browser: Page, locked: Running, tmp_path: Path) -> None:
     page.one("#key").send_keys(Keys.ENTER)
     page.wait(lambda: page.one("#model").is_displayed())
     take_samples(page, 0)
+    assert not page.one("#documents").is_displayed()  # these would be answered 401
+    assert page.all("main a[href='/docs']") == []
     page.one("#model [value=second]").click()
     answer(page)
     assert len(shown_labels(page)[0]) == 6
@@ -260,6 +268,50 @@ def test_a_key_opens_it(browser: Page, locked: Running, tmp_path: Path) -> None:
     page.one("#key-forget").click()
     page.wait(lambda: "wants a key" in page.one("#key-hint").text)
     assert page.run("return sessionStorage.length") == 0
+
+
+def test_the_command_overwrites_nothing(page: Page, tmp_path: Path) -> None:
+    own = pictures.read("cat")
+    (tmp_path / "coffee.jpg").write_bytes(own)
+    page.choose_files(tmp_path / "coffee.jpg")
+    take_samples(page, 0)
+    answer(page)
+    labels = shown_labels(page)
+    assert labels[0] != labels[1]
+    assert labels_of(pasted(page, tmp_path)) == labels
+    page.one("#tab-search").click()
+    answer(page, "search")
+    ranked = page.run("return [...document.querySelectorAll('#search-outcome .hit img')].map((image) => image.src)")
+    order = [0 if address.startswith("blob:") else 1 for address in ranked]
+    assert [hit["index"] for hit in pasted(page, tmp_path, "search")["ranking"][0]] == order
+    assert [file.name for file in tmp_path.iterdir()] == ["coffee.jpg"]
+    assert (tmp_path / "coffee.jpg").read_bytes() == own
+
+
+def test_labels_reach_the_server_as_they_are_shown(page: Page, tmp_path: Path) -> None:
+    take_samples(page, 0)
+    for labels in ('"so", cat', "[sic], cat", "a; b", '{x}, 5" pipe'):
+        page.write("#labels", labels)
+        answer(page)
+        [shown] = shown_labels(page)
+        assert sorted(shown) == sorted(each.strip() for each in labels.split(","))
+        assert labels_of(pasted(page, tmp_path)) == [shown]
+
+
+def test_only_the_model_that_ships_is_called_so(browser: Page, tmp_path: Path) -> None:
+    """By its content: one that was trained further has its name, and it may itself be served by another."""
+    manifest = json.loads((bundled() / "bundle.json").read_text("utf-8"))
+    other = {**manifest["preprocessing"], "mean": [0.5, 0.5, 0.5]}
+    tuned = altered(bundled(), tmp_path / "tuned", preprocessing=other)
+    renamed = altered(bundled(), tmp_path / "renamed", id="renamed")
+    with running(tmp_path, Path(f"{tuned},{renamed}")) as service:
+        page = opened(browser, service)
+        page.wait(lambda: page.one("#model").is_displayed())
+        assert [page.one(f"#{name}-model").is_displayed() for name in ("bundled", "other")] == [False, True]
+        facts = page.one("#other-model-facts").text
+        assert facts.startswith(f"{manifest['id']} sees {other['size']} × {other['size']} pixels")
+        page.one("#model [value=renamed]").click()
+        assert [page.one(f"#{name}-model").is_displayed() for name in ("bundled", "other")] == [True, False]
 
 
 def test_it_fits_a_narrow_screen(page: Page) -> None:
