@@ -45,7 +45,10 @@ class Metrics:
         )
         self.cache_bytes = Gauge("sightword_cache_bytes", "Bytes of the cache in this process.", registry=registry)
         self.redis_up = Gauge(
-            "sightword_redis_up", "1 while Redis is asked, 0 while it is left alone.", registry=registry
+            "sightword_redis_up", "1 while Redis answers and is asked, 0 while it is left alone.", registry=registry
+        )
+        self.redis_writable = Gauge(
+            "sightword_redis_writable", "1 while Redis stores vectors, 0 while it refuses to.", registry=registry
         )
         self.redis_errors = Counter(
             "sightword_redis_errors", "Failures of Redis, by kind.", ["kind"], registry=registry

@@ -63,6 +63,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the socket; what is not loaded yet is told to whoever asks."""
+        await self.service.check_stores()
         await super().startup(sockets)
         if self.started:
             leave_out_what_stays()

@@ -74,6 +74,11 @@ class Service:
         # Goes on when the one who asked has no more patience: half of a swap is none.
         return [Change(old.bundle, new.bundle) for old, new in await asyncio.shield(task)]
 
+    async def check_stores(self) -> None:
+        """Ask once for what Redis, or the folder of the label sets, must do; the log tells what cannot be done."""
+        if await self.shared.cache.check():
+            await self.label_sets.check()
+
     async def ready(self) -> bool:
         """Whether requests should be sent here."""
         pipelines = self.models.serving

@@ -38,20 +38,24 @@ class Breaker:
         self._failures = 0
         self._pause_s = FIRST_PAUSE_S
 
-    def failed(self, began: float, kind: str) -> None:
+    def failed(self, began: float, why: str) -> None:
         """A call that began at that time of the loop went wrong.
 
         Calls that ran side by side count as one: if the loop was late, all of them timed out together.
         """
         if not self.closed or began < self._counted_at:
             return
-        loop = asyncio.get_running_loop()
-        self._counted_at = loop.time()
+        self._counted_at = asyncio.get_running_loop().time()
         self._failures += 1
         if self._failures >= FAILURES:
-            self._up.set(0)
-            log.warning("Redis fails (%s); going on without it until it answers again", kind)
-            self._probing = loop.create_task(self._probe_until_well())
+            log.warning("Redis fails (%s); going on without it until it answers again", why)
+            self.open()
+
+    def open(self) -> None:
+        """Leave Redis alone, and find out by itself when it is well."""
+        self._up.set(0)
+        if self.closed:
+            self._probing = asyncio.get_running_loop().create_task(self._probe_until_well())
 
     async def _probe_until_well(self) -> None:
         well = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -10,9 +11,10 @@ from typing import TypeVar
 from redis.asyncio import Redis
 
 from service.cache.breaker import Breaker
-from service.cache.redis import KINDS, kind_of
+from service.cache.redis import KINDS, address_of, kind_of, reason_of, words_of
 from service.metrics import Metrics
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 TIMEOUT_S = 0.05
 LAST_LOOK_S = 0.005  # part of it: time to read what arrived while the loop was busy with other things
@@ -30,7 +32,35 @@ class Calls:
     def __init__(self, redis: Redis, prefix: str, metrics: Metrics) -> None:
         self._redis, self._prefix = redis, prefix
         self._errors = {kind: metrics.redis_errors.labels(kind) for kind in KINDS}
+        self._writable = metrics.redis_writable
         self.breaker = Breaker(self._probe, metrics.redis_up)
+
+    async def check(self) -> bool:
+        """Ask once for what requests will ask for, without storing anything; whether Redis reads. Tells the log."""
+        at = address_of(self._redis)
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await self._mget(["probe"])
+        except Exception as error:
+            self.count(kind_of(error))
+            self.breaker.open()
+            log.error(
+                "Redis at %s cannot be used (%s): until it can, vectors are not shared and label sets not stored",
+                at,
+                words_of(error, self._redis),
+            )
+            return False
+        try:
+            async with asyncio.timeout(PROBE_S):
+                # Of a key that there is not: all is checked that may refuse a write, and nothing is written.
+                await self._redis.set(self._prefix + "probe", b"", xx=True, px=1)
+        except Exception as error:
+            self.count(kind_of(error))
+            self._writable.set(0)
+            log.warning("Redis at %s stores no vectors (%s); it is still read", at, words_of(error, self._redis))
+        else:
+            log.info("Redis at %s answers", at)
+        return True
 
     async def read(self, keys: Sequence[str]) -> list[object] | None:
         """What lies under the keys, in their order: bytes, or None where nothing does. None if the call failed."""
@@ -44,6 +74,14 @@ class Calls:
         """Count failures of a kind."""
         self._errors[kind].inc(number)
 
+    def note_writes(self, answers: Sequence[object]) -> str | None:
+        """Count what Redis refused to store, and give the first reason; None if it stored all."""
+        refusals = [answer for answer in answers if isinstance(answer, Exception)]
+        for refusal in refusals:
+            self.count(kind_of(refusal))
+        self._writable.set(0 if refusals else 1)
+        return reason_of(refusals[0], self._redis) if refusals else None
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self.breaker.aclose()
@@ -56,9 +94,8 @@ class Calls:
         try:
             answer = await _bounded(call)
         except Exception as error:  # there is no telling what nonsense from the network makes of the client
-            kind = kind_of(error)
-            self.count(kind)
-            self.breaker.failed(began, kind)
+            self.count(kind_of(error))
+            self.breaker.failed(began, reason_of(error, self._redis))
             return None
         self.breaker.succeeded()
         return answer

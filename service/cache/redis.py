@@ -13,7 +13,9 @@ from redis.backoff import NoBackoff
 
 from service.settings import PREFIX, SettingsError
 
-KINDS = ("timeout", "connection", "auth", "full", "refused", "protocol", "dropped")
+KINDS = ("timeout", "connection", "auth", "full", "readonly", "refused", "protocol", "dropped")
+MAX_WORDS_CHARACTERS = 200
+_OWN_WORDS = {"timeout": "no answer in time", "protocol": "what answers is not Redis"}
 
 
 class TlsConnection(SSLConnection):
@@ -64,10 +66,47 @@ def kind_of(error: Exception) -> str:
         return "full"
     if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError | exceptions.NoPermissionError):
         return "auth"
+    if isinstance(error, exceptions.ReadOnlyError):
+        return "readonly"
     if isinstance(error, exceptions.ResponseError):
-        return "auth" if str(error).startswith(("NOAUTH", "WRONGPASS")) else "refused"
+        return _refusal(str(error))
     if isinstance(error, exceptions.BusyLoadingError):
         return "refused"
     if isinstance(error, exceptions.ConnectionError | OSError):
         return "connection"
     return "protocol"
+
+
+def _refusal(words: str) -> str:
+    """The kind by Redis' own code, which stands first, or after `-` where a script was refused."""
+    if words.startswith(("NOAUTH", "WRONGPASS", "NOPERM")) or "-NOPERM" in words:
+        return "auth"
+    if words.startswith("OOM") or "-OOM" in words:
+        return "full"
+    return "readonly" if words.startswith("READONLY") or "-READONLY" in words else "refused"
+
+
+def address_of(redis: Redis) -> str:
+    """Host and port, or the path of the socket."""
+    options = redis.connection_pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+
+
+def words_of(error: Exception, redis: Redis) -> str:
+    """What Redis said, for the log: its first sentence, without what the client sent and so without any password."""
+    if (own := _OWN_WORDS.get(kind_of(error))) is not None:
+        return own
+    # An unknown command is repeated with its arguments: those of AUTH are the password.
+    words = str(error).partition("with args")[0].partition(". ")[0]
+    options = redis.connection_pool.connection_kwargs
+    for secret in (options.get("password"), options.get("username")):
+        if secret:
+            words = words.replace(str(secret), "***")
+    printable = "".join(character if character.isprintable() else "?" for character in words)
+    return printable[:MAX_WORDS_CHARACTERS].strip(" .,") or type(error).__name__
+
+
+def reason_of(error: Exception, redis: Redis) -> str:
+    """The kind, and Redis' words where the kind does not say it all."""
+    kind = kind_of(error)
+    return kind if kind in ("full", "timeout") else f"{kind}: {words_of(error, redis)}"

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from service.cache.calls import Calls
-from service.cache.redis import kind_of
 from service.cache.value import Vector, decode, encode
 from service.metrics import Metrics
 from service.settings import Settings
@@ -35,6 +34,10 @@ class Remote:
         self._writing: asyncio.Task[None] | None = None
         self._tell_at = 0.0
         self._closing = False
+
+    async def check(self) -> bool:
+        """Whether Redis reads; what it refuses is told to the log."""
+        return await self._calls.check()
 
     async def get(self, keys: Sequence[str], dimensions: int) -> dict[str, Vector]:
         """Those vectors [dimensions] that are there, of different keys."""
@@ -88,13 +91,11 @@ class Remote:
 
     def _note(self, answers: Sequence[object]) -> None:
         """Redis may refuse to store and still answer: it is full, or a replica. That is no reason not to ask it."""
-        refusals = [kind_of(answer) for answer in answers if isinstance(answer, Exception)]
-        for kind in refusals:
-            self._calls.count(kind)
+        refusal = self._calls.note_writes(answers)
         now = asyncio.get_running_loop().time()
-        if refusals and now >= self._tell_at:  # at the limit it stores and refuses in turns
+        if refusal is not None and now >= self._tell_at:  # at the limit it stores and refuses in turns
             self._tell_at = now + TELL_S
-            log.warning("Redis refuses to store vectors (%s); it is still asked for them", refusals[0])
+            log.warning("Redis refuses to store vectors (%s); it is still asked for them", refusal)
 
     async def aclose(self) -> None:
         """Write what is queued, if that does not take long, and end."""

@@ -28,6 +28,10 @@ class Cache:
         self._hits, self._misses = (metrics.cache_lookups.labels("memory", outcome) for outcome in ("hit", "miss"))
         self._remote = _remote(settings, metrics)
 
+    async def check(self) -> bool:
+        """At the start: whether Redis, if there is to be one, can be read. Tells the log what cannot be done."""
+        return self._remote is None or await self._remote.check()
+
     async def get(self, keys: Sequence[str], dimensions: int) -> list[Vector | None]:
         """For each key its vector [dimensions], read-only, or None. Keys may come more than once."""
         found = [self._memory.get(key) for key in keys]

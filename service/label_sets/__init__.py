@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from cachetools import LRUCache
 
 from service.errors import ApiError
 from service.label_sets.files import FilesStore
-from service.label_sets.store import NAME_PATTERN, LabelSet, Store, StoreError, is_name
+from service.label_sets.store import NAME_PATTERN, REASONS, LabelSet, LimitError, Store, StoreError, is_name
 from service.metrics import Metrics
 from service.schema.answers import LabelSetSummary
 from service.settings import MAX_LABEL_SETS, Settings
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 FRESH_S = 1.0  # what another replica changed is seen so much later
 CHECK_S = 0.2  # for the question whether a label set that is known here has changed
-ANSWER_S = 2.0  # for everything else that the store is asked for
+ANSWER_S = 2.0  # for everything else that is read
+WRITE_S = 10.0  # many may write at once, and the store takes one at a time; whether it answers, reading has shown
 CONNECTIONS = 8
 REMEMBERED_BYTES = 64 * 2**20
 
@@ -60,30 +62,37 @@ class LabelSets:
             raise _not_found(param)
         return found
 
-    async def list(self) -> Sequence[LabelSetSummary]:
-        """All of them, by name."""
-        return sorted(await self._ask(self._store.summaries()), key=lambda summary: summary.name)
+    async def list(self) -> tuple[Sequence[LabelSetSummary], int]:
+        """All of them, by name, and how many entries of the store are none."""
+        found, skipped = await self._ask(self._store.summaries())
+        return sorted(found, key=lambda summary: summary.name), skipped
 
     async def expect_room(self, name: str) -> None:
         """Raise `too_many_inputs` if there is no room for one more."""
         names = await self._ask(self._store.names())
         if name not in names and len(names) >= MAX_LABEL_SETS:
-            message = f"There are {len(names)} label sets, and there can be {MAX_LABEL_SETS}; remove one first."
-            raise ApiError("too_many_inputs", message, "name")
+            raise _no_room(len(names))
 
     async def put(self, label_set: LabelSet) -> bool:
-        """Store it in the place of what had its name; tell whether it is new."""
-        await self.expect_room(label_set.name)
-        is_new, version = await self._ask(self._store.write(label_set))
+        """Store it in the place of what had its name; gives whether it is new. Raises `too_many_inputs`."""
+        try:
+            is_new, version = await self._ask(self._store.write(label_set, MAX_LABEL_SETS), WRITE_S)
+        except LimitError as error:  # others came while this one was embedded
+            raise _no_room(error.count) from None
         self._remember(label_set, version)
         return is_new
 
     async def remove(self, name: str) -> None:
         """Forget it. Raises `label_set_not_found`."""
         # A store that is down is best noticed by reading: what it is told to write, it may still do later.
-        if name not in await self._ask(self._store.names()) or not await self._ask(self._store.remove(name)):
+        if name not in await self._ask(self._store.names()) or not await self._ask(self._store.remove(name), WRITE_S):
             raise _not_found("name")
         self._seen.pop(name, None)
+
+    async def check(self) -> None:
+        """At the start: tell the log if label sets cannot be read or stored."""
+        with suppress(StoreError):  # which is in the log then
+            await self._bounded(self._store.check(), ANSWER_S)
 
     async def aclose(self) -> None:
         """End the connections."""
@@ -118,11 +127,12 @@ class LabelSets:
         if _size(seen) <= REMEMBERED_BYTES:
             self._seen[label_set.name] = seen
 
-    async def _ask(self, work: Awaitable[T]) -> T:
+    async def _ask(self, work: Awaitable[T], most_s: float = ANSWER_S) -> T:
         try:
-            return await self._bounded(work, ANSWER_S)
-        except StoreError:
-            raise ApiError("unavailable", "Label sets cannot be read or stored at the moment; try again.") from None
+            return await self._bounded(work, most_s)
+        except StoreError as error:
+            message = f"Label sets cannot be read or stored at the moment: {REASONS[error.kind]}; try again."
+            raise ApiError("unavailable", message) from None
 
     async def _bounded(self, work: Awaitable[T], most_s: float) -> T:
         """Raises StoreError, also when it takes too long."""
@@ -156,6 +166,11 @@ def _store(settings: Settings) -> Store:
 def _size(seen: _Seen) -> int:
     label_set = seen.label_set
     return 100 * len(label_set.labels) + sum(map(len, label_set.labels)) + sum(map(len, label_set.templates))
+
+
+def _no_room(count: int) -> ApiError:
+    message = f"There are {count} label sets, and there can be {MAX_LABEL_SETS}; remove one first."
+    return ApiError("too_many_inputs", message, "name")
 
 
 def _not_found(param: str) -> ApiError:

@@ -11,11 +11,20 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from service.cache.redis import kind_of
-from service.label_sets.store import LabelSet, StoreError, decode, is_name
+from service.cache.redis import kind_of, reason_of
+from service.label_sets.store import MAX_DOCUMENT_BYTES, LabelSet, LimitError, StoreError, decode, is_name
 from service.schema.answers import LabelSetSummary
 
 log = logging.getLogger(__name__)
+# One after the other in Redis, so that no two replicas take the last room. Gives [is new, how many there were], and -1
+# for a set that found no room. What is refused for want of memory is so at the first entry: both are written or none.
+_WRITE = """
+local is_new, count = 1 - redis.call('HEXISTS', KEYS[1], ARGV[1]), redis.call('HLEN', KEYS[1])
+if is_new == 1 and count >= tonumber(ARGV[2]) then return {-1, count} end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[4])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return {is_new, count}
+"""
 
 
 class RedisStore:
@@ -30,11 +39,11 @@ class RedisStore:
         [names] = await self._do(("HKEYS", self._summaries))
         return {name.decode("utf-8", "replace") for name in names}
 
-    async def summaries(self) -> Sequence[LabelSetSummary]:
+    async def summaries(self) -> tuple[Sequence[LabelSetSummary], int]:
         """All label sets but their labels."""
         [pairs] = await self._do(("HGETALL", self._summaries))
-        found = (_summary(name, summary) for name, summary in pairs.items())
-        return [summary for summary in found if summary is not None]
+        found = [found for name, summary in pairs.items() if (found := _summary(name, summary)) is not None]
+        return found, len(pairs) - len(found)
 
     async def version(self, name: str) -> str | None:
         """The summary as it is stored."""
@@ -43,6 +52,10 @@ class RedisStore:
 
     async def read(self, name: str) -> tuple[LabelSet, str] | None:
         """Both entries at the same moment."""
+        [size] = await self._do(("HSTRLEN", self._documents, name))
+        if size > MAX_DOCUMENT_BYTES:
+            log.warning("%s %s in Redis is too large for a label set and is left alone", self._documents, name)
+            return None
         document, summary = await self._do(("HGET", self._documents, name), ("HGET", self._summaries, name))
         if document is None or summary is None:
             return None
@@ -52,19 +65,29 @@ class RedisStore:
             log.warning("%s %s in Redis is not a label set and is left alone: %s", self._documents, name, error)
             return None
 
-    async def write(self, label_set: LabelSet) -> tuple[bool, str]:
-        """Both entries or none."""
+    async def write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
+        """Both entries or none. Raises LimitError."""
         document = await asyncio.to_thread(label_set.encode)
         summary = label_set.summary().model_dump_json()
-        added, _ = await self._do(
-            ("HSET", self._summaries, label_set.name, summary), ("HSET", self._documents, label_set.name, document)
-        )
-        return bool(added), summary
+        is_new, count = await self._run_write(label_set.name, most, summary, document)
+        if is_new < 0:
+            raise LimitError(count)
+        return bool(is_new), summary
+
+    async def _run_write(self, name: str, most: int, summary: str, document: bytes) -> tuple[int, int]:
+        keys = (self._summaries, self._documents)
+        [(is_new, count)] = await self._do(("EVAL", _WRITE, "2", *keys, name, str(most), summary, document))
+        return is_new, count
 
     async def remove(self, name: str) -> bool:
         """Both entries."""
         removed, _ = await self._do(("HDEL", self._summaries, name), ("HDEL", self._documents, name))
         return bool(removed)
+
+    async def check(self) -> None:
+        """Whether they can be listed, and the script be run: where there is room for none, it writes nothing."""
+        await self._do(("HKEYS", self._summaries))
+        await self._run_write("", 0, "", b"")
 
     async def aclose(self) -> None:
         """End the connections."""
@@ -78,7 +101,8 @@ class RedisStore:
                 pipeline.execute_command(*command)
             answers: list[Any] = await pipeline.execute()
         except (RedisError, OSError) as error:
-            raise StoreError(kind_of(error), f"Redis does not keep the label sets: {kind_of(error)}") from error
+            reason = reason_of(error, self._redis)
+            raise StoreError(kind_of(error), f"Redis does not keep the label sets: {reason}") from error
         return answers
 
 

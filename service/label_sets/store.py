@@ -23,12 +23,36 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+# Why a store fails, as clients are told; the names and paths of this machine are for the log.
+REASONS = {
+    "timeout": "their store does not answer in time",
+    "connection": "Redis cannot be reached",
+    "auth": "Redis refuses the service's credentials or permissions",
+    "full": "their store is full",
+    "readonly": "their store is read-only",
+    "refused": "Redis refuses the commands",
+    "protocol": "what answers in the place of Redis is none",
+    "forbidden": "the service may not use their folder",
+    "occupied": "something that is no label set lies in the place of their folder or file",
+    "files": "their folder cannot be used",
+}
+MAX_DOCUMENT_BYTES = 32 * 2**20  # of one label set as it is stored; whatever else lies there is not read into memory
+
+
 class StoreError(Exception):
-    """The place where label sets are stored does not do what it is told; `kind` is one word for the metrics."""
+    """The place where label sets are stored fails; `kind` is one of REASONS, and one word for the metrics."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class LimitError(Exception):
+    """There are `count` label sets already, and no room for one more."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
 
 
 class LabelSet(BaseModel):
@@ -60,8 +84,12 @@ class LabelSet(BaseModel):
         )
 
     def encode(self) -> bytes:
-        """As JSON."""
-        return self.model_dump_json().encode()
+        """As JSON, as it is stored. Raises `too_many_inputs` for what `decode` would refuse as too large."""
+        document = self.model_dump_json().encode()
+        if len(document) > MAX_DOCUMENT_BYTES:
+            message = f"This label set takes {len(document)} bytes; one can take {MAX_DOCUMENT_BYTES}."
+            raise ApiError("too_many_inputs", message, "labels")
+        return document
 
 
 def decode(name: str, document: bytes) -> LabelSet:
@@ -85,8 +113,8 @@ class Store(Protocol):
     async def names(self) -> set[str]:
         """The names that are taken."""
 
-    async def summaries(self) -> Sequence[LabelSetSummary]:
-        """All label sets, in any order; what is none is left out."""
+    async def summaries(self) -> tuple[Sequence[LabelSetSummary], int]:
+        """All label sets, in any order, and how many entries were left out because they are none."""
 
     async def version(self, name: str) -> str | None:
         """The version there is now; None if there is no such label set."""
@@ -94,11 +122,17 @@ class Store(Protocol):
     async def read(self, name: str) -> tuple[LabelSet, str] | None:
         """The label set and its version; None if there is none, or what is there is none."""
 
-    async def write(self, label_set: LabelSet) -> tuple[bool, str]:
-        """Store it, and tell whether it is new and its version."""
+    async def write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
+        """Store it, and give whether it is new and its version.
+
+        Raises LimitError if it is new and there are `most` already, whoever else stores some at the same moment.
+        """
 
     async def remove(self, name: str) -> bool:
         """Remove it, and tell whether there was one."""
+
+    async def check(self) -> None:
+        """Whether label sets can be read and stored, asked without storing one. Raises StoreError."""
 
     async def aclose(self) -> None:
         """End the connections."""

@@ -38,8 +38,8 @@ NameDep = Annotated[str, Depends(_name)]
 )
 async def list_label_sets(service: ServiceDep) -> Response:
     """Tell what there is, without the labels."""
-    summaries = await service.label_sets.list()
-    return json_response({"label_sets": [summary.model_dump() for summary in summaries]})
+    summaries, skipped = await service.label_sets.list()
+    return json_response({"label_sets": [summary.model_dump() for summary in summaries], "skipped": skipped})
 
 
 @router.get(

@@ -98,6 +98,7 @@ class LabelSetsAnswer(BaseModel):
     """The stored label sets, by name."""
 
     label_sets: list[LabelSetSummary]
+    skipped: int = Field(description="entries of the store that are no label sets and are left alone; see the log")
 
 
 class LabelSetAnswer(LabelSetSummary):
