@@ -120,6 +120,9 @@ class _Session:
 
         feed = {self._name: value}  # held until it is done, as is `finished`: onnxruntime does not
         self._session.run_async(OUTPUTS, feed, finished, None)
+        error = done.exception()
+        if error is not None:  # it itself would lead to this frame and back, and to the batch
+            raise RuntimeError(str(error))
         return done.result()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
 from fastapi.exceptions import RequestValidationError
@@ -80,6 +80,22 @@ class ApiError(Exception):
     def at(self, param: str) -> ApiError:
         """The same refusal, of the field at `param`."""
         return ApiError(self.code, self.message, param)
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """The same error, to be stored or raised: a new one of an ApiError, any other itself, without its traceback.
+
+    What is stored must not lead to the frames that it came through: these hold pictures, and as a rule also what it is
+    stored in, so that only the garbage collector would ever free them. And what is stored must not be raised itself,
+    which would give it frames again.
+    """
+    if isinstance(error, ApiError):
+        return type(error)(error.code, error.message, error.param)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class ErrorDetail(BaseModel):

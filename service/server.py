@@ -176,3 +176,5 @@ def _settle(done: Future[None], work: Callable[[], None]) -> None:
         done.set_exception(failure)
     else:
         done.set_result(None)
+    finally:
+        del done  # its error leads back to this frame

@@ -72,7 +72,10 @@ class Service:
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
         # Goes on when the one who asked has no more patience: half of a swap is none.
-        return [Change(old.bundle, new.bundle) for old, new in await asyncio.shield(task)]
+        try:
+            return [Change(old.bundle, new.bundle) for old, new in await asyncio.shield(task)]
+        finally:
+            del task  # raised in this frame, its error would lead back to it, and to half a model
 
     async def check_stores(self) -> None:
         """Ask once for what Redis, or the folder of the label sets, must do; the log tells what cannot be done."""

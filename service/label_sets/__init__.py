@@ -140,9 +140,12 @@ class LabelSets:
             async with asyncio.timeout(most_s):
                 answer = await work
         except (StoreError, TimeoutError) as error:
-            failed = error if isinstance(error, StoreError) else StoreError("timeout", "label sets: no answer in time")
-            self._note(failed)
-            raise failed from None
+            if isinstance(error, StoreError):
+                self._note(error)
+                raise
+            late = ("timeout", "label sets: no answer in time")
+            self._note(StoreError(*late))
+            raise StoreError(*late) from None
         self._failing = False
         return answer
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.errors import ApiError
+from service.errors import ApiError, without_frames
 from service.schema.items import BadItem, Item, check_count, parse_image, parse_item
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ def _image(content: object, param: str, settings: Settings) -> Item:
             raise ApiError("invalid_request", "This must be a string.", param)
         return parse_image(content, param, settings)
     except ApiError as error:
-        return BadItem(error)
+        return BadItem(without_frames(error))
 
 
 def _item(value: object, param: str, settings: Settings, modality: str | None = None) -> Item:

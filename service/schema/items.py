@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.errors import ApiError
+from service.errors import ApiError, without_frames
 from service.settings import Settings
 
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
@@ -63,7 +63,7 @@ def parse_item(value: object, param: str, settings: Settings) -> Item:
     try:
         return _parse(value, param, settings)
     except ApiError as error:
-        return BadItem(error)
+        return BadItem(without_frames(error))
 
 
 def _parse(value: object, param: str, settings: Settings) -> Item:
@@ -142,7 +142,7 @@ def raise_first_bad(items: Sequence[Item]) -> None:
     """Refuse the whole request for its first bad item."""
     for item in items:
         if isinstance(item, BadItem):
-            raise item.error
+            raise without_frames(item.error)
 
 
 _ITEM_SCHEMA: dict[str, Any] = {

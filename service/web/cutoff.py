@@ -32,11 +32,13 @@ class Cutoff:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._over = True
         self._timer.cancel()
-        if self._why is None:
+        task, why = self._task, self._why
+        del self._timer, self._task, self._why  # they lead back here
+        if why is None:
             return
         # The server may have cancelled it as well, and that it must not forget.
-        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise self._why() from None
+        if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise why() from None
 
     def lift_deadline(self) -> None:
         """Let it take as long as it takes, from here on."""

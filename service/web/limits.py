@@ -72,7 +72,7 @@ class RequestLimits:
                     await self.turnstile.wait()
                     await self.app(scope, receive, _held(send, hold, cutoff))
             finally:
-                call.body = b""  # the connection keeps the call until its next request
+                call.body, call.hang_up = b"", lambda: None  # the connection keeps the call until its next request
 
     async def _read(self, receive: Receive, hold: Callable[[int], None]) -> bytes:
         chunks: list[bytes] = []

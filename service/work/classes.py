@@ -14,7 +14,6 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from model.zeroshot import class_vectors, fill
-from service.errors import ApiError
 from service.schema.items import TextItem
 from service.timing import Call
 from service.work.flights import Flights
@@ -90,8 +89,8 @@ class Classes:
                 self._keep(key)
         try:
             return await flight
-        except ApiError as error:
-            raise error.at(error.param) if error.param else error from None
+        finally:
+            del flight  # raised in this frame, its error would lead back to it
 
     async def _digest(self, prompts: Prompts) -> str:
         characters = sum(map(len, prompts.labels)) + sum(map(len, prompts.templates))

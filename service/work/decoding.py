@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 
-from service.errors import ApiError
+from service.errors import ApiError, internal_error, without_frames
 from service.timing import Timing
 from service.work.batcher import Batcher
 from service.work.reading import LARGE_PIXELS, Picture, Reader
 from service.work.turns import Vector
+
+log = logging.getLogger(__name__)
 
 
 class Decoding:
@@ -67,8 +70,11 @@ class Decoding:
                 self._go_on()
 
     def _fail(self, future: asyncio.Future[Vector], error: Exception) -> None:
+        if not isinstance(error, ApiError):
+            log.error("a picture could not be decoded", exc_info=error)
+            error = internal_error()
         with suppress(RuntimeError):  # the loop has ended before the thread
-            self._loop.call_soon_threadsafe(_raise_in, future, error)
+            self._loop.call_soon_threadsafe(_raise_in, future, without_frames(error))
 
     def _look_for_the_end(self, job: Future[None]) -> None:
         if job.cancelled():

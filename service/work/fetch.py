@@ -13,7 +13,7 @@ from ipaddress import ip_address
 import httpcore2
 
 from service import __version__
-from service.errors import ApiError
+from service.errors import ApiError, without_frames
 from service.settings import Settings
 from service.work.addresses import (
     MAX_URL_CHARACTERS,
@@ -172,12 +172,15 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """A connection that awaits TLS. Raises `url_not_allowed` if any address of the host is not allowed."""
         failure: Exception = httpcore2.ConnectError("the name has no address")
-        for address in await self._addresses(host, port):
-            try:
-                return AwaitsTls(await self._tcp.connect_tcp(str(address), port, timeout))
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
-        raise failure
+        try:
+            for address in await self._addresses(host, port):
+                try:
+                    return AwaitsTls(await self._tcp.connect_tcp(str(address), port, timeout))
+                except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                    failure = without_frames(error)
+            raise failure
+        finally:
+            del failure  # raised in this frame, it would lead back to it
 
     async def _addresses(self, host: str, port: int) -> Sequence[Address]:
         address = literal(host)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
+
+from service.errors import without_frames
 
 T = TypeVar("T")
 
@@ -22,9 +25,8 @@ class Flights(Generic[T]):
 
     def start(self, key: str, work: asyncio.Future[T]) -> asyncio.Future[T]:
         """A future of what `work` will give; others may join until it is done."""
-        self._flights[key] = flight = _Flight(work)
+        self._flights[key] = flight = _Flight(work, partial(self._forget, key))
         work.add_done_callback(lambda _: self._forget(key, flight))
-        flight.abandoned = lambda: self._forget(key, flight)
         return flight.wait()
 
     def _forget(self, key: str, flight: _Flight[T]) -> None:
@@ -35,10 +37,9 @@ class Flights(Generic[T]):
 class _Flight(Generic[T]):
     """One piece of work and those who wait for it. Cancelled when the last of them has left."""
 
-    def __init__(self, work: asyncio.Future[T]) -> None:
-        self._work = work
+    def __init__(self, work: asyncio.Future[T], abandon: Callable[[_Flight[T]], None]) -> None:
+        self._work, self._abandon = work, abandon
         self._waiting: set[asyncio.Future[T]] = set()
-        self.abandoned: Callable[[], None] = lambda: None
         work.add_done_callback(self._land)
 
     def wait(self) -> asyncio.Future[T]:
@@ -50,7 +51,7 @@ class _Flight(Generic[T]):
     def _leave(self, future: asyncio.Future[T]) -> None:
         self._waiting.discard(future)
         if not self._waiting and not self._work.done():
-            self.abandoned()
+            self._abandon(self)
             self._work.cancel()
 
     def _land(self, work: asyncio.Future[T]) -> None:
@@ -61,6 +62,6 @@ class _Flight(Generic[T]):
             if work.cancelled():
                 future.cancel()
             elif error is not None:
-                future.set_exception(error)
+                future.set_exception(without_frames(error))  # to each its own: raised, it gathers frames
             else:
                 future.set_result(work.result())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.engine import Engine
-from service.errors import ApiError
+from service.errors import ApiError, without_frames
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 from service.timing import Call, Timing
 from service.work.batcher import Batcher
@@ -108,7 +108,7 @@ class Pipeline:
         read = await self._read(items, call, keep_errors)
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
         if result.errors and not keep_errors:
-            raise result.errors[min(result.errors)]
+            raise without_frames(result.errors[min(result.errors)])
         good = {
             index: each for index, each in read.items() if index not in result.errors and not isinstance(each, ApiError)
         }
@@ -239,11 +239,13 @@ class Pipeline:
                 if tower.failing
                 for future in tower.submit([probe], Timing(), urgent=True)
             ]
-            async with asyncio.timeout(patience_s):
-                await asyncio.gather(*futures)
-        except (ApiError, TimeoutError):
+        except ApiError:
             return False
-        return True
+        if futures:
+            await asyncio.wait(futures, timeout=patience_s)
+        good = [future.done() and future.exception() is None for future in futures]
+        _abandon(futures)
+        return all(good)
 
     def close(self) -> None:
         """End the threads; what still waits is told that the service stops."""
@@ -283,9 +285,8 @@ def _collect(
             result.vectors[index] = future.result()
             continue
         item = items[index]
-        if isinstance(error, ApiError) and not isinstance(item, BadItem):
-            error = error.at(item.param)
-            if keep_errors:
-                result.errors[index] = error
-                continue
-        raise error
+        if not isinstance(error, ApiError) or isinstance(item, BadItem):
+            raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
+        if not keep_errors:
+            raise error.at(item.param)
+        result.errors[index] = error.at(item.param)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.preprocessing import ImageError, open_header, preprocess
-from service.errors import ApiError
+from service.errors import ApiError, internal_error, without_frames
 from service.schema.items import ImageItem, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
 from service.timing import Call, Timing
 from service.work.shared import Shared
 
+log = logging.getLogger(__name__)
 CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
 CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
@@ -72,15 +73,14 @@ class Reader:
             for part in _parts(files, lambda item: len(item.data), BYTES_PER_PART):
                 await self.shared.in_thread(self._read_files, part, read)
         if urls:
-            with suppress(_Failed):
-                await self._fetch_all(urls, call, read, keep_errors)
+            await self._fetch_all(urls, call, read, keep_errors)
 
     def _read_files(self, files: Sequence[tuple[int, ImageItem]], read: Read) -> None:
         for index, item in files:
             try:
                 read(index, self._picture(item.file()))
             except ApiError as error:
-                read(index, error)
+                read(index, without_frames(error))
 
     async def _fetch_all(self, urls: Sequence[tuple[int, UrlItem]], call: Call, read: Read, keep_errors: bool) -> None:
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
@@ -92,18 +92,25 @@ class Reader:
                         file = await self.shared.fetcher.fetch(item.url, call.hold)
                 large = len(file) > BYTES_INLINE
                 read(index, await self.shared.in_thread(self._picture, file) if large else self._picture(file))
+                return
             except ApiError as error:
                 read(index, error.at(item.param))
-                if not keep_errors:
-                    raise _Failed from None
+            except Exception:
+                log.exception("a fetch failed")
+                read(index, internal_error().at(item.param))
+            if not keep_errors:
+                raise _Failed
 
         tasks = [asyncio.ensure_future(fetch(index, item)) for index, item in urls]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Not with `gather`, which would raise in this frame what the tasks keep, and the frame keeps the tasks.
+            await asyncio.wait(tasks)
+            failures = [task.exception() for task in tasks if not task.cancelled()]
+            failures.clear()  # asked for, so that asyncio does not log them
 
     def _picture(self, file: bytes) -> Picture:
         return Picture(file, self._key("image", file))

@@ -51,7 +51,10 @@ class Shared:
 
         # The next one waits for the thread, which goes on when nobody waits for its result any more.
         future.add_done_callback(release)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del future  # raised in this frame, its error would lead back to it
 
     async def aclose(self) -> None:
         """End the threads and connections."""
