@@ -8,36 +8,63 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
-import torch
+from model.requirements import needs
 
-from model.bundle import WEIGHTS, Bundle, bundled
-from model.config import Preprocessing, load_preset
-from model.export import export_bundle
-from model.network import build_network
-from model.tokenizer import Tokenizer
-from model.variant import TowerReport, VariantReport
-from model.variants.making import Wanted, make_variant
+with needs("convert"):
+    import typer
 
-VARIANTS = (Wanted("int8"), Wanted("fp16"), Wanted("bf16"), Wanted("fp32", fused=True))
+    from model.choices import one_of
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.variant import TowerReport, VariantReport
+
+MODELS = ("ViT-B-32", "bundled")
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
 def random_bundle(preset: str, folder: Path) -> Bundle:
     """A bundle of that architecture, with the weights that training begins with."""
+    import torch
+
+    from model.config import Preprocessing, load_preset
+    from model.export import export_bundle
+    from model.network import build_network
+    from model.tokenizer import Tokenizer
+
     torch.manual_seed(0)
     network = build_network(load_preset(preset))
     preprocessing = Preprocessing(size=network.config.image.image_size)
     return export_bundle(network, folder, tokenizer=Tokenizer.clip(), preprocessing=preprocessing)
 
 
-def main() -> None:
-    """Make each variant in a temporary folder and print a line of its report."""
+@app.command()
+def main(
+    model: Annotated[
+        list[str] | None, typer.Option(help=f"Only these, of {', '.join(MODELS)}.", callback=one_of(*MODELS))
+    ] = None,
+) -> None:
+    """Make each variant in a temporary folder and print a line of its report: some minutes.
+
+    Example:
+
+        python -m benchmarks.variants --model bundled
+    """
+    with needs("convert"):
+        from model.bundle import Bundle, bundled
+        from model.variants.making import Wanted, make_variant
+
+    variants = (Wanted("int8"), Wanted("fp16"), Wanted("bf16"), Wanted("fp32", fused=True))
     print("| model | variant | weights MB | pictures | texts | same label | speed, pictures / texts |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with TemporaryDirectory(prefix="sightword-") as name:
-        for source in (random_bundle("ViT-B-32", Path(name) / "vit-b-32"), Bundle.load(bundled())):
+        for which in model or MODELS:
+            whole = which == "bundled"
+            source = Bundle.load(bundled()) if whole else random_bundle(which, Path(name) / "vit-b-32")
             print(f"| {source.id} | {source.precision} | {_megabytes(source)} | | | | |", flush=True)
-            for wanted in VARIANTS:
+            for wanted in variants:
                 variant = make_variant(source, Path(name) / f"{source.id}{wanted.suffix}", wanted, _say)
                 report = variant.manifest.variant
                 assert report is not None
@@ -50,6 +77,8 @@ def _say(step: str) -> None:
 
 
 def _megabytes(bundle: Bundle) -> str:
+    from model.bundle import WEIGHTS
+
     return f"{(bundle.path / WEIGHTS).stat().st_size / 1e6:.1f}"
 
 
@@ -63,4 +92,4 @@ def _cosines(tower: TowerReport) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m benchmarks.variants")

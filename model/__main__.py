@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import typer
+from model.requirements import needs
 
-from model.commands import convert, look, optimize, pull
+with needs("cpu"):
+    import typer
+
+    from model.commands import convert, look, optimize, pull
 
 app = typer.Typer(
     no_args_is_help=True,

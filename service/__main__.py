@@ -7,7 +7,10 @@ import gc
 if __name__ == "__main__":
     gc.disable()
 
-from service.command import app
+from model.requirements import needs
+
+with needs("cpu"):
+    from service.command import app
 
 __all__ = ["app"]
 

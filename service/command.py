@@ -11,12 +11,8 @@ import typer
 from pydantic_core import PydanticUndefined
 from typer.models import OptionInfo
 
-from service import logs
-from service.memory import give_back_large_blocks
-from service.server import Server
+from model.requirements import needs
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
-from service.state import Service
-from service.web.auth import warn_if_open
 
 log = logging.getLogger("service")
 SECRETS = ("api_keys", "admin_key")
@@ -82,6 +78,12 @@ def serve(
         unknown = unknown_variables()
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
+    with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
+        from service import logs
+        from service.memory import give_back_large_blocks
+        from service.server import Server
+        from service.state import Service
+        from service.web.auth import warn_if_open
     logs.configure(settings.log_format)
     give_back_large_blocks()
     for name in unknown:

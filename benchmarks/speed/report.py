@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from model.requirements import needs
 
-from benchmarks.speed import figures
-from benchmarks.speed.figures import number, told
-from benchmarks.speed.plot import plot
-from benchmarks.speed.record import Record
-from benchmarks.speed.targets import Target, targets
+with needs("dev"):
+    import typer
+
+    from benchmarks.speed import figures
+    from benchmarks.speed.figures import number, told
+    from benchmarks.speed.plot import plot
+    from benchmarks.speed.record import Record
+    from benchmarks.speed.targets import Target, targets
 
 PAGE = Path(__file__).parents[1] / "RESULTS.md"
 RUNGS = {
@@ -36,6 +39,7 @@ READINGS = {
     "memory/bare_mib": "a process with the two bare sessions, MiB",
     "memory/service_mib": "the service while it serves, MiB",
 }
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
@@ -177,11 +181,17 @@ def _standing(record: Record) -> list[str]:
     return ["## What else was read", "", *table(["", ""], rows)] if rows else []
 
 
+@app.command()
 def write(
     file: Annotated[Path, typer.Argument(help="results/speed-DATE.json, which a run wrote.")],
     page_file: Annotated[Path, typer.Option("--page", help="Where to write; the plot goes beside it.")] = PAGE,
 ) -> None:
-    """Write RESULTS.md and RESULTS.svg from the readings of a run."""
+    """Write RESULTS.md and RESULTS.svg from the readings of a run.
+
+    Example:
+
+        python -m benchmarks.speed.report benchmarks/results/speed-2026-11-28-0253.json
+    """
     record = Record.read(file)
     picture = page_file.with_suffix(".svg")
     picture.write_text(plot(record), "utf-8")
@@ -189,4 +199,4 @@ def write(
 
 
 if __name__ == "__main__":
-    typer.run(write)
+    app(prog_name="python -m benchmarks.speed.report")

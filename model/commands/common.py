@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from model.bundle import Bundle, BundleError, bundled
-from model.hub.errors import HubError
-from model.hub.store import find
-
-BUNDLED = bundled()
+if TYPE_CHECKING:
+    from model.bundle import Bundle
 
 
-def _default_model(context: typer.Context, parameter: typer.CallbackParam, value: Path) -> Path:
+def _default_model(context: typer.Context, parameter: typer.CallbackParam, value: Path | None) -> Path | None:
     """Of the names that SIGHTWORD_MODEL may list for the service, the first, as there; an argument stays as it is."""
     told = context.get_parameter_source(parameter.name or "")
     if told is None or told.name != "ENVIRONMENT":  # by name, as the enumeration is private in some releases of typer
         return value
-    return Path(next((name for part in str(value).split(",") if (name := part.strip())), BUNDLED))
+    return next((Path(name) for part in str(value).split(",") if (name := part.strip())), None)
 
 
 BundleArgument = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         help="Folder of the bundle, or name of a pulled model; the bundled checkpoint if left out.",
         metavar="[BUNDLE]",
@@ -41,8 +36,11 @@ NamedBundle = Annotated[
 ]
 
 
-def load(path: Path) -> Bundle:
-    """Load a bundle, by its folder or the name that it was pulled by, or end with the reason."""
+def load(path: Path | None) -> Bundle:
+    """Load a bundle, by its folder or the name that it was pulled by, or end with the reason. None: the bundled one."""
+    from model.bundle import Bundle, BundleError, bundled
+
+    path = path or bundled()
     try:
         return Bundle.load(path if path.exists() else _pulled(str(path)))
     except BundleError as error:
@@ -50,6 +48,9 @@ def load(path: Path) -> Bundle:
 
 
 def _pulled(name: str) -> Path:
+    from model.hub.errors import HubError
+    from model.hub.store import find
+
     try:
         folder = find(name)
     except HubError as error:
@@ -63,14 +64,3 @@ def fail(message: str) -> NoReturn:
     """End with the message on stderr and exit code 1."""
     typer.echo(message, err=True)
     raise typer.Exit(1)
-
-
-@contextmanager
-def conversion_tools() -> Iterator[None]:
-    """Within it, torch and what writes graphs may be imported; where they are missing, say how to install them."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("torch", "onnx", "onnxscript", "safetensors"):
-            raise
-        fail(f'{error.name} is not installed, and this command needs it: pip install "sightword[cpu,convert]"')

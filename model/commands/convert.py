@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from model.commands.common import NamedBundle, conversion_tools, fail, load
-from model.config import PresetError, load_preset
+from model.choices import one_of
+from model.commands.common import NamedBundle, fail, load
+from model.requirements import needs
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Options
 
 
-class Act(StrEnum):
-    """Activations that published checkpoints were trained with."""
-
-    QUICK_GELU = "quick_gelu"
-    GELU = "gelu"
-    GELU_TANH = "gelu_tanh"
-
-
-class Format(StrEnum):
-    """Formats of others that a bundle can be written in."""
-
-    OPENCLIP = "openclip"
-    HUGGINGFACE = "huggingface"
+ACTIVATIONS = ("quick_gelu", "gelu", "gelu_tanh")  # that published checkpoints were trained with
+FORMATS = ("openclip", "huggingface")
 
 
 def import_(
     source: Annotated[Path, typer.Argument(help="Checkpoint file or folder.", show_default=False)],
     to: Annotated[Path, typer.Option(help="Folder for the bundle, new or empty.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Id of the model; told from the source if left out.")] = None,
-    activation: Annotated[Act | None, typer.Option(help="Overrides what the source says or leaves open.")] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="Overrides what the source says or leaves open.",
+            metavar="|".join(ACTIVATIONS),
+            callback=one_of(*ACTIVATIONS),
+        ),
+    ] = None,
     architecture: Annotated[
         str | None,
         typer.Option(
@@ -67,13 +62,14 @@ def import_(
 
         python -m model import epoch_32.pt --to mine --architecture ViT-B-16 --activation gelu
     """
-    with conversion_tools():
+    with needs("convert"):
         from model.checkpoints.checkpoint import CheckpointError, Options
         from model.checkpoints.importing import import_checkpoint
+        from model.config import Activation
         from model.export import ExportError
     typer.echo(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32 ...", err=True)
     try:
-        said = Options(activation.value if activation else None, None, image_size, exact_pixels)
+        said = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
         options = read_architecture(architecture, said)
         bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:
@@ -91,8 +87,11 @@ def import_(
 
 def read_architecture(named: str | None, options: Options) -> Options:
     """The options with the preset of that name, or what an open_clip configuration says. Raises CheckpointError."""
+    from dataclasses import replace
+
     from model.checkpoints import openclip
     from model.checkpoints.checkpoint import CheckpointError
+    from model.config import PresetError, load_preset
 
     if named is None:
         return options
@@ -106,21 +105,28 @@ def read_architecture(named: str | None, options: Options) -> Options:
 
 def export(
     bundle: NamedBundle,
-    format_: Annotated[Format, typer.Option("--format", help="Whose format.", show_default=False)],
+    format_: Annotated[
+        str, typer.Option("--format", help="Whose format.", metavar="|".join(FORMATS), callback=one_of(*FORMATS))
+    ],
     to: Annotated[
         Path | None, typer.Option(help="Folder to write, new or empty; beside the bundle if left out.")
     ] = None,
 ) -> None:
-    """Write a bundle as a checkpoint that open_clip or transformers loads, with the same outputs."""
+    """Write a bundle as a checkpoint that open_clip or transformers loads, with the same outputs.
+
+    Example:
+
+        python -m model export runs/mine/bundle --format openclip --to mine-openclip
+    """
     loaded = load(bundle)
     beside = loaded.path.resolve()
-    folder = to or beside.with_name(f"{beside.name}-{format_.value}")
-    with conversion_tools():
+    folder = to or beside.with_name(f"{beside.name}-{format_}")
+    with needs("convert"):
         from model.checkpoints import openclip, transformers
         from model.checkpoints.checkpoint import CheckpointError
     try:
-        write_folder = openclip.write_folder if format_ is Format.OPENCLIP else transformers.write_folder
+        write_folder = openclip.write_folder if format_ == "openclip" else transformers.write_folder
         write_folder(loaded, folder)
     except CheckpointError as error:
         fail(str(error))
-    typer.echo(f"{folder}: {loaded.id} for {format_.value}; its README.md says how to load it")
+    typer.echo(f"{folder}: {loaded.id} for {format_}; its README.md says how to load it")

@@ -8,17 +8,22 @@ from typing import Annotated
 import typer
 
 from model import __version__
-from model.bundle import BundleError
-from model.commands.common import BUNDLED, BundleArgument, fail, load
-from model.config import load_preset, preset_names
-from model.engine import Engine, EngineError
+from model.commands.common import BundleArgument, fail, load
+from model.requirements import needs
 
 
 def inspect(
-    bundle: BundleArgument = BUNDLED,
+    bundle: BundleArgument = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
-    """Say what a bundle is, where it came from and how it scored. Checks every hash first."""
+    """Say what a bundle is, where it came from and how it scored. Checks every hash first.
+
+    Examples:
+
+        python -m model inspect
+
+        python -m model inspect runs/mine/bundle --json
+    """
     loaded = load(bundle)
     manifest = loaded.manifest
     if as_json:
@@ -49,19 +54,30 @@ def inspect(
         typer.echo(f"{'score':<{width}}  {name}: {json.dumps(score)}")
 
 
-def verify(bundle: BundleArgument = BUNDLED) -> None:
-    """Check every hash, open both graphs and run each once. Exits with 1 and the reason if anything is wrong."""
+def verify(bundle: BundleArgument = None) -> None:
+    """Check every hash, open both graphs and run each once. Exits with 1 and the reason if anything is wrong.
+
+    Example:
+
+        python -m model verify runs/mine/bundle
+    """
+    with needs("cpu"):
+        from model.bundle import BundleError
+        from model.engine import Engine, EngineError
     loaded = load(bundle)
     try:
         loaded.tokenizer()
         Engine(loaded, provider="cpu").warm_up()
     except (EngineError, BundleError) as error:
         fail(str(error))
-    typer.echo(f"{bundle}: {len(loaded.manifest.files)} files as recorded, both towers run. Digest {loaded.digest}")
+    files = len(loaded.manifest.files)
+    typer.echo(f"{bundle or loaded.path}: {files} files as recorded, both towers run. Digest {loaded.digest}")
 
 
 def presets() -> None:
     """List the model configurations that training knows by name."""
+    from model.config import load_preset, preset_names
+
     for name in preset_names():
         config = load_preset(name)
         image = config.image

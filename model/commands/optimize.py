@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from model.bundle import BundleError
-from model.commands.common import NamedBundle, conversion_tools, fail, load
-from model.engine import EngineError
+from model.choices import one_of
+from model.commands.common import NamedBundle, fail, load
+from model.requirements import needs
 
-
-class Precision(StrEnum):
-    """What a variant may compute in, or keep its weights in."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    INT8 = "int8"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that a variant may compute in, or keep its weights in
 
 
 def optimize(
     bundle: NamedBundle,
     precision: Annotated[
-        Precision,
+        str,
         typer.Option(
             help="int8: fastest on CPUs. fp16: for GPUs. bf16: weights in half the space, computed in fp32. "
-            "fp32: only with --fused."
+            "fp32: only with --fused.",
+            metavar="|".join(PRECISIONS),
+            callback=one_of(*PRECISIONS),
         ),
-    ] = Precision.FP32,
+    ] = "fp32",
     fused: Annotated[
         bool, typer.Option("--fused", help="Attention, norms and activations as one operator each: for GPUs.")
     ] = False,
@@ -42,13 +36,23 @@ def optimize(
         str | None, typer.Option(help="Id of the variant; that of the bundle and the precision if left out.")
     ] = None,
 ) -> None:
-    """Make a variant of a bundle, and measure how close it is to it and how much faster."""
+    """Make a variant of a bundle, and measure how close it is to it and how much faster.
+
+    Examples:
+
+        python -m model optimize vit-b-32 --precision int8
+
+        python -m model optimize vit-b-32 --precision fp16 --fused --to vit-b-32-gpu --pictures my-pictures
+    """
     loaded = load(bundle)
-    with conversion_tools():
+    with needs("convert"):
+        from model.bundle import BundleError
         from model.checkpoints.checkpoint import CheckpointError
+        from model.engine import EngineError
+        from model.variant import Precision
         from model.variants.errors import VariantError
         from model.variants.making import Wanted, make_variant
-    wanted = Wanted(precision.value, fused, pictures, name)
+    wanted = Wanted(cast(Precision, precision), fused, pictures, name)
     folder = to or loaded.path.resolve().with_name(loaded.path.resolve().name + wanted.suffix)
     try:
         variant = make_variant(loaded, folder, wanted, lambda step: typer.echo(f"{step} ...", err=True))

@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.bundle import MANIFEST, Bundle, BundleError
-from model.commands.common import conversion_tools, fail
+from model.commands.common import fail
 from model.commands.look import verify
-from model.hub.errors import HubError
-from model.hub.names import Archive, Published, known, published
-from model.hub.settings import HubSettings
-from model.hub.store import bundle_folder, download_folder, locked
+from model.requirements import needs
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Options
+    from model.hub.names import Published
     from model.hub.pulling import Arrived
+    from model.hub.settings import HubSettings
 
 
 def pull(
@@ -77,6 +75,12 @@ def pull(
 
     HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are respected.
     """
+    from model.bundle import MANIFEST
+    from model.hub.errors import HubError
+    from model.hub.names import published
+    from model.hub.settings import HubSettings
+    from model.hub.store import bundle_folder, locked
+
     try:
         model = published(name)
         settings = HubSettings.read()
@@ -101,6 +105,8 @@ def pull(
 
 def models() -> None:
     """List the published models that `pull` and SIGHTWORD_MODEL know by name, and where they come from."""
+    from model.hub.names import Archive, known
+
     for model in known().values():
         source = model.source
         where = source.url.partition("/clip/")[0] if isinstance(source, Archive) else f"hub: {source.repo}"
@@ -109,6 +115,8 @@ def models() -> None:
 
 
 def _expect(model: Published, folder: Path) -> None:
+    from model.bundle import Bundle, BundleError
+
     try:
         there = Bundle.load(folder).id
     except BundleError as error:
@@ -119,7 +127,10 @@ def _expect(model: Published, folder: Path) -> None:
 
 
 def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: bool) -> None:
-    with conversion_tools():  # first: to find out after gigabytes would be late
+    from model.hub.names import Archive
+    from model.hub.store import download_folder
+
+    with needs("convert"):  # first: to find out after gigabytes would be late
         from model.checkpoints.checkpoint import Options
         from model.commands.progress import Reporter
         from model.hub.pulling import bring
@@ -134,6 +145,7 @@ def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: 
 
 
 def _import(model: Published, arrived: Arrived, folder: Path, options: Options) -> None:
+    from model.bundle import MANIFEST
     from model.checkpoints.checkpoint import CheckpointError
     from model.checkpoints.importing import import_checkpoint
     from model.export import ExportError

@@ -12,7 +12,11 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks.client import request
+from benchmarks.soak import __main__ as soak_command
+from benchmarks.soak import bench as soak_bench
+from benchmarks.soak import run as soak_run
 from benchmarks.speed import __main__ as command
+from benchmarks.speed import run as speed_run
 from benchmarks.speed.bench import SIZES, Bench, Inputs
 from benchmarks.speed.driving import LoadError, drive, stand_in
 from benchmarks.speed.figures import limit_of, share
@@ -119,6 +123,11 @@ def test_the_limit_is_shared_on_a_cpu_and_the_lesser_one_on_a_gpu() -> None:
     assert limit_of("CUDAExecutionProvider", 8, bare=2000, decoding=400) == 2000
 
 
+def test_the_commands_name_the_phases_and_sizes_that_there_are() -> None:
+    assert (tuple(speed_run.PHASES), tuple(SIZES)) == (command.PHASES, command.SIZES)
+    assert (tuple(soak_run.PHASES), tuple(soak_bench.SIZES)) == (soak_command.PHASES, soak_command.SIZES)
+
+
 def test_a_phase_that_fails_does_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(bench: Bench) -> None:
         raise LoadError("no answer")
@@ -126,10 +135,10 @@ def test_a_phase_that_fails_does_not_keep_the_others_from_it(monkeypatch: pytest
     async def reads(bench: Bench) -> None:
         bench.record.add("", "generator/raw/core_ms", 0, 1.5)
 
-    monkeypatch.setattr(command, "PHASES", {"loops": fails, "generator": reads})
+    monkeypatch.setattr(speed_run, "PHASES", {"loops": fails, "generator": reads})
     record = Record("now", "smallest")
     bench = Bench(SIZES["smallest"], [], "cpu", Path(), Inputs({}), record, None)  # type: ignore[arg-type]
-    asyncio.run(command._run(bench, ["loops", "generator"]))
+    asyncio.run(speed_run._run(bench, ["loops", "generator"]))
     assert record.failed == {"loops": "LoadError: no answer"}
     assert "raw 1.5" in page(record)
     assert "- loops: LoadError: no answer" in page(record)

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 
-from model.bundle import bundled
-from model.zeroshot import fill, template_sets
-from training.commands.common import mendable
-from training.config import ConfigError, load_config
-from training.evaluation.cards import Card, cards
-from training.evaluation.datasets import DataError, Place, find
-from training.evaluation.embedding import Embedder
-from training.evaluation.opening import opened
-from training.evaluation.results import write_results
-from training.evaluation.running import TASKS, Wanted
-from training.evaluation.running import evaluate as measure
-from training.report.tables import reference_table, results_table, told
-from training.run import tests_of
+from model.zeroshot import template_sets
+from training.commands.common import user_errors
+from training.evaluation.tasks import TASKS
 
-BUNDLED = bundled()
-CLASS_NAMES = TypeAdapter(dict[str, str | list[str]])
+if TYPE_CHECKING:
+    from training.evaluation.cards import Card
+    from training.evaluation.datasets import Place
 
 
 def evaluate(
     model: Annotated[
-        Path, typer.Argument(help="A bundle, the folder of a run, or a checkpoint that can be imported.")
-    ] = BUNDLED,
+        Path | None,
+        typer.Argument(
+            help="A bundle, the folder of a run, or a checkpoint that can be imported; the bundled one if left out."
+        ),
+    ] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,8 +53,26 @@ def evaluate(
     zeroshot: top-1, top-5, mean per class, ROC AUC of two classes, 11-point mAP of several a picture. retrieval: recall
     at 1, 5, 10, both ways. linear-probe, few-shot: logistic regression on the vectors. robustness: the other --data
     beside the first.
+
+    Examples:
+
+        python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'
+
+        python -m training evaluate vit-b-32 --data pets=/data/pets --task zeroshot --task linear-probe
+
+        python -m training evaluate runs/mine --config my.yaml --output results.json
     """
-    with mendable():
+    with user_errors():
+        from model.bundle import bundled
+        from model.zeroshot import fill
+        from training.evaluation.datasets import DataError, find
+        from training.evaluation.embedding import Embedder
+        from training.evaluation.opening import opened
+        from training.evaluation.results import write_results
+        from training.evaluation.running import Wanted
+        from training.evaluation.running import evaluate as measure
+        from training.report.tables import reference_table, results_table
+
         places, templates = places_of(data, config)
         unknown = sorted(set(task or ()) - set(TASKS))
         if unknown:
@@ -76,7 +87,7 @@ def evaluate(
             select_templates=select_templates,
             train=find(train, Path.cwd()) if train else None,
         )
-        with opened(model) as bundle:
+        with opened(model or bundled()) as bundle:
             results = measure(Embedder(bundle), places, wanted)
             typer.echo("\n\n".join(filter(None, (results_table(results), reference_table(results)))))
             if output:
@@ -85,9 +96,13 @@ def evaluate(
 
 def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this one.")] = None) -> None:
     """List the data sets of the CLIP paper: what they are, how to get them, what they are measured by."""
-    with mendable():
+    with user_errors():
+        from training.config import ConfigError
+        from training.evaluation.cards import cards
+        from training.report.tables import told
+
         if key is not None and key not in cards():
-            raise DataError(f"there is no data set {key}: python -m training datasets lists them")
+            raise ConfigError(f"there is no data set {key}: python -m training datasets lists them")
     if key is not None:
         typer.echo(_whole(cards()[key]))
         return
@@ -101,6 +116,8 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
 
 
 def _whole(card: Card) -> str:
+    from training.report.tables import told
+
     lines = [
         f"{card.title} ({card.key})",
         f"  {card.classes} classes; {card.train:,} pictures to train, {card.test:,} to test; {told(card.metric)}",
@@ -115,6 +132,10 @@ def _whole(card: Card) -> str:
 
 def places_of(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
     """The places that --data or the tests of --config name, and the templates of the latter."""
+    from training.config import ConfigError, load_config
+    from training.evaluation.datasets import find
+    from training.run import tests_of
+
     if data:
         return [find(argument, Path.cwd()) for argument in data], None
     if config:
@@ -126,8 +147,12 @@ def places_of(data: list[str] | None, config: Path | None) -> tuple[list[Place],
 def _class_names(file: Path | None) -> dict[str, list[str]]:
     if file is None:
         return {}
+    from pydantic import TypeAdapter, ValidationError
+
+    from training.config import ConfigError
+
     try:
-        told_names = CLASS_NAMES.validate_python(json.loads(file.read_text("utf-8")))
+        told_names = TypeAdapter(dict[str, str | list[str]]).validate_python(json.loads(file.read_text("utf-8")))
     except (ValueError, ValidationError) as error:
         raise ConfigError(f"{file} is not a JSON object of class: name or class: [names]: {error}") from error
     return {name: [others] if isinstance(others, str) else others for name, others in told_names.items()}

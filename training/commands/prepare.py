@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
-from model.preprocessing import MAX_PIXELS
-from training.commands.common import mendable
-from training.config import Columns
-from training.corpus.duplicates import Duplicate
-from training.data.preparing import Wanted, source_of
-from training.data.preparing import prepare as write
+from training.commands.common import user_errors
+
+if TYPE_CHECKING:
+    from training.corpus.duplicates import Duplicate
 
 LISTED = 10  # repetitions that are printed; all of them are in the file
 
@@ -33,7 +30,9 @@ def prepare(
     pixels: Annotated[
         int | None, typer.Option(min=1, help="Reduce pictures whose short side is longer than this. [default: none]")
     ] = None,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Skip pictures of more pixels than this.")] = MAX_PIXELS,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Skip pictures of more pixels than this. [default: as training does]")
+    ] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(help="A test, in any form: pictures that equal or nearly equal one of it are left out."),
@@ -43,13 +42,27 @@ def prepare(
     label: Annotated[str | None, typer.Option(help="Column that holds the label.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the shards of that name.")] = False,
 ) -> None:
-    """Write WebDataset shards, which training reads fastest, and keep the pictures of a test out of them."""
-    columns = Columns(picture=picture, captions=caption or [], label=label)
-    with mendable():
+    """Write WebDataset shards, which training reads fastest, and keep the pictures of a test out of them.
+
+    Examples:
+
+        python -m training prepare my-pictures --to shards --pixels 256
+
+        python -m training prepare captions.csv --picture file --caption text --to shards --against 'tests/*.tar'
+    """
+    with user_errors():
+        import yaml
+
+        from model.preprocessing import MAX_PIXELS
+        from training.config import Columns
+        from training.data.preparing import Wanted, source_of
+        from training.data.preparing import prepare as write
+
+        columns = Columns(picture=picture, captions=caption or [], label=label)
         prepared = write(
             [source_of(source, columns) for source in sources],
             [source_of(test, columns) for test in against or ()],
-            Wanted(to, name, shard_size, pixels, max_pixels, overwrite),
+            Wanted(to, name, shard_size, pixels, max_pixels or MAX_PIXELS, overwrite),
         )
         if prepared.repeated:
             _list(prepared.repeated, to / f"{name}-repeated.tsv")

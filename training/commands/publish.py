@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES
-from training.commands.common import mendable
+from training.commands.common import user_errors
 from training.commands.evaluate import places_of
-from training.publishing.publish import Where
-from training.publishing.publish import publish as put_in
-from training.publishing.sample import draw
 
 
 def publish(
@@ -37,8 +32,18 @@ def publish(
     The service must serve a folder that is also reachable here. The old bundle stays beside it. Before and after, the
     service itself classifies up to 400 labelled pictures; one right answer less, and the old bundle is put back and the
     exit code is 1. SIGHTWORD_ADMIN_KEY holds the admin key of the service.
+
+    Example:
+
+        python -m training publish runs/mine/bundle --to http://127.0.0.1:8000 --check 'shards/test-*.tar'
     """
-    with mendable():
+    with user_errors():
+        from model.bundle import Bundle
+        from model.zeroshot import DEFAULT_TEMPLATES
+        from training.publishing.publish import Where
+        from training.publishing.publish import publish as put_in
+        from training.publishing.sample import draw
+
         places, templates = places_of(check, config)
         sample = draw(places, templates or DEFAULT_TEMPLATES)
         put_in(Bundle.load(bundle), Where(to, folder, replace), sample)

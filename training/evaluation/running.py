@@ -16,8 +16,6 @@ from training.evaluation.results import Result
 from training.evaluation.selection import select_templates
 from training.evaluation.zeroshot import classify, classify_many, retrieve
 
-TASKS = ("zeroshot", "retrieval", "linear-probe", "few-shot", "robustness")
-
 
 @dataclass(frozen=True)
 class Wanted:

@@ -1,7 +1,6 @@
-"""`python -m benchmarks.bundled RUN`: what the model card of the bundled checkpoint shows of the run it came from.
+"""Curves, calibration and answers to photographs, drawn for the card of the bundled checkpoint; and its tables.
 
-Writes curves, calibration and answers to photographs as pictures into docs/bundled, and prints the tables. The tests of
-the run's configuration must be there. The photographs are those of scikit-image that are free of any licence.
+The photographs are those of scikit-image that are free of any licence.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -30,7 +28,6 @@ from training.report.findings import Finder
 from training.report.tables import results_table
 from training.run import tests_of
 
-CONFIG = Path("training/configs/bundled.yaml")
 TO = Path("docs/bundled")
 SURE = (11 / BINS, 13 / BINS)  # between these scores about 80 % should be right
 # File in scikit-image, and what is on it. NASA, Stefan van der Walt, Rachel Michetti, SpaceX, Lav Varshney.
@@ -50,11 +47,8 @@ COLOURS = [mpl.colormaps["tab20"](number) for number in (*range(0, 20, 2), *rang
 FEWEST = 10  # answers in a bin that is drawn
 
 
-def main(
-    run: Annotated[Path, typer.Argument(help="Folder of the run, with its bundle and metrics.jsonl.")],
-    config: Annotated[Path, typer.Option(help="Of the run; its tests are measured.")] = CONFIG,
-) -> None:
-    """Draw the pictures of the model card, and print its tables."""
+def draw(run: Path, config: Path) -> list[str]:
+    """Write the pictures into docs/bundled; the tables, in Markdown. The tests of `config` must be there."""
     settings = load_config(config)
     bundle = Bundle.load(run / "bundle")
     records = [json.loads(line) for line in (run / METRICS).read_text("utf-8").splitlines()]
@@ -69,10 +63,9 @@ def main(
         results = evaluate(embedder, tests_of(settings, config.parent), Wanted(templates=settings.templates), finder)
         found = {each.result.dataset: each.calibration for each in finder.found if each.calibration}
         _reliability(found).savefig(TO / "calibration.svg", metadata={"Date": None})
-    typer.echo(results_table(results))
-    typer.echo(f"\n{_calibration_table(found)}")
     seconds = sum(settings.batch_size / record["samples_per_s"] for record in records)
-    typer.echo(f"\n{len(records)} steps of {settings.batch_size} in {seconds / 60:.0f} minutes")
+    took = f"{len(records)} steps of {settings.batch_size} in {seconds / 60:.0f} minutes"
+    return [results_table(results), _calibration_table(found), took]
 
 
 def _curves(records: Sequence[Mapping[str, Any]], config: TrainConfig) -> Figure:
@@ -149,7 +142,3 @@ def _calibration_table(found: Mapping[str, Calibration]) -> str:
         share = f"{100 * right / answers:.0f}" if answers else "-"
         lines.append(f"| {name} | {100 * of.error:.1f} | {answers:,} | {share} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    typer.run(main)

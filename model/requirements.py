@@ -1,0 +1,69 @@
+"""What to install where a module is missing, as exact commands. Imports nothing that could itself be missing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+TORCH: Final = "torch==2.13.0"  # before the rest: other packages would accept, and fetch, any newer build of it
+WITH_TORCH = ("convert", "training", "dev")
+TOGETHER = {"dev": "training,tracing,dev"}  # extras that are of use together only
+ROOT = Path(__file__).parents[1]  # of the checkout, where there is one
+OURS = ("model", "service", "training", "benchmarks")
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Within it, what the optional dependencies `extra` hold may be imported; ends with how to install what is missing.
+
+    Raises SystemExit with that message, which makes the exit code 1.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or missing in OURS:  # a mistake of ours
+            raise
+        raise SystemExit(how_to_install(missing, extra)) from None
+
+
+def how_to_install(missing: str, extra: str) -> str:
+    """The message for a module that is not there: what it belongs to, and the commands, torch first."""
+    lines = [f"{missing} is not installed, and this command needs it. It comes with the extra `{extra}`:", ""]
+    return "\n".join([*lines, *(f"  {command}" for command in install_commands(extra)), *_other_python()])
+
+
+def install_commands(extra: str) -> list[str]:
+    """For this Python: in a checkout as the Makefile does it, elsewhere from a package index."""
+    extras = TOGETHER.get(extra, extra)
+    if extra != "cpu" and not _is_here("onnxruntime"):  # one of its builds, which may be that for GPUs
+        extras = f"cpu,{extras}"
+    pip = f"{sys.executable or 'python'} -m pip install"
+    constraints = ROOT / "constraints.txt"
+    if constraints.is_file():
+        root = "" if Path.cwd() == ROOT else f"{ROOT}/"
+        pip += f" --constraint {root}constraints.txt"
+        ours = f'--editable "{root.rstrip("/") or "."}[{extras}]"'
+    else:
+        ours = f'"sightword[{extras}]"'
+    torch = [f"{pip} {TORCH}"] if extra in WITH_TORCH and not _is_here("torch") else []
+    return [*torch, f"{pip} {ours}"]
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _other_python() -> list[str]:
+    """`make` installs into an environment of its own, which may not be the one that was called."""
+    python = ROOT / ".venv" / "bin" / "python"
+    if not python.exists() or Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
+        return []
+    return ["", f"`make` installs into {ROOT / '.venv'}, which is not the Python that was called: try {python}"]
