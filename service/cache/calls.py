@@ -59,6 +59,7 @@ class Calls:
             self._writable.set(0)
             log.warning("Redis at %s stores no vectors (%s); it is still read", at, words_of(error, self._redis))
         else:
+            self._writable.set(1)
             log.info("Redis at %s answers", at)
         return True
 

@@ -15,6 +15,7 @@ from service.settings import PREFIX, SettingsError
 
 KINDS = ("timeout", "connection", "auth", "full", "readonly", "refused", "protocol", "dropped")
 MAX_WORDS_CHARACTERS = 200
+_NOT_PERMITTED = ("NOPERM", "ACL failure", "The user executing the script can't run")  # the last two: to a script
 _OWN_WORDS = {"timeout": "no answer in time", "protocol": "what answers is not Redis"}
 
 
@@ -69,7 +70,7 @@ def kind_of(error: Exception) -> str:
     if isinstance(error, exceptions.ReadOnlyError):
         return "readonly"
     if isinstance(error, exceptions.ResponseError):
-        return _refusal(str(error))
+        return _refusal(_reply(error))
     if isinstance(error, exceptions.BusyLoadingError):
         return "refused"
     if isinstance(error, exceptions.ConnectionError | OSError):
@@ -78,12 +79,18 @@ def kind_of(error: Exception) -> str:
 
 
 def _refusal(words: str) -> str:
-    """The kind by Redis' own code, which stands first, or after `-` where a script was refused."""
-    if words.startswith(("NOAUTH", "WRONGPASS", "NOPERM")) or "-NOPERM" in words:
+    """The kind by Redis' own code, which stands first, or further behind where a script was refused."""
+    if words.startswith(("NOAUTH", "WRONGPASS")) or any(part in words for part in _NOT_PERMITTED):
         return "auth"
     if words.startswith("OOM") or "-OOM" in words:
         return "full"
     return "readonly" if words.startswith("READONLY") or "-READONLY" in words else "refused"
+
+
+def _reply(error: Exception) -> str:
+    """Of an error, what Redis answered: in a pipeline the client puts the command in front, with what it stores."""
+    _, of_pipeline, reply = str(error).rpartition("caused error: ")
+    return reply.strip("(,)\"'") if of_pipeline else reply
 
 
 def address_of(redis: Redis) -> str:
@@ -96,8 +103,10 @@ def words_of(error: Exception, redis: Redis) -> str:
     """What Redis said, for the log: its first sentence, without what the client sent and so without any password."""
     if (own := _OWN_WORDS.get(kind_of(error))) is not None:
         return own
-    # An unknown command is repeated with its arguments: those of AUTH are the password.
-    words = str(error).partition("with args")[0].partition(". ")[0]
+    # Redis repeats an unknown command with its arguments: those of AUTH are the password.
+    words = _reply(error).partition("with args")[0].partition(". ")[0]
+    if (code := getattr(error, "status_code", None)) not in (None, "ERR"):  # which the client cuts off
+        words = f"{code} {words}"
     options = redis.connection_pool.connection_kwargs
     for secret in (options.get("password"), options.get("username")):
         if secret:
