@@ -15,10 +15,13 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
-from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, options
+from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, computation, options
 
 __all__ = ["Engine", "EngineError", "give_back_freed_memory", "usable_cores"]
 OUTPUTS = ["embeddings"]
+# Raised when the same picture becomes other pixels than before, by our code or by Pillow's, so that vectors that were
+# kept of those before are not used any more. tests/model/test_vectors_version.py notices.
+PIXELS_VERSION = 1
 
 
 class Engine:
@@ -43,6 +46,9 @@ class Engine:
         give_back_freed_memory()
         self.provider = self._image.provider
         self._insist(provider)
+        computations = (computation(session.provider, bundle.precision) for session in (self._image, self._text))
+        # What vectors depend on beside the bundle: kept ones are used only where digest and this are the same.
+        self.vectors_id = f"{'-'.join(dict.fromkeys(computations))}-{PIXELS_VERSION}"
 
     def embed_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,12 +76,31 @@ def options(key: str, precision: str, digest: str, threads: int) -> dict[str, st
 
 def _openvino_options(precision: str, threads: int) -> dict[str, str]:
     return {
-        # As with TensorRT: what the bundle promises in fp32 is not rounded.
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" and multiplies_bf16() else "f32",
+        "INFERENCE_PRECISION_HINT": _openvino_precision(precision),
         "INFERENCE_NUM_THREADS": str(threads),
         # Threads that may not leave their core would wait there for the one that decodes pictures.
         "ENABLE_CPU_PINNING": "NO",
     }
+
+
+def computation(provider: str, precision: str) -> str:
+    """What a provider, by onnxruntime's name, computes a bundle of that precision in: vectors differ where this does.
+
+    CUDA and TensorRT multiply fp32 matrices in TF32 where the GPU does; OpenVINO's bf16 depends on the processor. The
+    int8 of our variants is the same on all processors.
+    """
+    key = next(key for key, name in PROVIDERS.items() if name == provider)
+    if key == "openvino":
+        return f"openvino-{_openvino_precision(precision)}"
+    if key == "tensorrt":
+        return f"tensorrt-{'fp16' if precision == 'fp16' else 'fp32'}"
+    # x86 widens fp16 to fp32; ARM has kernels for it.
+    return f"cpu-fp16-{platform.machine()}" if (key, precision) == ("cpu", "fp16") else key
+
+
+def _openvino_precision(precision: str) -> str:
+    # As with TensorRT: what the bundle promises in fp32 is not rounded.
+    return "bf16" if precision == "bf16" and multiplies_bf16() else "f32"
 
 
 def multiplies_bf16() -> bool:

@@ -19,7 +19,7 @@ CONNECTIONS = 32
 
 
 class Cache:
-    """Asked with keys that name bundle, modality and content. Lives on the event loop."""
+    """Asked with keys that name bundle, modality, what computes, and content. Lives on the event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """Opens no connection yet. Raises SettingsError if `redis_url` is no good."""

@@ -78,7 +78,7 @@ class Classes:
         Goes on when the one who asked leaves: while others wait for the same, or with `finish` in any case. Raises the
         first failure, of `labels.N` or `templates`.
         """
-        key = f"{pipeline.bundle.digest}:{await self._digest(prompts)}"
+        key = f"{pipeline.bundle.digest}:{pipeline.engine.vectors_id}:{await self._digest(prompts)}"
         if (known := self._known.get(key)) is not None:
             return known
         flight = self._flights.join(key)

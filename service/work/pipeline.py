@@ -49,7 +49,7 @@ class Pipeline:
     ) -> None:
         """Warms the engine up; what is `known` of its towers is not measured again."""
         self.bundle, self.engine, self.shared = bundle, engine, shared
-        self.reader = Reader(bundle, shared)
+        self.reader = Reader(bundle, shared, engine.vectors_id)
         self.measured = warm_up(engine, bundle, shared.settings.max_batch, known)
         self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
         done = shared.metrics.batch_done

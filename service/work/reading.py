@@ -55,10 +55,10 @@ class _Failed(Exception):  # noqa: N818
 
 
 class Reader:
-    """Reads items for one bundle."""
+    """Reads items for one bundle. `vectors_id` is what the vectors depend on beside it, as its engine says."""
 
-    def __init__(self, bundle: Bundle, shared: Shared) -> None:
-        self.bundle, self.shared = bundle, shared
+    def __init__(self, bundle: Bundle, shared: Shared, vectors_id: str = "") -> None:
+        self.bundle, self.shared, self.vectors_id = bundle, shared, vectors_id
         self.tokenizer = bundle.tokenizer()
 
     async def read_images(
@@ -116,7 +116,7 @@ class Reader:
         return Picture(file, self._key("image", file))
 
     def _key(self, modality: str, content: bytes) -> str:
-        return f"{self.bundle.digest}:{modality}:{hashlib.sha256(content).hexdigest()}"
+        return f"{self.bundle.digest}:{modality}:{self.vectors_id}:{hashlib.sha256(content).hexdigest()}"
 
     async def read_texts(self, texts: Sequence[tuple[int, TextItem]], timing: Timing, read: Read) -> None:
         """Tokenize. A text that does not fit the context is still read, cut; its `tokens` tell."""

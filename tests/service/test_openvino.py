@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from model.bundle import Bundle, bundled
+from model.bundle import MANIFEST, Bundle, bundled
 from model.engine import Engine
 from model.preprocessing import load_image
 from model.probe import pictures as probe_pictures
@@ -20,6 +21,7 @@ from model.probe import token_rows
 from model.providers import PROVIDERS, multiplies_bf16
 from tests.service import pictures
 from tests.service.process import running
+from tests.service.redis_server import redis_server
 
 OPENVINO = PROVIDERS["openvino"]
 TEXTS = ["a dog", "a red cup of coffee on a table", "snow " * 20]
@@ -65,6 +67,34 @@ def test_batches_and_texts_of_all_sizes(bundle: Bundle, exact: Engine, precision
     for row in token_rows(tokenizer)[::7]:
         ids = tokenizer.pad([row, row[:2] + row[-1:]])
         _expect_close(engine.embed_texts(ids), exact.embed_texts(ids), precision)
+
+
+def test_replicas_on_other_providers_do_not_share_vectors(bundle: Bundle, tmp_path: Path) -> None:
+    """Of one bundle in bf16, which the CPU provider widens to fp32, and OpenVINO computes as it is where it can."""
+    source = bundle_in_bf16(bundle, tmp_path / "bf16")
+    items = [pictures.as_base64("cat"), pictures.as_base64("rocket")]
+    body = {"inputs": [{"image": item} for item in items]}
+    with redis_server(tmp_path) as redis:
+
+        def vectors(provider: str, hits: int) -> NDArray[Any]:
+            settings = {"redis_url": redis.url, "module": "tests.service.patient_service", "timeout_s": "120"}
+            with running(tmp_path, source, "--provider", provider, **settings) as service:
+                answer = httpx.post(f"{service.url}/embed", json=body, timeout=60).json()
+                assert service.metric("sightword_cache_lookups_total", tier="redis", outcome="hit") == hits
+            return np.array([each["embedding"] for each in answer["data"]])
+
+        on_cpu, on_openvino = vectors("cpu", 0), vectors("openvino", 0)
+        np.testing.assert_array_equal(vectors("openvino", 2), on_openvino)
+        np.testing.assert_array_equal(vectors("cpu", 2), on_cpu)
+    assert (np.abs(on_openvino - on_cpu).max() > 1e-5) == multiplies_bf16()
+
+
+def bundle_in_bf16(bundle: Bundle, path: Path) -> Path:
+    """The same files, and so the same digest, but what they are to be computed in."""
+    shutil.copytree(bundle.path, path)
+    manifest = bundle.manifest.model_copy(update={"precision": "bf16"})
+    (path / MANIFEST).write_text(manifest.model_dump_json())
+    return path
 
 
 def _expect_close(vectors: NDArray[Any], expected: NDArray[Any], precision: str) -> None:

@@ -1,0 +1,62 @@
+"""Replicas that share Redis share vectors where everything that the vectors depend on is the same, and only there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model import providers
+from model.providers import PROVIDERS, computation
+from tests.service.process import running
+from tests.service.redis_server import RedisServer
+from tests.service.test_cache import LOOKUPS, PATIENT, embed, fresh
+
+
+def test_replicas_that_compute_the_same_share_and_those_of_a_release_with_other_pixels_do_not(
+    redis: RedisServer, bundle_path: Path, tmp_path: Path
+) -> None:
+    items = [{"image": fresh("cat")}, "shared by replicas"]
+    later = {**PATIENT, "module": "tests.service.later_service"}
+    with (
+        running(tmp_path, bundle_path, redis_url=redis.url, **PATIENT) as one,
+        running(tmp_path, bundle_path, redis_url=redis.url, **PATIENT) as same,
+        running(tmp_path, bundle_path, redis_url=redis.url, **later) as other,
+    ):
+        embed(one, *items)
+        while not redis.client().keys("sightword:*:image:*"):
+            pass  # what is stored is stored after the answer
+        embed(same, *items)
+        assert same.metric(LOOKUPS, tier="redis", outcome="hit") == 2
+        embed(other, *items)
+        assert other.metric(LOOKUPS, tier="redis", outcome="hit") == 0
+        assert other.metric("sightword_inference_items_total", tower="image") == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "precision", "multiplies_bf16", "expected"),
+    [
+        ("cpu", "fp32", True, "cpu"),
+        ("cpu", "bf16", True, "cpu"),  # which is widened
+        ("cpu", "int8", True, "cpu"),
+        ("openvino", "fp32", True, "openvino-f32"),
+        ("openvino", "bf16", True, "openvino-bf16"),
+        ("openvino", "bf16", False, "openvino-f32"),
+        ("cuda", "fp32", False, "cuda"),
+        ("tensorrt", "fp32", False, "tensorrt-fp32"),
+        ("tensorrt", "fp16", False, "tensorrt-fp16"),
+    ],
+)
+def test_what_computes_has_a_name(
+    provider: str, precision: str, multiplies_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(providers, "multiplies_bf16", lambda: multiplies_bf16)
+    assert computation(PROVIDERS[provider], precision) == expected
+
+
+def test_processors_that_compute_in_fp16_do_not_share_with_those_that_widen_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = set()
+    for machine in ("x86_64", "aarch64"):
+        monkeypatch.setattr(providers.platform, "machine", lambda machine=machine: machine)
+        names.add(computation(PROVIDERS["cpu"], "fp16"))
+    assert len(names) == 2
