@@ -27,6 +27,7 @@ MAX_PIXELS = 50_000_000
 # the first picture as fast as the second and keeps the others out of the process.
 for _decoder in ("Bmp", "Gif", "Mpo", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_decoder}ImagePlugin")
+Image.preinit()  # what is left of that, lest a first picture be called corrupt while no file can be opened
 
 _BLOCK_SIDE = 2048
 # Modes that Pillow cannot resize or convert in a way that means anything, and what they are turned into first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
@@ -13,7 +14,20 @@ from service.settings import Settings
 
 EncodingFormat = Literal["float", "base64", "int8", "binary", "ubinary"]
 OnError = Literal["fail", "item"]
-TopK = Annotated[int | None, Field(None, ge=1, description="how many of the best to answer; all if not given")]
+_NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
+
+
+def _as_in_json(value: object) -> object:
+    """Of a query or a form, where numbers are text: no 1_000, +5 or other forms that Python reads, and JSON has not."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("Input should be a number as JSON writes it, such as 5 or 0.25")
+    return value
+
+
+AsInJson = BeforeValidator(_as_in_json)
+TopK = Annotated[
+    int | None, Field(None, ge=1, description="how many of the best to answer; all if not given"), AsInJson
+]
 
 
 def _counted(value: object, info: ValidationInfo[Settings]) -> object:
@@ -63,7 +77,9 @@ class Options(BaseModel):
 class EmbedOptions(Options):
     """How vectors are wanted."""
 
-    dimensions: int | None = Field(None, ge=1, description="keep only the first so many, then normalise again")
+    dimensions: Annotated[int | None, AsInJson] = Field(
+        None, ge=1, description="keep only the first so many, then normalise again"
+    )
     normalize: bool = Field(True, description="vectors of length 1; false leaves a cut vector as it was cut")
     encoding_format: EncodingFormat = Field(
         "float",
@@ -112,7 +128,9 @@ class ClassifyOptions(TemplateOptions):
     )
     top_k: TopK
     multi_label: bool = Field(False, description="judge each label alone, against the template without a label")
-    threshold: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="drop lower scores")
+    threshold: Annotated[float | None, AsInJson] = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="drop lower scores"
+    )
     on_error: OnError = "fail"
 
     @model_validator(mode="after")

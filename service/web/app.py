@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from model.zeroshot import template_sets
 from service import __version__
 from service.errors import (
     ApiError,
@@ -40,6 +41,7 @@ from service.web.auth import Auth
 from service.web.direct import Direct, Endpoint
 from service.web.limits import RequestLimits
 from service.web.observe import Observe
+from service.web.paths import ExactPaths
 
 DESCRIPTION = (
     "Embeddings of texts and images in one space, comparison, and zero-shot classification. "
@@ -50,7 +52,7 @@ NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_co
 
 
 def create_app(service: Service) -> Observe:
-    """Observe(Auth(RequestLimits(Direct(routes)))): what is refused outside the routes is observed like all else."""
+    """Observe(Auth(ExactPaths(RequestLimits(Direct(routes))))): what is refused outside the routes is observed, too."""
     # The page at /docs, with its script and style from this server: the stock one asks a CDN for them.
     app = FastAPIOffline(
         title="Sightword",
@@ -61,6 +63,7 @@ def create_app(service: Service) -> Observe:
         telemetry=NO_TELEMETRY,
     )
     app.state.service = service
+    template_sets()  # read now, and not at a request that may find no descriptor left
     parts = (embed, similarity, classify, label_sets, info, health, admin, openai, jina, huggingface, playground)
     for part in parts:
         app.include_router(part.router)
@@ -72,7 +75,7 @@ def create_app(service: Service) -> Observe:
     direct = Direct(app, _posted(embed, similarity, classify, openai, jina), service)
     limits = RequestLimits(direct, service.settings, service.shared.admission)
     paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]
-    auth = Auth(limits, service.keys)
+    auth = Auth(ExactPaths(limits), service.keys)
     return Observe(
         auth,
         paths,

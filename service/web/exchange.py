@@ -27,6 +27,8 @@ class Exchange(RequestResponseCycle):
     def __init__(self, connection: HttpToolsProtocol) -> None:
         """For the request whose head `connection` has just read; completes its scope. Raises HttpParserError."""
         parser, scope = connection.parser, connection.scope
+        if b"#" in connection.url:  # never sent by a client, and read by others as a part of the path
+            raise httptools.HttpParserError("a fragment")
         address, version = httptools.parse_url(connection.url), parser.get_http_version()
         scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
         path = address.path.decode("ascii")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Set
 from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,7 +24,8 @@ from service.web.cutoff import ClientGoneError, Cutoff
 from service.web.turnstile import Turnstile
 from service.work.admission import Admission, Hold
 
-ALWAYS = ("/health/", "/metrics")  # answered whatever else goes on
+_SECONDS = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+MAX_SECONDS_BYTES = 32
 LARGE_ANSWER_BYTES = 64 * 1024  # up to here, what a client leaves unread fits into the connection's buffers
 
 
@@ -36,7 +38,7 @@ class RequestLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its limits."""
-        if scope["type"] != "http" or scope["path"].startswith(ALWAYS):
+        if scope["type"] != "http" or _is_always_answered(scope["path"]):
             return await self.app(scope, receive, send)
         call: Call = scope["state"]["call"]
         try:
@@ -53,7 +55,8 @@ class RequestLimits:
 
     async def _serve(self, scope: Scope, call: Call, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        timeout_s = _timeout_s(headers.get(b"x-request-timeout"), self.timeout_s)
+        asked = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
+        timeout_s = _timeout_s(asked, self.timeout_s)
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
@@ -99,16 +102,20 @@ def _has_body(method: str, headers: Mapping[bytes, bytes]) -> bool:
     return framed or method in ("POST", "PUT", "PATCH")
 
 
-def _timeout_s(asked: bytes | None, most: float) -> float:
-    """The server's time, or less where the client asks for less."""
-    if asked is None:
+def _is_always_answered(path: str) -> bool:
+    """Whatever else goes on."""
+    return path == "/metrics" or path.startswith("/health/")
+
+
+def _timeout_s(asked: Set[bytes], most: float) -> float:
+    """The server's time, or less where the client asks for less: digits as in JSON, nothing else that Python reads."""
+    if not asked:
         return most
-    try:
-        timeout_s = float(asked)
-    except ValueError:
-        timeout_s = math.nan
+    text = min(asked)
+    plain = len(asked) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
+    timeout_s = float(text) if plain else math.nan
     if not (math.isfinite(timeout_s) and timeout_s > 0):
-        raise ApiError("invalid_request", "This header is a number of seconds above 0.", "x-request-timeout")
+        raise ApiError("invalid_request", "This header is one number of seconds above 0.", "x-request-timeout")
     return min(timeout_s, most)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from service.work.shared import Shared
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"
+_WEIGHT = re.compile(r"0(?:\.[0-9]{0,8})?|1(?:\.0{0,8})?", re.ASCII)  # RFC 9110 has three places
 NUMBERS_INLINE = 16_384  # up to here, writing them takes about 1 ms
 Matrix = NDArray[np.float32]
 
@@ -78,16 +80,28 @@ ENCODERS: Mapping[str, Callable[[Matrix], Sequence[Any] | NDArray[Any]]] = {
 
 
 def binary_type(accept: str, options: EmbedOptions) -> str | None:
-    """The binary media type in an Accept header, if any; such an answer has no room for errors or encodings."""
-    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    wanted = next((media_type for media_type in (NPY, RAW) if media_type in accepted), None)
-    if wanted is None:
+    """The binary media type that an Accept header prefers, if any; its answer has no room for errors or encodings."""
+    weights = _weights(accept)
+    wanted = max((NPY, RAW), key=lambda media_type: weights.get(media_type, 0.0))
+    if not weights.get(wanted, 0.0) or weights[wanted] < weights.get("application/json", 0.0):
         return None
     if options.on_error == "item":
         raise ApiError("invalid_request", f'{wanted} has no place for the errors of "item"; accept JSON.', "on_error")
     if options.encoding_format != "float":
         raise ApiError("invalid_request", f"{wanted} holds float32 only; leave this out.", "encoding_format")
     return wanted
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """What a client prefers, by media type: from 0, which excludes it, to 1. Raises `invalid_request`."""
+    weights: dict[str, float] = {}
+    for part in accept.split(","):
+        media_type, *parameters = (text.strip().lower() for text in part.split(";"))
+        given = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+        if not _WEIGHT.fullmatch(given):
+            raise ApiError("invalid_request", "A weight in this header, q=..., is a number from 0 to 1.", "accept")
+        weights[media_type] = max(float(given), weights.get(media_type, 0.0))
+    return weights
 
 
 def binary_response(vectors: Matrix, media_type: str) -> Response:

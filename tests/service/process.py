@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -50,14 +51,27 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def starting(folder: Path, model: Path, *flags: str, module: str = "service", **settings: str) -> Iterator[Running]:
-    """`python -m service` on a free port, listening; ended on the way out whatever happened."""
+def starting(
+    folder: Path,
+    model: Path,
+    *flags: str,
+    module: str = "service",
+    before: Callable[[], None] | None = None,
+    pass_fds: Sequence[int] = (),
+    **settings: str,
+) -> Iterator[Running]:
+    """`python -m service` on a free port, listening; ended on the way out whatever happened.
+
+    `before` runs in the new process, which also inherits `pass_fds`.
+    """
     log_file = folder / f"service-{time.monotonic_ns()}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *module.split(), "--port", "0", *flags],
             env=clean_environment({"model": str(model), "label_sets": str(folder / "label-sets"), **settings}),
             stderr=log,
+            preexec_fn=before,
+            pass_fds=pass_fds,
         )
     try:
         yield Running(_wait_for_url(process, log_file), process, log_file)
@@ -83,9 +97,9 @@ def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
 
 
 @contextmanager
-def running(folder: Path, model: Path, *flags: str, module: str = "service", **settings: str) -> Iterator[Running]:
+def running(folder: Path, model: Path, *flags: str, module: str = "service", **options: Any) -> Iterator[Running]:
     """The same, ready."""
-    with starting(folder, model, *flags, module=module, **settings) as service:
+    with starting(folder, model, *flags, module=module, **options) as service:
         wait_until_ready(service)
         yield service
 

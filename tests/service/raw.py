@@ -80,6 +80,12 @@ def refused(received: bytes, status: int, code: str) -> None:
     assert set(error) == {"message", "type", "param", "code"}
 
 
+def refused_param(received: bytes, status: int, param: str) -> None:
+    """One refusal, of that header or field."""
+    assert statuses(received) == [status], received[:500]
+    assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["param"] == param
+
+
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait for it; fails where it does not come."""
     ends = time.monotonic() + PATIENCE_S
