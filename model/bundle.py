@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, ModelName, Preprocessing
 from model.sentence_tokenizer import SentenceTokenizer
+from model.suggestions import did_you_mean_path
 from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
 from model.variant import VariantReport
 
@@ -231,7 +232,8 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         text = file.read_text("utf-8")
     except FileNotFoundError:
-        raise BundleError(f"{file} is missing: {path} is not a bundle") from None
+        near = "" if path.exists() else did_you_mean_path(path)
+        raise BundleError(f"{file} is missing: {path} is not a bundle{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(f"{file} cannot be read: {error}") from error
     try:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from model.suggestions import did_you_mean
+
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -215,6 +217,7 @@ def load_preset(name: str) -> ModelConfig:
     known = preset_names()
     file_name = name.replace("/", "-")
     if file_name not in known:
-        raise PresetError(f"no preset {name!r}; there are: {', '.join(known)}")
+        near = did_you_mean(file_name, known)
+        raise PresetError(f"no preset {name!r}{near and f' ({near})'}; there are: {', '.join(known)}")
     text = resources.files("model").joinpath("presets", f"{file_name}.json").read_text("utf-8")
     return ModelConfig.model_validate_json(text)

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from model.config import ModelConfig, ResNetConfig, load_preset
+from model.config import ModelConfig, PresetError, ResNetConfig, load_preset
 from model.preprocessing import MAX_PIXELS
+from model.suggestions import did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
+from training.config_errors import describe
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
@@ -178,7 +180,11 @@ class TrainConfig(_Frozen):
         if (self.model is None) == (self.start is None):
             raise ValueError("name what to begin with: model, a preset, or start, a bundle; and not both")
         if self.model is not None:
-            self.check_stages(load_preset(self.model))
+            try:
+                preset = load_preset(self.model)
+            except PresetError as error:
+                raise ValueError(f"model: {error}") from error
+            self.check_stages(preset)
             if self.image_size is not None:
                 raise ValueError("image_size: a preset has its own; set it where a bundle is trained further")
         if self.lock.image[0] == self.lock.text[0] == 1:
@@ -214,17 +220,38 @@ def load_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Raises ConfigError naming the file and the field.
     """
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+    content = _read(file)
     for override in overrides:
         _override(content, override)
     try:
         return _placed(TrainConfig.model_validate(content), file.resolve().parent)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_url=False)]
+        lines = describe(error, TrainConfig)
         raise ConfigError(f"{file} is not a valid configuration:\n  " + "\n  ".join(lines)) from error
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Read a mapping. Raises ConstructorError."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(file.read_text("utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        near = did_you_mean_path(file) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{file} cannot be read: {error}{near}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} holds no fields, such as `steps: 300`: `python -m training config` prints some")
+    return content
 
 
 def _override(content: Any, override: str) -> None:

@@ -20,6 +20,7 @@ from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import read_content
 from model.config import ModelName
 from model.export import export_bundle
+from model.suggestions import did_you_mean_path
 
 _SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
 _BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)
@@ -69,7 +70,7 @@ def read_checkpoint(source: Path, options: Options) -> Checkpoint:
     if source.is_dir():
         return _read_folder(source, options)
     if not source.is_file():
-        raise CheckpointError(f"{source} does not exist: name a checkpoint file or a folder")
+        raise CheckpointError(f"{source} does not exist: name a checkpoint file or a folder{did_you_mean_path(source)}")
     checkpoint = _read_file(source, options)
     with source.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from model.suggestions import did_you_mean_path
+
 if TYPE_CHECKING:
     from model.bundle import Bundle
 
@@ -51,12 +53,13 @@ def _pulled(name: str) -> Path:
     from model.hub.errors import HubError
     from model.hub.store import find
 
+    near = did_you_mean_path(name).removeprefix(": ")
     try:
         folder = find(name)
     except HubError as error:
-        fail(f"{name} is no folder, and {error}")
+        fail(f"{name} is no folder, and {error}{near and f'; or {near}'}")
     if folder is None:
-        fail(f"{name} is no folder, and no model that was pulled: python -m model pull {name}")
+        fail(f"{name} is no folder, and no model that was pulled: python -m model pull {name}{near and f'; or {near}'}")
     return folder
 
 

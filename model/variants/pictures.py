@@ -13,6 +13,7 @@ from PIL import Image
 from model import probe
 from model.config import Preprocessing
 from model.preprocessing import ImageError, load_image, preprocess
+from model.suggestions import did_you_mean_path
 from model.variants.errors import VariantError
 
 LEAST_PICTURES, MOST_PICTURES = 2, 300
@@ -41,7 +42,7 @@ def read_folder(folder: Path, preprocessing: Preprocessing) -> tuple[Pixels, int
     Of more than MOST_PICTURES, that many are taken, always the same. Raises VariantError below LEAST_PICTURES.
     """
     if not folder.is_dir():
-        raise VariantError(f"{folder} is not a folder: name one that holds pictures")
+        raise VariantError(f"{folder} is not a folder: name one that holds pictures{did_you_mean_path(folder)}")
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     random.Random(len(files)).shuffle(files)
     pixels, unreadable = [], 0

@@ -89,8 +89,30 @@ def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Pat
 def test_a_folder_with_another_run_is_refused(colours: Path, tmp_path: Path) -> None:
     Trainer(load_config(write_config(colours, steps=4, checkpoint_every=4)), tmp_path / "run", colours).train()
     Trainer(load_config(write_config(colours, steps=4, checkpoint_every=2)), tmp_path / "run", colours)
-    with pytest.raises(ConfigError, match="another configuration"):
+    with pytest.raises(ConfigError, match="another configuration") as raised:
         Trainer(load_config(write_config(colours, seed=1)), tmp_path / "run", colours)
+    lines = str(raised.value).splitlines()
+    assert lines[1:3] == ["  steps: 4 there, 12 now", "  seed: 0 there, 1 now"]
+    assert "has done its 4 steps" in lines[-1]
+
+
+def test_a_finished_run_is_trained_further_from_its_bundle(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    first = write_config(colours, **further(tiny))
+    train_and_export(load_config(first), colours, tmp_path / "run")
+    for change, line in (
+        ("steps=5", "steps: 4 there, 5 now"),
+        ("optimizer.learning_rate=1e-4", "optimizer.learning_rate: 0.001 there, 0.0001 now"),
+        ("data.train=[{shards: train-0.tar}]", "data.train.0.shards.0: train-*.tar there, train-0.tar now"),
+        ("start=model/bundled", "start: "),
+    ):
+        arguments = ["train", "--config", str(first), "--output", str(tmp_path / "run"), "--set", change]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 1
+        assert line in done.output
+        assert f"start: {tmp_path / 'run' / 'bundle'}" in done.output
+        assert "another --output" in done.output
+    again = write_config(colours, **further(tmp_path / "run" / "bundle", steps=5))
+    assert train_and_export(load_config(again), colours, tmp_path / "further") is not None
 
 
 @pytest.mark.parametrize(

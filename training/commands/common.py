@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import typer
 
 from model.requirements import needs
+from model.suggestions import did_you_mean_path
 
 # What a user can mend; anything else is a mistake of ours and deserves its traceback. By name, as these modules take
 # seconds to import and the one that raises has been imported anyway.
@@ -39,5 +40,6 @@ def user_errors() -> Iterator[None]:
         except Exception as error:
             if not USER_ERRORS.intersection(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__):
                 raise
-            typer.echo(str(error), err=True)
+            near = did_you_mean_path(error.filename) if isinstance(error, FileNotFoundError) and error.filename else ""
+            typer.echo(f"{error}{near}", err=True)
             raise typer.Exit(1) from error

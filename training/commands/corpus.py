@@ -41,19 +41,25 @@ def build_corpus(
 
 
 def duplicates(
-    train_shards: Annotated[list[Path], typer.Option("--train", help="Training shard; may be given several times.")],
-    test_shards: Annotated[list[Path], typer.Option("--test", help="Test shard; may be given several times.")],
+    train_shards: Annotated[
+        list[str],
+        typer.Option("--train", help="Training shards, also as a quoted pattern; may be given several times."),
+    ],
+    test_shards: Annotated[
+        list[str], typer.Option("--test", help="Test shards, also as a quoted pattern; may be given several times.")
+    ],
 ) -> None:
     """List training pictures that equal, or nearly equal, a test picture. Exits with 1 if there are any.
 
     Example:
 
-        python -m training duplicates --train shards/train-000000.tar --test shards/test-000000.tar
+        python -m training duplicates --train 'shards/train-*.tar' --test 'shards/test-*.tar'
     """
     with user_errors():
         from training.corpus.duplicates import find_duplicates
+        from training.data.shards import find_shards
 
-        found = find_duplicates(train_shards, test_shards)
+        found = find_duplicates(*(find_shards(patterns, Path.cwd()) for patterns in (train_shards, test_shards)))
     for duplicate in found:
         typer.echo(str(duplicate))
     typer.echo(f"{len(found)} training pictures are also in the tests")

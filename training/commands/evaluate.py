@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.suggestions import did_you_mean, not_one_of
 from model.zeroshot import template_sets
 from training.commands.common import user_errors
 from training.evaluation.tasks import TASKS
@@ -65,6 +66,7 @@ def evaluate(
     with user_errors():
         from model.bundle import bundled
         from model.zeroshot import fill
+        from training.config import ConfigError
         from training.evaluation.datasets import DataError, find
         from training.evaluation.embedding import Embedder
         from training.evaluation.opening import opened
@@ -76,9 +78,13 @@ def evaluate(
         places, templates = places_of(data, config)
         unknown = sorted(set(task or ()) - set(TASKS))
         if unknown:
-            raise DataError(f"there is no task {unknown[0]}: {', '.join(TASKS)} are")
+            raise DataError(f"there is no task {unknown[0]}: {not_one_of(unknown[0], TASKS)}")
         given = [each for name in template or () for each in template_sets().get(name, (name,))]
         for each in given:
+            if "{}" not in each and (near := did_you_mean(each, template_sets())):
+                raise ConfigError(
+                    f"--template {each!r} is neither a template, with {{}} for the label, nor a set: {near}"
+                )
             fill(each, "label")
         wanted = Wanted(
             tasks=task or (),
@@ -102,7 +108,10 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
         from training.report.tables import told
 
         if key is not None and key not in cards():
-            raise ConfigError(f"there is no data set {key}: python -m training datasets lists them")
+            near = did_you_mean(key, cards(), cutoff=0.5)
+            raise ConfigError(
+                f"there is no data set {key}: {near}{' ' if near else ''}python -m training datasets lists them"
+            )
     if key is not None:
         typer.echo(_whole(cards()[key]))
         return

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from model.suggestions import did_you_mean_path
 from training.config import ConfigError
 
 KEYS = TypeAdapter(list[str])
@@ -17,5 +18,7 @@ def load_excluded(file: Path | None) -> frozenset[str]:
         return frozenset()
     try:
         return frozenset(KEYS.validate_json(file.read_bytes()))
+    except FileNotFoundError:
+        raise ConfigError(f"data.exclude: {file} is not there{did_you_mean_path(file)}") from None
     except (OSError, ValidationError) as error:
         raise ConfigError(f'{file} is not a list of keys, ["SHARD.tar/KEY", ...]: {error}') from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from model.suggestions import did_you_mean_path
 from training.config import Columns
 from training.data.entry import Entry, Place, Told
 from training.data.shards import ShardError
@@ -28,7 +29,7 @@ def scan_folder(folder: Path, troubles: Troubles) -> Iterator[Entry]:
     Raises ShardError if it is no folder, or nothing is said of any picture in it.
     """
     if not folder.is_dir():
-        raise ShardError(f"{folder} is not a folder")
+        raise ShardError(f"{folder} is not a folder{did_you_mean_path(folder)}")
     files = list(_files(folder))
     tables = [file for file in files if file.name in METADATA]
     if tables:

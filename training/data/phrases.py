@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from model.suggestions import did_you_mean_path
 from training.config import ConfigError
 from training.data.shards import Sample
 
@@ -66,6 +67,8 @@ def load_synonyms(file: Path | None) -> dict[str, list[str]]:
         return {}
     try:
         table = SYNONYMS.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"data.synonyms: {file} is not there{did_you_mean_path(file)}") from None
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{file} is not a table of synonyms, {{phrase: [phrase, ...]}}: {error}") from error
     return {phrase.lower(): others for phrase, others in table.items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from model.preprocessing import ImageError
+from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
 from training.corpus import duplicates
 from training.corpus.duplicates import Duplicate, Fingerprint, fingerprint
@@ -62,7 +63,8 @@ def source_of(argument: str, columns: Columns) -> Source:
         return Source(table=[argument], columns=columns)
     if name.endswith(".tar"):
         return Source(shards=[argument])
-    raise ShardError(f"{argument!r} is no folder, and its name does not end in .tar, {', '.join(TABLES)}")
+    near = did_you_mean_path(argument)
+    raise ShardError(f"{argument!r} is no folder, and its name does not end in .tar, {', '.join(TABLES)}{near}")
 
 
 def prepare(sources: Sequence[Source], against: Sequence[Source], wanted: Wanted) -> Prepared:

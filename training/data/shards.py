@@ -12,6 +12,7 @@ from typing import TypeVar
 import bracex
 from pydantic import ValidationError
 
+from model.suggestions import did_you_mean_path
 from training.data.entry import Entry, Place, Told
 from training.data.troubles import Troubles
 
@@ -57,7 +58,7 @@ def find_shards(patterns: Iterable[str], base: Path) -> list[Path]:
         matches = {name: _glob(name, base) for name in _expand(pattern)}
         missing = [name for name, files in matches.items() if not files]
         if len(missing) == len(matches):
-            raise ShardError(f"no file matches {pattern!r} (looked from {base})")
+            raise ShardError(f"no file matches {pattern!r} (looked from {base}){did_you_mean_path(pattern, base)}")
         if missing:
             log.warning("%s: %d of %d files are missing, first %s", pattern, len(missing), len(matches), missing[0])
         found.extend(file for files in matches.values() for file in files)

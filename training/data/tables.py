@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model.suggestions import not_one_of
 from training.config import Columns
 from training.data.entry import ROW, Entry, Place, Told
 from training.data.parquet import has_pictures, parquet_names, parquet_rows
@@ -77,7 +78,7 @@ def _rows_with_pictures(file: Path, chosen: _Chosen, troubles: Troubles) -> Iter
 def _choose(file: Path, names: Sequence[str], columns: Columns) -> _Chosen:
     for name in (columns.picture, *columns.captions, columns.label):
         if name is not None and name not in names:
-            raise ShardError(f"{file} has no column {name!r}; it has {', '.join(names)}")
+            raise ShardError(f"{file} has no such column: {not_one_of(name, names)}")
     picture = columns.picture or next((name for name in PICTURE if name in names), None)
     label = columns.label or next((name for name in LABEL if name in names), None)
     captions = columns.captions or [name for name in CAPTIONS if name in names]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from model.suggestions import did_you_mean
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
 from training.evaluation.datasets import DataError, Place, Split
 from training.evaluation.embedding import Embedder, Picture, Vectors, template_vectors
@@ -15,6 +17,8 @@ from training.evaluation.probe import Probe, few_shot, linear_probe
 from training.evaluation.results import Result
 from training.evaluation.selection import select_templates
 from training.evaluation.zeroshot import classify, classify_many, retrieve
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,9 @@ def evaluate(embedder: Embedder, places: Sequence[Place], wanted: Wanted, look: 
     """Measure all tasks on all places. Raises DataError naming the place that a task cannot be done on."""
     if "robustness" in wanted.tasks and len(places) < 2:
         raise DataError("robustness compares: name the clean data set first, and one or more shifted ones after it")
-    results = [result for place in places for result in _Measuring(embedder, place, wanted, look).results()]
+    measured = [_Measuring(embedder, place, wanted, look) for place in places]
+    results = [result for each in measured for result in each.results()]
+    _warn_of_unknown_names(wanted, {name for each in measured for name in each.classes})
     if not results:
         raise DataError(f"nothing to measure by {', '.join(wanted.tasks)}: there are no classes, or no captions")
     return results + (_robustness(embedder, places, wanted) if "robustness" in wanted.tasks else [])
@@ -49,6 +55,7 @@ class _Measuring:
     def __init__(self, embedder: Embedder, place: Place, wanted: Wanted, look: Look | None = None) -> None:
         self.embedder, self.place, self.wanted, self._look = embedder, place, wanted, look
         self._known: dict[Picture, Vectors] = {}
+        self.classes: set[str] = set()  # those that were named in a prompt
         self.card = place.card
         self.headline = self.card.metric if self.card else "acc1"
 
@@ -132,7 +139,14 @@ class _Measuring:
         return list(self.wanted.templates or own or DEFAULT_TEMPLATES)
 
     def _names(self, split: Split) -> list[list[str]]:
+        self.classes.update(split.classes)
         return [list(self.wanted.names.get(name, [name])) for name in split.classes]
+
+
+def _warn_of_unknown_names(wanted: Wanted, classes: set[str]) -> None:
+    """Other names for what is no class change nothing, which is most likely not what was meant."""
+    for name in sorted(wanted.names.keys() - classes) if classes else ():
+        log.warning("--class-names: %r is no class of what was measured. %s", name, did_you_mean(name, classes))
 
 
 def _robustness(embedder: Embedder, places: Sequence[Place], wanted: Wanted) -> list[Result]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.suggestions import did_you_mean, did_you_mean_path
 from training.data.shards import find_shards, read_shards
 from training.evaluation.cards import Card, cards
 from training.evaluation.datasets.archives import read_archives
 from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
 from training.evaluation.datasets.split import DataError, Split
+
+log = logging.getLogger(__name__)
 
 SHARDS = re.compile(r"[*?\[{]|\.tar$")
 
@@ -31,7 +35,10 @@ class Place:
             return self._shards()
         folder = self.base / self.where[0]
         if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder: name a data set's folder, or shards as 'FOLDER/test-*.tar'")
+            raise DataError(
+                f"{folder} is not a folder: name a data set's folder, or shards as 'FOLDER/test-*.tar'"
+                f"{did_you_mean_path(self.where[0], self.base)}"
+            )
         if is_benchmark(folder):
             return {"": read_benchmark(folder, split)}
         if self.card is not None and self.card.layout is not None:
@@ -58,6 +65,8 @@ def find(argument: str, base: Path) -> Place:
     if not where:
         raise DataError(f"{argument!r} names no place: write KEY=FOLDER")
     card = cards().get(key or _key_of(where))
+    if key and card is None and (near := did_you_mean(key, cards(), cutoff=0.75)):
+        log.warning("%s is no key of `python -m training datasets`, so it is measured as a set of yours: %s", key, near)
     return Place(key or (card.key if card else where), (where,), base, card)
 
 

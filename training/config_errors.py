@@ -1,0 +1,89 @@
+"""What is wrong with a configuration, field by field, and which right name was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from model.suggestions import nearest, not_one_of
+
+Fields = type[BaseModel]
+
+
+def describe(error: ValidationError, config: Fields) -> list[str]:
+    """A line for each mistake, which names the field by its dotted path."""
+    return [_line(each, config) for each in error.errors(include_url=False)]
+
+
+def _line(error: Any, config: Fields) -> str:
+    path = error["loc"]
+    name = ".".join(map(str, path))
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such field{_meant(path, error['input'], config)}"
+    if error["type"] == "literal_error":
+        allowed = re.findall("'([^']*)'", error["ctx"]["expected"])
+        return f"{name}: {not_one_of(str(error['input']), allowed)}"
+    if error["type"] == "missing":
+        return f"{name}: must be given"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
+
+
+def _meant(path: tuple[str | int, ...], value: Any, config: Fields) -> str:
+    """Where a name that is no field belongs, or which field of its own section or of another is nearest."""
+    *outer, wrong = path
+    section = _at(config, outer)
+    wrong = str(wrong)
+    if section is None:
+        return ""
+    near = nearest(wrong, section.model_fields)
+    if near:
+        return f": did you mean {' or '.join(near)}?{_inside(near[0], value, section)}"
+    places: dict[str, list[str]] = {}
+    for name in _all_fields(config):
+        places.setdefault(name.rpartition(".")[2], []).append(name)
+    if wrong in places:
+        owners = [name.rpartition(".")[0] or "the top level" for name in places[wrong]]
+        return f" here: {wrong} belongs under {' or '.join(owners)}"
+    found = [whole for name in nearest(wrong, places) for whole in places[name]]
+    if found:
+        return f": did you mean {' or '.join(found[:3])}?"
+    return f"; there are {', '.join(section.model_fields)}"
+
+
+def _inside(name: str, value: Any, section: Fields) -> str:
+    """Of a section with a wrong name, the wrong names in it: they would be found one run later."""
+    inner = _section(section.model_fields[name].annotation)
+    if inner is None or not isinstance(value, Mapping):
+        return ""
+    wrong = [(each, nearest(str(each), inner.model_fields)) for each in value if each not in inner.model_fields]
+    told = [f"{each} is {name}.{' or '.join(near)}" for each, near in wrong if near]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _at(config: Fields, path: list[str | int]) -> Fields | None:
+    """The section that `path` leads to, through lists."""
+    section: Fields | None = config
+    for part in path:
+        if section is not None and isinstance(part, str):
+            field = section.model_fields.get(part)
+            section = _section(field.annotation) if field else None
+    return section
+
+
+def _section(annotation: Any) -> Fields | None:
+    """The model that a field holds, or a list of it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _section(each))), None)
+
+
+def _all_fields(config: Fields, before: str = "") -> Iterator[str]:
+    """The dotted paths of all fields, those of lists without numbers."""
+    for name, field in config.model_fields.items():
+        yield before + name
+        if inner := _section(field.annotation):
+            yield from _all_fields(inner, f"{before}{name}.")
