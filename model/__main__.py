@@ -8,6 +8,7 @@ with needs("cpu"):
     import typer
 
     from model.commands import convert, look, optimize, pull
+    from model.environment import complaints
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +23,15 @@ app = typer.Typer(
     "  python -m model export vit-b-32 --format huggingface --to hf   and back\n\n"
     "  python -m model optimize vit-b-32 --precision int8     two to three times as fast on a CPU",
 )
+
+
+@app.callback()
+def main() -> None:
+    """Say which variables nothing reads, before the command runs."""
+    for complaint in complaints():
+        typer.echo(complaint, err=True)
+
+
 app.command()(pull.pull)
 app.command()(pull.models)
 app.command("import")(convert.import_)

@@ -86,8 +86,8 @@ def serve(
         from service.web.auth import warn_if_open
     logs.configure(settings.log_format)
     give_back_large_blocks()
-    for name in unknown:
-        log.warning("%s is not a setting; see --help for those there are", name)
+    for name, offer in unknown.items():
+        log.warning("%s is not a setting: %s", name, offer or "see --help for those there are")
     for name in SECRETS:
         if flags[name] is not None:
             told = name.replace("_", "-")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from model.hub.settings import VARIABLES as HUB_VARIABLES
+from model import environment
+from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
+from model.suggestions import did_you_mean
 from service.work.addresses import HostRule, parse_network
 
-PREFIX = "SIGHTWORD_"
-TRAINING_PREFIX = "SIGHTWORD_TRAINING_"  # of another program, on the same machine
+PREFIX = environment.PREFIX
 MAX_TEXT_CHARACTERS = 10_000  # many times what a context holds; cleaning a text can take 10 µs a character
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
@@ -45,7 +45,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written
 class Settings(BaseSettings):
     """The settings of the service; each is a flag and a variable SIGHTWORD_..."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding=ENCODING, extra="ignore", frozen=True
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
@@ -68,7 +70,9 @@ class Settings(BaseSettings):
     )
     redis_prefix: str = Field("sightword:", description="What every key in Redis begins with.")
     cache_bytes: int = Field(256 * 2**20, ge=0, description="Memory for the cache in this process; 0 for none.")
-    cache_ttl_s: int = Field(7 * 86_400, ge=1, description="How long a cached vector is kept, here and in Redis.")
+    cache_ttl_s: int = Field(
+        7 * 86_400, ge=1, le=10 * 365 * 86_400, description="How long a cached vector is kept, here and in Redis."
+    )
     label_sets: Path = Field(Path("label-sets"), description="Folder for label sets, where Redis is not configured.")
     url_hosts: Annotated[Names, _each(HostRule.parse)] = Field(
         (),
@@ -106,11 +110,12 @@ class Settings(BaseSettings):
         """From the flags that were given, then the environment. SettingsError names what is wrong."""
         try:
             return cls(**{name: value for name, value in flags.items() if value is not None})
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"
-            message = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {message}") from None
+            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {_sentence(first)}") from None
 
     def limits(self) -> dict[str, int | float | None]:
         """What a client can run into."""
@@ -129,15 +134,29 @@ class Settings(BaseSettings):
         return self.model_dump(mode="json")
 
 
-def unknown_variables() -> list[str]:
-    """Variables, of the environment or `.env`, with our prefix that name no setting: most likely typing errors.
+def unknown_variables() -> dict[str, str]:
+    """Variables, of the environment or `.env`, that nothing reads, each with what may have been meant, or nothing.
 
     Raises SettingsError where one may have been meant to hold a key: without it, the service would be open.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | HUB_VARIABLES
-    given = {name.upper() for name in (*os.environ, *dotenv_values(".env"))}
-    ours = {name for name in given if name.startswith(PREFIX) and not name.startswith(TRAINING_PREFIX)}
-    for name in ours - known:
+    try:
+        unknown = environment.unknown_variables()
+    except EnvironmentFileError as error:
+        raise SettingsError(str(error)) from None
+    for name, offer in unknown.items():
         if "KEY" in name:
-            raise SettingsError(f"{name} is not a setting; those for keys are in --help")
-    return sorted(ours - known)
+            raise SettingsError(f"{name} is not a setting: {offer or 'those for keys are in --help'}")
+    return unknown
+
+
+def _sentence(first: ErrorDetails) -> str:
+    """What is wrong with a value, and the nearest right one where there are few; a value is never repeated."""
+    message = first["msg"].removeprefix("Value error, ")
+    choices = ["true", "false"] if first["type"] == "bool_parsing" else _choices(str(first["loc"][0]))
+    offer = did_you_mean(str(first["input"]), choices, most=1)
+    return f"{message}: {offer}" if offer else message
+
+
+def _choices(name: str) -> list[str]:
+    field = Settings.model_fields.get(name)
+    return [choice for choice in get_args(field.annotation) if isinstance(choice, str)] if field else []

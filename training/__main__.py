@@ -9,11 +9,14 @@ from model.requirements import needs
 with needs("cpu"):
     import typer
 
+    from model.environment import complaints
     from training.commands import corpus
     from training.commands.evaluate import datasets, evaluate
     from training.commands.prepare import prepare
     from training.commands.publish import publish
     from training.commands.train import print_config, train
+
+log = logging.getLogger("training")
 
 app = typer.Typer(
     help="Train a CLIP on your own pictures, measure it, and export the bundle that the service serves.\n\n"
@@ -40,6 +43,8 @@ app = typer.Typer(
 def main(context: typer.Context) -> None:
     """Train the sample when no command is given."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    for complaint in complaints():
+        log.warning("%s", complaint)
     if context.invoked_subcommand is None:
         train()
 

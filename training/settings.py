@@ -6,13 +6,17 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.environment import ENCODING, ENV_FILE
+
 CONFIGS = Path(__file__).parent / "configs"
 
 
 class Settings(BaseSettings):
     """Defaults of the commands' options."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGHTWORD_TRAINING_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SIGHTWORD_TRAINING_", env_file=ENV_FILE, env_file_encoding=ENCODING, extra="ignore", frozen=True
+    )
 
     config: Path = CONFIGS / "sample.yaml"
     output: Path = Path("runs")

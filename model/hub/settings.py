@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.environment import ENCODING, ENV_FILE, HUB, PREFIX
 from model.hub.errors import HubError
-
-PREFIX = "SIGHTWORD_"
 
 
 def _cache_folder() -> Path:
@@ -48,7 +47,13 @@ class HubSettings(BaseSettings):
     """The variables that `python -m model pull` reads; those of the Hugging Face hub under the names it gave them."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding=ENCODING,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     home: Folder = Field(default_factory=_cache_folder, validate_default=True)
@@ -63,6 +68,8 @@ class HubSettings(BaseSettings):
         """From the environment. HubError names the variable that is wrong."""
         try:
             return cls()
+        except UnicodeDecodeError as error:
+            raise HubError(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])
@@ -76,5 +83,4 @@ def without_credentials(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-# As the service must know that these are none of its own.
-VARIABLES = frozenset(f"{PREFIX}{name}" for name in ("HOME", "OFFLINE", "OFFLINE_FOLDER", "OPENAI_MIRROR"))
+VARIABLES = frozenset(PREFIX + name for name in HUB)
