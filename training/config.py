@@ -23,7 +23,7 @@ class ConfigError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _listed(value: Any) -> Any:
@@ -51,7 +51,8 @@ class Source(_Frozen):
     weight: float = Field(default=1.0, gt=0)  # share of all samples drawn, relative to the other sources
     # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
     resample: bool = True
-    class_power: float = Field(default=0.5, ge=0, le=1)  # 1: as frequent as it is; 0: every label alike
+    # 1: labels as frequent as they are, which is also what not to resample means; 0: every label alike
+    class_power: float = Field(default=0.5, ge=0, le=1)
     medium: str = ""  # such as photograph or drawing: what is said in one is no negative in another
     all_labels: bool = False  # every label is a text of every batch, in one wording, also where none of it was drawn
 
@@ -59,8 +60,19 @@ class Source(_Frozen):
     def _one_form(self) -> Source:
         if sum(map(bool, (self.shards, self.table, self.folder))) != 1:
             raise ValueError("name one of shards, table and folder; further ones are sources of their own")
-        if not self.resample and "class_power" in self.model_fields_set and self.class_power != 1:
+        if not self.table and self.columns != Columns():
+            raise ValueError(
+                "columns are those of a table: name the metadata file of a folder as table; shards have none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _balanced_or_in_turn(self) -> Source:
+        if self.resample or self.class_power == 1:
+            return self
+        if "class_power" in self.model_fields_set:
             raise ValueError("class_power balances labels by drawing some pictures more often: set resample to true")
+        object.__setattr__(self, "class_power", 1.0)  # so that the configuration of a run can be read again
         return self
 
     @property
@@ -84,15 +96,19 @@ class Data(_Frozen):
     max_long_text: float = Field(default=0.05, ge=0, le=1)  # share of captions that may be whole descriptions
 
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Optimizer(_Frozen):
     """AdamW, linear warm-up and cosine decay; gains, biases and the logit scale are not decayed."""
 
     learning_rate: float = Field(default=5e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     eps: float = Field(default=1e-6, gt=0)
     weight_decay: float = Field(default=0.2, ge=0)
     warmup_steps: int = Field(default=2000, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
+    # Gradients whose norm, over all parameters, is larger are scaled down to it; null: none is.
+    clip_norm: float | None = Field(default=1.0, gt=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)  # each layer learns at this share of the rate of the one above
 
 
@@ -103,6 +119,13 @@ class Objective(_Frozen):
     teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
+
+    @model_validator(mode="after")
+    def _of_a_teacher(self) -> Objective:
+        for name in ("teacher_weight", "teacher_scale"):
+            if self.teacher is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of a teacher: name one, or leave it away")
+        return self
 
 
 def _span(value: Any) -> Any:
@@ -152,6 +175,7 @@ class TrainConfig(_Frozen):
     objective: Objective = Objective()
     optimizer: Optimizer = Optimizer()
     lock: Lock = Lock()
+    # Of the moving average that is evaluated and exported; at first it is (1 + step) / (10 + step), where that is less.
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     min_crop: float = Field(default=0.35, gt=0, le=1)  # smallest area of a random crop
     patch_dropout: float = Field(default=0.0, ge=0, lt=1)  # share of a vision transformer's patches not looked at
@@ -161,7 +185,7 @@ class TrainConfig(_Frozen):
     gradient_checkpointing: bool = False  # compute activations twice instead of keeping them
     parallel: Literal["ddp", "fsdp"] = "ddp"  # what processes share: gradients, or weights and moments, too
     compile: bool = False  # towers by torch.compile
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     evaluate_every: int = Field(default=200, gt=0)
     checkpoint_every: int = Field(default=100, gt=0)
     keep_checkpoints: int = Field(default=2, gt=0)  # the last so many

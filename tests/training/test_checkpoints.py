@@ -16,7 +16,7 @@ import torch
 from tests.training.conftest import COLOURS, further, write_config
 from training.config import load_config
 from training.loop.checkpoint import checkpoints
-from training.loop.step import STAND_OUT
+from training.loop.step import SMALLEST_SCALE, STAND_OUT
 from training.loop.trainer import NOT_FINITE, Trainer
 
 
@@ -140,3 +140,28 @@ def test_float16_leaves_out_steps_whose_gradients_overflow(colours: Path, tiny: 
     assert not math.isfinite(trained._step(0)["gradient_norm"])
     assert torch.equal(trained.network.text_projection, before)
     assert trained.step.scaler.get_scale() == 2.0**39
+
+
+def test_steps_that_float16_left_out_are_told_and_null_in_the_figures(
+    colours: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = trainer(colours, tmp_path / "run", **further(tiny, precision="fp16"))
+    trained.step.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**21, growth_interval=1000)
+    trained.train()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "NaN" not in lines
+    norms = [json.loads(line)["gradient_norm"] for line in lines.splitlines()]
+    left_out = [step for step, norm in enumerate(norms, 1) if norm is None]
+    assert left_out
+    told = " ".join(capsys.readouterr().err.split())
+    assert all(f"step {step} is left out: its gradient overflows float16" in told for step in left_out)
+
+
+def test_a_gradient_that_no_scale_of_float16_makes_finite_ends_the_run(
+    colours: Path, tiny: Path, tmp_path: Path
+) -> None:
+    trained = trainer(colours, tmp_path / "run", **further(tiny, precision="fp16"))
+    trained.step.scaler = torch.amp.GradScaler("cpu", init_scale=1.5 * SMALLEST_SCALE)
+    trained.network.text_projection.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(FloatingPointError, match="the gradient at step 1 is not finite"):
+        trained.train()  # of step 0 it might have been the scale, which is halved

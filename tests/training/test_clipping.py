@@ -48,8 +48,8 @@ def test_all_gradients_are_scaled_down_to_the_limit_by_one_factor() -> None:
         torch.testing.assert_close(parameter.grad, other.grad / 44.7, rtol=1e-4, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("limit", [44.8, 1e9])
-def test_gradients_below_the_limit_keep_their_bits(limit: float) -> None:
+@pytest.mark.parametrize("limit", [44.8, 1e9, None])
+def test_gradients_below_the_limit_keep_their_bits(limit: float | None) -> None:
     network, before = with_gradients(44.7), with_gradients(44.7)
     clip_gradients(network, limit, ALONE)
     assert all(
@@ -78,6 +78,10 @@ def run(folder: Path, into: Path, changes: dict[str, Any]) -> tuple[list[float],
     return norms, moments, load_file(into / "checkpoints" / "step-000002" / "network.safetensors")
 
 
+def clipped(run: Path) -> list[float]:
+    return [json.loads(line)["clipped"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.parametrize("also", [{}, {"objective": {"kind": "sigmoid"}}, {"precision": "fp16"}, {"accumulate": 2}])
 def test_a_step_learns_from_clipped_gradients(colours: Path, tiny: Path, tmp_path: Path, also: dict[str, Any]) -> None:
     """Whatever its loss, and where float16's is scaled the gradients are unscaled first."""
@@ -90,6 +94,8 @@ def test_a_step_learns_from_clipped_gradients(colours: Path, tiny: Path, tmp_pat
     (norms, moments, weights), (free_norms, free_moments, free_weights) = found[0.01], found[1e9]
     assert norms[0] == pytest.approx(free_norms[0], rel=1e-5)  # what is recorded is the norm before
     assert min(norms) > 0.02
+    assert clipped(tmp_path / "0.01") == [1, 1]
+    assert clipped(tmp_path / str(1e9)) == [0, 0]
     assert moments <= 0.01 * (FIRST_SHARE + 0.9 * FIRST_SHARE) * 1.001
     assert free_moments > 2 * moments
     assert any(not torch.equal(free_weights[name], weights[name]) for name in weights)

@@ -134,6 +134,8 @@ class TrainingSet:
                 mine = self._numbers[self._sources == number]
                 _, firsts = np.unique(index.samples["label"][mine], return_index=True)
                 labels = {index.entry(int(first)).told.label for first in mine[firsts]}
+                if not any(labels):
+                    log.warning("data.train.%d.all_labels asks for nothing: no picture there has a label", number)
                 found |= {(label, int(self._media[number])) for label in labels if label}
         return sorted(found)
 

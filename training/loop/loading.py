@@ -104,6 +104,11 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, drawn=drawn, counts=counts, positive=positive, ignored=ignored)
 
 
+def kept_patches(patches: int, dropped: float) -> int:
+    """How many of a picture's patches are looked at where a share of them is dropped: at least one."""
+    return max(1, round(patches * (1 - dropped)))
+
+
 def tokenised(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor], Tensor]:
     """Token ids in groups of similar length, since most texts are short, and the place of each text among them."""
     rows = [tokenizer.truncate(row) for row in tokenizer.encode(texts)]
@@ -138,7 +143,7 @@ class Presenting:
         if not self._config.patch_dropout or self._patch is None:
             return None
         patches = (self._config.pixels_at(step) // self._patch) ** 2
-        kept = max(1, round(patches * (1 - self._config.patch_dropout)))
+        kept = kept_patches(patches, self._config.patch_dropout)
         drawn = []
         for block in chunk.blocks:
             generator = torch.Generator().manual_seed(block.seed + 1)

@@ -70,9 +70,10 @@ def learning_rate(config: Optimizer, step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def clip_gradients(network: Network, limit: float, processes: Processes) -> Tensor:
-    """Scale all gradients down, in place, where their norm over all processes is above `limit`; returns the norm
-    before that. They must not be scaled for float16 any more.
+def clip_gradients(network: Network, limit: float | None, processes: Processes) -> Tensor:
+    """Scale all gradients down, in place, where their norm over all processes is above `limit`; None: never.
+
+    Returns the norm before that. Gradients must not be scaled for float16 any more.
     """
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     shared = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
@@ -80,11 +81,18 @@ def clip_gradients(network: Network, limit: float, processes: Processes) -> Tens
     norm = nn.utils.get_total_norm(own)
     if shared:
         norm = (processes.total(nn.utils.get_total_norm(shared).square()) + norm.square()).sqrt()
+    if limit is None:
+        return norm
     # torch's clip_grads_with_norm_ takes parameters, and DTensors only without others: given gradients it does nothing.
     factor = (limit / norm).clamp(max=1)
     for part in shared + own:
         part.mul_(factor)
     return norm
+
+
+def average_decay(decay: float, step: int) -> float:
+    """What is kept of the average at `step`: less at first, when an average of random weights would be worthless."""
+    return min(decay, (1 + step) / (10 + step))
 
 
 class MovingAverage:
@@ -99,8 +107,8 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
-        """Move towards `network`; faster at first, when an average of random weights would be worthless."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        """Move towards `network`, by `average_decay`."""
+        decay = average_decay(self.decay, step)
         for mine, new in zip(self.state.values(), network.state_dict().values(), strict=True):
             if mine.dtype.is_floating_point:
                 own_part(mine).lerp_(own_part(new), 1 - decay)

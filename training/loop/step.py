@@ -23,6 +23,7 @@ from training.loop.processes import Processes
 from training.loop.teacher import Teacher
 from training.loop.towers import SharedTowers, Towers
 
+SMALLEST_SCALE = 1e-4  # of float16's losses, as of fairseq: what overflows even then is not only large
 STAND_OUT = 10  # pictures with the largest losses that are named where no single one is to blame
 
 
@@ -57,7 +58,10 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
     def __call__(self, step: int, work: Work) -> dict[str, float]:
-        """Take one; returns loss, learning rate, norm of the gradient and logit scale. Raises NotFiniteError."""
+        """Take one; returns its figures by the names they have in metrics.jsonl. Raises NotFiniteError.
+
+        The norm of the gradient is that before it was clipped; not finite for a step that float16 left out.
+        """
         config, network = self.config, self.network
         if self._locks.apply(step):
             self._towers.unlocked()
@@ -84,10 +88,12 @@ class Stepper:
         norm = self._update(step)
         if norm is None:
             raise NotFiniteError(f"the gradient at step {step} is not finite", self._suspects(vectors, batch))
+        limit = config.optimizer.clip_norm
         return {
             "loss": loss,
             "learning_rate": rate,
             "gradient_norm": norm,
+            "clipped": float(limit is not None and limit < norm < float("inf")),
             "logit_scale": float(network.logit_scale.detach().exp()),
         }
 
@@ -121,7 +127,7 @@ class Stepper:
         """
         self.scaler.unscale_(self.optimizer)
         norm = float(clip_gradients(self.network, self.config.optimizer.clip_norm, self.processes))
-        if not np.isfinite(norm) and not self.scaler.is_enabled():
+        if not np.isfinite(norm) and (not self.scaler.is_enabled() or self.scaler.get_scale() < SMALLEST_SCALE):
             return None
         self.scaler.step(self.optimizer)
         self.scaler.update()

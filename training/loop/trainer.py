@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,7 @@ from training.loop.processes import Processes
 from training.loop.shares import check_shares
 from training.loop.starting import begin, network_of
 from training.loop.step import NotFiniteError, Stepper
+from training.loop.without_effect import without_effect
 from training.progress import console
 
 BEST = "best.safetensors"
@@ -66,6 +68,8 @@ class Trainer:
             f"{len(self.data):,} pictures, {len(self.data.holdout):,} held out; from step {self.progress.step} to "
             f"{config.steps} in {run}, on {self._place()}"
         )
+        for line in without_effect(config, self.network.config, self.processes.count):
+            console.print(f"without effect: {line}", soft_wrap=True)
 
     def train(self) -> Network | None:
         """Run to the last step; returns the network with the best held-out score, to the first process."""
@@ -92,6 +96,12 @@ class Trainer:
     def _after(self, step: int, figures: dict[str, float]) -> None:
         last = step == self.config.steps
         record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **figures}
+        if not math.isfinite(figures["gradient_norm"]):
+            record["gradient_norm"] = None  # JSON has no other word for it
+            scale = self.step.scaler.get_scale()
+            console.print(
+                f"step {step} is left out: its gradient overflows float16; losses are now scaled by {scale:g}"
+            )
         record["skipped_samples"] = self.data.troubles.counts.total()
         if last or step % self.config.evaluate_every == 0:
             record |= self._evaluated(step, figures["loss"])

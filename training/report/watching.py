@@ -21,6 +21,7 @@ FIGURES = {
     "loss": "Training loss of the last step",
     "learning_rate": "Learning rate of the last step",
     "gradient_norm": "Norm of the gradient of the last step, before it was clipped",
+    "clipped": "1 if the gradient of the last step was scaled down to optimizer.clip_norm, or else 0",
     "logit_scale": "What cosines are multiplied by",
     "samples_per_s": "Samples a second in the last step",
     "skipped_samples": "Samples found broken so far, and left out",

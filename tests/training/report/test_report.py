@@ -36,10 +36,22 @@ HOSTILE = [
     "</title></style>&amp;",
 ]
 SOURCE = {
-    "kind": "trained from scratch", "configuration": {"batch_size": 8, "steps": 2, "name": HOSTILE[0]},
+    "kind": "trained from scratch",
+    "configuration": {"batch_size": 8, "steps": 2, "name": HOSTILE[0], "optimizer": {"clip_norm": 1.5}},
     "training_items": 100, "held_out_items": 5, "best_step": 2, "best_score": 0.5, "parameters": 1000,
 }  # fmt: skip
-RECORDS = [{"step": step, "time": 1.8e9, "loss": 2.0, "samples_per_s": 10.0, "holdout": 0.5} for step in (1, 2)]
+RECORDS = [
+    {
+        "step": step,
+        "time": 1.8e9,
+        "loss": 2.0,
+        "samples_per_s": 10.0,
+        "holdout": 0.5,
+        "gradient_norm": norm,
+        "clipped": c,
+    }
+    for step, norm, c in ((1, 3.0, 1.0), (2, None, 0.0))
+]
 
 
 class Page(HTMLParser):
@@ -85,6 +97,12 @@ def found_in(shard: Path, bundle: Bundle) -> list[Findings]:
     finder = Finder(Embedder(bundle))
     evaluate(finder.embedder, [find(f"set={shard}", Path("/"))], Wanted(), finder)
     return finder.found
+
+
+def test_how_often_a_gradient_was_clipped_or_left_out_is_told(tmp_path: Path, bundle: Bundle, metrics: Path) -> None:
+    text = " ".join(Page(write_report(tmp_path, bundle, metrics, [], []).read_text("utf-8")).text.split())
+    assert "The gradients of 50.0 % of the steps were clipped to a norm of 1.5." in text
+    assert "Steps left out, because their gradients overflow float16: 1." in text
 
 
 def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle, metrics: Path) -> None:
