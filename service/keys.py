@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 from collections.abc import Iterable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
+from service.regular_files import NotRegularError, read_regular_file
+from service.serial_thread import SerialThread
 from service.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger(__name__)
 MAX_KEYS = 1000  # each is compared with what a client sends, which takes 0.1 ms then
 MAX_FILE_BYTES = 2**20
+READ_S = 5.0  # for a file system that does not answer
 SHORT_CHARACTERS = 16  # of random hexadecimal digits these are 64 bits; fewer can be guessed
 EMPTY = "a key is empty; leave the setting out to have none"
 _ADVICE = "make one with: openssl rand -hex 32"
@@ -26,30 +31,53 @@ class Keys:
         if settings.api_keys_file == Path():  # an empty variable
             raise _wrong("api_keys_file", EMPTY)
         self.required = settings.api_keys is not None or settings.api_keys_file is not None
+        self.problem: str | None = None  # why the last reload left the keys from before; no path of this machine
         self._file = settings.api_keys_file
+        self._thread = SerialThread("keys")  # one reading after the other, so that the last one to begin decides
         self._given: tuple[bytes, ...] = ()
         self._admin: tuple[bytes, ...] = ()
         if settings.api_keys is not None:
             self._given = _digests("api_keys", settings.api_keys.get_secret_value().split(","))
         if settings.admin_key is not None:
             self._admin = _digests("admin_key", [settings.admin_key.get_secret_value()])
-        self._clients = self._read()
+        self._clients = self._read() if self._file is None else self._read_in_time()
 
     @property
     def has_admin(self) -> bool:
         """Whether /admin can be opened at all."""
         return bool(self._admin)
 
-    def reload(self) -> None:
-        """Read the file again; where something is wrong with it, keep the keys from before and tell the log."""
+    async def reload(self) -> None:
+        """Read the file again; where something is wrong with it, keep the keys from before, and say so in the log.
+
+        When this is done, a key that the file had no more when it was called is refused, whoever reloads beside it.
+        """
         if self._file is None:
             return
         try:
+            async with asyncio.timeout(READ_S):
+                await asyncio.wrap_future(self._thread.submit(self._renew))
+        except TimeoutError:
+            self._keep(f"{self._file} was not read within {READ_S:g} s")
+
+    def _read_in_time(self) -> tuple[bytes, ...]:
+        try:
+            return self._thread.submit(self._read).result(READ_S)
+        except FutureTimeoutError:
+            raise _wrong("api_keys_file", f"{self._file} was not read within {READ_S:g} s") from None
+
+    def _renew(self) -> None:
+        try:
             self._clients = self._read()
         except SettingsError as error:
-            log.error("the API keys are those from before: %s", error)
+            self._keep(str(error))
         else:
+            self.problem = None
             log.info("%d API keys", len(self._clients))
+
+    def _keep(self, why: str) -> None:
+        log.error("the API keys are those from before: %s", why)
+        self.problem = f"The API keys are those from before: {why.replace(str(self._file), 'the file')}."
 
     def is_admin(self, key: bytes) -> bool:
         """Whether this is the operator's key."""
@@ -91,8 +119,9 @@ def _digests(setting: str, keys: Iterable[str]) -> tuple[bytes, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data, _ = read_regular_file(path, MAX_FILE_BYTES, follow_links=True)
+    except NotRegularError as error:
+        raise _wrong("api_keys_file", f"{path} is no file: {error}") from None
     except OSError as error:
         raise _wrong("api_keys_file", f"{path}: {error.strerror}") from None
     if len(data) > MAX_FILE_BYTES:

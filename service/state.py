@@ -67,7 +67,7 @@ class Service:
 
     async def reload(self, model: str | None = None) -> list[Change]:
         """What SIGHUP and /admin/reload do. Raises ApiError, BundleError or EngineError."""
-        await asyncio.to_thread(self.keys.reload)
+        await self.keys.reload()
         task = asyncio.ensure_future(self.models.reload(model))
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)

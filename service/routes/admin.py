@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 @router.post(
     "/reload",
     summary="Swap in what the bundle folders hold now",
+    response_model_exclude_none=True,
     responses=documented(
         "invalid_request", "invalid_bundle", "body_too_large", "model_not_found", "deadline_exceeded", "unavailable"
     ),
@@ -45,5 +46,6 @@ async def reload(
                 changed=change.changed,
             )
             for change in changes
-        ]
+        ],
+        api_keys_problem=service.keys.problem,
     )

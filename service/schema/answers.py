@@ -177,6 +177,9 @@ class ReloadAnswer(BaseModel):
     """The models served from now on, the default one first."""
 
     models: list[ReloadedModel]
+    api_keys_problem: str | None = Field(
+        None, description="why the keys in the file of keys were not taken over; left out where they were"
+    )
 
 
 class HealthAnswer(BaseModel):
