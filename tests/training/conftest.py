@@ -16,7 +16,7 @@ from PIL import Image
 
 from model.config import ModelConfig, Preprocessing, TextConfig, ViTConfig
 from model.export import export_bundle
-from model.network import build_network
+from model.network import Network, build_network
 from model.tokenizer import Tokenizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 60), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
@@ -94,8 +94,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a small vision transformer: what it computes of a picture does not depend on the others."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
+    return export_tiny(build_network(TINY), folder)
+
+
+def export_tiny(network: Network, folder: Path) -> Path:
+    """A bundle of a network like TINY in `folder`."""
     export_bundle(
-        build_network(TINY).eval(),
+        network.eval(),
         folder,
         tokenizer=Tokenizer.clip(TINY.text.vocab_size, TINY.text.context_length),
         preprocessing=Preprocessing(size=TINY.image.image_size),

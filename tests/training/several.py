@@ -21,6 +21,7 @@ from tests.conftest import imported_open_clip
 from tests.training.conftest import write_config
 from training.config import load_config
 from training.loop.loss import Rows, contrastive_loss
+from training.loop.optimizer import own_part
 from training.loop.processes import Processes
 from training.loop.trainer import Trainer
 
@@ -30,9 +31,12 @@ EACH = 5  # pictures of a process
 def main() -> None:
     folder, output, runs = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     dist.init_process_group("gloo", timeout=timedelta(minutes=3))
+    mine, held = output / str(dist.get_rank()), {}
     for name, changes in runs.items():
-        file = write_config(output / str(dist.get_rank()), **changes)
-        Trainer(load_config(file), output / name, folder).train()
+        trainer = Trainer(load_config(write_config(mine, **changes)), output / name, folder)
+        trainer.train()
+        held[name] = sum(own_part(parameter).numel() for parameter in trainer.network.parameters())
+    (mine / "held.json").write_text(json.dumps(held))
     resume(folder, output, runs["fsdp in chunks"])
     if importlib.util.find_spec("open_clip"):
         save_file(local_losses(), output / f"losses-{dist.get_rank()}.safetensors")

@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.training.conftest import further, write_config
+from model.network import build_network
+from tests.training.conftest import TINY, further, write_config
 from training.config import ConfigError, load_config
 from training.loop.shares import check_shares, picture_shares, split
 from training.loop.trainer import Trainer
@@ -114,6 +115,14 @@ def test_several_processes_clip_the_gradient_of_all_of_them(shared: Path, name: 
     moments = [tensor.flatten() for key, tensor in saved(shared / name, "optimizer").items() if key.endswith("exp_avg")]
     gathered = 1 - 0.9**4  # of four gradients, by the first of `betas`
     assert 0.1 * LIMIT < float(torch.cat(moments).norm()) <= gathered * LIMIT * 1.001
+
+
+def test_fsdp_holds_a_part_of_the_weights_and_ddp_all(shared: Path) -> None:
+    one, other = (json.loads((shared / str(rank) / "held.json").read_text()) for rank in range(2))
+    whole = sum(parameter.numel() for parameter in build_network(TINY).parameters())
+    assert one["ddp"] == other["ddp"] == whole
+    assert one["fsdp"] + other["fsdp"] == whole + 1  # each has the logit scale
+    assert max(one["fsdp"], other["fsdp"]) < 0.6 * whole
 
 
 def test_what_processes_share_is_resumed_to_the_same_bits(shared: Path) -> None:

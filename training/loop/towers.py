@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from model.config import Preprocessing
 from model.network import Network
 from model.network.recomputing import set_recomputing
 from model.network.resnet import ModifiedResNet
-from training.config import TrainConfig
+from training.config import ConfigError, TrainConfig
 from training.loop.processes import Processes
 
 # They belong to the loss, of which every process has a share: their gradients are summed there.
@@ -55,6 +57,7 @@ class SharedTowers:
         network = towers.network
         set_recomputing(network, config.gradient_checkpointing)
         if config.compile:
+            _check_compiler(processes.device)
             network.visual.compile()
             network.transformer.compile(dynamic=True)
         if self._sharded:
@@ -88,6 +91,13 @@ class SharedTowers:
         if isinstance(self._towers, FSDPModule):
             self._towers.set_requires_gradient_sync(now)
         yield
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Raise ConfigError where torch.compile would find none, which it notices only in the first step."""
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ConfigError(f"compile: on a CPU torch needs a C++ compiler, and {compiler} is not found; set it to false")
 
 
 def _shard(towers: Towers, processes: Processes) -> None:

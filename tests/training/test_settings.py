@@ -1,0 +1,301 @@
+"""What the settings of a run change that other tests do not hold: of one field each, with and without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from model.config import ResNetConfig, ViTConfig
+from model.network import build_network
+from tests.training.conftest import TINY, export_tiny, further, picture, write_config, write_shard
+from training.config import Columns, ConfigError, Data, Source, load_config
+from training.data.training_set import TrainingSet
+from training.loop.loss import affinity_loss
+from training.loop.starting import begin
+from training.loop.trainer import Trainer
+from training.run import train_and_export
+
+CPU = torch.device("cpu")
+
+
+def trainer(folder: Path, run: Path, bundle: Path, **changes: Any) -> Trainer:
+    return Trainer(load_config(write_config(run.parent, **further(bundle, **changes))), run, folder)
+
+
+def seen(trained: Trainer, step: int) -> torch.Tensor:
+    """The pictures of a step, as the image tower is shown them."""
+    [chunk] = trained.loader.work(step).chunks
+    return trained.step._presenting.augmented(chunk, step)
+
+
+def data_of(folder: Path, members: dict[str, bytes], seed: int = 0, **settings: Any) -> TrainingSet:
+    write_shard(folder / "train-0.tar", members)
+    source = {name: settings.pop(name) for name in list(settings) if name in Source.model_fields}
+    given = {"train": [Source(shards="train-*.tar", **source)], "holdout": 0, "store_pixels": 32, "max_long_text": 0}
+    return TrainingSet(Data(**given | settings), folder, seed)
+
+
+def labelled(labels: list[str], **told: Any) -> dict[str, bytes]:
+    members = {}
+    for number, label in enumerate(labels):
+        members[f"{number:03d}.png"] = picture("red", number, (16, 16))
+        members[f"{number:03d}.json"] = json.dumps({"label": label, **told}).encode()
+    return members
+
+
+def texts(data: TrainingSet, steps: int = 8) -> set[str]:
+    return {text for step in range(steps) for text in data.batch(step, 32).texts}
+
+
+def test_stages_are_the_sizes_of_crops_from_their_steps_on(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    stages = [{"start": 0, "pixels": 24}, {"start": 0.5, "pixels": 32}]
+    trained = trainer(colours, tmp_path / "run", tiny, stages=stages)
+    assert [seen(trained, step).shape for step in range(4)] == [(32, 3, 24, 24)] * 2 + [(32, 3, 32, 32)] * 2
+
+
+def test_a_smaller_min_crop_shows_less_of_a_picture(tiny: Path, tmp_path: Path) -> None:
+    ramp = np.zeros((64, 64, 3), np.uint8)
+    ramp[:] = np.linspace(0, 255, 64)[None, :, None]
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    members = {}
+    for number in range(16):
+        members[f"{number}.png"], members[f"{number}.txt"] = (tmp_path / "ramp.png").read_bytes(), b"ramp"
+    write_shard(tmp_path / "train-0.tar", members)
+    widths = {}
+    for share in (0.05, 1.0):
+        data = {"train": [{"shards": ["train-*.tar"]}], "holdout": 0, "store_pixels": 64, "max_long_text": 0}
+        trained = trainer(tmp_path, tmp_path / f"run-{share}", tiny, min_crop=share, data=data)
+        row = seen(trained, 0).mean(dim=(1, 2))  # [pictures, width]: the ramp, in other colours
+        widths[share] = float((row.max(dim=1).values - row.min(dim=1).values).mean())
+    assert widths[0.05] < 0.8 * widths[1.0]
+
+
+def test_pictures_are_kept_at_store_pixels(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    for side in (32, 48):
+        data = TrainingSet(Data(train=[Source(shards="train-*.tar")], store_pixels=side), colours, 0)
+        assert data.pictures(np.arange(3)).rgba.shape == (3, side, side, 4)
+
+
+def test_the_holdout_is_the_share_that_is_asked_for(colours: Path) -> None:
+    counts = {}
+    for share in (0.0, 0.1, 0.5):
+        data = TrainingSet(Data(train=[Source(shards="train-*.tar")], holdout=share, store_pixels=32), colours, 0)
+        assert len(data) + len(data.holdout) == 160
+        counts[share] = len(data.holdout)
+    assert counts[0.0] == 0 < counts[0.1] < 40 < counts[0.5] < 120
+
+
+def test_class_power_says_how_often_a_frequent_label_is_drawn(tmp_path: Path) -> None:
+    shares = {}
+    for power in (0.0, 0.5, 1.0):
+        data = data_of(tmp_path, labelled(["many"] * 36 + ["few"] * 4), class_power=power)
+        items = np.concatenate([data.batch(step, 256).items for step in range(8)])
+        shares[power] = float((items < 36).mean())
+    assert shares == pytest.approx({0.0: 0.5, 0.5: 0.75, 1.0: 0.9}, abs=0.03)
+
+
+def test_another_seed_draws_other_samples_weights_and_patches(colours: Path, tmp_path: Path, tiny: Path) -> None:
+    batches = {}
+    for seed in (0, 0, 1):
+        data = TrainingSet(Data(train=[Source(shards="train-*.tar")], store_pixels=32), colours, seed)
+        batch = data.batch(0, 32)
+        batches.setdefault(seed, []).append((batch.items.tolist(), batch.texts))
+    assert batches[0][0] == batches[0][1] != batches[1][0]
+    weights = {
+        seed: begin(load_config(write_config(tmp_path, seed=seed))).network.text_projection.detach() for seed in (0, 1)
+    }
+    assert not torch.equal(weights[0], weights[1])
+    cuts = [seen(trainer(colours, tmp_path / f"run-{seed}", tiny, seed=seed), 0) for seed in (0, 1)]
+    assert not torch.equal(*cuts)
+
+
+def test_synonyms_are_said_of_the_pictures_whose_label_they_belong_to(tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text('{"motorbike": ["motorcycle"]}')
+    members = labelled(["motorbike"] * 8)
+    assert not any("motorcycle" in text for text in texts(data_of(tmp_path, members)))
+    assert any("motorcycle" in text for text in texts(data_of(tmp_path, members, synonyms="words.json")))
+
+
+def test_max_long_text_is_the_share_of_whole_descriptions(tmp_path: Path) -> None:
+    members = labelled(["cat"] * 8, description="It sleeps. It is grey.")
+    for share, low, high in ((0.0, 0, 0), (0.5, 0.35, 0.65), (1.0, 1, 1)):
+        data = data_of(tmp_path, members, max_long_text=share)
+        counts: Counter[bool] = Counter()
+        for step in range(8):
+            batch = data.batch(step, 32)
+            counts.update("grey" in batch.texts[column] for column in batch.drawn)
+        assert low <= counts[True] / counts.total() <= high, share
+
+
+def test_more_pictures_in_a_batch(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    for size in (16, 24):
+        assert len(seen(trainer(colours, tmp_path / str(size), tiny, batch_size=size), 0)) == size
+
+
+def test_the_preset_is_what_a_run_begins_with(tmp_path: Path) -> None:
+    networks = {}
+    for name, size in (("sightword-small", 64), ("TinyCLIP-ViT-8M-16", 32)):
+        file = write_config(tmp_path, model=name, stages=[{"start": 0, "pixels": size}])
+        networks[name] = type(begin(load_config(file)).network.config.image)
+    assert networks == {"sightword-small": ResNetConfig, "TinyCLIP-ViT-8M-16": ViTConfig}
+
+
+def test_a_teachers_weight_and_scale_are_those_of_the_loss(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    def losses(name: str, **objective: Any) -> tuple[float, Trainer]:
+        trained = trainer(colours, tmp_path / name, tiny, objective={"teacher": str(tiny), **objective})
+        return trained._step(0)["loss"], trainer(colours, tmp_path / name, tiny, objective={"teacher": str(tiny)})
+
+    once, untrained = losses("once")
+    twice, _ = losses("twice", teacher_weight=2.0)
+    flat, _ = losses("flat", teacher_scale=5.0)
+    [chunk] = untrained.loader.work(0).chunks
+    encoding, teacher = untrained.step.encoding, untrained.step.teacher
+    assert teacher is not None
+    with torch.no_grad():
+        student, theirs = encoding.forward([chunk], 0), encoding.taught([chunk], 0, teacher)
+        scale = untrained.network.logit_scale.exp()
+        sharp, soft = (float(affinity_loss(student, scale, theirs, their_scale)) for their_scale in (50.0, 5.0))
+    assert twice - once == pytest.approx(sharp, rel=1e-3)
+    assert flat - once == pytest.approx(soft - sharp, rel=1e-3)
+    assert abs(soft - sharp) > 1e-3
+
+
+def test_what_is_exported_has_the_name_and_the_type_of_weights_that_are_asked_for(
+    colours: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """And its scores are those of the templates; a finished run is exported again with others."""
+    types = {}
+    for kind, template in (("float32", "a photo of a {}."), ("float16", "a {}, or another thing")):
+        changes = further(tiny, name="other", weights_dtype=kind, templates=[template])
+        bundle = train_and_export(load_config(write_config(tmp_path, **changes)), colours, tmp_path / "run")
+        assert bundle is not None
+        assert bundle.id == "other"
+        types[kind] = load_file(bundle.path / "weights.safetensors")["text_projection"].dtype
+        [result] = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert result["settings"]["templates"] == [template]
+    assert types == {"float32": torch.float32, "float16": torch.float16}
+
+
+def test_templates_are_what_the_hold_out_is_asked_in(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    asked = {}
+    for name, template in (("plain", "{}"), ("long", "yellow yellow yellow {} blue")):
+        trained = trainer(colours, tmp_path / name, tiny, templates=[template])
+        asked[name] = trained.holdout.score(trained.network.eval())[0]
+    assert asked["plain"] != asked["long"]
+
+
+def test_evaluations_and_checkpoints_come_as_often_as_asked(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    changes = {"steps": 6, "evaluate_every": 2, "checkpoint_every": 3, "keep_checkpoints": 1}
+    trainer(colours, tmp_path / "run", tiny, **changes).train()
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "holdout" in record] == [2, 4, 6]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000006"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_towers_compute_in_the_precision_that_is_asked_for(
+    colours: Path, tiny: Path, tmp_path: Path, precision: str
+) -> None:
+    """By what comes out of the first matrix of the text tower, and by the rounding of the loss."""
+    trained, kinds = trainer(colours, tmp_path / "run", tiny, precision=precision), set()
+    trained.network.transformer.resblocks[0].mlp.register_forward_hook(lambda _, __, out: kinds.add(out.dtype))
+    exact = trainer(colours, tmp_path / "exact", tiny, precision="fp32")
+    loss, expected = trained._step(0)["loss"], exact._step(0)["loss"]
+    assert kinds == {{"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
+    assert (loss == expected) is (precision == "fp32")
+    assert loss == pytest.approx(expected, rel=0.02)
+    assert trained.progress.precision == precision
+    assert trained.step.scaler.is_enabled() is (precision == "fp16")
+
+
+def test_auto_is_a_precision_that_this_device_has_and_tf32_is_refused_without_a_gpu(
+    colours: Path, tiny: Path, tmp_path: Path
+) -> None:
+    chosen = trainer(colours, tmp_path / "auto", tiny, precision="auto", device="cpu").progress.precision
+    assert chosen in ("fp32", "bf16")
+    with pytest.raises(ConfigError, match="precision: tf32 is of CUDA devices"):
+        trainer(colours, tmp_path / "tf32", tiny, precision="tf32", device="cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    assert trainer(colours, tmp_path / "cpu", tiny, device="cpu").processes.device == CPU
+    if torch.cuda.is_available():
+        assert trainer(colours, tmp_path / "cuda", tiny, device="cuda").processes.device.type == "cuda"
+        return
+    with pytest.raises(ConfigError, match="device: torch finds no CUDA device here; set device to auto or cpu"):
+        trainer(colours, tmp_path / "cuda", tiny, device="cuda")
+    assert not (tmp_path / "cuda").exists()
+    assert trainer(colours, tmp_path / "auto", tiny).processes.device == CPU
+
+
+def test_gradient_checkpointing_keeps_less_for_the_way_back(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    kept = {}
+    for recompute in (False, True):
+        trained = trainer(colours, tmp_path / str(recompute), tiny, gradient_checkpointing=recompute)
+        work, sizes = trained.loader.work(0), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            trained.step.encoding.forward(work.chunks, 0)
+        kept[recompute] = sum(sizes)
+    assert kept[True] < 0.6 * kept[False]
+
+
+def test_chunks_are_encoded_one_after_the_other(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    for count in (1, 4):
+        trained, sizes = trainer(colours, tmp_path / str(count), tiny, accumulate=count), []
+        trained.network.visual.register_forward_hook(lambda _, given, __, s=sizes: s.append(len(given[0])))
+        trained._step(0)
+        assert set(sizes) == {32 // count}
+        assert len(sizes) == (1 if count == 1 else 2 * count)  # once without a graph, and again
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler, which `compile` needs on a CPU")
+def test_compiled_towers_learn_the_same_by_other_code(colours: Path, tmp_path: Path) -> None:
+    """Graphs are counted where torch makes them, of networks as small as can be: the compiler takes its time."""
+    flat = {"layers": 1, "width": 16}
+    image, text = TINY.image.model_copy(update=flat), TINY.text.model_copy(update=flat)
+    torch.manual_seed(0)
+    bundle = export_tiny(build_network(TINY.model_copy(update={"image": image, "text": text})), tmp_path / "flat")
+    expected = trainer(colours, tmp_path / "plain", bundle)._step(0)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    found = trainer(colours, tmp_path / "compiled", bundle, compile=True)._step(0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2  # both towers
+    torch._dynamo.reset()
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert found["gradient_norm"] == pytest.approx(expected["gradient_norm"], rel=1e-3)
+
+
+def test_compile_without_a_compiler_is_refused_before_the_first_step(
+    colours: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="compile: on a CPU torch needs a C\\+\\+ compiler, and no-such-compiler"):
+        trainer(colours, tmp_path / "run", tiny, compile=True, device="cpu")
+    assert trainer(colours, tmp_path / "run", tiny, device="cpu").progress.step == 0
+
+
+def test_the_logit_scale_stays_below_100(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    trained = trainer(colours, tmp_path / "run", tiny)
+    with torch.no_grad():
+        trained.network.logit_scale.fill_(6.0)
+    assert trained._step(0)["logit_scale"] == pytest.approx(100, rel=1e-4)
+
+
+def test_the_column_that_is_named_holds_the_label(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.png").write_bytes(picture("red", number, (16, 16)))
+    rows = "".join(f"{number}.png,cat,animal,\n" for number in range(8))
+    (tmp_path / "t.csv").write_text("filepath,kind,class,caption\n" + rows, "utf-8")
+    for columns, label in (({}, "animal"), ({"label": "kind"}, "cat")):
+        source = Source(table="t.csv", columns=Columns(**columns))
+        data = TrainingSet(Data(train=[source], holdout=0, store_pixels=32, max_long_text=0), tmp_path, 0)
+        assert all(label in text for text in texts(data))
