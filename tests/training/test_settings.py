@@ -226,6 +226,15 @@ def test_auto_is_a_precision_that_this_device_has_and_tf32_is_refused_without_a_
         trainer(colours, tmp_path / "tf32", tiny, precision="tf32", device="cpu")
 
 
+def test_fsdp_is_refused_where_auto_is_float16(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    """As on a GPU without bfloat16: here by a run that was begun on one."""
+    trainer(colours, tmp_path / "run", tiny, precision="auto", steps=2, evaluate_every=2).train()
+    where = tmp_path / "run" / "checkpoints" / "step-000002" / "progress.json"
+    where.write_text(json.dumps(json.loads(where.read_text()) | {"precision": "fp16"}))
+    with pytest.raises(ConfigError, match="precision: auto is fp16 here, which parallel: fsdp cannot scale"):
+        trainer(colours, tmp_path / "run", tiny, precision="auto", parallel="fsdp", steps=2, evaluate_every=2)
+
+
 def test_a_device_that_is_not_there_is_refused(colours: Path, tiny: Path, tmp_path: Path) -> None:
     assert trainer(colours, tmp_path / "cpu", tiny, device="cpu").processes.device == CPU
     if torch.cuda.is_available():

@@ -17,7 +17,7 @@ from torch import nn
 
 from model.network import Network
 from model.tensors import write_tensors
-from training.config import TrainConfig
+from training.config import ConfigError, TrainConfig
 from training.data.holdout import Holdout
 from training.data.training_set import TrainingSet
 from training.loop.checkpoint import Progress, checkpoints, durable, load_checkpoint, save_checkpoint, whole
@@ -151,6 +151,8 @@ class Trainer:
         """Choose it, as the first process finds, unless the checkpoint says what the run began with."""
         progress, device = self.progress, self.processes.device
         chosen = progress.precision or choose_precision(self.config.precision, device)
+        if chosen == "fp16" and self.config.parallel == "fsdp":  # by auto: the configuration refuses it by name
+            raise ConfigError("precision: auto is fp16 here, which parallel: fsdp cannot scale: choose fp32, or ddp")
         kinds = list(NAMES)
         progress.precision = kinds[self.processes.of_first(kinds.index(chosen))]
         allow_tf32(progress.precision)
