@@ -58,7 +58,7 @@ SETTINGS = {
     "log_format": ("lines of the log", _test("settings_table", "test_log_format")),
 }
 HUB = {
-    "SIGHTWORD_HOME": ("where they are", _test("pull_and_serve", "test_a_name_is_pulled_converted_verified_and_served")),
+    "SIGHTWORD_HOME": ("their folder", _test("pull_and_serve", "test_a_name_is_pulled_converted_verified_and_served")),
     "SIGHTWORD_OFFLINE": ("no connection", _test("pulling", "test_offline_nothing_is_asked", "model/hub")),
     "SIGHTWORD_OFFLINE_FOLDER": ("files from there", _test("pulling", "test_an_offline_folder", "model/hub")),
     "SIGHTWORD_OPENAI_MIRROR": (
