@@ -126,7 +126,7 @@ def _lines(path: Path) -> list[str]:
         raise _wrong("api_keys_file", f"{path}: {error.strerror}") from None
     if len(data) > MAX_FILE_BYTES:
         raise _wrong("api_keys_file", f"{path} is larger than {MAX_FILE_BYTES} bytes")
-    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    lines = [line.strip() for line in data.decode("utf-8-sig", "replace").splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
         raise _wrong("api_keys_file", f"there is no key in {path}")

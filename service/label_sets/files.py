@@ -74,11 +74,11 @@ class FilesStore:
 
     async def write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
         """Write a new file and put it in the place of the old one. Raises LimitError."""
-        return await self._do(self._write, label_set, most)
+        return await self._unlocked(self._write, label_set, most)
 
     async def remove(self, name: str) -> bool:
         """Remove its file."""
-        return await self._do(self._remove, name)
+        return await self._unlocked(self._remove, name)
 
     async def check(self) -> None:
         """Whether the folder can be listed and written, or made."""
@@ -90,6 +90,18 @@ class FilesStore:
 
     async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._thread.submit(work, *args, **kwargs))
+
+    async def _unlocked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do it once no other process has locked the folder; until then, others may read."""
+        ends = time.monotonic() + LOCK_S
+        while True:
+            try:
+                return await self._do(work, *args, **kwargs)
+            except BlockingIOError:
+                if time.monotonic() > ends:
+                    message = f"another process has locked {self._folder} for {LOCK_S:g} s"
+                    raise StoreError("timeout", f"label sets cannot be written: {message}") from None
+            await asyncio.sleep(LOCK_TRY_S)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
@@ -167,6 +179,8 @@ class FilesStore:
                     raise LimitError(len(names))
                 version = self._replace(label_set.name, document)
                 os.fsync(folder)  # a rename outlives a loss of power only when its folder is on the disk
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise _failed("written", error) from error
         return is_new, version
@@ -194,6 +208,8 @@ class FilesStore:
                 os.fsync(folder)
         except FileNotFoundError:
             return False
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise _failed("removed", error) from error
         return True
@@ -221,22 +237,15 @@ class FilesStore:
             os.close(folder)
 
     def _lock(self, folder: int) -> None:
-        ends = time.monotonic() + LOCK_S
-        while True:
-            try:
-                return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > ends:
-                    message = f"label sets cannot be written: another process has locked {self._folder} for {LOCK_S} s"
-                    raise StoreError("timeout", message) from None
-                time.sleep(LOCK_TRY_S)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-                if self._shares:
-                    log.warning("%s is on a file system without locks: let no other process use it", self._folder)
-                self._shares = False
-                return None
+        """Raises BlockingIOError while another process has it."""
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            if self._shares:
+                log.warning("%s is on a file system without locks: let no other process use it", self._folder)
+            self._shares = False
 
 
 def _version_of(status: os.stat_result) -> str:

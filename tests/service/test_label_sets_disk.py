@@ -9,7 +9,9 @@ import os
 import resource
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from service.errors import ApiError
 from service.label_sets.files import MAX_COMPLAINTS, MAX_ENTRIES, FilesStore
 from service.label_sets.store import MAX_DOCUMENT_BYTES, LabelSet
 from tests.service.conftest import checking_client
-from tests.service.process import Running, running
+from tests.service.process import PATIENCE_S, Running, running
 from tests.service.test_label_sets import error_of, put
 from tests.service.test_label_sets_stored import GOOD
 
@@ -204,7 +206,13 @@ def test_a_lock_that_another_process_holds_ends_the_wait(odd: tuple[Running, Pat
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        answer = client.put("/label-sets/new", json={"labels": ["cat"]})
+        with ThreadPoolExecutor(1) as pool:
+            storing = pool.submit(client.put, "/label-sets/new", json={"labels": ["cat"]})
+            time.sleep(0.5)
+            assert not storing.done()
+            (folder / "unseen.json").write_text(json.dumps({**GOOD, "name": "unseen"}))
+            assert httpx.get(f"{service.url}/label-sets/unseen", timeout=PATIENCE_S).status_code == 200
+            answer = storing.result()
         assert error_of(answer) == (503, "unavailable", None)
         assert "does not answer in time" in answer.json()["error"]["message"]
         assert client.get("/label-sets/good").status_code == 200
