@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model.charsmap import Charsmap, CharsmapError
+from model.cleaning import clean
 from model.config import SiglipTextConfig
 from model.sentence_vocabulary import SPACE, Vocabulary, VocabularyError, read_vocabulary
-from model.tokenizer import TokenizerError, clean
+from model.tokenizer import READ_WHOLE, TokenizerError
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _SPACES = re.compile(" {2,}")
@@ -61,12 +62,30 @@ class SentenceTokenizer:
         """Write `tokenizer.json`."""
         path.write_text(self._saved, encoding="utf-8")
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text and what ends it, neither truncated nor padded."""
+    def encode(self, texts: Sequence[str], enough: int | None = None) -> list[list[int]]:
+        """Token ids of each text and what ends it, neither truncated nor padded.
+
+        With `enough`, a text of more than `READ_WHOLE` characters is read only as far as it takes to know its first
+        `enough` ids.
+        """
         if isinstance(texts, str):
             raise TokenizerError("encode takes a list of texts: put the single text into a list")
-        normalised = [self._normalise(text) for text in texts]
+        normalised = [
+            self._normalise(text) if enough is None or len(text) <= READ_WHOLE else self._beginning(text, enough)
+            for text in texts
+        ]
         return [[*encoding.ids, self.eos_id] for encoding in self._backend.encode_batch_fast(normalised)]
+
+    def _beginning(self, text: str, enough: int) -> str:
+        """So much of the normalised text that what follows does not change its first `enough` ids, or all of it."""
+        size = READ_WHOLE
+        while size < len(text):
+            normalised = self._normalise(text[: text.rfind(" ", size // 2, size) + 1 or size])
+            # How a text is cut into pieces can depend on what follows a piece, but not on what follows much later.
+            if len(self._backend.encode(normalised).ids) > 2 * enough:
+                return normalised
+            size *= 4
+        return self._normalise(text)
 
     def truncate(self, ids: list[int]) -> list[int]:
         """Cut to the context length; the last id ends the text."""

@@ -7,18 +7,17 @@ of openai/CLIP, MIT), on the `tokenizers` library, so that the `tokenizer.json` 
 from __future__ import annotations
 
 import gzip
-import html
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-import ftfy
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
+
+from model.cleaning import clean, repaired, text_of
 
 CLIP_VOCAB_SIZE = 49408
 CLIP_CONTEXT_LENGTH = 77
@@ -26,6 +25,7 @@ START_OF_TEXT = "<|startoftext|>"
 END_OF_TEXT = "<|endoftext|>"
 END_OF_WORD = "</w>"
 PADDING_ID = 0
+READ_WHOLE = 1024  # characters
 # 256 bytes, the same 256 at the end of a word, and the two control tokens: what is left are merges.
 UNMERGED_IDS = 2 * 256 + 2
 
@@ -33,15 +33,6 @@ UNMERGED_IDS = 2 * 256 + 2
 # the s of a contraction, and U+0345 (iota subscript) belongs to no word and vanishes. It names the two control tokens
 # here as well; leaving them out is what makes plain characters of them.
 _WORDS = "'[s\u017f]|'t|'re|'ve|'m|'ll|'d|\\p{L}+|\\p{N}|[^\\s\\p{L}\\p{N}\u0345]+"
-
-# html.unescape hands a decimal reference to int(), which refuses more than 4,300 digits; all of them are far beyond
-# the last code point.
-_ENDLESS_REFERENCE = re.compile(r"&#[0-9]{4000,};?")
-
-# Repairing a text takes time for each of its lines and, through Unicode normalisation, the square of a run of combining
-# marks. Longer texts, of which no context holds more than the beginning, are repaired piece by piece, cut at spaces.
-_LONG_TEXT = 2048
-_PIECE = re.compile(r".{1,1023}(?: |\Z)|.{1,1024}", re.DOTALL)
 
 
 class TokenizerError(ValueError):
@@ -54,8 +45,12 @@ class TextTokenizer(Protocol):
     context_length: int
     vocab_size: int
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with the control tokens its tower expects, neither truncated nor padded."""
+    def encode(self, texts: Sequence[str], enough: int | None = None) -> list[list[int]]:
+        """Token ids of each text with the control tokens its tower expects, neither truncated nor padded.
+
+        With `enough`, a long text is read only as far as it takes to know its first `enough` ids: the row has more
+        than so many, and the later ones, but the last, may not be all there are.
+        """
 
     def truncate(self, ids: list[int]) -> list[int]:
         """Cut to the context length, the last control token kept."""
@@ -165,14 +160,36 @@ class Tokenizer:
         """Write `tokenizer.json`."""
         path.write_text(self._saved, encoding="utf-8")
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str], enough: int | None = None) -> list[list[int]]:
         """Token ids of each text between the two control tokens, neither truncated nor padded.
 
-        Control tokens spelled out in a text are plain characters.
+        Control tokens spelled out in a text are plain characters. With `enough`, a text of more than `READ_WHOLE`
+        characters is read only as far as it takes to know its first `enough` ids.
         """
         if isinstance(texts, str):
             raise TokenizerError("encode takes a list of texts: put the single text into a list")
-        return [encoding.ids for encoding in self._backend.encode_batch_fast([clean(text) for text in texts])]
+        cleaned = [
+            clean(text) if enough is None or len(text) <= READ_WHOLE else self._beginning(text, enough)
+            for text in texts
+        ]
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(cleaned)]
+
+    def _beginning(self, text: str, enough: int) -> str:
+        """So much of the cleaned text that it has more than `enough` ids, or all of it."""
+        parts: list[str] = []
+        read, look_at = 0, READ_WHOLE
+        for part in repaired(text):
+            parts.append(part)
+            read += len(part)
+            if read < look_at:
+                continue
+            look_at = 4 * read
+            cleaned = text_of("".join(parts))
+            if not part[-1:].isspace():
+                cleaned = cleaned.rpartition(" ")[0]  # its last word may go on
+            if len(self._backend.encode(cleaned).ids) > enough + 1:  # the last is that of the end
+                return cleaned
+        return text_of("".join(parts))
 
     def truncate(self, ids: list[int]) -> list[int]:
         """Cut to the context length; the last id is the end-of-text token."""
@@ -186,24 +203,6 @@ class Tokenizer:
         for row, ids in zip(padded, rows, strict=True):
             row[: len(ids)] = ids
         return padded
-
-
-def clean(text: str) -> str:
-    """CLIP's text cleaning: repair the encoding, resolve HTML entities twice, collapse white space, lower-case."""
-    # Nothing in printable ASCII needs repair, except entities: this spares most texts nine tenths of the time.
-    if not (text.isascii() and text.isprintable() and "&" not in text):
-        text = _unescape(_unescape(_repair(text))).strip()
-    return re.sub(r"\s+", " ", text).strip().lower()
-
-
-def _repair(text: str) -> str:
-    if len(text) <= _LONG_TEXT:
-        return ftfy.fix_text(text)
-    return "".join(ftfy.fix_text(piece) for piece in _PIECE.findall(re.sub(r"[ \t\r\n]+", " ", text)))
-
-
-def _unescape(text: str) -> str:
-    return html.unescape(_ENDLESS_REFERENCE.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def _read_merges() -> list[tuple[str, str]]:

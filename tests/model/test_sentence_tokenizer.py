@@ -237,3 +237,16 @@ def test_a_character_map_of_replacements_without_end_is_refused(replacements: by
     Charsmap(trie + b"a" * 256 + b"\0")
     with pytest.raises(CharsmapError, match="without end, or of more than 256"):
         Charsmap(trie + replacements)
+
+
+def test_what_is_read_of_a_long_text_has_the_first_ids_of_all_of_it(
+    unigram: bytes, bpe: tuple[Any, Vocabulary]
+) -> None:
+    pieces = strange_texts(2000, seed=7)
+    for vocabulary, options in ((read_model(unigram, 600), {}), (bpe[1], LOWER)):
+        tokenizer = SentenceTokenizer(vocabulary, text_config(**options))
+        for start in range(0, 2000, 200):
+            text = " ".join(pieces[start : start + 200])
+            [whole], [beginning] = tokenizer.encode([text]), tokenizer.encode([text], enough=64)
+            assert len(beginning) < len(whole)
+            assert tokenizer.truncate(beginning) == tokenizer.truncate(whole), ascii(text)

@@ -13,7 +13,8 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.tokenizer import Tokenizer, TokenizerError, clean
+from model.cleaning import clean
+from model.tokenizer import Tokenizer, TokenizerError
 from tests.model.plain_tokenizer import PlainTokenizer
 
 SOT, EOT = 49406, 49407
