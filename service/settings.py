@@ -17,7 +17,7 @@ from model.suggestions import did_you_mean
 from service.work.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
-MAX_TEXT_CHARACTERS = 10_000  # many times what a context holds; cleaning a text can take 10 µs a character
+MAX_TEXT_CHARACTERS = 10_000  # read of a text: many times what a context holds, at no more than 10 µs each
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
 

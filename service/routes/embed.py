@@ -23,7 +23,7 @@ from service.web.responses import (
     json_response,
     write_rows,
 )
-from service.work.pipeline import Embedded
+from service.work.embedded import Embedded
 
 router = APIRouter(tags=["embeddings"])
 MATRIX = {"schema": {"type": "string", "format": "binary"}}

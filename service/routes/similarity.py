@@ -17,7 +17,7 @@ from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import NUMBERS_INLINE, json_response, write
-from service.work.pipeline import Embedded
+from service.work.embedded import Embedded
 from service.work.scores import best_first, probabilities
 from service.work.zero_shot import check_answer_size
 

@@ -1,7 +1,8 @@
-"""The door: how much work may be inside at once, told before any of it is done."""
+"""Who may come in: requests, items, bytes and expected seconds are reserved here, before any work is done."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -12,14 +13,18 @@ from service.errors import ApiError
 
 
 class Admission:
-    """Counts items from admission to answer, and the bytes of their bodies from the first that is received.
+    """Counts items and the seconds they will take from admission to answer, and bytes from the first received.
 
     What is larger than a limit by itself gets in only when nobody else is.
     """
 
-    def __init__(self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge) -> None:
+    def __init__(
+        self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge, limit_s: float = math.inf
+    ) -> None:
         self.limit_items, self.limit_bytes = limit_items, limit_bytes
         self.items = self.bytes = self.requests = 0
+        self.limit_s = limit_s
+        self.works: set[Work] = set()
         items_gauge.set_function(lambda: self.items)
         bytes_gauge.set_function(lambda: self.bytes)
 
@@ -50,18 +55,45 @@ class Admission:
             self.requests -= 1
 
     @contextmanager
-    def admit(self, items: int) -> Iterator[None]:
-        """Hold places for so many items, or raise `overloaded`."""
+    def admit(self, items: int) -> Iterator[Work]:
+        """Hold places for so many items, or raise `overloaded`. What they will cost is told to what this gives."""
         self.refuse_if_full(items)
+        work = Work(self)
         self.items += items
+        self.works.add(work)
         try:
-            yield
+            yield work
         finally:
+            self.works.discard(work)
             self.items -= items
 
     def hold_bytes(self) -> Hold:
         """Count what a request receives, until the end of the `with`."""
         return Hold(self)
+
+
+class Work:
+    """The seconds that what is left to do for one request will take, where nothing else is at work."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.seconds = 0.0
+        self._admission = admission
+
+    def expect(self, seconds: float) -> None:
+        """So many are left. Raises `overloaded` if the answer would come too late beside what others have left.
+
+        Requests take turns: of what another has left, as much is done before this one ends as this one has itself. So
+        a large request waits for all others, and a small one, whatever is at work, not for long.
+        """
+        others_s = sum(min(seconds, other.seconds) for other in self._admission.works if other is not self)
+        if others_s and seconds + others_s > self._admission.limit_s:
+            limit = f"{self._admission.limit_s:g} s"
+            raise _overloaded(f"with what is at work, this would take {seconds + others_s:.0f} s, of at most {limit}")
+        self.seconds = seconds
+
+    def done(self, seconds: float) -> None:
+        """So many less are left."""
+        self.seconds = max(0.0, self.seconds - seconds)
 
 
 class Hold:

@@ -1,4 +1,4 @@
-"""How fast a tower gets through its items: what tells how long a new one would wait."""
+"""How long things take, as running means: what tells how much work a request is."""
 
 from __future__ import annotations
 
@@ -7,19 +7,28 @@ import time
 WEIGHT = 1 / 64  # of one interval in the running mean; whole batches end at once, so it has to span several
 
 
+class Rate:
+    """Seconds that a unit of something takes. Noted from any thread; a note that is lost does no harm."""
+
+    def __init__(self, seconds: float, span: float) -> None:
+        """`seconds` is the first guess; so many units, `span`, weigh as much as all before them."""
+        self.seconds = seconds
+        self._span = span
+
+    def note(self, units: float, took_s: float) -> None:
+        """So many units took so long."""
+        if units:
+            self.seconds += units / (units + self._span) * (took_s / units - self.seconds)
+
+
 class Pace:
-    """Counts what is at work and averages the time from one end to the next. Lives on the event loop."""
+    """Averages the time from the end of one item of a tower to the next, while any is at work. On the event loop."""
 
     def __init__(self, seconds_per_item: float) -> None:
         """`seconds_per_item` is the first guess, from the warm-up."""
         self.pending = 0
-        self._item_s = seconds_per_item
+        self.item_s = seconds_per_item
         self._last = 0.0
-
-    @property
-    def wait_s(self) -> float:
-        """How long what is at work now will take."""
-        return self.pending * self._item_s
 
     def begin(self) -> None:
         """One more item."""
@@ -32,5 +41,5 @@ class Pace:
         self.pending -= 1
         if answered:
             now = time.perf_counter()
-            self._item_s += WEIGHT * (now - self._last - self._item_s)
+            self.item_s += WEIGHT * (now - self._last - self.item_s)
             self._last = now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,10 @@ from model.engine import Engine
 from service.errors import ApiError, without_frames
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 from service.timing import Call, Timing
+from service.work.admission import Work
 from service.work.batcher import Batcher
 from service.work.decoding import Decoding
+from service.work.embedded import Embedded
 from service.work.flights import Flights
 from service.work.pace import Pace
 from service.work.reading import Picture, Reader, Text
@@ -26,19 +27,8 @@ from service.work.turns import Vector
 from service.work.warmup import Measured, warm_up
 
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
-PROMPTS_AT_ONCE = 256
+ITEMS_AT_ONCE = 256  # of one request; the rest of a larger one takes no places yet
 PROBE_S = 5.0
-SHARE_OF_TIMEOUT = 0.7  # the rest is for decoding, and for a pace that drops
-
-
-@dataclass(slots=True)
-class Embedded:
-    """The vectors of a request's items in their order; a failed item has an error and a row of zeros."""
-
-    vectors: NDArray[np.float32]  # [items, dimensions]
-    truncated: list[bool]
-    errors: dict[int, ApiError]
-    usage: dict[str, int]
 
 
 class Pipeline:
@@ -90,21 +80,24 @@ class Pipeline:
             raise_first_bad(items)
         call.items += len(items)
         call.digest = self.bundle.digest
-        with self.shared.admission.admit(len(items)):
-            return await self._embed(items, call, truncate, keep_errors)
+        with self.shared.admission.admit(min(len(items), ITEMS_AT_ONCE)) as at_work:
+            return await self._embed(items, call, truncate, keep_errors, at_work)
 
     async def embed_prompts(self, prompts: Sequence[TextItem], call: Call, *, truncate: bool | None) -> Embedded:
         """Embed what may be many texts, a few at a time, so that they take no more places than they need."""
         parts: list[Embedded] = []
-        with self.shared.admission.admit(min(len(prompts), PROMPTS_AT_ONCE)):
-            for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-                part = prompts[start : start + PROMPTS_AT_ONCE]
-                parts.append(await self._embed(part, call, truncate, keep_errors=False))
+        with self.shared.admission.admit(min(len(prompts), ITEMS_AT_ONCE)) as at_work:
+            for start in range(0, len(prompts), ITEMS_AT_ONCE):
+                part = prompts[start : start + ITEMS_AT_ONCE]
+                parts.append(await self._embed(part, call, truncate, False, at_work))
         usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
         truncated = [cut for part in parts for cut in part.truncated]
         return Embedded(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
 
-    async def _embed(self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool) -> Embedded:
+    async def _embed(
+        self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool, at_work: Work
+    ) -> Embedded:
+        at_work.expect(self.reader.expected_s(items))
         read = await self._read(items, call, keep_errors)
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
         if result.errors and not keep_errors:
@@ -114,20 +107,34 @@ class Pipeline:
         }
         missing = await self._from_cache(good, result, call.timing)
         if not missing:
-            _count(good, result)
+            result.count(good)
             return result
-        self._expect_time_for(missing.values())
+        at_work.expect(self._expected_s(items, missing))
+        indices = list(missing)
+        for start in range(0, len(indices), ITEMS_AT_ONCE):
+            part = {index: missing[index] for index in indices[start : start + ITEMS_AT_ONCE]}
+            await self._run(part, items, result, call.timing, keep_errors, at_work)
+        result.count(good)
+        return result
+
+    async def _run(
+        self,
+        missing: Mapping[int, Picture | Text],
+        items: Sequence[Item],
+        result: Embedded,
+        timing: Timing,
+        keep_errors: bool,
+        at_work: Work,
+    ) -> None:
+        """Compute what is missing into `result`."""
         work: dict[int, asyncio.Future[Vector]] = {}
         try:
-            self._start(missing, call.timing, work)
-            if work:
-                when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
-                await asyncio.wait(work.values(), return_when=when)
-            _collect(work, items, result, keep_errors)
-            _count(good, result)
+            self._start(missing, timing, work, at_work)
+            when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
+            await asyncio.wait(work.values(), return_when=when)
+            result.collect(work, items, keep_errors)
         finally:
             _abandon(work.values())
-        return result
 
     async def _read(self, items: Sequence[Item], call: Call, keep_errors: bool) -> dict[int, Picture | Text | ApiError]:
         read: dict[int, Picture | Text | ApiError] = {}
@@ -149,9 +156,9 @@ class Pipeline:
             if isinstance(each, ApiError):
                 result.errors[index] = each
             elif isinstance(each, Text) and isinstance(item, TextItem):
-                result.truncated[index] = each.tokens > len(each.ids)
-                if result.truncated[index] and not truncate:
-                    result.errors[index] = self.reader.too_long(item, f"{each.tokens} tokens")
+                result.truncated[index] = each.excess is not None
+                if each.excess is not None and not truncate:
+                    result.errors[index] = self.reader.too_long(item, each.excess)
         return result
 
     async def _from_cache(
@@ -168,16 +175,19 @@ class Pipeline:
                 result.vectors[index] = vector
         return missing
 
-    def _expect_time_for(self, missing: Iterable[Picture | Text]) -> None:
-        """Refuse at once what would wait for longer than anybody may: on a slow model, places alone do not tell."""
-        wait_s = max((self._pace[kind].wait_s for kind in {type(each) for each in missing}), default=0.0)
-        timeout_s = self.shared.settings.timeout_s
-        if wait_s > SHARE_OF_TIMEOUT * timeout_s:
-            message = f"What is at work would take {wait_s:.0f} s of the {timeout_s:g} s there are; try again shortly."
-            raise ApiError("overloaded", message)
+    def _expected_s(self, items: Sequence[Item], missing: Mapping[int, Picture | Text]) -> float:
+        """How long the items that are missing will take where nothing else is at work."""
+        decoding_s = self.reader.expected_s(
+            items[index] for index, each in missing.items() if isinstance(each, Picture)
+        )
+        return decoding_s + sum(self._pace[type(each)].item_s for each in missing.values())
 
     def _start(
-        self, missing: Mapping[int, Picture | Text], timing: Timing, work: dict[int, asyncio.Future[Vector]]
+        self,
+        missing: Mapping[int, Picture | Text],
+        timing: Timing,
+        work: dict[int, asyncio.Future[Vector]],
+        at_work: Work,
     ) -> None:
         """Join what is already being computed, and begin the rest; into `work`, by index."""
         new_texts: dict[str, tuple[int, Text]] = {}
@@ -187,26 +197,28 @@ class Pipeline:
                 work[index] = future
             elif isinstance(each, Picture):
                 new_pictures.append((each, asyncio.get_running_loop().create_future()))
-                work[index] = self._launch(*new_pictures[-1])
+                work[index] = self._launch(*new_pictures[-1], at_work)
             else:
                 new_texts.setdefault(each.key, (index, each))
         if new_pictures:
             Decoding(self.reader, self.images, timing).start(new_pictures)
         futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
         for (index, text), future in zip(new_texts.values(), futures, strict=True):
-            work[index] = self._launch(text, future)
+            work[index] = self._launch(text, future, at_work)
         for index, each in missing.items():
             if index not in work:  # a text that this request holds more than once
                 twin = self._flights.join(each.key)
                 assert twin is not None
                 work[index] = twin
 
-    def _launch(self, item: Picture | Text, future: asyncio.Future[Vector]) -> asyncio.Future[Vector]:
+    def _launch(self, item: Picture | Text, future: asyncio.Future[Vector], at_work: Work) -> asyncio.Future[Vector]:
         pace = self._pace[type(item)]
+        item_s = pace.item_s
 
         def landed(done: asyncio.Future[Vector]) -> None:
             answered = not done.cancelled() and done.exception() is None
             pace.end(answered)
+            at_work.done(item_s)
             if answered:
                 self.shared.cache.put(item.key, done.result())
 
@@ -253,40 +265,8 @@ class Pipeline:
             tower.close()
 
 
-def _count(good: Mapping[int, Picture | Text], result: Embedded) -> None:
-    """Of what was answered."""
-    for index, each in good.items():
-        if index in result.errors:
-            continue
-        if isinstance(each, Text):
-            result.usage["texts"] += 1
-            result.usage["tokens"] += len(each.ids)
-        else:
-            result.usage["images"] += 1
-
-
 def _abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
     """Take what is not done out of its queue, and note the failures that nobody will ask for."""
     for future in futures:
         if not future.cancel() and not future.cancelled():
             future.exception()
-
-
-def _collect(
-    work: Mapping[int, asyncio.Future[Vector]], items: Sequence[Item], result: Embedded, keep_errors: bool
-) -> None:
-    """Move outcomes into `result`; without `keep_errors`, raise the failure of the first item that has one."""
-    for index in sorted(work):
-        future = work[index]
-        if not future.done():  # another item failed and ended the wait
-            continue
-        error = future.exception()
-        if error is None:
-            result.vectors[index] = future.result()
-            continue
-        item = items[index]
-        if not isinstance(error, ApiError) or isinstance(item, BadItem):
-            raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
-        if not keep_errors:
-            raise error.at(item.param)
-        result.errors[index] = error.at(item.param)

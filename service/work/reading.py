@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.preprocessing import ImageError, open_header, preprocess
+from model.tokenizer import READ_WHOLE
 from service.errors import ApiError, internal_error, without_frames
-from service.schema.items import ImageItem, TextItem, UrlItem
+from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
 from service.timing import Call, Timing
+from service.work.pace import Rate
 from service.work.shared import Shared
 
 log = logging.getLogger(__name__)
+CHARACTER_S, PICTURE_S = 1e-6, 0.01  # first guesses
 CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
 CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
@@ -39,10 +43,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Token ids cut to the context; `tokens` is how many there were, `key` the name in the cache."""
+    """Token ids cut to the context; `excess` is the size of a text that does not fit, `key` the name in the cache."""
 
     ids: list[int]
-    tokens: int
+    excess: str | None
     key: str
 
 
@@ -60,6 +64,8 @@ class Reader:
     def __init__(self, bundle: Bundle, shared: Shared, vectors_id: str = "") -> None:
         self.bundle, self.shared, self.vectors_id = bundle, shared, vectors_id
         self.tokenizer = bundle.tokenizer()
+        self.per_character = Rate(CHARACTER_S, span=CHARACTERS_PER_PART)
+        self.per_picture = Rate(PICTURE_S, span=16)
 
     async def read_images(
         self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: Call, read: Read, keep_errors: bool
@@ -119,31 +125,42 @@ class Reader:
         return f"{self.bundle.digest}:{modality}:{self.vectors_id}:{hashlib.sha256(content).hexdigest()}"
 
     async def read_texts(self, texts: Sequence[tuple[int, TextItem]], timing: Timing, read: Read) -> None:
-        """Tokenize. A text that does not fit the context is still read, cut; its `tokens` tell."""
+        """Tokenize. A text that does not fit the context is still read, cut; its `excess` says so."""
         with timing.stage("tokenize"):
-            if sum(len(item.text) for _, item in texts) <= CHARACTERS_INLINE:
+            if characters(texts) <= CHARACTERS_INLINE:
                 self._tokenize(texts, read)
                 return
             # A thread cannot be interrupted; between two parts, a cancelled request ends.
-            for part in _parts(texts, lambda item: len(item.text), CHARACTERS_PER_PART):
+            for part in _parts(texts, _characters, CHARACTERS_PER_PART):
                 await self.shared.in_thread(self._tokenize, part, read)
 
     def _tokenize(self, texts: Sequence[tuple[int, TextItem]], read: Read) -> None:
-        fitting = [(index, item) for index, item in texts if len(item.text) <= MAX_TEXT_CHARACTERS]
-        rows = self.tokenizer.encode([item.text for _, item in fitting])
-        for (index, _), row in zip(fitting, rows, strict=True):
-            ids = self.tokenizer.truncate(row)
+        started = time.perf_counter()
+        most = self.bundle.context_length
+        beginnings = [item.text.strip()[:MAX_TEXT_CHARACTERS] for _, item in texts]
+        rows = self.tokenizer.encode(beginnings, enough=most)
+        for (index, item), beginning, row in zip(texts, beginnings, rows, strict=True):
+            ids, excess = self.tokenizer.truncate(row), None
+            if len(row) > most:
+                excess = f"{len(row)} tokens" if len(beginning) <= READ_WHOLE else f"more than {most} tokens"
+            elif len(beginning) == MAX_TEXT_CHARACTERS < len(item.text.strip()):
+                excess = f"{len(item.text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
             # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
-            read(index, Text(ids, len(row), self._key("text", np.asarray(ids, "<i4").tobytes())))
-        for index, item in texts:
-            if len(item.text) > MAX_TEXT_CHARACTERS:
-                cure = f"send at most {MAX_TEXT_CHARACTERS} characters"
-                read(index, self.too_long(item, f"{len(item.text)} characters", cure))
+            read(index, Text(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes())))
+        self.per_character.note(characters(texts), time.perf_counter() - started)
 
-    def too_long(self, item: TextItem, size: str, cure: str = 'shorten it or send "truncate": true') -> ApiError:
+    def too_long(self, item: TextItem, size: str) -> ApiError:
         """The refusal of a text of this size."""
         limit = f"{self.bundle.context_length} tokens, start and end included"
-        return ApiError("text_too_long", f"This text has {size}; the model reads {limit}: {cure}.", item.param)
+        message = f'This text has {size}; the model reads {limit}: shorten it or send "truncate": true.'
+        return ApiError("text_too_long", message, item.param)
+
+    def expected_s(self, items: Iterable[Item]) -> float:
+        """How long it will take to read texts and to decode pictures, where nothing else is at work."""
+        texts = [(0, item) for item in items if isinstance(item, TextItem)]
+        pictures = sum(isinstance(item, ImageItem | UrlItem) for item in items)
+        reading_s = characters(texts) * self.per_character.seconds + pictures * self.per_picture.seconds
+        return reading_s / self.shared.cores
 
     def decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
         """Decode and resize, for a thread: [size, size, 3]; None of a picture that has more than `most` pixels.
@@ -151,6 +168,7 @@ class Reader:
         ApiErrors name no field.
         """
         settings, config = self.shared.settings, self.bundle.preprocessing
+        started = time.perf_counter()
         try:
             with timing.stage("decode"):
                 opened = open_header(picture.file, settings.max_image_pixels, config.draft_size)
@@ -163,11 +181,22 @@ class Reader:
                 return preprocess(opened.take(), config, opened.box)
         except ImageError as error:
             raise _told(error) from None
+        finally:
+            self.per_picture.note(1, time.perf_counter() - started)
 
 
 def _told(error: ImageError) -> ApiError:
     text = str(error)
     return ApiError(error.code, text[:1].upper() + text[1:].rstrip(".") + ".")
+
+
+def characters(texts: Iterable[tuple[int, TextItem]]) -> int:
+    """How many are read of the texts, at most."""
+    return sum(_characters(item) for _, item in texts)
+
+
+def _characters(item: TextItem) -> int:
+    return min(len(item.text), MAX_TEXT_CHARACTERS)
 
 
 def _parts(

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.work.admission import Admission
 from service.work.fetch import Fetcher
 
+SHARE_OF_TIMEOUT = 0.7  # may be expected to be at work; the rest is for what takes longer than expected
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -24,7 +25,13 @@ class Shared:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.admission = Admission(settings.queue_items, settings.queue_bytes, metrics.queue_items, metrics.queue_bytes)
+        self.admission = Admission(
+            settings.queue_items,
+            settings.queue_bytes,
+            metrics.queue_items,
+            metrics.queue_bytes,
+            SHARE_OF_TIMEOUT * settings.timeout_s,
+        )
         self.cache = Cache(settings, metrics)
         self.fetcher = Fetcher(settings, self.admission)
         self.cores = usable_cores()
