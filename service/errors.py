@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
 }
 ANY_ROUTE = ("invalid_api_key", "overloaded", "deadline_exceeded")
 MAX_PARAM_CHARACTERS = 200  # the name of an unknown field can be as long as the body
+HALF_CHARACTER = "This text holds half of a character: a surrogate such as \\ud800 stands only beside its other half."
 RETRY_AFTER_S = {"overloaded": "1", "unavailable": "5"}
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
@@ -63,7 +64,7 @@ class ApiError(Exception):
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.param = code, message, param
+        self.code, self.message, self.param = code, message, param if param is None else _writable(param)
         self.status, self.type, _ = KINDS[code]
 
     def detail(self) -> dict[str, str | None]:
@@ -96,6 +97,11 @@ def without_frames(error: E) -> E:
         return type(error)(error.code, error.message, error.param)
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def _writable(text: str) -> str:
+    """Without halves of characters, which JSON can spell and nothing can be written with."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 class ErrorDetail(BaseModel):

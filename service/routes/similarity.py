@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -37,24 +37,58 @@ async def similarity(body: BodyDep, service: ServiceDep, call: CallDep) -> Respo
     check_answer_size(len(request.queries), len(request.candidates), request.top_k or 1)
     items = [*request.queries, *request.candidates]
     with service.model(request.model) as pipeline:
-        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=False)
+        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=request.on_error == "item")
     with call.timing.stage("serialize"):
         large = len(request.queries) * len(request.candidates) > NUMBERS_INLINE
-        answer = partial(_answer, embedded, len(request.queries), pipeline.bundle, request.top_k)
+        answer = partial(_answer, embedded, request, pipeline.bundle)
         return await service.shared.in_thread(answer) if large else answer()
 
 
-def _answer(embedded: Embedded, queries: int, bundle: Bundle, top_k: int | None) -> Response:
-    cosine = embedded.vectors[:queries] @ embedded.vectors[queries:].T
+def _answer(embedded: Embedded, request: SimilarityRequest, bundle: Bundle) -> Response:
+    count = len(request.queries)
+    queries, candidates = embedded.vectors[:count], embedded.vectors[count:]
+    good = np.array([index for index in range(len(candidates)) if index + count not in embedded.errors], np.int64)
+    cosine = queries @ candidates[good].T
     probability = probabilities(cosine, bundle)
-    answer: dict[str, Any] = {"model": bundle.id, "cosine": write(cosine), "probability": write(probability)}
-    if top_k is not None:
-        answer["ranking"] = write(_ranking(cosine, probability, top_k))
+    matrices = {"cosine": cosine, "probability": probability}
+    rows: dict[str, Iterable[Any]] = {**matrices}
+    if len(good) < len(candidates):
+        rows = {name: _spread(matrix, good, len(candidates)) for name, matrix in matrices.items()}
+    if request.top_k is not None:
+        rows["ranking"] = _ranking(cosine, probability, good, request.top_k)
+    bad = {index for index in embedded.errors if index < count}
+    answer: dict[str, Any] = {"model": bundle.id} | {name: write(_without(bad, each)) for name, each in rows.items()}
+    if request.on_error == "item":
+        answer["errors"] = _errors(embedded, count)
     return json_response({**answer, "usage": embedded.usage})
 
 
-def _ranking(cosine: Matrix, probability: Matrix, top_k: int) -> Iterator[list[dict[str, Any]]]:
+def _without(bad: Container[int], rows: Iterable[Any]) -> Iterable[Any]:
+    """The rows, with nulls for those of bad queries."""
+    return (None if index in bad else row for index, row in enumerate(rows)) if bad else rows
+
+
+def _spread(matrix: Matrix, good: NDArray[np.int64], columns: int) -> Iterator[list[float | None]]:
+    """Rows [good candidates] -> rows [candidates], with nulls for the others."""
+    for row in matrix:
+        spread: list[float | None] = [None] * columns
+        for column, number in zip(good.tolist(), row, strict=True):
+            spread[column] = number
+        yield spread
+
+
+def _errors(embedded: Embedded, queries: int) -> dict[str, list[dict[str, Any]]]:
+    errors: dict[str, list[dict[str, Any]]] = {"queries": [], "candidates": []}
+    for index, error in sorted(embedded.errors.items()):
+        side, first = ("queries", 0) if index < queries else ("candidates", queries)
+        errors[side].append({"index": index - first, "error": error.detail()})
+    return errors
+
+
+def _ranking(
+    cosine: Matrix, probability: Matrix, good: NDArray[np.int64], top_k: int
+) -> Iterator[list[dict[str, Any]]]:
     order = best_first(cosine, top_k)
-    columns = (order, np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
+    columns = (good[order], np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
     for row in zip(*(column.tolist() for column in columns), strict=True):
         yield [{"index": index, "cosine": c, "probability": p} for index, c, p in zip(*row, strict=True)]

@@ -48,13 +48,23 @@ class Ranked(BaseModel):
     probability: float
 
 
+class SimilarityErrors(BaseModel):
+    """The bad ones of both lists, each at its index in its own list."""
+
+    queries: list[ItemError]
+    candidates: list[ItemError]
+
+
 class SimilarityAnswer(BaseModel):
-    """Matrices of queries by candidates."""
+    """Matrices of queries by candidates; with `on_error: item`, null for a bad query and in place of bad candidates."""
 
     model: str
-    cosine: list[list[float]] = Field(description="queries by candidates")
-    probability: list[list[float]] = Field(description="softmax of logit scale times cosine; SigLIP: sigmoid")
-    ranking: list[list[Ranked]] | None = Field(None, description="with top_k: the best candidates of each query")
+    cosine: list[list[float | None] | None] = Field(description="queries by candidates")
+    probability: list[list[float | None] | None] = Field(
+        description="softmax of logit scale times cosine over the candidates that are good; SigLIP: sigmoid"
+    )
+    ranking: list[list[Ranked] | None] | None = Field(None, description="with top_k: the best candidates of each query")
+    errors: SimilarityErrors | None = Field(None, description="with on_error: item")
     usage: Usage
 
 

@@ -34,6 +34,8 @@ def _image(content: object, param: str, settings: Settings) -> Item:
 def _item(value: object, param: str, settings: Settings, modality: str | None = None) -> Item:
     if isinstance(value, str) and modality == "image":
         return _image(value, param, settings)
+    if _are_token_ids(value):
+        return BadItem(ApiError("invalid_request", _NOT_OUR_IDS, param))
     if not isinstance(value, dict):
         return parse_item(value, param, settings)
     if medium := next((name for name in _NO_TOWER if value.get(name) is not None), None):
@@ -51,9 +53,8 @@ def _is_token_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _refuse_token_ids(value: object, param: str) -> None:
-    if isinstance(value, list) and value and _is_token_id(value[0]):
-        raise ApiError("invalid_request", _NOT_OUR_IDS, param)
+def _are_token_ids(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and _is_token_id(value[0])
 
 
 def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
@@ -65,10 +66,9 @@ def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
         return [_item(value, field, info.context, modality)]
     if not value:
         raise ApiError("invalid_request", "This list is empty; send at least one item.", field)
-    _refuse_token_ids(value, field)
+    if _are_token_ids(value):
+        raise ApiError("invalid_request", _NOT_OUR_IDS, field)
     check_count(len(value), info.context.max_items, "items", field)
-    for index, each in enumerate(value):
-        _refuse_token_ids(each, f"{field}.{index}")
     return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.errors import ApiError
-from service.schema.items import Items, check_count
+from service.schema.items import Items, check_count, expect_whole_characters
 from service.settings import Settings
 
 EncodingFormat = Literal["float", "base64", "int8", "binary", "ubinary"]
@@ -44,6 +44,7 @@ def _tell_apart(labels: list[str]) -> list[str]:
     for index, label in enumerate(labels):
         if not label or label.isspace():
             raise ApiError("invalid_request", "This label is empty.", f"labels.{index}")
+        expect_whole_characters(label, f"labels.{index}")
         if label in seen:
             raise ApiError("invalid_request", "This label is there twice; each must differ.", f"labels.{index}")
         seen.add(label)
@@ -56,6 +57,7 @@ def _have_one_place(templates: list[str]) -> list[str]:
             raise ApiError(
                 "invalid_template", "A template needs exactly one {}, where the label goes.", f"templates.{index}"
             )
+        expect_whole_characters(template, f"templates.{index}")
     return templates
 
 
@@ -102,6 +104,9 @@ class SimilarityRequest(Options):
     queries: Items
     candidates: Items
     top_k: TopK
+    on_error: OnError = Field(
+        "fail", description="item: a bad query's row and a bad candidate's column are null, and `errors` says why"
+    )
 
 
 class TemplateOptions(Options):

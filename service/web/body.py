@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
 
-import orjson
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
@@ -17,6 +16,7 @@ from service.state import Service, ServiceDep
 from service.timing import Call
 from service.web.form_lists import read_labels, read_templates
 from service.web.multipart import read_form
+from service.web.strict_json import parse_json
 
 M = TypeVar("M", bound=BaseModel)
 Opt = TypeVar("Opt", bound=BaseModel)
@@ -98,10 +98,7 @@ class Body:
     def _json(self, schema: type[M], body: bytes) -> M:
         if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
             raise ApiError("too_many_inputs", f"This JSON holds more than {MAX_JSON_VALUES} values; send fewer.")
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise ApiError("invalid_request", f"The body is not valid JSON: {error}.") from None
+        value = parse_json(body)
         if not isinstance(value, dict):
             raise ApiError("invalid_request", "The body must be a JSON object.")
         if len(value) > MAX_JSON_FIELDS:
