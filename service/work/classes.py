@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import orjson
@@ -24,7 +25,7 @@ LEAST_BYTES = 64 * 2**20
 LARGEST_SETS = 4  # there is room for so many with as many labels as are allowed
 BYTES_PER_LABEL = 4096  # of vectors with 1,024 dimensions
 CHARACTERS_INLINE = 100_000  # up to here, hashing takes less than 0.2 ms
-PROMPTS_INLINE = 200  # up to here, so does writing them
+PROMPTS_INLINE = 200  # up to here, so does averaging their vectors
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,36 @@ class Prompts:
         content = orjson.dumps([list(self.labels), list(self.templates), self.without_label, self.truncate])
         return hashlib.sha256(content).hexdigest()
 
-    def items(self) -> list[TextItem]:
+    def items(self) -> Sequence[TextItem]:
         """The prompts, label by label."""
-        filled = [
-            TextItem(fill(template, label), f"labels.{index}")
-            for index, label in enumerate(self.labels)
-            for template in self.templates
-        ]
-        if self.without_label:
-            filled += [TextItem(fill(template, "").strip(), "templates") for template in self.templates]
-        return filled
+        return _Filled(self)
+
+
+class _Filled(Sequence[TextItem]):
+    """Made when they are asked for: with long labels and many templates, all at once would take gigabytes."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = prompts
+
+    def __len__(self) -> int:
+        return (len(self._prompts.labels) + self._prompts.without_label) * len(self._prompts.templates)
+
+    @overload
+    def __getitem__(self, index: int) -> TextItem: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[TextItem]: ...
+
+    def __getitem__(self, index: int | slice) -> TextItem | list[TextItem]:
+        places = range(len(self))[index]
+        return self._fill(places) if isinstance(places, int) else [self._fill(place) for place in places]
+
+    def _fill(self, place: int) -> TextItem:
+        label, template = divmod(place, len(self._prompts.templates))
+        words = self._prompts.templates[template]
+        if label == len(self._prompts.labels):
+            return TextItem(fill(words, "").strip(), "templates")
+        return TextItem(fill(words, self._prompts.labels[label]), f"labels.{label}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +122,7 @@ class Classes:
     async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, call: Call) -> ClassVectors:
         with pipeline.used():
             few = len(prompts.labels) * len(prompts.templates) <= PROMPTS_INLINE
-            items = prompts.items() if few else await self._shared.in_thread(prompts.items)
-            embedded = await pipeline.embed_prompts(items, call, truncate=prompts.truncate)
+            embedded = await pipeline.embed_prompts(prompts.items(), call, truncate=prompts.truncate)
             by_label = embedded.vectors.reshape(-1, len(prompts.templates), pipeline.bundle.dimensions)
             vectors = class_vectors(by_label) if few else await self._shared.in_thread(class_vectors, by_label)
         classes = ClassVectors(vectors, embedded.usage)
