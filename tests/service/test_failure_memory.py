@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import signal
 import time
@@ -46,7 +47,8 @@ def cut_files() -> dict[str, bytes]:
 
 
 def embed(**body: Any) -> Send:
-    return lambda client: client.post("/embed", json=body)
+    content = json.dumps(body).encode()
+    return lambda client: client.post("/embed", content=content, headers={"content-type": "application/json"})
 
 
 def failing_requests(host: HttpsServer) -> dict[str, Send]:
@@ -75,6 +77,9 @@ def failing_requests(host: HttpsServer) -> dict[str, Send]:
         "wrong items, by item": embed(inputs=[5, "", {"image": noise + "!"}], on_error="item"),
         "long text": embed(inputs=["cat " * 2000, {"image": noise}]),
         "long text, by item": embed(inputs=["cat " * 2000, "a"], on_error="item"),
+        "unknown field": embed(inputs=[{"image": noise}, "a"], unknown=1),
+        "not JSON": lambda client: client.post("/embed", content=b'{"inputs": "' + noise.encode()),
+        "surrogate": embed(inputs=["\ud800", {"image": noise}]),
         "URLs": embed(inputs=urls),
         "URLs, by item": embed(inputs=urls, on_error="item"),
         "engine of texts": embed(inputs=["birthday", {"image": noise}]),
@@ -86,6 +91,9 @@ def failing_requests(host: HttpsServer) -> dict[str, Send]:
             "/embed", json={"inputs": ["a", *images]}, headers={"x-request-timeout": "0.002"}
         ),
         "similarity": lambda client: client.post("/similarity", json={"queries": ["a", png], "candidates": [png]}),
+        "similarity, by item": lambda client: client.post(
+            "/similarity", json={"queries": ["a", png], "candidates": [png], "on_error": "item"}
+        ),
         "labels": lambda client: client.post("/classify", json={"inputs": [png], "labels": ["a", "cat " * 500]}),
         "classify": lambda client: client.post("/classify", json={"inputs": [png], "labels": ["a", "b"]}),
         "label set": lambda client: client.put("/label-sets/x", json={"labels": ["a", "cat " * 500]}),
