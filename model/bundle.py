@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, ModelName, Preprocessing
+from model.regular_files import open_regular, read_regular_file
 from model.sentence_tokenizer import SentenceTokenizer
 from model.suggestions import did_you_mean_path
 from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
-from model.variant import VariantReport
+from model.variant import Count, VariantReport
 
 MANIFEST = "bundle.json"
 IMAGE_GRAPH: Final = "image.onnx"
@@ -29,6 +32,9 @@ TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
 REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
 
+MAX_LOGIT = 1e9  # e to the 20th, the largest scale that an import takes, is half of it; all sums stay finite in float32
+MAX_MANIFEST_BYTES = 16 * 2**20
+PIECE_BYTES = 2**20
 MAX_WARNINGS = 10
 MAX_WARNING_CHARACTERS = 500
 
@@ -40,14 +46,14 @@ class BundleError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FileRecord(_Frozen):
     """What a file must be."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, le=2**50)
 
 
 class ExportReport(_Frozen):
@@ -57,10 +63,10 @@ class ExportReport(_Frozen):
     image_min_cosine: FiniteFloat
     text_max_abs_diff: FiniteFloat
     text_min_cosine: FiniteFloat
-    pictures: int
-    texts: int
-    batch_sizes: tuple[int, ...]
-    text_lengths: tuple[int, int]
+    pictures: Count
+    texts: Count
+    batch_sizes: tuple[Count, ...]
+    text_lengths: tuple[Count, Count]
     tolerance: float
 
 
@@ -72,8 +78,8 @@ class Manifest(_Frozen):
     created: str
     config: ModelConfig
     preprocessing: Preprocessing
-    logit_scale: float = Field(gt=0, allow_inf_nan=False)
-    logit_bias: float | None = None
+    logit_scale: float = Field(gt=0, le=MAX_LOGIT)
+    logit_bias: float | None = Field(None, ge=-MAX_LOGIT, le=MAX_LOGIT)
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     weights_dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     files: dict[FileName, FileRecord]
@@ -103,23 +109,28 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def load(cls, path: Path) -> Bundle:
-        """Read and verify the bundle in `path`.
+    def load(cls, path: Path, on_read: Callable[[], None] = lambda: None) -> Bundle:
+        """Read and verify the bundle in `path`; `on_read` is called for each piece of a file that has been read.
 
         Raises BundleError naming the file that is missing, truncated, altered or not understood.
         """
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
+        on_read()
         missing = [name for name in REQUIRED if name not in manifest.files]
         if missing:
             raise BundleError(f"{path / MANIFEST} does not list {', '.join(missing)}: export the bundle again")
         for name, record in manifest.files.items():
-            _verify(path / name, record)
+            _verify(path / name, record, on_read)
         return cls(path, manifest)
 
     def read(self, name: FileName) -> bytes:
         """The content of a file, checked again: it may have been replaced since it was first looked at."""
-        content = (self.path / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != self.manifest.files[name].sha256:
+        record = self.manifest.files[name]
+        try:
+            content, _ = read_regular_file(self.path / name, record.bytes)
+        except OSError as error:
+            raise BundleError(f"{self.path / name} cannot be read any more: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != record.sha256:
             raise BundleError(f"{self.path / name} was altered while the bundle was being opened")
         return content
 
@@ -209,7 +220,7 @@ def bundled() -> Path:
 def bundled_digest() -> str | None:
     """Digest of that checkpoint, by its manifest alone; None where this installation has none."""
     try:
-        return Bundle(bundled(), _read_manifest(bundled())).digest
+        return Bundle(bundled(), read_manifest(bundled())).digest
     except BundleError:
         return None
 
@@ -227,17 +238,23 @@ def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
     return Bundle.load(path)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of the bundle in `path`, whose other files are not looked at. Raises BundleError."""
     file = path / MANIFEST
     try:
-        text = file.read_text("utf-8")
-    except FileNotFoundError:
+        content, _ = read_regular_file(file, MAX_MANIFEST_BYTES)
+        text = content.decode()
+    except (FileNotFoundError, NotADirectoryError):
         near = "" if path.exists() else did_you_mean_path(path)
         raise BundleError(f"{file} is missing: {path} is not a bundle{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise BundleError(f"{file} cannot be read: {error}") from error
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{file} is over the limit of {MAX_MANIFEST_BYTES} bytes: it is no manifest")
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
@@ -245,20 +262,31 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _record(file: Path) -> FileRecord:
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         return FileRecord(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=file.stat().st_size)
 
 
-def _verify(file: Path, expected: FileRecord) -> None:
-    if not file.is_file():
-        raise BundleError(f"{file} is missing")
+def _verify(file: Path, expected: FileRecord, on_read: Callable[[], None]) -> None:
     try:
-        found = _record(file)
+        with open_regular(file) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != expected.bytes:  # before it is read: it may be endless
+                raise BundleError(
+                    f"{file} has {size} bytes instead of {expected.bytes}: it is truncated or was replaced"
+                )
+            sha256 = _sha256(stream, expected.bytes, on_read)
+    except FileNotFoundError:
+        raise BundleError(f"{file} is missing") from None
     except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error}") from error
-    if found.bytes != expected.bytes:
-        raise BundleError(
-            f"{file} has {found.bytes} bytes instead of {expected.bytes}: it is truncated or was replaced"
-        )
-    if found.sha256 != expected.sha256:
+        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
+    if sha256 != expected.sha256:
         raise BundleError(f"{file} was altered: its SHA-256 is not the one in {MANIFEST}")
+
+
+def _sha256(stream: BufferedReader, size: int, on_read: Callable[[], None]) -> str:
+    digest = hashlib.sha256()
+    while size > 0 and (piece := stream.read(min(size, PIECE_BYTES))):
+        digest.update(piece)
+        size -= len(piece)
+        on_read()
+    return digest.hexdigest()

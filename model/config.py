@@ -21,11 +21,14 @@ class PresetError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # Far above any published model, and low enough that a forged configuration cannot make us build for ever.
 Width = Annotated[int, Field(gt=0, le=16_384)]
+Dimensions = Annotated[int, Field(gt=0, le=65_536)]  # of an embedding
+Mean = Annotated[float, Field(ge=-1e6, le=1e6)]
+Deviation = Annotated[float, Field(gt=0, le=1e6)]
 Layers = Annotated[int, Field(gt=0, le=256)]
 MlpWidth = Annotated[int | None, Field(gt=0, le=131_072)]  # None: four times the width
 NormEps = Annotated[float, Field(gt=0, lt=0.1)]
@@ -164,8 +167,8 @@ class Preprocessing(_Frozen):
     """
 
     size: int = Field(gt=0, le=4096)
-    mean: tuple[float, float, float] = OPENAI_MEAN
-    std: tuple[float, float, float] = OPENAI_STD
+    mean: tuple[Mean, Mean, Mean] = OPENAI_MEAN
+    std: tuple[Deviation, Deviation, Deviation] = OPENAI_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     resize_mode: Literal["shortest", "squash"] = "shortest"
     exif_orientation: bool = True
@@ -186,7 +189,7 @@ class ModelConfig(_Frozen):
     """One CLIP: an image tower and a text tower that meet in `embed_dim` dimensions."""
 
     name: ModelName
-    embed_dim: int = Field(gt=0)
+    embed_dim: Dimensions
     activation: Activation
     text_activation: Activation | None = None  # of the text tower, where it has another one than the image tower
     image: Annotated[ViTConfig | ResNetConfig | SiglipViTConfig, Field(discriminator="kind")]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import difflib
 import os
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
 
+from model.regular_files import read_regular_file
 from model.suggestions import did_you_mean
 
 PREFIX = "SIGHTWORD_"
 ENV_FILE = ".env"
+MAX_BYTES = 2**20  # more is not read
 ENCODING = "utf-8-sig"  # editors of Windows begin a file with a mark, which would be a part of the first name
 # By program; each holds its own against the fields of its settings, in a test.
 SERVICE = (
@@ -42,7 +45,7 @@ def unknown_variables() -> dict[str, str]:
     Raises EnvironmentFileError.
     """
     known = (*VARIABLES, *HUGGING_FACE)
-    given = {name.upper() for name in (*os.environ, *_of_the_file())}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(stream=StringIO(read_file())))}
     return {name: did_you_mean(name, known, most=1) for name in sorted(given.difference(known)) if _is_ours(name)}
 
 
@@ -55,11 +58,14 @@ def complaints() -> list[str]:
     return [f"{name} is read by nothing here" + (f": {offer}" if offer else "") for name, offer in found.items()]
 
 
-def _of_the_file() -> list[str]:
-    if not Path(ENV_FILE).exists():
-        return []
+def read_file() -> str:
+    """The text of `.env`, empty where there is none. Raises EnvironmentFileError, also for a FIFO, and before others
+    wait for it."""
+    file = Path(ENV_FILE)
+    if not file.exists() or file.is_dir():  # a virtual environment may be called so
+        return ""
     try:
-        return list(dotenv_values(ENV_FILE, encoding=ENCODING))
+        return read_regular_file(file, MAX_BYTES)[0].decode(ENCODING)
     except UnicodeDecodeError as error:
         raise EnvironmentFileError(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None
     except OSError as error:

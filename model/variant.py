@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -11,20 +11,23 @@ LOW_COSINE = 0.99
 PROBE_CROPS = "crops of the probe's photographs"
 
 
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TowerReport(_Frozen):
     """One tower beside the same tower of the bundle that it was made from."""
 
     computes: Literal["float32", "float16", "int8"]  # what its matrices are multiplied in
-    calibration_pictures: int = 0  # that fixed the ranges of its activations; 0: found anew in every run
-    fused: dict[str, int] = {}  # nodes by operator
-    compared: int  # pictures or texts
+    calibration_pictures: Count = 0  # that fixed the ranges of its activations; 0: found anew in every run
+    fused: dict[str, Count] = {}  # nodes by operator
+    compared: Count  # pictures or texts
     min_cosine: FiniteFloat
     mean_cosine: FiniteFloat
-    batch: int  # items in a timed run
+    batch: Count  # items in a timed run
     # Of an item's vector alone to that among others: int8 finds the range of activations anew in every batch.
     alone_min_cosine: FiniteFloat
     speed_ratio: float = Field(gt=0, allow_inf_nan=False)  # above 1: faster than the source
@@ -40,13 +43,13 @@ class VariantReport(_Frozen):
     image: TowerReport
     text: TowerReport
     pictures: str  # where they came from
-    unreadable_pictures: int = 0
-    labels: int
+    unreadable_pictures: Count = 0
+    labels: Count
     top1_agreement: FiniteFloat  # share of the pictures for which both choose the same label
     onnxruntime: str
     provider: str
     machine: str
-    threads: int
+    threads: Count
     created: str
 
     @property

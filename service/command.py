@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -79,11 +78,15 @@ def serve(
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
+        from model.bundle import BundleError
+        from model.engine import EngineError
         from service import logs
         from service.memory import give_back_large_blocks
-        from service.server import Server
+        from service.server import Server, end_now
         from service.state import Service
+        from service.threads import still_running
         from service.web.auth import warn_if_open
+        from service.web.binding import BindingError, bind
     logs.configure(settings.log_format)
     give_back_large_blocks()
     for name, offer in unknown.items():
@@ -98,9 +101,14 @@ def serve(
     except SettingsError as error:  # what only shows when it is used, such as a URL
         raise typer.BadParameter(str(error)) from None
     warn_if_open(service.keys, settings.host)
-    server.run()
+    try:
+        server.loading = service.models.check()
+        sockets = bind(settings.host, settings.port)
+    except (BundleError, EngineError, BindingError) as error:
+        log.critical("cannot start: %s", error)
+        raise typer.Exit(1) from None
+    server.run(sockets)
     status = 1 if server.failed or not server.started else 0
-    if server.loading:  # to take the interpreter down under it would abort the process
-        logging.shutdown()
-        os._exit(status)
+    if still_running():  # to take the interpreter down under it would abort the process
+        end_now(status)
     raise typer.Exit(status)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from model.bundle import Bundle, BundleError, Manifest, bundled
-from model.engine import Engine, give_back_freed_memory
+from model.bundle import Bundle, BundleError, Manifest, bundled, read_manifest
+from model.engine import Engine, EngineError, give_back_freed_memory
+from model.providers import choose
 from service.errors import ApiError
 from service.pulling import Puller
+from service.threads import StalledError, Watch, in_daemon_thread
 from service.work.pipeline import Pipeline
 from service.work.shared import Shared
 from service.work.warmup import Measured
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
+STALL_S = 30.0  # in which a folder gives nothing of a file
+OPEN_S = 1800.0  # for an engine; TensorRT builds one for many minutes
+TURN_S = 10.0  # to wait for a reload that goes on already
 
 
 class Models:
@@ -25,8 +35,11 @@ class Models:
         self._shared = shared
         self._puller = Puller()
         self._folders: list[Path] = []
+        self._opening = Watch(OPEN_S)
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
+        self._changing_since = 0.0
+        self._reading: defaultdict[str, Watch] = defaultdict(lambda: Watch(STALL_S))  # by folder or name
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -34,15 +47,33 @@ class Models:
         """Those that take requests; none before `load` is done."""
         return self._serving
 
+    def check(self) -> Sequence[str]:
+        """What can be told of the settings before anybody connects: the models' names. For a thread, and soon done.
+
+        Raises BundleError for a folder without a manifest or a name that no model has, and EngineError for a provider
+        that is not there.
+        """
+        choose(self._shared.settings.provider)
+        names = self._shared.settings.model
+        folders = {name: self._answer(name, self._puller.local) for name in names} or {"": bundled()}
+        found = {
+            name: self._answer(str(folder), lambda path: read_manifest(Path(path)))
+            for name, folder in folders.items()
+            if folder
+        }
+        return [found[name].id if name in found else name for name in folders]
+
     def load(self) -> None:
         """Pull what is named and not here, verify, open and warm up every bundle; for a thread.
 
         Raises BundleError or EngineError.
         """
-        self._folders = [self._puller.folder(name) for name in self._shared.settings.model] or [bundled()]
+        self._folders = [
+            self._answer(name, self._puller.local) or self._puller.pull(name) for name in self._shared.settings.model
+        ] or [bundled()]
         opened: list[Pipeline] = []
         try:
-            opened.extend(self._open(Bundle.load(folder)) for folder in self._folders)
+            opened.extend(self._open(self._read(folder)) for folder in self._folders)
             _expect_different_ids(opened)
         except Exception:
             _close_all(opened)
@@ -64,14 +95,15 @@ class Models:
     async def reload(self, name: str | None = None) -> list[tuple[Pipeline, Pipeline]]:
         """Swap in what the folders hold now, of one model or of all: pairs of before and after, the same if unchanged.
 
-        All or nothing. Raises BundleError or EngineError, and then what was served still is.
+        All or nothing. Raises BundleError, EngineError, or `unavailable` where one is still going on, and then what
+        was served still is.
         """
-        async with self._changing:
+        async with self._turn(TURN_S):
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
             try:
-                after = await asyncio.to_thread(self._renew, before, chosen)
+                after = await in_daemon_thread(self._renew, before, chosen)
             except Exception:
                 self._shared.metrics.reloads.labels("failed").inc()
                 raise
@@ -87,13 +119,29 @@ class Models:
 
     async def reopen(self, failed: Pipeline) -> None:
         """Put a new engine in the place of one that fails. Raises BundleError or EngineError."""
-        async with self._changing:
+        async with self._turn(STALL_S + OPEN_S):
             before = list(self._serving)
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
-            fresh = await asyncio.to_thread(lambda: self._open(Bundle.load(folder), failed.measured))
+            fresh = await in_daemon_thread(lambda: self._open(self._read(folder), failed.measured))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
+
+    @asynccontextmanager
+    async def _turn(self, patience_s: float) -> AsyncIterator[None]:
+        """One change at a time. Raises `unavailable` where the one before takes too long to be waited for."""
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._changing.acquire()
+        except TimeoutError:
+            took_s = time.monotonic() - self._changing_since
+            message = f"Models have been loading for {took_s:.0f} s, and still are; try again when that has ended."
+            raise ApiError("unavailable", message) from None
+        self._changing_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline]) -> list[Pipeline]:
         after: list[Pipeline] = []
@@ -107,7 +155,7 @@ class Models:
         return after
 
     def _successor(self, folder: Path, pipeline: Pipeline) -> Pipeline:
-        bundle = Bundle.load(folder)
+        bundle = self._read(folder)
         if bundle.manifest == pipeline.bundle.manifest:
             return pipeline
         same_shape = _pace(bundle.manifest) == _pace(pipeline.bundle.manifest)
@@ -115,9 +163,29 @@ class Models:
         return self._open(bundle, pipeline.measured if same_shape else None)
 
     def _open(self, bundle: Bundle, known: Mapping[str, Measured] | None = None) -> Pipeline:
-        pipeline = Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
+        def open_engine(_: object) -> Pipeline:
+            return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
+
+        try:
+            pipeline = self._opening.run(open_engine, drop=Pipeline.close)
+        except StalledError:
+            raise EngineError(f"the engine of {bundle.id} has not been opened within {OPEN_S:g} s") from None
         give_back_freed_memory()
         return pipeline
+
+    def _read(self, folder: Path) -> Bundle:
+        return self._watched(str(folder), lambda alive: Bundle.load(folder, alive))
+
+    def _answer(self, name: str, ask: Callable[[str], T]) -> T:
+        return self._watched(name, lambda _: ask(name))
+
+    def _watched(self, folder: str, work: Callable[[Callable[[], None]], T]) -> T:
+        try:
+            return self._reading[folder].run(work)
+        except StalledError:
+            raise BundleError(
+                f"{folder} has not answered for {STALL_S:g} s: is the volume that it is on still there?"
+            ) from None
 
     def _swap(self, before: Sequence[Pipeline], after: Sequence[Pipeline]) -> None:
         self._serve(after)

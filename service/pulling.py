@@ -15,6 +15,7 @@ from model.hub.store import find
 
 log = logging.getLogger(__name__)
 GIVE_UP_S = 5.0
+SILENT_S = 1800.0  # a download tells of itself every few seconds; to convert the largest models takes minutes
 # What the process that reads files of others has no use for.
 SECRETS = ("SIGHTWORD_API_KEYS", "SIGHTWORD_ADMIN_KEY", "SIGHTWORD_REDIS_URL")
 
@@ -27,10 +28,10 @@ class Puller:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def folder(self, model: str) -> Path:
-        """The bundle of a model: that folder, or where the model of that name is, pulled first if need be.
+    def local(self, model: str) -> Path | None:
+        """The bundle of a model: that folder, or where the model of that name is; None where it must be pulled first.
 
-        Raises BundleError with the reason why there is none.
+        Raises BundleError where it is neither a folder nor a name that a model can have.
         """
         try:
             if Path(model).exists() or model.startswith(("/", "./", "../")):
@@ -44,16 +45,20 @@ class Puller:
                     f"the folder {model} is missing: is its volume mounted? To serve a published model of that name, "
                     "pull it first: python -m model pull ORGANISATION/NAME"
                 )
-            return self._pull(model)
+            return None
         except HubError as error:
             raise BundleError(f"{model} is no folder, and {error}") from None
         except OSError as error:
             raise BundleError(f"{model} cannot be looked up: {error.strerror}") from None
 
-    def _pull(self, model: str) -> Path:
+    def pull(self, model: str) -> Path:
+        """Fetch the published model of that name. Raises BundleError with the reason why that cannot be."""
         log.warning("%s is no folder here: fetching the published model of that name", model)
-        told = self._run(model)
-        folder = find(model)
+        try:
+            told = self._run(model)
+            folder = find(model)
+        except OSError as error:
+            raise BundleError(f"{model} cannot be pulled: {error.strerror}") from None
         if folder is None:
             raise BundleError(f"{model} is no folder, and could not be pulled: {told}")
         return folder
@@ -71,11 +76,25 @@ class Puller:
             )  # fmt: skip
         told = "it ended without a word"
         with self._process as process:
+            silence = self._end_after_silence(process)
             for line in process.stdout or ():
+                silence.cancel()
+                silence = self._end_after_silence(process)
                 if line.strip():
                     told = line.strip()
                     log.info("%s", told)
+            silence.cancel()
         return told
+
+    def _end_after_silence(self, process: subprocess.Popen[str]) -> threading.Timer:
+        def end() -> None:
+            log.error("the pull has said nothing for %g s, and is ended", SILENT_S)
+            process.kill()
+
+        timer = threading.Timer(SILENT_S, end)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def stop(self) -> None:
         """End a pull; what has arrived is kept for the next one."""

@@ -8,10 +8,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 
@@ -21,6 +20,7 @@ from service.errors import ApiError
 from service.memory import leave_out_what_stays
 from service.state import Service
 from service.supervisor import Supervisor
+from service.threads import in_daemon_thread, still_running
 from service.web.app import create_app
 from service.web.door import Door
 from service.web.listener import Listener
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long
 TICK_S = 0.05
 GIVE_UP_S = 5
+EXIT_S = 10.0  # after all that may take its time: for what hangs
 KEEP_ALIVE_S = 75  # longer than the idle time of the usual balancers, so that they close first
 
 
@@ -58,7 +59,7 @@ class Server(uvicorn.Server):
         self.service = service
         self._app = app
         self.failed = False
-        self._loader: threading.Thread | None = None
+        self.loading: Sequence[str] = ()  # names of the models that are to be served
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -69,6 +70,9 @@ class Server(uvicorn.Server):
             leave_out_what_stays()
             # All that uvicorn asks of a server.
             self.servers = [Listener(server, self._connection) for server in self.servers]  # type: ignore[misc]
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            log.info("running on http://%s, loading %s (Ctrl-C ends it)", address, ", ".join(self.loading))
             self._run(self._load())
 
     def _connection(self) -> asyncio.Protocol:
@@ -80,15 +84,13 @@ class Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         await self.service.aclose()
+        self._end_within(
+            EXIT_S, int(self.failed)
+        )  # asyncio and the interpreter wait for threads however long they take
 
     async def _load(self) -> None:
-        loaded: Future[None] = Future()
-        loaded.set_running_or_notify_cancel()
-        # Of its own: asyncio waits at the end for the threads of its pool.
-        self._loader = threading.Thread(target=_settle, args=(loaded, self.service.models.load), daemon=True)
-        self._loader.start()
         try:
-            await asyncio.wrap_future(loaded)
+            await in_daemon_thread(self.service.models.load)
         except (BundleError, EngineError) as error:
             self.give_up(f"cannot start: {error}")
         except Exception:
@@ -98,11 +100,6 @@ class Server(uvicorn.Server):
             log.info("ready after %.1f s", self.service.uptime_s())
             await Supervisor(self.service, self.give_up).watch()
 
-    @property
-    def loading(self) -> bool:
-        """Whether models are still being opened, which nothing can stop."""
-        return self._loader is not None and self._loader.is_alive()
-
     def give_up(self, reason: str) -> None:
         """End with an exit code other than 0, so that an orchestrator starts the process again."""
         if self.failed:
@@ -111,8 +108,11 @@ class Server(uvicorn.Server):
         self.failed = self.should_exit = True
         self.service.draining = True
         self.config.timeout_graceful_shutdown = GIVE_UP_S
-        # A thread that never comes back must not keep the process, nor a loop that waits for it.
-        last_resort = threading.Timer(2 * GIVE_UP_S, os._exit, (1,))
+        self._end_within(2 * GIVE_UP_S, 1)
+
+    def _end_within(self, seconds: float, status: int) -> None:
+        """A thread that never comes back must not keep the process, nor a loop that waits for it."""
+        last_resort = threading.Timer(seconds, end_now, (status,))
         last_resort.daemon = True
         last_resort.start()
 
@@ -132,9 +132,11 @@ class Server(uvicorn.Server):
     def _stop(self) -> None:
         if self.service.draining:
             self.should_exit = self.force_exit = True
+            self._end_within(EXIT_S, 1)
             return
         self.service.draining = True
         log.info("draining for at most %g s; a second signal ends it at once", self.service.settings.drain_s)
+        self._end_within(self.service.settings.drain_s + EXIT_S, 1)
         self._run(self._drain_then_exit())
 
     def _reload(self) -> None:
@@ -169,12 +171,15 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _settle(done: Future[None], work: Callable[[], None]) -> None:
-    try:
-        work()
-    except Exception as failure:
-        done.set_exception(failure)
-    else:
-        done.set_result(None)
-    finally:
-        del done  # its error leads back to this frame
+def end_now(status: int) -> NoReturn:
+    """End the process whatever still runs in it, once the log is written, if it can be."""
+
+    def last_words() -> None:
+        if running := still_running():
+            log.warning("ending, though this still runs: %s", ", ".join(running))
+        logging.shutdown()
+
+    words = threading.Thread(target=last_words, daemon=True)  # nobody may read the log
+    words.start()
+    words.join(1.0)
+    os._exit(status)

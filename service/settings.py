@@ -20,6 +20,7 @@ PREFIX = environment.PREFIX
 MAX_TEXT_CHARACTERS = 10_000  # read of a text: many times what a context holds, at no more than 10 µs each
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
+MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of settings: what is above them is a slip
 
 
 class SettingsError(ValueError):
@@ -69,7 +70,9 @@ class Settings(BaseSettings):
         None, description="redis://... or rediss://..., for the shared cache and the label sets."
     )
     redis_prefix: str = Field("sightword:", description="What every key in Redis begins with.")
-    cache_bytes: int = Field(256 * 2**20, ge=0, description="Memory for the cache in this process; 0 for none.")
+    cache_bytes: int = Field(
+        256 * 2**20, ge=0, le=MAX_BYTES, description="Memory for the cache in this process; 0 for none."
+    )
     cache_ttl_s: int = Field(
         7 * 86_400, ge=1, le=10 * 365 * 86_400, description="How long a cached vector is kept, here and in Redis."
     )
@@ -85,15 +88,23 @@ class Settings(BaseSettings):
         "given.",
     )
     max_body_bytes: int = Field(
-        32 * 2**20, ge=1024, description="Largest request body, counted as received, and largest fetched picture."
+        32 * 2**20,
+        ge=1024,
+        le=MAX_BYTES,
+        description="Largest request body, counted as received, and largest fetched picture.",
     )
-    max_image_pixels: int = Field(50_000_000, ge=1, description="Largest picture, told from its header.")
-    max_items: int = Field(512, ge=1, description="Most items in one list of a request.")
-    max_labels: int = Field(10_000, ge=1, description="Most labels, and most labels times templates, in one request.")
-    queue_items: int = Field(1024, ge=1, description="Most items at work or waiting; more are answered 429.")
+    max_image_pixels: int = Field(50_000_000, ge=1, le=MAX_COUNT, description="Largest picture, told from its header.")
+    max_items: int = Field(512, ge=1, le=MAX_COUNT, description="Most items in one list of a request.")
+    max_labels: int = Field(
+        10_000, ge=1, le=MAX_COUNT, description="Most labels, and most labels times templates, in one request."
+    )
+    queue_items: int = Field(
+        1024, ge=1, le=MAX_COUNT, description="Most items at work or waiting; more are answered 429."
+    )
     queue_bytes: int = Field(
         256 * 2**20,
         ge=1024,
+        le=MAX_BYTES,
         description="Most bytes of bodies, fetched pictures and unread answers held; more are answered 429.",
     )
     max_batch: int | None = Field(None, ge=1, le=4096, description="Largest batch; measured at warm-up if not given.")
@@ -109,9 +120,10 @@ class Settings(BaseSettings):
     def read(cls, flags: Mapping[str, Any]) -> Settings:
         """From the flags that were given, then the environment. SettingsError names what is wrong."""
         try:
+            environment.read_file()
             return cls(**{name: value for name, value in flags.items() if value is not None})
-        except UnicodeDecodeError as error:
-            raise SettingsError(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None
+        except EnvironmentFileError as error:
+            raise SettingsError(str(error)) from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"

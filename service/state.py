@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -16,11 +18,15 @@ from service.label_sets import LabelSets
 from service.metrics import Metrics
 from service.models import Models
 from service.settings import Settings
+from service.threads import in_daemon_thread
 from service.timing import Call
 from service.tracing import from_environment
 from service.work.classes import Classes
 from service.work.pipeline import Pipeline
 from service.work.shared import Shared
+
+log = logging.getLogger(__name__)
+CLOSE_S = 7.0  # more than a pull and the traces are given
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +94,22 @@ class Service:
         return bool(pipelines) and not self.draining and all([await pipeline.healthy() for pipeline in pipelines])
 
     async def aclose(self) -> None:
-        """End threads and connections."""
-        await asyncio.to_thread(self.models.close)
-        await self.label_sets.aclose()
+        """End threads and connections, side by side and for at most CLOSE_S; what hangs is named and left behind."""
+        ends: dict[str, Coroutine[Any, Any, None]] = {
+            "models": in_daemon_thread(self.models.close),
+            "label sets": self.label_sets.aclose(),
+            "cache and connections": self.shared.aclose(),
+        }
         if self.traces is not None:
-            await asyncio.to_thread(self.traces.close)
-        await self.shared.aclose()
+            ends["traces"] = in_daemon_thread(self.traces.close)
+        tasks = {asyncio.ensure_future(end): name for name, end in ends.items()}
+        done, late = await asyncio.wait(tasks, timeout=CLOSE_S)
+        for task in late:
+            log.warning("%s: not ended within %g s, and left behind", tasks[task], CLOSE_S)
+            task.cancel()
+        for task in done:
+            if (error := task.exception()) is not None:
+                log.warning("%s: not ended well: %r", tasks[task], error)
 
 
 # Coroutines, though they wait for nothing: FastAPI runs plain functions in a thread.

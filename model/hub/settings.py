@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.environment import ENCODING, ENV_FILE, HUB, PREFIX
+from model.environment import ENCODING, ENV_FILE, HUB, PREFIX, EnvironmentFileError, read_file
 from model.hub.errors import HubError
 
 
@@ -67,9 +67,10 @@ class HubSettings(BaseSettings):
     def read(cls) -> HubSettings:
         """From the environment. HubError names the variable that is wrong."""
         try:
+            read_file()
             return cls()
-        except UnicodeDecodeError as error:
-            raise HubError(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None
+        except EnvironmentFileError as error:
+            raise HubError(str(error)) from None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])

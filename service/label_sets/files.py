@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from model.regular_files import NotRegularError, read_regular_file
 from service.label_sets.store import MAX_DOCUMENT_BYTES, LabelSet, LimitError, StoreError, decode, is_name
-from service.regular_files import NotRegularError, read_regular_file
 from service.schema.answers import LabelSetSummary
 from service.serial_thread import SerialThread
 

@@ -14,6 +14,7 @@ from model.bundle import Bundle
 from model.engine import Engine
 from service.errors import ApiError, without_frames
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
+from service.threads import in_daemon_thread
 from service.timing import Call, Timing
 from service.work.admission import Work
 from service.work.batcher import Batcher
@@ -72,7 +73,7 @@ class Pipeline:
         self._retired = asyncio.Event()
         if self._users:
             await self._retired.wait()
-        await asyncio.to_thread(self.close)
+        await in_daemon_thread(self.close)
 
     async def embed(self, items: Sequence[Item], call: Call, *, truncate: bool | None, keep_errors: bool) -> Embedded:
         """Embed the items. Raises the first failure, or with `keep_errors` keeps each in its place."""

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from model.regular_files import read_regular_file
 from service import keys as keys_module
 from service.keys import Keys
-from service.regular_files import read_regular_file
 from service.settings import Settings, SettingsError
 from tests.service.process import PATIENCE_S, Running, running
 

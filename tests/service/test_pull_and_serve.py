@@ -131,7 +131,7 @@ def test_a_folder_that_is_missing_is_not_fetched(
     monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path / "home"))
     Path("an-org").mkdir()
     with pytest.raises(BundleError, match=f"the folder {model} is missing.*python -m model pull ORGANISATION/NAME"):
-        Puller().folder(model)
+        Puller().local(model)
     assert not hub.requests
     pulled = tmp_path / "home" / "bundles" / "an-org--a-model"
     pulled.mkdir(parents=True)

@@ -1,0 +1,34 @@
+"""The real service; while FIFO exists, whatever opens a file below FOLDER waits for a writer that never comes.
+
+python -m tests.service.hanging_service FIFO FOLDER [flags of the service]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import BufferedReader
+from pathlib import Path
+
+import model.bundle
+import model.regular_files
+import service.keys
+import service.models
+from service.__main__ import app
+
+fifo, folder = Path(sys.argv.pop(1)), sys.argv.pop(1)
+open_regular = model.regular_files.open_regular
+
+
+def hanging(path: Path, *, follow_links: bool = True) -> BufferedReader:
+    if str(path).startswith(folder) and fifo.exists():
+        os.close(os.open(fifo, os.O_RDONLY))  # as a file system that has gone: in the system call, for ever
+    return open_regular(path, follow_links=follow_links)
+
+
+for module in (model.regular_files, model.bundle):
+    module.open_regular = hanging  # type: ignore[attr-defined]
+service.models.STALL_S = 1.0
+service.models.TURN_S = 0.2
+service.keys.READ_S = 1.0
+app()
