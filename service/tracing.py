@@ -16,6 +16,7 @@ from typing import Any
 from starlette.types import Scope
 
 from service import __version__
+from service.settings import SettingsError
 from service.timing import Call
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def from_environment() -> Traces | None:
             log.warning("%s=%s is not supported; traces are sent as http/protobuf", name, environment[name])
     try:
         return Traces()
+    except (ValueError, OverflowError) as error:
+        raise SettingsError(f"a variable OTEL_... cannot be used, so that no traces could be sent: {error}") from None
     except ImportError:
         log.warning('%s is set, but sending traces needs an extra: pip install "sightword[tracing]"', asked)
         return None

@@ -27,6 +27,10 @@ _MEANINGS = {
     403: "permission is missing. Accept the terms on its page, and set HF_TOKEN to a token that may read it",
     404: "it is not there. Check the name and the revision",
 }
+_BYTES = re.compile(r"[0-9]{1,15}")
+_RANGE = re.compile(rf"bytes (?:({_BYTES.pattern})-{_BYTES.pattern}|\*)/({_BYTES.pattern}|\*)")
+SLOWEST_BYTES, SLOWEST_S = 64 * 1024, 120.0  # what must come at least, and in which time
+LISTING_S = 120.0
 T = TypeVar("T")
 
 
@@ -175,8 +179,10 @@ def _extent(response: httpx2.Response) -> tuple[int, int | None]:
     """Where the body begins in the file, and how long the file is, as far as that is said."""
     if response.status_code == 200:
         length = response.headers.get("content-length")
+        if length is not None and not _BYTES.fullmatch(length):
+            raise HubError(f"{response.url.host} sent a Content-Length that is no number of bytes")
         return 0, int(length) if length is not None else None
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("content-range", ""))
+    match = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if match is None:
         return -1, None
     return int(match[1] or -1), int(match[2]) if match[2] != "*" else None
@@ -191,8 +197,13 @@ def _write(
             "make room, or set SIGHTWORD_HOME to a folder on another disk"
         )
     with partial.open("ab" if done else "wb", buffering=0) as file:
+        looked, before = time.monotonic(), done
         for piece in response.iter_raw():
             done += len(piece)
+            if time.monotonic() - looked > SLOWEST_S:
+                if done - before < SLOWEST_BYTES:
+                    raise TransientError(f"{response.url.host} sent {done - before} bytes in {SLOWEST_S:g} s")
+                looked, before = time.monotonic(), done
             if done > (MAX_BYTES if total is None else total):
                 raise HubError(f"{response.url.host} sends more of {remote.name} than it has")
             file.write(piece)

@@ -94,4 +94,4 @@ def _canonical(name: str) -> str:
     tag = tag.replace("-", "_").lower()
     if tag and tag != "openai":
         return f"{architecture}:{tag}"
-    return re.sub(r"-336(px)?$", "@336px", architecture)
+    return re.sub(r"-336(px)?\Z", "@336px", architecture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,8 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from model.hub.download import Remote, Watcher, asking, persist
-from model.hub.errors import HubError
+from model.hub.download import LISTING_S, Remote, Watcher, asking, persist
+from model.hub.errors import HubError, TransientError
 from model.hub.names import Repository
 
 MAX_LISTING_BYTES = 16 * 2**20
@@ -37,7 +38,7 @@ class _Lfs(BaseModel):
 
 class _File(BaseModel):
     name: str = Field(alias="rfilename")
-    size: int | None = Field(None, ge=0)
+    size: int | None = Field(None, ge=0, le=2**50)
     git_sha1: str | None = Field(None, alias="blobId", pattern=r"^[0-9a-f]{40}$")
     lfs: _Lfs | None = None
 
@@ -92,9 +93,11 @@ def _weights(there: Collection[str], name: str) -> list[str]:
 
 def _read(client: httpx2.Client, url: str, name: str) -> bytes:
     with asking(client, url, name) as response:
-        content = bytearray()
+        content, ends = bytearray(), time.monotonic() + LISTING_S
         for piece in response.iter_raw():
             content += piece
+            if time.monotonic() > ends:
+                raise TransientError(f"{response.url.host} did not list the files of {name} within {LISTING_S:g} s")
             if len(content) > MAX_LISTING_BYTES:
                 raise HubError(f"{response.url.host} lists more files of {name} than a model has")
         return bytes(content)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from model.bundle import MANIFEST
+from model.hub.errors import HubError
 from model.hub.names import Published, published
 from model.hub.settings import HubSettings
+
+LOCK_S, LOCK_TRY_S = 6 * 3600.0, 0.5  # the largest models, over a slow line
 
 
 def bundle_folder(model: Published, settings: HubSettings) -> Path:
@@ -28,6 +33,20 @@ def find(name: str) -> Path | None:
     return folder if (folder / MANIFEST).is_file() else None
 
 
+def _wait_for(file: IO[str], model: Published) -> None:
+    ends = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise HubError(
+                    f"another process has been pulling {model.name} for {LOCK_S / 3600:g} hours: end it, or wait and "
+                    "run the command again"
+                ) from None
+            time.sleep(LOCK_TRY_S)
+
+
 @contextmanager
 def locked(model: Published, settings: HubSettings, waiting: Callable[[], None]) -> Iterator[None]:
     """Within it, no other process pulls this model; `waiting` is called if one does. It ends with the process."""
@@ -38,5 +57,5 @@ def locked(model: Published, settings: HubSettings, waiting: Callable[[], None])
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(file, model)
         yield

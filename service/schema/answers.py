@@ -97,8 +97,8 @@ class LabelSetSummary(BaseModel):
     """A stored label set, without its labels."""
 
     name: str
-    label_count: int
-    template_count: int
+    label_count: int = Field(ge=0, le=10**9)
+    template_count: int = Field(ge=0, le=10**9)
     template_set: str | None
     truncate: bool = Field(description="labels that are longer than the context are cut")
     updated: str = Field(description="when it was stored, in UTC")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from training.publishing.sample import Sample
 
 KEY = "SIGHTWORD_ADMIN_KEY"
 TIMEOUT_S = 300.0  # a large model is verified, opened and warmed up before a reload is answered
+LONGEST_WAIT_S = 5.0  # between two tries
 TRIES = 10  # of a request that the service has no room for just now
 BATCH, BATCH_BYTES = 16, 8 * 2**20  # pictures of one request
 
@@ -86,7 +88,7 @@ class Remote:
                 raise PublishError(f"the service at {self.url} cannot be reached: {error}") from error
             if answer.status_code != 429:
                 break
-            time.sleep(min(5.0, float(answer.headers.get("retry-after", 1))))
+            time.sleep(_wait_s(answer.headers.get("retry-after", "")))
         if not answer.is_success:
             raise PublishError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
         return answer
@@ -94,6 +96,11 @@ class Remote:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+
+def _wait_s(retry_after: str) -> float:
+    """Before the next try: what a service, or a proxy in front, says in whole seconds, but not for long."""
+    return min(LONGEST_WAIT_S, float(retry_after)) if re.fullmatch(r"[0-9]{1,6}", retry_after) else 1.0
 
 
 def _batches(sample: Sample) -> Iterator[list[tuple[bytes, str]]]:

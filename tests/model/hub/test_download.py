@@ -7,12 +7,15 @@ import hashlib
 import random
 import shutil
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from model.hub.download import Remote, connect, fetch
+from model.hub import download
+from model.hub.download import Remote, _extent, connect, fetch
 from model.hub.errors import HubError, TransientError
 from tests.model.hub.hub_server import Hub
 from tests.model.hub.watcher import Recorder
@@ -242,3 +245,31 @@ def test_a_server_that_refuses_a_range_nobody_asked_for(
 ) -> None:
     hub.statuses = [416]
     assert pull(remote, tmp_path, watcher).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 20, "1_0", "+5", "-5", "0x10", "5.0", "\u00b2", ""])
+def test_lengths_that_are_no_numbers(number: str) -> None:
+    """None becomes a traceback: one that says nothing of where a body begins is as if it said so."""
+    request = httpx2.Request("GET", "http://hub.example/model.pt")
+    with pytest.raises(HubError, match="sent a Content-Length that is no number"):
+        _extent(httpx2.Response(200, headers={"content-length": number.encode("latin-1")}, request=request))
+    for value in (f"bytes {number}-5/10", f"bytes 0-{number}/10", f"bytes 0-5/{number}", f"bytes */{number}"):
+        assert _extent(httpx2.Response(206, headers={"content-range": value.encode("latin-1")}, request=request)) == (
+            -1,
+            None,
+        )
+
+
+def test_a_server_that_sends_next_to_nothing(
+    hub: Hub, remote: Remote, tmp_path: Path, watcher: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that would take days is not waited for: each try goes on where the last one ended."""
+    monkeypatch.setattr(download, "SLOWEST_S", 0.2)
+    monkeypatch.setattr(download, "SLOWEST_BYTES", 2**30)
+    monkeypatch.setattr(download, "WAITS_S", (0.0, 0.0))
+    hub.files["/slow/model.safetensors"] = CONTENT
+    hub.pause_s = 0.3
+    slow = Remote(f"{hub.url}/slow/model.safetensors", "model.safetensors", len(CONTENT), SHA256)
+    with suppress(HubError):
+        pull(slow, tmp_path, watcher)
+    assert any("bytes in 0.2 s" in note for note in watcher.notes)

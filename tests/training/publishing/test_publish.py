@@ -22,7 +22,7 @@ from training import __main__ as training
 from training.corpus.shards import read_shard
 from training.publishing.folder import ServedFolder
 from training.publishing.publish import Where, find
-from training.publishing.remote import PublishError, Remote, Served
+from training.publishing.remote import PublishError, Remote, Served, _wait_s
 
 KEY = "an operator's long key"
 SAMPLE = Path(training.__file__).parent / "sample"
@@ -223,3 +223,12 @@ def test_a_service_whose_folder_is_not_known(setting: str | None, message: str, 
         find(Told(setting), "a", Where("http://there"))
     if setting:
         assert find(Told(setting), "a", Where("http://there", tmp_path))[1] == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "wait_s"),
+    [("1", 1.0), ("3", 3.0), ("120", 5.0), ("0", 0.0)]
+    + [(text, 1.0) for text in ("", "nan", "inf", "-5", "1e3", "9" * 5000, "Wed, 21 Oct 2026 07:28:00 GMT")],
+)
+def test_what_a_full_service_or_its_proxy_says_of_the_next_try(retry_after: str, wait_s: float) -> None:
+    assert _wait_s(retry_after) == wait_s

@@ -17,7 +17,7 @@ from training.evaluation.datasets.split import DataError, Split
 
 log = logging.getLogger(__name__)
 
-SHARDS = re.compile(r"[*?\[{]|\.tar$")
+SHARDS = re.compile(r"[*?\[{]|\.tar\Z")
 
 
 @dataclass(frozen=True)
