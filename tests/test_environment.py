@@ -122,6 +122,8 @@ def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
         Settings.read({})
     with pytest.raises(HubError, match=r"\.env is not UTF-8"):
         HubSettings.read()
+    with pytest.raises(SystemExit, match=r"\.env is not UTF-8"):
+        TrainingSettings.read()
     with pytest.raises(EnvironmentFileError, match=r"\.env is not UTF-8"):
         unknown_variables()
 

@@ -23,3 +23,11 @@ class Settings(BaseSettings):
     corpus: Path = Path("data/corpus")
     cache: Path = Path("data/cache")
     photos: Path | None = None
+
+    @classmethod
+    def read(cls) -> Settings:
+        """From the environment; what is wrong with the file ends the process, as no command runs yet."""
+        try:
+            return cls()
+        except UnicodeDecodeError as error:
+            raise SystemExit(f"{ENV_FILE} is not UTF-8: {error.reason} at byte {error.start}") from None

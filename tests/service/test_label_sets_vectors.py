@@ -33,14 +33,14 @@ class FakeBundle:
 
 @dataclass
 class FakeEngine:
-    vectors_id: str = "one"
+    vectors_id: str = "cpu-1"
 
 
 class FakePipeline:
     """Embeds when it is told to, and counts."""
 
-    def __init__(self, digest: str = "one") -> None:
-        self.bundle, self.engine = FakeBundle(digest), FakeEngine()
+    def __init__(self, digest: str = "one", vectors_id: str = "cpu-1") -> None:
+        self.bundle, self.engine = FakeBundle(digest), FakeEngine(vectors_id)
         self.go = asyncio.Event()
         self.asked: list[list[str]] = []
         self.finished = self.users = 0
@@ -163,6 +163,10 @@ def test_nothing_is_shared_between_models_or_prompts() -> None:
             await ask(classes, one, prompts)
         assert len(one.asked) == 1 + len(different)
         assert one.asked[-1] == ["a cat", "cat", "a dog", "dog", "a", ""]
+        elsewhere = FakePipeline("one", "cuda-1")  # as where an engine that failed was opened again, on the CPU
+        elsewhere.go.set()
+        await ask(classes, elsewhere)
+        assert len(elsewhere.asked) == 1
 
     with_classes(test)
 
@@ -196,15 +200,3 @@ def test_the_best_are_those_of_sorting(levels: int) -> None:
     everything = np.argsort(-scores, axis=1, kind="stable")
     for top_k in (1, 2, 10, 49, 51, 999, 1000, 2000, None):
         assert (best_first(scores, top_k) == everything[:, :top_k]).all()
-
-
-def test_prompts_are_made_when_they_are_asked_for() -> None:
-    """All at once, these would take 8 GB."""
-    labels, templates = [f"{number} " + "x" * 800_000 for number in range(100)], [f"{{}} {n}" for n in range(100)]
-    items = Prompts(labels, templates, without_label=True, truncate=True).items()
-    assert len(items) == 101 * 100
-    assert [(item.text[-4:], item.param) for item in items[101:103]] == [("xx 1", "labels.1"), ("xx 2", "labels.1")]
-    assert [(item.text, item.param) for item in items[10_000:10_002]] == [("0", "templates"), ("1", "templates")]
-    assert items[-1] == items[10_099]
-    with pytest.raises(IndexError):
-        items[10_100]

@@ -10,7 +10,7 @@ import typer
 from training.commands.common import user_errors
 from training.settings import Settings
 
-SETTINGS = Settings()
+SETTINGS = Settings.read()
 SAMPLE = Path(__file__).parents[1] / "sample"
 
 

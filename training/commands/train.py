@@ -10,7 +10,7 @@ import typer
 from training.commands.common import user_errors
 from training.settings import CONFIGS, Settings
 
-SETTINGS = Settings()
+SETTINGS = Settings.read()
 
 
 def train(
