@@ -141,6 +141,7 @@ CASES: dict[str, dict[str, Case]] = {
         "model": Case(SIMILARITY, ANOTHER, code("model_not_found")),
         "truncate": Case({**SIMILARITY, "queries": LONG}, {"truncate": True}, cures("text_too_long")),
         "top_k": Case(SIMILARITY, {"top_k": 2}, is_ranked),
+        "on_error": Case({**SIMILARITY, "queries": ["a", BAD]}, {"on_error": "item"}, cures("invalid_image")),
     },
     "/classify": {
         "inputs": Case(CLASSIFY, {"inputs": "a rocket"}, other_scores),

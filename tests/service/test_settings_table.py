@@ -70,7 +70,7 @@ HUB = {
     "HF_HUB_OFFLINE": ("no connection", _test("pulling", "test_offline_nothing_is_asked", "model/hub")),
 }
 FIXED_LIMITS = {
-    "max_text_characters": ("the longest text", _test("settings_table", "test_texts_have_a_most_of_characters")),
+    "max_text_characters": ("what is read of a text", _test("settings_table", "test_texts_have_a_most_of_characters")),
     "max_predictions": ("the largest answer", _test("errors", "test_an_answer_of_too_many_predictions")),
     "max_label_sets": ("most label sets", _test("label_sets_limit", "test_only_as_many_as_there_is_room_for")),
 }
@@ -190,9 +190,9 @@ def test_limits(
 
 
 def test_texts_have_a_most_of_characters(service: Running) -> None:
+    """What stands behind them is not read, which `truncate` allows."""
     most = httpx.get(f"{service.url}/info").json()["limits"]["max_text_characters"]
-    fitting, over = "ab " * (most // 3), "ab " * (most // 3 + 1)
-    assert "tokens" in embed(service, fitting).json()["error"]["message"]
-    answer = embed(service, over)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "text_too_long")
-    assert "characters" in answer.json()["error"]["message"]
+    within, beyond = ("cat" + " " * (most - left) + "dog" for left in (6, 3))
+    plain, read, cut = embed(service, "cat", within, beyond, truncate=True).json()["data"]
+    assert (read["truncated"], cut["truncated"]) == (False, True)
+    assert read["embedding"] != plain["embedding"] == cut["embedding"]
