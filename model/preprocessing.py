@@ -6,19 +6,28 @@ Everything here may run in many threads at once; Pillow's global settings are re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import product
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from model.config import Preprocessing
-from model.encoded import EncodedFile, PiecesError, check_end
+from model.encoded import EncodedFile, check_end
 from model.geometry import Box, square, turn
+from model.images import header as headers
+from model.images.errors import CutError, ImageError, PiecesError
+from model.images.header import Header
+from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL, decoding_bytes
+from model.images.reasons import unsupported
+from model.images.samples import declare, eight_bit
+
+__all__ = ["ACCEPTED_FORMATS", "MAX_PIXELS", "ImageError", "Opened", "decode", "eight_bit", "load_image", "open_header"]
+__all__ += ["orientation", "preprocess"]
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -29,31 +38,30 @@ for _decoder in ("Bmp", "Gif", "Mpo", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_decoder}ImagePlugin")
 Image.preinit()  # what is left of that, lest a first picture be called corrupt while no file can be opened
 
-_BLOCK_SIDE = 2048
-# Modes that Pillow cannot resize or convert in a way that means anything, and what they are turned into first.
-_PLAIN_MODES = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
-
-
-class ImageError(ValueError):
-    """A picture that cannot be used; `code` is the HTTP contract's, the message says what to change."""
-
-    def __init__(self, code: Literal["invalid_image", "image_too_large"], message: str) -> None:
-        super().__init__(message)
-        self.code = code
+_BLOCK_SIDE = 1024  # of what is composited in one go: five times its memory, 20 MiB
 
 
 class Opened:
-    """A picture of which only the header has been read; `size` is what `load` will decode."""
+    """A picture of which only the header has been read.
 
-    def __init__(self, image: Image.Image, box: Box | None) -> None:
-        """`box` is where in `image` the picture is if it will be decoded at less than its size, else None."""
-        self._images = [image]
+    `size` is what `load` will decode; `pixels` how many that is, or more if decoding takes the memory of more.
+    """
+
+    def __init__(self, image: Image.Image, box: Box | None, header: Header, needed: int) -> None:
+        """`box` is where in `image` the picture is if it will be decoded at less than its size, else None.
+
+        `needed` is the memory that decoding takes, in bytes.
+        """
+        self._images, self._header = [image], header
         self.size, self.box = image.size, box
+        self.pixels = max(math.prod(image.size), needed // BYTES_PER_PIXEL)
 
     def load(self) -> None:
         """Decode. Raises ImageError."""
-        with _told_as_image_errors():
-            self._images[0].load()
+        [image] = self._images
+        with _as_image_errors(b"", self._header):
+            image.load()
+            vars(image).pop("_decoder", None)  # WebP's keeps two more copies of the picture
 
     def take(self) -> Image.Image:
         """Hand the picture over, so that nobody else holds it when a copy of it takes its place."""
@@ -83,22 +91,35 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | Non
 
     With `draft_size`, a JPEG is going to be decoded at 1/2, 1/4 or 1/8 of its size where that leaves both sides at
     least twice `draft_size`: several times faster for camera pictures, with no visible difference once resized.
+
+    Raises ImageError, also if decoding would take more than BYTES_PER_PIXEL for each of `max_pixels`.
     """
-    with _told_as_image_errors():
-        image = Image.open(EncodedFile(data), formats=ACCEPTED_FORMATS)
+    header = None
+    with _as_image_errors(data, header):
+        header, needed_part = headers.read(data)
+    with _as_image_errors(data, header):
+        size = headers.canvas(data)
+        if size is not None:
+            _check_size(size, max_pixels)  # before the decoder takes memory for it
+        image = Image.open(EncodedFile(needed_part), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         check_end(data)
+        if not headers.is_complete(header, image.format):
+            raise CutError
+        declare(image, header)
         box = None
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             # In one go: by default, the decoder comes back to Python, and waits for its turn, every 64 KiB.
             image.decodermaxblock = len(data)
             if draft_size is not None:
                 box = _draft(image, draft_size)
-        return Opened(image, box)
+        needed = decoding_bytes(image, header)
+        _check_memory(image, needed, max_pixels)
+        return Opened(image, box, header, needed)
 
 
 @contextmanager
-def _told_as_image_errors() -> Iterator[None]:
+def _as_image_errors(data: bytes, header: Header) -> Iterator[None]:
     try:
         yield
     except ImageError:
@@ -109,12 +130,12 @@ def _told_as_image_errors() -> Iterator[None]:
         message = "the image file consists of far more pieces than usual: save it again and send that"
         raise ImageError("invalid_image", message) from error
     except UnidentifiedImageError as error:
-        raise ImageError(
-            "invalid_image", f"the image is not a readable file of an accepted format: send {_formats()}"
-        ) from error
+        message = f"the image is not a readable file of an accepted format: send {_formats()}"
+        raise ImageError("invalid_image", unsupported(data, header) or message) from error
     # Decoders report damaged files by almost any exception: OSError, SyntaxError, struct.error, IndexError, ...
     except Exception as error:
-        raise ImageError("invalid_image", "the image is truncated or corrupt: send the complete file") from error
+        message = "the image is truncated or corrupt: send the complete file"
+        raise ImageError("invalid_image", unsupported(data, header) or message) from error
 
 
 def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None) -> npt.NDArray[np.uint8]:
@@ -125,7 +146,7 @@ def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None
     _check_size(image.size, max_pixels=None)
     try:
         if config.exif_orientation:
-            image, box = turn(image, box, _orientation(image))
+            image, box = turn(image, box, orientation(image))
         image = eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
@@ -148,6 +169,17 @@ def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
         )
 
 
+def _check_memory(image: Image.Image, needed: int, max_pixels: int) -> None:
+    most = BYTES_PER_PIXEL * max_pixels + ALLOWANCE
+    if needed > most:
+        width, height = image.size
+        raise ImageError(
+            "image_too_large",
+            f"decoding the image ({image.format}, {width:,} x {height:,} pixels) would take {needed >> 20:,} MiB, more "
+            f"than {most >> 20:,}: scale it down, and save it in smaller tiles or strips and in one scan",
+        )
+
+
 def _draft(image: JpegImagePlugin.JpegImageFile, draft_size: int) -> Box | None:
     """Have it decoded at less than its size, if it is large enough: where in what is decoded the picture is.
 
@@ -164,48 +196,12 @@ def _formats() -> str:
     return f"{', '.join(ACCEPTED_FORMATS[:-1])} or {ACCEPTED_FORMATS[-1]}"
 
 
-def _orientation(image: Image.Image) -> object:
-    # EXIF is read by a parser of its own for every format; when it is broken, the picture is still good.
+def orientation(image: Image.Image) -> object:
+    """The EXIF orientation of a picture. EXIF is parsed apart: when it is broken, the picture is still good."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
         return None
-
-
-def eight_bit(image: Image.Image) -> Image.Image:
-    """Scale deep pixels to 8 bits by their value range; Pillow's own conversion clips them to white."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_scale_to_bytes(np.array(image, dtype=np.float32), fractional=image.mode == "F"))
-    if image.mode in _PLAIN_MODES:
-        return image.convert(_PLAIN_MODES[image.mode])
-    return image
-
-
-def _scale_to_bytes(values: npt.NDArray[np.float32], fractional: bool) -> npt.NDArray[np.uint8]:
-    """Map 32-bit pixels to 0..255, in place, by the smallest usual range that holds them all.
-
-    The usual ranges are 0..1 (only where values may be `fractional`), 0..255 and 0..65535; any other is stretched.
-    NaN and the infinities take the ends of the finite values.
-    """
-    finite = np.isfinite(values)
-    low = float(values.min(where=finite, initial=np.inf))
-    high = float(values.max(where=finite, initial=-np.inf))
-    if low > high:
-        return np.zeros(values.shape, np.uint8)
-    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
-    if low < 0 or high > 0xFFFF:
-        # Bounded so that the factor is a float32, however narrow the range.
-        factor = min(255 / (high - low), 1e38) if high > low else 0.0
-        values *= factor
-        values -= low * factor
-    elif high > 0xFF:
-        # As 16-bit pixels are: the high byte.
-        return np.floor_divide(values, 256, out=values).astype(np.uint8)
-    elif fractional and high <= 1:
-        values *= 255
-    return np.rint(values, out=values).clip(0, 255, out=values).astype(np.uint8)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

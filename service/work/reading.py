@@ -30,7 +30,7 @@ CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
 BYTES_PER_PART = 4 * 2**20
 FETCHES_AT_ONCE = 8  # of one request
-LARGE_PIXELS = 9_000_000  # those of more, which is above a 4K screen, are decoded one at a time
+LARGE_PIXELS = 9_000_000  # those of more, or that take as much memory, are decoded one at a time; a 4K screen has less
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Reader:
         return reading_s / self.shared.cores
 
     def decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
-        """Decode and resize, for a thread: [size, size, 3]; None of a picture that has more than `most` pixels.
+        """Decode and resize, for a thread: [size, size, 3]; None if it takes more memory than one of `most` pixels.
 
         ApiErrors name no field.
         """
@@ -173,7 +173,7 @@ class Reader:
             with timing.stage("decode"):
                 opened = open_header(picture.file, settings.max_image_pixels, config.draft_size)
                 width, height = opened.size
-                if most is not None and width * height > most:
+                if most is not None and opened.pixels > most:
                     return None
                 opened.load()
             self.shared.metrics.decoded_pixels.inc(width * height)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.decoding.tiffs import one_tile
 from model.bundle import Bundle
 from model.engine import Engine
 from service.errors import ApiError
@@ -21,7 +22,7 @@ from service.settings import Settings
 from service.timing import Timing
 from service.work.batcher import Batcher
 from service.work.decoding import Decoding
-from service.work.reading import Picture, Reader
+from service.work.reading import LARGE_PIXELS, Picture, Reader
 from service.work.shared import Shared
 from tests.service import pictures
 from tests.service.gated_tower import drive
@@ -59,6 +60,23 @@ def large_picture(grey: int) -> bytes:
     file = io.BytesIO()
     Image.new("L", (3_100, 3_000), grey).save(file, "PNG")  # over LARGE_PIXELS
     return file.getvalue()
+
+
+def test_what_takes_the_memory_of_a_large_picture_is_large(bundle: Bundle) -> None:
+    """Few pixels come out of each; a tile, and the coefficients of several scans, are what takes the memory."""
+    scans = io.BytesIO()
+    Image.new("RGB", (5_100, 5_000)).save(scans, "JPEG", progressive=True, subsampling=0)
+
+    async def scenario() -> None:
+        async with reading(bundle) as reader:
+            assert reader.decode(Picture(scans.getvalue(), ""), Timing(), LARGE_PIXELS) is None
+            assert reader.decode(Picture(one_tile(13_000), ""), Timing(), LARGE_PIXELS) is None
+            assert reader.decode(Picture(scans.getvalue(), ""), Timing(), None) is not None
+            with pytest.raises(ApiError, match="would take 2,018 MiB, more than 794") as caught:
+                reader.decode(Picture(one_tile(46_000), ""), Timing(), LARGE_PIXELS)
+            assert (caught.value.code, caught.value.status) == ("image_too_large", 413)
+
+    drive(scenario())
 
 
 def test_a_lone_picture_does_not_wait_for_all_of_a_large_request(
