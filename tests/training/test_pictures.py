@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.decoding.tiffs import layout, one_tile, tiff
+from model.preprocessing import ImageError
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Data, Source, load_config
+from training.corpus.duplicates import fingerprint
 from training.data.pictures import Squeezed
+from training.data.shrinking import shard_picture
 from training.data.training_set import TrainingSet
+from training.data.troubles import reason_of
 from training.plan import plan
 
 
@@ -97,6 +104,52 @@ def test_a_large_jpeg_is_decoded_at_less_than_its_size_with_its_own_shape_and_co
 def test_sixteen_bits_are_seen_as_the_service_sees_them() -> None:
     deep = Image.fromarray(np.linspace(0, 0xFFFF, 64 * 64).reshape(64, 64).astype(np.uint16))
     assert Squeezed(encoded(deep, "PNG"), 32, 10_000).pixels[..., 0].mean() == pytest.approx(127, abs=2)
+
+
+def twelve_bits() -> bytes:
+    """A TIFF whose rows rise from black to white in 12 bits."""
+    levels = np.arange(128).repeat(128).reshape(128, 128) * 4095 // 127
+    pairs = levels.reshape(128, 64, 2)
+    packed = np.dstack([pairs[..., 0] >> 4, (pairs[..., 0] & 15) << 4 | pairs[..., 1] >> 8, pairs[..., 1] & 255])
+    return tiff(layout(128, 128, bits=12, compression=1), [packed.astype(np.uint8).tobytes()])
+
+
+def test_metadata_and_declared_depths_are_read_as_the_service_reads_them() -> None:
+    ramp = Image.fromarray((np.arange(128).repeat(128).reshape(128, 128) * 4095 // 127 >> 4).astype(np.uint8))
+    plain = encoded(ramp, "PNG")
+    expected = Squeezed(plain, 64, 10**6).pixels
+    text = b"prompt\0\0" + zlib.compress(bytes(2 << 20))
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    broken_exif = encoded(ramp, "PNG", exif=b"Exif\0\0nonsense")
+    large_text = plain[:33] + chunk + plain[33:]
+    for data in (twelve_bits(), large_text, broken_exif):
+        assert np.array_equal(Squeezed(data, 64, 10**6).pixels, expected)
+        shard_picture(data, 32, 10**6)
+    assert fingerprint(shard_picture(large_text, None, 10**6)[1]).average_hash == fingerprint(plain).average_hash
+    turned = encoded(in_sixteen_bits(ramp), "PNG", exif=on_its_side())
+    suffix, smaller = shard_picture(turned, 64, 10**6)
+    assert suffix == "jpg"
+    assert np.asarray(Image.open(io.BytesIO(smaller)).convert("L"))[32, [2, 61]].tolist() == pytest.approx(
+        [248, 6], abs=6
+    )
+
+
+def in_sixteen_bits(image: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+
+
+def on_its_side() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_bombs_are_held_by_the_same_bounds() -> None:
+    with pytest.raises(ImageError, match="would take 2,018 MiB") as caught:
+        Squeezed(one_tile(46_000), 64, 50_000_000)
+    assert reason_of(caught.value)[0] == "too many pixels"
+    with pytest.raises(ImageError, match="would take 2,018 MiB"):
+        shard_picture(one_tile(46_000), 64, 50_000_000)
 
 
 def test_broken_pictures_are_counted_and_take_no_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

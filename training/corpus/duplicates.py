@@ -1,7 +1,7 @@
 """Finds training pictures that are also test pictures: the same bytes, or the same to the eye."""
 
 import hashlib
-import io
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.preprocessing import decode, eight_bit
 from training.corpus.shards import read_shard
 
 HASH_SIDE = 8
@@ -40,8 +41,7 @@ class Duplicate:
 
 def fingerprint(picture: bytes) -> Fingerprint:
     """SHA-256 of the bytes, 64-bit average hash, and a thumbnail `[16, 16, 3]`."""
-    with Image.open(io.BytesIO(picture)) as opened:
-        rgba = opened.convert("RGBA")
+    rgba = eight_bit(decode(picture, sys.maxsize)).convert("RGBA")
     paper = Image.new("RGBA", rgba.size, "white")
     paper.alpha_composite(rgba)
     small = paper.convert("RGB").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from model.geometry import turn
-from model.preprocessing import ImageError, eight_bit, open_header
+from model.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.progress import track
 
 Numbers = npt.NDArray[np.int64]
@@ -32,15 +32,15 @@ class Squeezed:
         opened.load()
         image, box = opened.take(), opened.box
         try:
-            image, box = turn(image, box, image.getexif().get(ExifTags.Base.Orientation))
+            image, box = turn(image, box, orientation(image))
             image = eight_bit(image)
             self.transparent = is_transparent(image)
             left, top, right, bottom = box or (0, 0, *image.size)
             self.aspect = (right - left) / (bottom - top)
             # Pillow resizes RGBA with premultiplied alpha, so transparent pixels lend no colour to their neighbours.
             rgba = image.convert("RGBA").resize((side, side), Image.Resampling.BICUBIC, box=box)
-        except Exception as error:  # broken EXIF and palettes come to light only here, by several exceptions
-            raise ImageError("invalid_image", "its colours or its EXIF cannot be read") from error
+        except Exception as error:  # broken palettes come to light only here, by several exceptions
+            raise ImageError("invalid_image", f"its colours (mode {image.mode}) cannot be read") from error
         self.pixels = np.asarray(rgba)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from model.geometry import turn
-from model.preprocessing import ImageError, eight_bit, open_header
+from model.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.pictures import is_transparent
 
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # formats that stay, and how shards call them
@@ -31,17 +31,17 @@ def shard_picture(data: bytes, pixels: int | None, max_pixels: int) -> tuple[str
     if kept and image.mode in USUAL and (pixels is None or min(size) <= pixels):
         return kept, data
     try:
+        image, box = turn(image, box, orientation(image))
         image = eight_bit(image)
         transparent = is_transparent(image)
-        image, box = turn(image, box, image.getexif().get(ExifTags.Base.Orientation))
         image = image.convert("RGBA" if transparent else "RGB")
         left, top, right, bottom = box or (0, 0, *image.size)
         if pixels is not None and min(size) > pixels:
             scale = pixels / min(right - left, bottom - top)
             smaller = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
             image = image.resize(smaller, Image.Resampling.LANCZOS, box=box)
-    except Exception as error:  # broken EXIF and palettes come to light only here, by several exceptions
-        raise ImageError("invalid_image", "its colours or its EXIF cannot be read") from error
+    except Exception as error:  # broken palettes come to light only here, by several exceptions
+        raise ImageError("invalid_image", f"its colours (mode {image.mode}) cannot be read") from error
     out = io.BytesIO()
     if transparent:
         image.save(out, "PNG", optimize=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model.preprocessing import ImageError, open_header
+from model.preprocessing import ImageError, eight_bit, open_header
 from training.data.index import Index
 from training.data.pictures import decoding_threads, is_transparent
 from training.data.sources import PictureReader
@@ -33,7 +33,7 @@ def transparent_samples(index: Index, reader: PictureReader, max_pixels: int) ->
     def one(number: int) -> bool:
         try:
             image = open_header(reader.read(index.entry(number).place), max_pixels).take()
-            return is_transparent(image)
+            return image.has_transparency_data and is_transparent(eight_bit(image))
         except (ImageError, OSError, ValueError, SyntaxError):  # counted when it is drawn
             return False
 

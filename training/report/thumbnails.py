@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import io
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from model.preprocessing import decode
+from model.geometry import turn
+from model.preprocessing import decode, eight_bit, orientation
 from training.evaluation.embedding import Picture
 
 SIDE = 112  # pixels
@@ -16,7 +17,8 @@ QUALITY = 70
 
 def thumbnail(picture: Picture) -> str:
     """A data URI of the picture, at most SIDE pixels wide and high, about 3 kB; upright, transparency on white."""
-    image = ImageOps.exif_transpose(decode(picture())).convert("RGBA")
+    image = decode(picture())
+    image = eight_bit(turn(image, None, orientation(image))[0]).convert("RGBA")
     image.thumbnail((SIDE, SIDE))
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)

@@ -211,6 +211,18 @@ def test_thumbnails_are_upright_small_and_on_white() -> None:
     assert shown.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
 
 
+def test_thumbnails_of_sixteen_bits_are_not_white() -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.full((40, 40), 100 * 257, np.uint16)).save(file, "PNG")
+    shown = decode(base64.b64decode(thumbnail(file.getvalue).partition(",")[2]))
+    assert shown.convert("L").getpixel((20, 20)) == pytest.approx(100, abs=3)
+
+
 def test_many_data_sets_stay_under_three_megabytes(tmp_path: Path, bundle: Bundle, metrics: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3)).astype(np.uint8)
 
