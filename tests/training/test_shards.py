@@ -60,7 +60,7 @@ def test_shards_of_an_ordinary_archiver_are_read(tmp_path: Path) -> None:
     "told",
     [
         {"tags": 5},
-        {"captions": "cat"},
+        {"captions": {"en": "cat"}},
         {"label": ["cat"]},
         {"label": 5},
         {"description": 3, "label": "cat"},

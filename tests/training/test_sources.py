@@ -178,9 +178,15 @@ def test_folders_of_labels_and_folders_with_metadata(tmp_path: Path) -> None:
     for name, text in (("metadata.csv", "file_name,text\na.png,red\n"), ("metadata.jsonl", '{"file_name": "b.png"')):
         (pictures(tmp_path / name) / name).write_text(text, "utf-8")
     assert read(tmp_path, folder="metadata.csv")[0] == {"a.png": (RED, ["red"], None)}
-    lines = '{"file_name": "b.png", "text": ["blue", "blau"]}\nnot JSON\n{"file_name": 5, "text": "x"}\n'
-    (tmp_path / "metadata.jsonl" / "metadata.jsonl").write_text(lines, "utf-8")
-    assert read(tmp_path, folder="metadata.jsonl")[0] == {"b.png": (BLUE, ["blue", "blau"], None)}
+    lines = '{"file_name": "b.png", "text": ["blue", "blau"]}\n'
+    broken = 'not JSON\n{"file_name": 5, "text": "x"}\n'
+    (tmp_path / "metadata.jsonl" / "metadata.jsonl").write_text(lines * 300 + broken, "utf-8")
+    found, troubles = read(tmp_path, folder="metadata.jsonl")
+    assert found == {"b.png": (BLUE, ["blue", "blau"], None)}
+    assert troubles.counts == {"unreadable row": 2}
+    (tmp_path / "metadata.jsonl" / "metadata.jsonl").write_text(lines * 3 + broken, "utf-8")
+    with pytest.raises(ShardError, match=r"2 of 5 rows cannot be read, the first is line 4: Expecting value"):
+        read(tmp_path, folder="metadata.jsonl")
     with pytest.raises(ShardError, match="not a folder"):
         read(tmp_path, folder="nowhere")
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.data.shards import grouped, text_or_place
+from training.data.shards import text_or_place
+from training.data.tar_members import grouped
 
 Tally = Counter[tuple[str | None, ...]]  # of licence, source and attribution; None where it is not told
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from training.corpus.item import Words
-from training.data.shards import grouped, member_bytes
+from training.data.shards import member_bytes
+from training.data.tar_members import grouped
 
 MAX_ITEMS = 2000
 

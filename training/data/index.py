@@ -21,8 +21,11 @@ import numpy.typing as npt
 
 from training.config import Data, Source
 from training.data.entry import WHOLE, Entry, Place, Told
+from training.data.labels import note_labels
 from training.data.shards import ShardError, find_shards
 from training.data.sources import scan
+from training.data.tables import MOST_LOST
+from training.data.text_files import DAMAGED_TEXT
 from training.data.troubles import Troubles
 from training.progress import console
 from training.settings import Settings
@@ -30,7 +33,7 @@ from training.settings import Settings
 log = logging.getLogger(__name__)
 
 BUCKETS = 10_000  # of keys, for the hold-out
-VERSION = 1  # of the files in the cache
+VERSION = 2  # of the files in the cache
 # offset and size as in `Place`; file and label by number, -1 for none; where the text is in `texts`
 FIELDS = {
     "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
@@ -46,7 +49,7 @@ class Index:
         samples: dict[str, npt.NDArray[np.int64]],
         texts: npt.NDArray[np.uint8],
         files: list[str],
-        skipped: dict[str, int],
+        skipped: Troubles,
         folder: Path | None = None,
     ) -> None:
         """`files` are those that hold many pictures; `folder` is where it is cached, if it is."""
@@ -97,18 +100,34 @@ def open_index(source: Source, base: Path, cache: Path | None = None) -> Index:
         cache = None
     folder = cache / _digest(source, base) if cache else None
     if folder is not None and folder.is_dir():
-        return _load(folder)
+        kept = _load(folder)
+        _refuse_lost_texts(source, kept.skipped, len(kept))
+        return kept
     troubles = Troubles()
     index = _build(scan(source, base, troubles), troubles, folder, ", ".join(source.where))
     if not len(index):
-        raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {troubles}")
+        for line in troubles.remarks():
+            log.warning("%s", line)
+        raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {troubles.with_examples()}")
     troubles.tell()
+    _refuse_lost_texts(source, troubles, len(index))
     return index
+
+
+def _refuse_lost_texts(source: Source, troubles: Troubles, usable: int) -> None:
+    """Raise ShardError where more than a small share of the texts is in another encoding."""
+    lost = troubles.counts[DAMAGED_TEXT]
+    if lost > MOST_LOST * (usable + lost):
+        raise ShardError(
+            f"{', '.join(source.where)}: {lost:,} of {usable + lost:,} texts are damaged or in another encoding, first "
+            f"{troubles.examples[DAMAGED_TEXT]}. Say `encoding: NAME` in the source if all of them are in it"
+        )
 
 
 def _digest(source: Source, base: Path) -> str:
     """Of what the index depends on: the files and their state, and which columns are read."""
-    seen = [VERSION, source.columns.model_dump_json(), bool(source.table)]
+    read = {"columns", "delimiter", "quoting", "encoding"}
+    seen = [VERSION, source.model_dump_json(include=read), bool(source.table)]
     for file in find_shards(source.where, base):
         state = file.stat()
         seen.append((str(file.resolve()), state.st_size, state.st_mtime_ns))
@@ -131,7 +150,7 @@ def _build(entries: Iterator[Entry], troubles: Troubles, folder: Path | None, wh
         if not len(index):
             return index
         np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
-        (draft / "about.json").write_text(json.dumps({"files": index.files, "skipped": index.skipped}), "utf-8")
+        (draft / "about.json").write_text(json.dumps({"files": index.files, **troubles.as_record()}), "utf-8")
         try:
             draft.rename(folder)
         except OSError:  # another process was faster
@@ -146,11 +165,11 @@ def _load(folder: Path, silent: bool = False) -> Index:
     about = json.loads((folder / "about.json").read_text("utf-8"))
     columns = np.load(folder / "samples.npy")
     samples = {name: column.astype(kind) for (name, kind), column in zip(FIELDS.items(), columns, strict=True)}
-    if about["skipped"] and not silent:
-        troubles = Troubles()
-        troubles.merge(about["skipped"])
+    troubles = Troubles()
+    troubles.merge(about)
+    if not silent:
         troubles.tell()
-    return Index(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], about["skipped"], folder)
+    return Index(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], troubles, folder)
 
 
 def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: str) -> Index:
@@ -165,7 +184,7 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
                 record["file"] = str(place.file)
             if place.column:
                 record["column"] = place.column
-            text = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="replace")
+            text = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")  # in names of files
             values = {
                 "file": -1 if place.size == WHOLE else files.setdefault(str(place.file), len(files)),
                 "offset": place.offset,
@@ -184,7 +203,8 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
     texts.flush()
     mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
-    return Index(samples, mapped, list(files), dict(troubles.counts))
+    note_labels(labels, troubles)
+    return Index(samples, mapped, list(files), troubles)
 
 
 def _bucket(key: str) -> int:

@@ -78,7 +78,7 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], wanted: Wanted
     for index in indexes:
         if any(Path(file).resolve() in written for file in index.files):
             raise ShardError(f"{wanted.folder} holds what is to be read: choose another --to or --name")
-        troubles.merge(index.skipped)
+        troubles.merge(index.skipped.as_record())
     tests = _fingerprints(against, base, reader, wanted.max_pixels) if against else None
     repeated: list[Duplicate] = []
 

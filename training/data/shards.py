@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import logging
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import bracex
-from pydantic import ValidationError
 
 from model.suggestions import did_you_mean_path
+from training.data.annotation import Annotator
 from training.data.entry import Entry, Place, Told
+from training.data.files import MAX_TEXT_BYTES, OPAQUE_SUFFIXES, PICTURE_SUFFIXES, TEXT_SUFFIXES, read_bounded
+from training.data.tar_members import ShardError, grouped, read_member
 from training.data.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-JPEG_SUFFIXES = ("jpg", "jpeg")
-TEXT_SUFFIXES = ("json", "txt")
+__all__ = ["Sample", "ShardError", "find_shards", "read_shards", "sample_of", "scan_shard"]
+
 MOST_NAMES = 1_000_000  # that one brace list may stand for
+CLASS_NAMES = "classnames.txt"  # beside shards with KEY.cls, or above, as CLIP_benchmark has it
 
-Part = TypeVar("Part")
-
-
-class ShardError(ValueError):
-    """Data that cannot be read; the message names the file or the pattern."""
+Parts = Mapping[str, bytes | Place]  # of a sample by suffix: texts whole, and of all else where it is
 
 
 @dataclass(slots=True)
@@ -77,105 +74,110 @@ def _glob(pattern: str, base: Path) -> list[Path]:
     return sorted(root.glob(rest)) if rest else []
 
 
-def read_shards(shards: Iterable[Path]) -> Iterator[Sample]:
-    """All complete samples, in order. A sample without picture or text is skipped and counted in a warning.
+def read_shards(shards: Iterable[Path], skipped: Troubles | None = None) -> Iterator[Sample]:
+    """All complete samples, in order. Those without picture or text are skipped, and counted in `skipped`.
 
     Raises ShardError for a shard that cannot be read to its end: what is measured on a part would mislead.
     """
+    counts = skipped if skipped is not None else Troubles()
     for shard in shards:
-        incomplete = 0
-        for key, members in grouped(shard, member_bytes):
-            picture, told = _picture(members), _told(members)
-            if picture is None or told is None:
-                incomplete += 1
-            else:
-                yield sample_of(f"{shard.name}/{key}", members[picture], told)
-        if incomplete:
-            log.warning("%s: skipped %d samples without a picture or a readable text", shard, incomplete)
+        for entry in _entries(shard, counts, None):
+            yield sample_of(entry.key, _read(entry.place), entry.told)
+    if skipped is None:
+        counts.tell()
 
 
-def scan_shard(shard: Path, troubles: Troubles) -> Iterator[Entry]:
+def scan_shard(shard: Path, troubles: Troubles, encoding: str | None = None) -> Iterator[Entry]:
     """All complete samples, in order, without reading their pictures; of a damaged shard those before the damage."""
     try:
-        for key, members in grouped(shard, text_or_place):
-            name, picture = f"{shard.name}/{key}", _picture(members)
-            told = _told({suffix: part for suffix, part in members.items() if isinstance(part, bytes)})
-            if picture is None:
-                troubles.add(name, "no picture")
-            elif told is None or not told.says_something():
-                troubles.add(name, "no readable text")
-            else:
-                place = members[picture]
-                assert isinstance(place, Place)  # as `text_or_place` makes them of pictures
-                yield Entry(name, place, told, opaque=picture in JPEG_SUFFIXES)
+        yield from _entries(shard, troubles, encoding)
     except ShardError as error:
         troubles.add(str(shard), "damaged file", error)
 
 
-def member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo, _: str) -> bytes:
+def _read(place: Place) -> bytes:
+    with place.file.open("rb") as file:
+        file.seek(place.offset)
+        return file.read(place.size)
+
+
+def _entries(shard: Path, skipped: Troubles, encoding: str | None) -> Iterator[Entry]:
+    annotator = Annotator(skipped, encoding, _class_names(shard))
+    for group, members in grouped(shard, text_or_place, skipped):
+        for key, parts in _samples(group, members, skipped):
+            name = f"{shard.name}/{key}"
+            picture = _picture(parts)
+            if picture is None:
+                skipped.add(name, "no picture", f"it has {', '.join(f'.{suffix}' for suffix in sorted(parts)[:10])}")
+                continue
+            told, place = annotator.annotation(name, _texts(name, parts, skipped)), parts[picture]
+            assert isinstance(place, Place)  # as `text_or_place` makes them of pictures
+            if told is not None and place.size == 0:
+                skipped.add(name, "empty picture", f".{picture} has no bytes")
+            elif told is not None:
+                yield Entry(name, place, told, opaque=picture in OPAQUE_SUFFIXES)
+
+
+def _texts(name: str, parts: Parts, skipped: Troubles) -> dict[str, bytes]:
+    for suffix in TEXT_SUFFIXES:
+        if isinstance(parts.get(suffix), Place):
+            skipped.pass_over(f"{name}.{suffix}", f"a text of more than {MAX_TEXT_BYTES:,} bytes")
+    return {suffix: part for suffix, part in parts.items() if isinstance(part, bytes)}
+
+
+def _class_names(shard: Path) -> list[str]:
+    for folder in (shard.parent, shard.parent.parent):
+        if (folder / CLASS_NAMES).is_file():
+            lines = read_bounded(folder / CLASS_NAMES, MAX_TEXT_BYTES).decode("utf-8", "replace").splitlines()
+            return [line.strip() for line in lines if line.strip()]
+    return []
+
+
+def text_or_place(shard: Path, member: tarfile.TarInfo, suffix: str) -> bytes | Place:
+    """For `grouped`: texts whole, and of all else, and of what is too large for a text, where it is."""
+    if suffix.rpartition(".")[2] in TEXT_SUFFIXES and member.size <= MAX_TEXT_BYTES:
+        return read_member(shard, member)
+    return Place(shard, member.offset_data, member.size)
+
+
+def member_bytes(shard: Path, member: tarfile.TarInfo, _: str) -> bytes:
     """For `grouped`: whole members."""
-    stream = archive.extractfile(member)
-    assert stream is not None  # it is a regular file
-    return stream.read()
+    return read_member(shard, member)
 
 
-def text_or_place(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> bytes | Place:
-    """For `grouped`: texts whole, and of all else where it is."""
-    if suffix in TEXT_SUFFIXES:
-        return member_bytes(archive, member, suffix)
-    return Place(Path(str(archive.name)), member.offset_data, member.size)
+def _samples(group: str, members: Parts, skipped: Troubles) -> Iterator[tuple[str, Parts]]:
+    """The samples of a group of members: one, as WebDataset has it, or several whose keys have dots.
+
+    `KEY.seg.png` beside `KEY.jpg` is a further part of KEY. Where what follows the first dot is no suffix that is
+    known, but what follows the last one is, the key ends there, as in IMG_2024.05.01.jpg.
+    """
+    plain = {suffix: part for suffix, part in members.items() if "." not in suffix}
+    dotted: dict[str, dict[str, bytes | Place]] = {}
+    for suffix, part in members.items():
+        rest, dot, last = suffix.rpartition(".")
+        if dot and last in (*PICTURE_SUFFIXES, *TEXT_SUFFIXES):
+            dotted.setdefault(rest, {})[last] = part
+    whole = {rest: parts for rest, parts in dotted.items() if _picture(parts) and not parts.keys() <= {_picture(parts)}}
+    if _picture(plain) is not None:
+        yield group, plain
+        _pass_over(group, members, whole, skipped)
+        dotted = whole
+    elif not dotted or (plain and not whole):
+        yield group, members
+        return
+    elif plain:
+        yield group, plain
+    for rest, parts in dotted.items():
+        skipped.note("keys with dots: where no other suffix is known, a key ends at the last dot of the name")
+        yield f"{group}.{rest}", parts
 
 
-def grouped(
-    shard: Path, take: Callable[[tarfile.TarFile, tarfile.TarInfo, str], Part]
-) -> Iterator[tuple[str, dict[str, Part]]]:
-    """Every key and its parts by suffix. Raises ShardError, where the file is cut or damaged, after what precedes."""
-    key, members = "", dict[str, Part]()
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            end = shard.stat().st_size
-            for member in archive:
-                if member.offset_data + member.size > end:
-                    raise EOFError("the file is cut short")
-                folder, _, name = member.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                # No stem: ".hidden", which some archivers add beside every file.
-                if not member.isfile() or member.issparse() or not stem:
-                    continue
-                stem = f"{folder}/{stem}" if folder else stem
-                if stem != key and members:
-                    yield key, members
-                    members = {}
-                key = stem
-                members[suffix.lower()] = take(archive, member, suffix.lower())
-            _check_end(shard, archive.offset)
-    except (OSError, tarfile.TarError, EOFError) as error:
-        if members:
-            yield key, members
-        raise ShardError(
-            f"{shard} cannot be read as a tar file: {error}. Compressed ones are to be decompressed first"
-        ) from error
-    if members:
-        yield key, members
+def _pass_over(group: str, members: Parts, samples: Iterable[str], skipped: Troubles) -> None:
+    """Count what a sample has beside its picture and its texts."""
+    for suffix in members.keys() - {*PICTURE_SUFFIXES, *TEXT_SUFFIXES}:
+        if suffix.rpartition(".")[0] not in samples:
+            skipped.pass_over(f"{group}.{suffix}", f"a part that is not read, .{suffix[-40:]}")
 
 
-def _check_end(shard: Path, offset: int) -> None:
-    """Python's reader takes any block that is no header for the end of the archive."""
-    with shard.open("rb") as file:
-        file.seek(offset)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError("what follows the last readable member is no header")
-
-
-def _picture(members: dict[str, Part]) -> str | None:
+def _picture(members: Mapping[str, object]) -> str | None:
     return next((suffix for suffix in PICTURE_SUFFIXES if suffix in members), None)
-
-
-def _told(members: dict[str, bytes]) -> Told | None:
-    if "json" in members:
-        try:
-            return Told.model_validate_json(members["json"])
-        except ValidationError:
-            return None
-    caption = members.get("txt", b"").decode("utf-8", errors="replace").strip()
-    return Told(captions=[caption]) if caption else None

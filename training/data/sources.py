@@ -8,6 +8,7 @@ from pathlib import Path
 
 from training.config import Source
 from training.data.entry import ROW, WHOLE, Entry, Place
+from training.data.files import MAX_PICTURE_BYTES, read_bounded
 from training.data.folders import scan_folder
 from training.data.parquet import PictureColumns
 from training.data.shards import find_shards, scan_shard
@@ -22,12 +23,12 @@ def scan(source: Source, base: Path, troubles: Troubles) -> Iterator[Entry]:
     """
     if source.folder:
         for folder in source.folder:
-            yield from scan_folder(base / folder, troubles)
+            yield from scan_folder(base / folder, source, troubles)
     elif source.table:
-        yield from scan_tables(find_shards(source.table, base), source.columns, troubles)
+        yield from scan_tables(find_shards(source.table, base), source, troubles)
     else:
         for shard in find_shards(source.shards, base):
-            yield from scan_shard(shard, troubles)
+            yield from scan_shard(shard, troubles, source.encoding)
 
 
 class PictureReader:
@@ -39,9 +40,11 @@ class PictureReader:
     def read(self, place: Place) -> bytes:
         """Raises OSError."""
         if place.size == WHOLE:
-            return place.file.read_bytes()
+            return read_bounded(place.file, MAX_PICTURE_BYTES)
         if place.size == ROW:
             return self._columns.read(place.file, place.column, place.offset)
+        if place.size > MAX_PICTURE_BYTES:
+            raise OSError(f"{place.file} holds {place.size:,} bytes for one picture")
         handle = os.open(place.file, os.O_RDONLY)
         try:
             return os.pread(handle, place.size, place.offset)

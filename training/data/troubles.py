@@ -1,48 +1,110 @@
-"""Samples that had to be skipped: counted by reason, and told at a limited rate."""
+"""Samples that had to be skipped: counted by reason with an example of each, and logged at a limited rate."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import Counter
+from typing import Any
 
 from model.preprocessing import ImageError
+from training.progress import console
 
 log = logging.getLogger(__name__)
 
 TOLD = 5  # in full; after that a total at every power of ten
+LONGEST_EXAMPLE = 500  # characters
+MOST_REASONS = 40  # as there are in good faith; names out of a file may make more
 
 
 class Troubles:
-    """Counts what is wrong with the samples of a set; may be used by many threads."""
+    """Counts what is wrong with the samples of a set; may be used by many threads.
+
+    Beside skipped samples it counts the files that are none, such as those of the system, and keeps notes on how the
+    set was understood: which columns, which encoding.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}  # of each reason the first
+        self.passed_over: Counter[str] = Counter()  # files that are no samples, by reason
+        self.notes: dict[str, None] = {}  # in order, each once
         self._lock = threading.Lock()
 
     def add(self, key: str, reason: str, detail: object = "") -> None:
         """Count a sample or file `key` as skipped. `reason` is one of a few; `detail` says more of this one."""
+        example = _shortened(f"{key} ({detail})" if detail else key)
         with self._lock:
+            reason = _one_of(self.counts, reason)
             self.counts[reason] += 1
+            self.examples.setdefault(reason, example)
             total = self.counts.total()
         if total <= TOLD:
-            log.warning("skipped %s: %s%s", key, reason, f" ({detail})" if detail else "")
+            log.warning("skipped %s: %s%s", _shortened(key), reason, f" ({_shortened(str(detail))})" if detail else "")
         elif str(total).strip("0") == "1":
             log.warning("skipped %s", self)
 
-    def merge(self, counts: dict[str, int]) -> None:
-        """Add what an earlier look at the same files counted."""
+    def pass_over(self, name: str, reason: str, count: int = 1) -> None:
+        """Count files that are no samples."""
         with self._lock:
-            self.counts.update(counts)
+            reason = _one_of(self.passed_over, reason)
+            self.passed_over[reason] += count
+            self.examples.setdefault(reason, _shortened(name))
+
+    def note(self, text: str) -> None:
+        """Keep how something was understood."""
+        with self._lock:
+            if len(self.notes) < MOST_REASONS:
+                self.notes.setdefault(_shortened(text))
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON, as `merge` takes it."""
+        return {
+            "skipped": dict(self.counts),
+            "passed_over": dict(self.passed_over),
+            "examples": self.examples,
+            "notes": list(self.notes),
+        }
+
+    def merge(self, record: dict[str, Any]) -> None:
+        """Add what another look counted, given as a record."""
+        with self._lock:
+            self.counts.update(record["skipped"])
+            self.passed_over.update(record["passed_over"])
+            self.examples = {**record["examples"], **self.examples}
+            self.notes |= dict.fromkeys(record["notes"])
 
     def tell(self) -> None:
-        """Log the total, if there is any."""
+        """Print the remarks; log the total of what was skipped, if there is any."""
+        for line in self.remarks():
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         if self.counts:
-            log.warning("skipped %s", self)
+            log.warning("skipped %s", self.with_examples())
+
+    def remarks(self) -> list[str]:
+        """How the set was understood, and which files of it are no samples."""
+        return [*self.notes, *([f"not used: {_counted(self.passed_over, self.examples)}"] * bool(self.passed_over))]
+
+    def with_examples(self) -> str:
+        """The total, and of each reason the first example on a line of its own."""
+        lines = [f"  {reason}, first {self.examples[reason]}" for reason in sorted(self.counts)]
+        return "\n".join([str(self), *lines])
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(self.counts.items()))
         return f"{self.counts.total():,} in all: {reasons}" if self.counts else "nothing"
+
+
+def _one_of(counts: Counter[str], reason: str) -> str:
+    return reason if reason in counts or len(counts) < MOST_REASONS else "other reasons"
+
+
+def _counted(counts: Counter[str], examples: dict[str, str]) -> str:
+    return "; ".join(f"{reason}: {count:,}, first {examples[reason]}" for reason, count in sorted(counts.items()))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}..."
 
 
 def reason_of(error: ImageError | OSError) -> tuple[str, str]:

@@ -22,6 +22,7 @@ class Result:
     metrics: Mapping[str, float]
     per_class: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was chosen on the way: C, templates
+    skipped: Mapping[str, int] = field(default_factory=dict)  # samples that are not among the pictures, by reason
 
     @property
     def value(self) -> float:
@@ -44,6 +45,7 @@ def as_json(result: Result, model: str, digest: str) -> dict[str, Any]:
         "choices": result.choices,
         "per_class": {name: round(value, 6) for name, value in result.per_class.items()},
         "settings": dict(result.settings),
+        "skipped": dict(result.skipped),
     }
 
 

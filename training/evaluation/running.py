@@ -71,7 +71,8 @@ class _Measuring:
                 result, scores = self.zeroshot(name, split, pictures)
                 yield self._shown(result, split, pictures, scores)
             if {"linear-probe", "few-shot"} & set(self.wanted.tasks):
-                yield from self._probes(name, suffix, split, pictures)
+                for result in self._probes(name, suffix, split, pictures):
+                    yield replace(result, skipped=dict(split.skipped.counts))
 
     def _embedded(self, split: Split, name: str) -> Vectors:
         """What was embedded for an earlier split of the same samples is not embedded again."""
@@ -84,6 +85,7 @@ class _Measuring:
         return not self.wanted.tasks or bool(set(tasks) & set(self.wanted.tasks))
 
     def _shown(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None = None) -> Result:
+        result = replace(result, skipped=dict(split.skipped.counts))
         if self._look is not None:
             self._look(result, split, pictures, scores)
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from training.evaluation.cards import REFERENCE_MODELS, Reference, cards
 from training.evaluation.results import Result
@@ -42,7 +42,18 @@ def results_table(results: Sequence[Result]) -> str:
             f"| {result.dataset} | {task} | {result.pictures:,} | {result.choices:,} "
             f"| {told(result.headline)} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_skipped(results)])
+
+
+def _skipped(results: Sequence[Result]) -> list[str]:
+    """What the figures are not about, a line for each data set."""
+    by_set = {result.dataset: counted(result.skipped) for result in results if result.skipped}
+    return [""] * bool(by_set) + [f"Skipped of {name}: {counts}." for name, counts in by_set.items()]
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Numbers of skipped samples by reason."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
 
 
 def reference_table(results: Sequence[Result]) -> str:

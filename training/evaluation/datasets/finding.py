@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.suggestions import did_you_mean, did_you_mean_path
-from training.data.shards import find_shards, read_shards
+from training.data.shards import Sample, find_shards, read_shards
+from training.data.troubles import Troubles
 from training.evaluation.cards import Card, cards
 from training.evaluation.datasets.archives import read_archives
 from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
@@ -31,6 +32,12 @@ class Place:
 
     def read(self, split: str) -> Mapping[str, Split]:
         """Its `split`, train or test; of shards there may be several, by what follows the name. Raises DataError."""
+        found = self._read(split)
+        for skipped in {id(each.skipped): each.skipped for each in found.values()}.values():
+            skipped.tell()
+        return found
+
+    def _read(self, split: str) -> Mapping[str, Split]:
         if any(SHARDS.search(where) for where in self.where):
             return self._shards()
         folder = self.base / self.where[0]
@@ -50,11 +57,20 @@ class Place:
         raise DataError(f"{folder} has no folder {split!r}: this task needs pictures to learn from (--train)")
 
     def _shards(self) -> Mapping[str, Split]:
-        samples = list(read_shards(find_shards(self.where, self.base)))
-        found = splits_of_samples(samples)
+        skipped = Troubles()
+        samples = list(read_shards(find_shards(self.where, self.base), skipped))
+        found = splits_of_samples(samples, skipped)
         if not found:
-            raise DataError(f"{', '.join(self.where)}: fewer than half of its samples have a label or a caption")
+            raise DataError(f"{', '.join(self.where)}: {_why_nothing(samples, skipped)}")
         return found
+
+
+def _why_nothing(samples: Sequence[Sample], skipped: Troubles) -> str:
+    if not samples:
+        return f"no usable sample: skipped {skipped.with_examples()}"
+    if len(labels := {sample.label for sample in samples}) == 1 and (label := labels.pop()):
+        return f"all samples have the one label {label!r}: there is nothing to tell apart"
+    return f"fewer than half of its samples have a label or a caption; skipped {skipped}"
 
 
 def find(argument: str, base: Path) -> Place:

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy
 
+from training.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
+from training.data.labels import note_labels
 from training.data.shards import Sample
+from training.data.text_files import AnnotationError, decode_text
+from training.data.troubles import Troubles
 from training.evaluation.datasets.split import DataError, FilePicture, Member, Split, pictures_in, samples_in
+from training.evaluation.embedding import Picture
 
 PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
 
@@ -19,16 +25,40 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     """A folder for each class. `names` are the classes by the names of their folders; others are not read."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    skipped = Troubles()
+    found = _class_folders(folder, skipped)
     known = [name for name in names if name in set(found)] if names is not None else found
     if not known:
         expected = f" named {', '.join(list(names)[:3])} ..." if names else ""
         raise DataError(f"{folder} holds no folders of classes{expected}")
-    files = [(file, number) for number, name in enumerate(known) for file in pictures_in(folder / name)]
-    if not files:
-        raise DataError(f"the folders in {folder} hold no pictures")
-    classes = [names[name] for name in known] if names else [name.replace("_", " ") for name in known]
-    return Split([FilePicture(file) for file, _ in files], classes, np.array([number for _, number in files]))
+    pictures: list[Picture] = []
+    labels: list[str] = []
+    for name in known:
+        files = pictures_in(folder / name, skipped)
+        if not files:
+            skipped.pass_over(str(folder / name), "a class folder without pictures")
+        pictures += map(FilePicture, files)
+        labels += [names[name] if names else name.replace("_", " ")] * len(files)
+    if not pictures:
+        raise DataError(f"the folders in {folder} hold no pictures. Skipped {skipped}; {' '.join(skipped.remarks())}")
+    classes = list(dict.fromkeys(labels))
+    if names is None and len(classes) == 1:
+        raise DataError(f"{folder} holds pictures of one class only, {classes[0]!r}: there is nothing to tell apart")
+    note_labels(classes, skipped)
+    index = {label: number for number, label in enumerate(classes)}
+    return Split(pictures, classes, np.array([index[label] for label in labels]), skipped=skipped)
+
+
+def _class_folders(folder: Path, skipped: Troubles) -> list[str]:
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if is_system_name(entry.name):
+            skipped.pass_over(str(entry), "hidden or made by the system")
+        elif entry.is_dir():
+            found.append(entry.name)
+        else:
+            skipped.pass_over(str(entry), "a file in no class folder")
+    return found
 
 
 def is_benchmark(folder: Path) -> bool:
@@ -41,26 +71,30 @@ def read_benchmark(folder: Path, split: str) -> Split:
     counted = folder / split / "nshards.txt"
     if not counted.exists():
         raise DataError(f"{counted} is missing: there is no split {split!r}")
-    try:
-        shards = [folder / split / f"{number}.tar" for number in range(int(counted.read_text("utf-8")))]
-    except ValueError as error:
-        raise DataError(f"{counted} does not hold a number") from error
-    samples = [(key, members) for shard in shards for key, members in samples_in(shard)]
+    shards, skipped = [folder / split / f"{number}.tar" for number in range(_count(counted))], Troubles()
+    samples = [(key, members) for shard in shards for key, members in samples_in(shard, skipped)]
     pictures = [_picture(key, members) for key, members in samples]
     if (folder / "dataset_type.txt").exists() and "retrieval" in (folder / "dataset_type.txt").read_text("utf-8"):
         captions = [_captions(key, members) for key, members in samples]
-        return Split(pictures, captions=captions)
+        return Split(pictures, captions=captions, skipped=skipped)
     classes = _lines(folder / "classnames.txt")
     if not classes:
         raise DataError(f"{folder / 'classnames.txt'} is missing or empty")
     if samples and "npy" in samples[0][1]:  # several classes each
         truth = np.stack([_flags(key, members, len(classes)) for key, members in samples])
-        return Split(pictures, classes, truth=truth, templates=_templates(folder))
+        return Split(pictures, classes, truth=truth, templates=_templates(folder), skipped=skipped)
     targets = np.array([_index(key, _text(key, members, "cls"), len(classes)) for key, members in samples])
-    return Split(pictures, classes, targets, templates=_templates(folder))
+    return Split(pictures, classes, targets, templates=_templates(folder), skipped=skipped)
 
 
-def splits_of_samples(samples: Sequence[Sample]) -> dict[str, Split]:
+def _count(file: Path) -> int:
+    text = read_bounded(file, MAX_TEXT_BYTES).decode("utf-8", "replace").strip()
+    if not text.isdecimal() or len(text) > 6:
+        raise DataError(f"{file} does not hold a number below a million but {text[:20]!r}")
+    return int(text)
+
+
+def splits_of_samples(samples: Sequence[Sample], skipped: Troubles) -> dict[str, Split]:
     """Ours: by label, by coarse class and by caption, each where more than half of the samples have one."""
     found = {}
     # One object for each picture in all of its splits, by which it is known that it has been embedded.
@@ -71,10 +105,13 @@ def splits_of_samples(samples: Sequence[Sample]) -> dict[str, Split]:
         if len(told) * 2 > len(samples) and len(classes) > 1:
             index = {label: number for number, label in enumerate(classes)}
             targets = np.array([index[getattr(sample, key)] for sample in told])
-            found[name] = Split([held[id(sample)] for sample in told], classes, targets)
+            found[name] = Split([held[id(sample)] for sample in told], classes, targets, skipped=skipped)
+            note_labels(classes, skipped)
     told = [sample for sample in samples if sample.captions]
     if len(told) * 2 > len(samples):
-        found[" (captions)"] = Split([held[id(s)] for s in told], captions=[sample.captions for sample in told])
+        found[" (captions)"] = Split(
+            [held[id(s)] for s in told], captions=[sample.captions for sample in told], skipped=skipped
+        )
     return found
 
 
@@ -101,12 +138,17 @@ def _picture(key: str, members: Mapping[str, Member]) -> Member:
 def _text(key: str, members: Mapping[str, Member], suffix: str) -> str:
     if suffix not in members:
         raise DataError(f"the sample {key} has no .{suffix}: {', '.join(sorted(members))}")
-    return members[suffix]().decode("utf-8", errors="replace").strip()
+    if members[suffix].size > MAX_TEXT_BYTES:
+        raise DataError(f"the .{suffix} of sample {key} has {members[suffix].size:,} bytes")
+    try:
+        return decode_text(members[suffix]()).strip()
+    except AnnotationError as error:
+        raise DataError(f"the .{suffix} of sample {key} cannot be read: {error}") from error
 
 
 def _index(key: str, text: str, classes: int) -> int:
-    if not text.isdecimal() or int(text) >= classes:
-        raise DataError(f"the class of sample {key} is {text!r}, not a number below {classes}")
+    if not text.isdecimal() or len(text) > 9 or int(text) >= classes:
+        raise DataError(f"the class of sample {key} is {text[:20]!r}, not a number below {classes}")
     return int(text)
 
 
@@ -120,16 +162,27 @@ def _captions(key: str, members: Mapping[str, Member]) -> list[str]:
 def _flags(key: str, members: Mapping[str, Member], classes: int) -> npt.NDArray[np.bool_]:
     """Which of the classes it has, as zeros and ones in a .npy."""
     try:
-        flags = np.asarray(np.load(io.BytesIO(members["npy"]()), allow_pickle=False))
+        file = io.BytesIO(members["npy"]())
+        read_header = {1: npy.read_array_header_1_0, 2: npy.read_array_header_2_0}[npy.read_magic(file)[0]]
+        shape, _, _ = read_header(file)
+        if shape != (classes,):  # before so many are allocated
+            raise DataError(f"the .npy of sample {key} is of shape {shape}, not {classes} flags")
+        file.seek(0)
+        flags = np.asarray(np.load(file, allow_pickle=False))
     except (KeyError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"the classes of sample {key} cannot be read from its .npy: {error}") from error
-    if flags.shape != (classes,):
-        raise DataError(f"the .npy of sample {key} is of shape {flags.shape}, not {classes} flags")
     return flags.astype(bool)
 
 
 def _lines(file: Path) -> list[str]:
-    return [line for line in file.read_text("utf-8").splitlines() if line.strip()] if file.exists() else []
+    if not file.exists():
+        return []
+    try:
+        return [line for line in decode_text(read_bounded(file, MAX_TEXT_BYTES)).splitlines() if line.strip()]
+    except AnnotationError as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
 
 
 def _templates(folder: Path) -> list[str]:

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.data.folders import PICTURE_FILES
-from training.data.shards import ShardError, grouped
+from training.data.files import MAX_PICTURE_BYTES, PICTURE_SUFFIXES, read_bounded, regular_files, suffix_of
+from training.data.tar_members import ShardError, grouped
+from training.data.troubles import Troubles
 from training.evaluation.embedding import Picture
 
 
@@ -35,6 +36,7 @@ class Split:
     truth: npt.NDArray[np.bool_] | None = None
     captions: Sequence[Sequence[str]] = ()
     templates: Sequence[str] = ()  # those that came with it
+    skipped: Troubles = field(default_factory=Troubles)  # what was left out of it
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -48,7 +50,7 @@ class FilePicture:
 
     def __call__(self) -> bytes:
         """Read it."""
-        return self.file.read_bytes()
+        return read_bounded(self.file, MAX_PICTURE_BYTES)
 
     def __str__(self) -> str:
         return str(self.file)
@@ -64,6 +66,8 @@ class Member:
 
     def __call__(self) -> bytes:
         """Read it."""
+        if self.size > MAX_PICTURE_BYTES:
+            raise DataError(f"{self} holds {self.size:,} bytes for one picture or text")
         with self.archive.open("rb") as stream:
             stream.seek(self.offset)
             return stream.read(self.size)
@@ -89,18 +93,26 @@ class Pixels:
         return f"row {self.row}"
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The picture files of a folder and those below, by name."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_FILES and file.is_file())
+def pictures_in(folder: Path, skipped: Troubles) -> list[Path]:
+    """The picture files of a folder and those below, by name; empty ones are counted, as is what is no picture."""
+    found = []
+    for file in regular_files(folder, skipped):
+        if suffix_of(file.name) not in PICTURE_SUFFIXES:
+            skipped.pass_over(str(file), "no picture")
+        elif not file.stat().st_size:
+            skipped.add(str(file), "empty picture", "it has no bytes")
+        else:
+            found.append(file)
+    return sorted(found)
 
 
-def samples_in(shard: Path) -> Iterator[tuple[str, dict[str, Member]]]:
+def samples_in(shard: Path, skipped: Troubles) -> Iterator[tuple[str, dict[str, Member]]]:
     """The samples of a WebDataset shard: key, and members by suffix. Raises DataError."""
 
-    def where(_: tarfile.TarFile, info: tarfile.TarInfo, __: str) -> Member:
+    def where(_: Path, info: tarfile.TarInfo, __: str) -> Member:
         return Member(shard, info.offset_data, info.size)
 
     try:
-        yield from grouped(shard, where)
+        yield from grouped(shard, where, skipped)
     except ShardError as error:
         raise DataError(str(error)) from error

@@ -1,0 +1,120 @@
+"""Rows of a CSV or TSV file, whatever program wrote it: which dialect it is in is found out, and lost rows are counted.
+
+A quotation mark that is opened and not closed would take all rows behind it into one cell: each record is therefore
+read by Python's csv module on its own, and where it does not come out right, its first line alone is read again as it
+stands.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from training.config import Source
+from training.data.files import PICTURE_SUFFIXES, suffix_of
+from training.data.text_lines import LONGEST_LINE, Lines, Row, open_text
+
+DELIMITERS = ("\t", ",", ";", "|")  # in the order in which they are tried
+LONGEST_CELL = 1 << 20  # characters
+MOST_LINES = 200  # of one record; a longer one is an open quotation mark
+SEPARATOR = re.compile(r'"?sep=(.)"?')  # Excel's first line
+
+
+class Delimited:
+    """A file of rows. Raises OSError."""
+
+    def __init__(self, file: Path, wanted: Source, recognised: Callable[[Sequence[str]], int]) -> None:
+        """`recognised` says how many of some names are known as columns, which finds the delimiter."""
+        self.file, self._wanted = file, wanted
+        with open_text(file, wanted.encoding) as text:
+            self.encoding = text.encoding
+            first, given = text.readline(LONGEST_LINE).rstrip("\r\n"), wanted.delimiter
+            self._skipped = int(SEPARATOR.fullmatch(first) is not None)
+            if self._skipped:
+                given = given or first[first.index("=") + 1]
+                first = text.readline(LONGEST_LINE).rstrip("\r\n")
+        if "\0" in first:
+            raise OSError(f"{file} is no text in {self.encoding}: say `encoding: utf-16-le` if it was saved as Unicode")
+        options = [(recognised(names), len(names), -number, delimiter, names)
+                   for number, delimiter in enumerate([given] if given else DELIMITERS)
+                   for names in [_header(first, delimiter)]]  # fmt: skip
+        *_, self.delimiter, self.names = max(options)
+        self._picture = 0
+
+    def rows(self, picture: str) -> Iterator[Row]:
+        """All rows behind the first. `picture` is the column of paths, by which lines are known for rows."""
+        self._picture = self.names.index(picture)
+        with open_text(self.file, self._wanted.encoding) as text:
+            lines = Lines(text)
+            for _ in range(1 + self._skipped):
+                lines.take()
+            while (line := lines.take()) is not None:
+                if line.strip():
+                    yield self._row(line, lines)
+
+    def dialect(self) -> str:
+        """How the file is read, in words."""
+        names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
+        quoted = ", quotation marks as they stand" if self._wanted.quoting == "none" else ""
+        return f"{self.encoding}, separated by {names.get(self.delimiter, repr(self.delimiter))}{quoted}"
+
+    def _row(self, line: str, lines: Lines) -> Row:
+        number = lines.number
+        if lines.too_long:
+            return Row(number, {}, f"the line has more than {LONGEST_LINE:,} characters")
+        cells, literal = self._cells(line, lines)
+        if any(len(cell) > LONGEST_CELL for cell in cells):
+            return Row(number, {}, f"a cell has more than {LONGEST_CELL:,} characters")
+        if any(cell.strip() for cell in cells[len(self.names) :]):
+            mark = "a quotation mark that is not closed, and " if literal else ""
+            return Row(number, {}, f"{mark}{len(cells)} cells, where the first line names {len(self.names)} columns")
+        return Row(number, dict(zip(self.names, (cell.strip() for cell in cells), strict=False)), literal=literal)
+
+    def _cells(self, line: str, lines: Lines) -> tuple[list[str], bool]:
+        plain = line.rstrip("\r\n").split(self.delimiter)
+        if '"' not in line or self._wanted.quoting == "none":
+            return plain, False
+        for escape in (None, "\\"):  # as MySQL and Spark write
+            if (record := self._quoted(line, lines, escape)) is not None:
+                return record, False
+        return plain, True
+
+    def _quoted(self, line: str, lines: Lines, escape: str | None) -> list[str] | None:
+        taken: list[str] = []
+
+        def following() -> Iterator[str]:
+            yield line
+            while len(taken) < MOST_LINES and (more := lines.take()) is not None:
+                taken.append(more)
+                if self._is_row(more):
+                    return
+                yield more
+
+        record = _parsed(following(), self.delimiter, escape)
+        if escape and not any(f'{escape}"' in part for part in (line, *taken)):
+            record = None
+        if record is None:
+            lines.give_back(taken)
+        return record
+
+    def _is_row(self, line: str) -> bool:
+        """Whether a line would be a row of its own: as many cells as columns, a picture's name where one belongs."""
+        cells = line.rstrip("\r\n").split(self.delimiter)
+        return len(cells) == len(self.names) and suffix_of(cells[self._picture].strip(' "')) in PICTURE_SUFFIXES
+
+
+def _header(line: str, delimiter: str) -> list[str]:
+    cells = _parsed([line], delimiter) or line.split(delimiter)
+    return [cell.strip() for cell in cells]
+
+
+def _parsed(lines: Sequence[str] | Iterator[str], delimiter: str, escape: str | None = None) -> list[str] | None:
+    """The cells of one record, in which quotation marks are doubled or behind `escape`; None if it is none."""
+    csv.field_size_limit(LONGEST_LINE)
+    try:
+        rows = csv.reader(lines, delimiter=delimiter, strict=True, escapechar=escape, doublequote=escape is None)
+        return next(rows, None)
+    except csv.Error:
+        return None

@@ -1,0 +1,143 @@
+"""The members of a tar file by key, as WebDataset has them, read so that no header decides how much memory is taken.
+
+Nothing is unpacked: a member is where its bytes are. Names that lead elsewhere, links and devices are counted.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar, cast
+
+from training.data.files import MAX_PICTURE_BYTES, check_regular, is_system_name
+from training.data.troubles import Troubles
+
+MAX_HEADER_BYTES = 2**18  # of one name or PAX record; tarfile would read whatever the header says
+MAX_MEMBERS = 100_000  # of one key
+MAX_KEY_BYTES = 2**30  # that are held of one key
+
+Part = TypeVar("Part")
+
+
+class ShardError(ValueError):
+    """Data that cannot be read; the message names the file or the pattern."""
+
+
+class _Headers:
+    """A file as tarfile reads it for headers only, never more than MAX_HEADER_BYTES at once."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
+
+    def read(self, size: int = -1) -> bytes:
+        """Raises ReadError for more than a header has, or a negative size."""
+        if not 0 <= size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        """As of the file."""
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of the file."""
+        return self._file.seek(offset, whence)
+
+
+def grouped(
+    shard: Path, take: Callable[[Path, tarfile.TarInfo, str], Part], skipped: Troubles | None = None
+) -> Iterator[tuple[str, dict[str, Part]]]:
+    """Every key and its parts by suffix: what `take` makes of shard, member and suffix.
+
+    A key ends at the first dot of a member's name; members that follow each other and share one are together.
+    Raises ShardError, where the file is cut or damaged, after what precedes.
+    """
+    skipped = skipped or Troubles()
+    key, members, held = "", dict[str, Part](), 0
+    try:
+        for member in _members(shard):
+            folder, _, name = member.name.rpartition("/")
+            stem, _, suffix = name.partition(".")
+            if not _is_used(shard, member, skipped):
+                continue
+            stem, suffix = f"{folder}/{stem}" if folder else stem, suffix.lower()
+            if stem != key and members:
+                yield key, members
+                members, held = {}, 0
+            key = stem
+            if suffix in members:
+                skipped.pass_over(f"{shard.name}/{member.name}", "a member whose name came before in the same sample")
+            if len(members) >= MAX_MEMBERS:
+                raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members are called {key[:100]}.*")
+            members[suffix] = part = take(shard, member, suffix)
+            held += len(part) if isinstance(part, bytes) else 0
+            if held > MAX_KEY_BYTES:
+                raise tarfile.ReadError(f"more than {MAX_KEY_BYTES:,} bytes are called {key[:100]}.*")
+    except (OSError, tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        if members:
+            yield key, members
+        raise ShardError(
+            f"{shard} cannot be read as a tar file: {error}. Compressed ones are to be decompressed first"
+        ) from error
+    if members:
+        yield key, members
+
+
+def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
+    """All members in order, of which none is kept; their sizes are checked against the file."""
+    check_regular(shard)
+    with shard.open("rb") as file, closing(_opened(file, shard)) as archive:
+        end, reached = shard.stat().st_size, -1
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # or a million of them take a gigabyte
+            cast(dict[str, str], archive.pax_headers).clear()
+            if member.size < 0 or member.offset_data + member.size > end:
+                raise EOFError("the file is cut short, or says so")
+            if member.offset_data <= reached:
+                raise tarfile.ReadError("a header leads back")
+            reached = member.offset_data
+            yield member
+        _check_end(shard, archive.offset)
+
+
+def _opened(file: BinaryIO, shard: Path) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(BinaryIO, _Headers(file, str(shard))), mode="r:")
+
+
+def _is_used(shard: Path, member: tarfile.TarInfo, skipped: Troubles) -> bool:
+    """Whether it may be part of a sample; what is left out is counted, but for folders."""
+    parts = PurePosixPath(member.name).parts
+    reason = None
+    if member.isdir():
+        return False
+    if not member.isfile() or member.issparse():
+        reason = "a link, a device or a sparse file"
+    elif member.name.startswith("/") or ".." in parts:
+        reason = "a name that leads out of the archive"
+    elif not parts or any(is_system_name(part) for part in parts if part != "."):
+        reason = "hidden or made by the system"
+    if reason:
+        skipped.pass_over(f"{shard.name}/{member.name}", reason)
+    return reason is None
+
+
+def read_member(shard: Path, member: tarfile.TarInfo) -> bytes:
+    """Its bytes. Raises OSError for more than a picture may have."""
+    if member.size > MAX_PICTURE_BYTES:
+        raise OSError(f"{member.name} has {member.size:,} bytes")
+    handle = os.open(shard, os.O_RDONLY)
+    try:
+        return os.pread(handle, member.size, member.offset_data)
+    finally:
+        os.close(handle)
+
+
+def _check_end(shard: Path, offset: int) -> None:
+    """Python's reader takes any block that is no header for the end of the archive."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError("what follows the last readable member is no header")
