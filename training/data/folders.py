@@ -15,6 +15,7 @@ from training.data.files import (
     OPAQUE_SUFFIXES,
     PICTURE_SUFFIXES,
     TEXT_SUFFIXES,
+    is_system_name,
     read_bounded,
     regular_files,
     suffix_of,
@@ -60,6 +61,11 @@ def scan_folder(folder: Path, source: Source, troubles: Troubles) -> Iterator[En
             f"{captioned[0].name}; the names of folders are not used as labels"
         )
     _pass_over_others(files, captioned, texts, troubles)
+    if not captioned:
+        labels = {picture.relative_to(folder).parts[0] for picture in pictures}
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and inner.name not in labels and not is_system_name(inner.name):
+                troubles.pass_over(str(inner), "a class folder without pictures")
     annotator = Annotator(troubles, source.encoding)
     for picture in pictures:
         inside = picture.relative_to(folder)
