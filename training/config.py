@@ -7,13 +7,13 @@ from encodings.aliases import aliases
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from model.config import ModelConfig, PresetError, ResNetConfig, load_preset
 from model.preprocessing import MAX_PIXELS
 from model.suggestions import did_you_mean, did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
+from training.bounded_yaml import YamlError, parse_yaml, read_yaml
 from training.config_errors import describe
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
@@ -67,6 +67,10 @@ class Source(_Frozen):
         if not self.table and self.columns != Columns():
             raise ValueError(
                 "columns are those of a table: name the metadata file of a folder as table; shards have none"
+            )
+        if not self.table and (self.delimiter is not None or self.quoting != "csv"):
+            raise ValueError(
+                "delimiter and quoting are those of a table: name the metadata file of a folder as table; shards have none"
             )
         return self
 
@@ -267,23 +271,10 @@ def load_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         raise ConfigError(f"{file} is not a valid configuration:\n  " + "\n  ".join(lines)) from error
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which YAML would take the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Read a mapping. Raises ConstructorError."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(file.read_text("utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(file)
+    except (OSError, YamlError) as error:
         near = did_you_mean_path(file) if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{file} cannot be read: {error}{near}") from error
     if not isinstance(content, dict):
@@ -299,9 +290,9 @@ def _override(content: Any, override: str) -> None:
     if not given or not last or not isinstance(content, dict):
         raise ConfigError(f"{override!r} is no override: write FIELD=VALUE, or SECTION.FIELD=VALUE")
     try:
-        content[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override!r}: the value is not YAML: {error}") from error
+        content[last] = parse_yaml(value)
+    except YamlError as error:
+        raise ConfigError(f"{override!r}: the value cannot be read: {error}") from error
 
 
 def _placed(config: TrainConfig, base: Path) -> TrainConfig:

@@ -159,9 +159,12 @@ def _class_names(file: Path | None) -> dict[str, list[str]]:
     from pydantic import TypeAdapter, ValidationError
 
     from training.config import ConfigError
+    from training.data.files import MAX_LIST_BYTES, read_bounded
 
     try:
-        told_names = TypeAdapter(dict[str, str | list[str]]).validate_python(json.loads(file.read_text("utf-8")))
-    except (ValueError, ValidationError) as error:
+        told_names = TypeAdapter(dict[str, str | list[str]]).validate_python(
+            json.loads(read_bounded(file, MAX_LIST_BYTES))
+        )
+    except (OSError, RecursionError, ValueError, ValidationError) as error:
         raise ConfigError(f"{file} is not a JSON object of class: name or class: [names]: {error}") from error
     return {name: [others] if isinstance(others, str) else others for name, others in told_names.items()}

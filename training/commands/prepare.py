@@ -40,6 +40,11 @@ def prepare(
     picture: Annotated[str | None, typer.Option(help="Column of a table that holds the picture or its path.")] = None,
     caption: Annotated[list[str] | None, typer.Option(help="Column that holds captions; again and again.")] = None,
     label: Annotated[str | None, typer.Option(help="Column that holds the label.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between the cells of a CSV file. [default: found out]")] = None,
+    quoting: Annotated[str | None, typer.Option(help="none: quotation marks are as they stand. [default: csv]")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of tables and text files without a mark of their own. [default: utf-8]")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the shards of that name.")] = False,
 ) -> None:
     """Write WebDataset shards, which training reads fastest, and keep the pictures of a test out of them.
@@ -59,14 +64,17 @@ def prepare(
         from training.data.preparing import prepare as write
 
         columns = Columns(picture=picture, captions=caption or [], label=label)
+        written = {"delimiter": delimiter, "quoting": quoting, "encoding": encoding}
         prepared = write(
-            [source_of(source, columns) for source in sources],
-            [source_of(test, columns) for test in against or ()],
+            [source_of(source, columns, **written) for source in sources],
+            [source_of(test, columns, **written) for test in against or ()],
             Wanted(to, name, shard_size, pixels, max_pixels or MAX_PIXELS, overwrite),
         )
         if prepared.repeated:
             _list(prepared.repeated, to / f"{name}-repeated.tsv")
-    typer.echo(f"{prepared.samples:,} pictures in {len(prepared.shards):,} shards; skipped {prepared.skipped}")
+    typer.echo(
+        f"{prepared.samples:,} pictures in {len(prepared.shards):,} shards; skipped {prepared.skipped.with_examples()}"
+    )
     typer.echo("\nFor the configuration:\n")
     lines = {"train": [{"shards": [f"{to.resolve()}/{name}-*.tar"]}]}
     typer.echo(yaml.safe_dump({"data": lines}, sort_keys=False, width=1000), nl=False)

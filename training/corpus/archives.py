@@ -9,6 +9,7 @@ from typing import IO
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_BYTES = 60
+MAX_MEMBER_BYTES, MAX_MEMBERS = 256 * 2**20, 100_000
 
 
 def read_members(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
@@ -18,6 +19,8 @@ def read_members(archive: Path, wanted: Callable[[str], bool]) -> dict[str, byte
         for member in tar:
             name = member.name.removeprefix("./").removeprefix("package/")
             if member.isfile() and wanted(name) and (file := tar.extractfile(member)) is not None:
+                if member.size > MAX_MEMBER_BYTES or len(found) >= MAX_MEMBERS:
+                    raise ValueError(f"{archive} holds more than a package of pictures does; delete it and run again.")
                 found[name] = file.read()
     return found
 
@@ -38,6 +41,8 @@ def _ar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
     while start + AR_HEADER_BYTES <= len(data):
         header = data[start : start + AR_HEADER_BYTES]
         size = int(header[48:58])
+        if size < 0:
+            raise ValueError("A member of the Debian package has a negative size.")
         body = start + AR_HEADER_BYTES
         yield header[:16].decode("ascii").strip().rstrip("/"), data[body : body + size]
         # Members begin at even offsets.

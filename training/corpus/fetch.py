@@ -11,6 +11,7 @@ from training.corpus.sources import Source
 
 INSTALL = {"npm": "Node.js with npm (Debian: apt-get install npm)", "apt-get": "apt, the package manager of Debian"}
 TIMEOUT_S = 900
+MAX_PACKAGE_BYTES = 2**30
 
 
 class FetchError(RuntimeError):
@@ -39,7 +40,7 @@ def _download(source: Source, folder: Path) -> Path:
         _run(["npm", "pack", "--silent", f"{source.package}@{source.version}"], folder)
     else:
         _apt_download(source, folder)
-    files = [path for path in folder.iterdir() if path.suffix in {".tgz", ".deb"}]
+    files = [path for path in folder.iterdir() if path.suffix in {".tgz", ".deb"} and not path.is_symlink()]
     if len(files) != 1:
         raise FetchError(f"The client left {len(files)} archives for {source.package} {source.version}, expected one.")
     return files[0]
@@ -69,15 +70,20 @@ def _run(command: list[str], folder: Path) -> None:
     if shutil.which(client) is None:
         raise FetchError(f"`{client}` is not installed. Install {INSTALL[client]}, then run this again.")
     # Fixed commands, with names from the committed table, and no shell.
-    done = subprocess.run(  # noqa: S603
-        command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"`{' '.join(command)}` was not done after {TIMEOUT_S} s.") from error
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise FetchError(f"`{' '.join(command)}` failed: {lines[-1] if lines else 'no message'}.")
 
 
 def _check(source: Source, path: Path) -> None:
+    if not path.is_file() or path.stat().st_size > MAX_PACKAGE_BYTES:
+        raise FetchError(f"{path} is no file, or larger than any package of the table. Delete it and run again.")
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != source.sha256:

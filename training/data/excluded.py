@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.suggestions import did_you_mean_path
 from training.config import ConfigError
+from training.data.files import MAX_LIST_BYTES, read_bounded
 
 KEYS = TypeAdapter(list[str])
 
@@ -17,7 +18,7 @@ def load_excluded(file: Path | None) -> frozenset[str]:
     if file is None:
         return frozenset()
     try:
-        return frozenset(KEYS.validate_json(file.read_bytes()))
+        return frozenset(KEYS.validate_json(read_bounded(file, MAX_LIST_BYTES)))
     except FileNotFoundError:
         raise ConfigError(f"data.exclude: {file} is not there{did_you_mean_path(file)}") from None
     except (OSError, ValidationError) as error:

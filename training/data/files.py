@@ -20,6 +20,7 @@ LABEL_SUFFIXES = ("cls", "label")
 TEXT_SUFFIXES = (RECORD_SUFFIX, *CAPTION_SUFFIXES, *LABEL_SUFFIXES)
 
 MAX_TEXT_BYTES = 16 * 2**20  # of a text or JSON file; captions of a picture take kilobytes
+MAX_LIST_BYTES = 256 * 2**20  # of a JSON file of keys, synonyms or names, a few dozen bytes each
 MAX_PICTURE_BYTES = 512 * 2**20  # of an encoded picture; 50 million pixels, not compressed, take 400 MB at 16 bits
 
 # Compared in lower case. What starts with a dot is hidden: .DS_Store, ._NAME, .git, .ipynb_checkpoints.

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.suggestions import did_you_mean_path
 from training.config import ConfigError
+from training.data.files import MAX_LIST_BYTES, read_bounded
 from training.data.shards import Sample
 
 SYNONYMS = TypeAdapter(dict[str, list[str]])
@@ -66,7 +67,7 @@ def load_synonyms(file: Path | None) -> dict[str, list[str]]:
     if file is None:
         return {}
     try:
-        table = SYNONYMS.validate_json(file.read_bytes())
+        table = SYNONYMS.validate_json(read_bounded(file, MAX_LIST_BYTES))
     except FileNotFoundError:
         raise ConfigError(f"data.synonyms: {file} is not there{did_you_mean_path(file)}") from None
     except (OSError, ValidationError) as error:

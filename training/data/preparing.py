@@ -11,23 +11,26 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from model.preprocessing import ImageError
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
 from training.corpus import duplicates
 from training.corpus.duplicates import Duplicate, Fingerprint, fingerprint
 from training.data.entry import Entry
+from training.data.files import suffix_of
 from training.data.index import Index, open_index
 from training.data.pictures import decoding_threads
 from training.data.shards import ShardError
 from training.data.shrinking import shard_picture
 from training.data.sources import PictureReader
+from training.data.tables import TABLES
 from training.data.troubles import Troubles, reason_of
 from training.data.writing import ShardWriter
 from training.progress import track
 
 AHEAD = 4  # pictures that are read ahead, for each thread
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 Made = TypeVar("Made")
 
@@ -54,17 +57,28 @@ class Prepared:
     repeated: list[Duplicate]
 
 
-def source_of(argument: str, columns: Columns) -> Source:
-    """A folder, a table or shards, by what it is called. Raises ShardError."""
+def source_of(argument: str, columns: Columns, **written: str | None) -> Source:
+    """A folder, a table or shards, by what it is called; `written` are delimiter, quoting and encoding.
+
+    Raises ShardError.
+    """
+    suffix = suffix_of(re.sub(r"[{}\[\]]", "", argument))
     if Path(argument).is_dir():
-        return Source(folder=[argument])
-    name = re.sub(r"[{}\[\]]", "", argument)
-    if name.endswith(TABLES):
-        return Source(table=[argument], columns=columns)
-    if name.endswith(".tar"):
-        return Source(shards=[argument])
-    near = did_you_mean_path(argument)
-    raise ShardError(f"{argument!r} is no folder, and its name does not end in .tar, {', '.join(TABLES)}{near}")
+        form: dict[str, Any] = {"folder": [argument], "encoding": written.get("encoding")}
+    elif suffix == "tar":
+        form = {"shards": [argument], "encoding": written.get("encoding")}
+    elif suffix in TABLES or Path(argument).is_file():  # which names those that are read
+        given = {name: value for name, value in written.items() if value is not None}
+        form = {"table": [argument], "columns": columns, **given}
+    else:
+        listed = ", ".join(f".{suffix}" for suffix in TABLES)
+        raise ShardError(
+            f"{argument!r} is no folder, and its name does not end in .tar, {listed}{did_you_mean_path(argument)}"
+        )
+    try:
+        return Source(**form)
+    except ValidationError as error:
+        raise ShardError("; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())) from error
 
 
 def prepare(sources: Sequence[Source], against: Sequence[Source], wanted: Wanted) -> Prepared:

@@ -73,6 +73,14 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Samples that are left out, by reason: those that were found when reading, and those whose pictures broke."""
+        found = Troubles()
+        for record in (*(index.skipped.as_record() for index in self._indexes), self.troubles.as_record()):
+            found.merge(record)
+        return dict(found.counts)
+
     def batch(self, step: int, size: int) -> Batch:
         """Draw the batch of `step`: `size` pictures, the distinct texts drawn for them, and which belong together."""
         numbers = np.random.default_rng([self.seed, step])

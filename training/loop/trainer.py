@@ -193,6 +193,7 @@ class Trainer:
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
             "held_out_items": len(self.data.holdout),
+            "skipped_items": self.data.skipped,
             "samples_seen": self.progress.best_step * self.config.batch_size,
             **{key: value for key, value in asdict(self.progress).items() if key not in ("step", "scaler")},
         }

@@ -41,7 +41,7 @@ def publish(bundle: Bundle, where: Where, sample: Sample) -> None:
             _say(f"{old.id} as served now: {_share(before)} right in {sample.name}")
             new = folder.prepare(bundle, old.id)
             _swap_and_judge(remote, folder, replace(old, digest=new.digest), sample, before)
-            _say(f"published: {where.url} serves {new.digest[:12]}; the old bundle is {folder.keep()}")
+            _say(f"published: {remote.url} serves {new.digest[:12]}; the old bundle is {folder.keep()}")
 
 
 def check(bundle_id: str, where: Where) -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
+import string
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
+from pydantic import BaseModel, ValidationError
 
 from training.publishing.sample import Sample
 
 KEY = "SIGHTWORD_ADMIN_KEY"
 TIMEOUT_S = 300.0  # a large model is verified, opened and warmed up before a reload is answered
+TIMEOUT = httpx2.Timeout(TIMEOUT_S, connect=10.0)
 LONGEST_WAIT_S = 5.0  # between two tries
+MAX_ANSWER_BYTES = 16 * 2**20
+EXAMPLES = "Write http://127.0.0.1:8000 or https://[::1]:8000/prefix"
+BLANKS = frozenset(string.whitespace)
 TRIES = 10  # of a request that the service has no room for just now
 BATCH, BATCH_BYTES = 16, 8 * 2**20  # pictures of one request
 
@@ -34,30 +41,52 @@ class Served:
     setting: str | None
 
 
+class _Info(BaseModel):
+    """What /info answers, as far as it matters here."""
+
+    class Model(BaseModel):
+        id: str
+        digest: str
+
+    class Settings(BaseModel):
+        model: list[str | None] = []
+
+    models: list[Model]
+    settings: Settings
+
+
+class _Reloaded(BaseModel):
+    models: list[_Info.Model]
+
+
+class _Classified(BaseModel):
+    data: list[dict[str, Any]]
+
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
 class Remote:
     """Asks with the admin key, which opens everything. All methods raise PublishError."""
 
     def __init__(self, url: str) -> None:
-        key = os.environ.get(KEY)
-        if not key:
-            raise PublishError(f"set {KEY} to the admin key that the service was started with")
-        self.url = url.rstrip("/")
-        self._http = httpx2.Client(base_url=self.url, headers={"x-api-key": key}, timeout=TIMEOUT_S)
+        self.url, address, user = _checked(url)
+        self._http = httpx2.Client(base_url=address, headers={"x-api-key": _key()}, auth=user, timeout=TIMEOUT)
 
     def served(self) -> list[Served]:
         """What it serves, in its order."""
-        told = self._ask("GET", "/info").json()
-        try:
-            settings = told["settings"]["model"] or [None]
-            pairs = zip(told["models"], settings, strict=True)
-            return [Served(model["id"], model["digest"], setting) for model, setting in pairs]
-        except (KeyError, TypeError, ValueError) as error:
-            raise PublishError(f"{self.url} does not answer as Sightword does: {error!r}") from error
+        info = self._ask(_Info, "GET", "/info")
+        settings = info.settings.model or [None]
+        if len(info.models) != len(settings):
+            raise PublishError(f"{self.url} does not answer as Sightword does: {len(settings)} settings of models")
+        return [Served(model.id, model.digest, setting) for model, setting in zip(info.models, settings, strict=True)]
 
     def reload(self, model: str) -> str:
         """Have it read the folder of that model again; returns the digest that is served then."""
-        [changed] = self._ask("POST", "/admin/reload", params={"model": model}).json()["models"]
-        return str(changed["digest"])
+        models = self._ask(_Reloaded, "POST", "/admin/reload", params={"model": model}).models
+        if len(models) != 1:
+            raise PublishError(f"{self.url} reloaded {len(models)} models, not one")
+        return models[0].digest
 
     def right(self, model: Served, sample: Sample) -> list[bool]:
         """Whether it answers right, for each picture; what it cannot read is wrong."""
@@ -71,36 +100,58 @@ class Remote:
                 "top_k": 1,
                 "on_error": "item",
             }
-            answer = self._ask("POST", "/classify", json=body)
-            if answer.headers.get("x-model-digest") != model.digest:
-                raise PublishError(
-                    f"{self.url} answered by another model than {model.digest[:12]}: is it several services behind a "
-                    "balancer, or does somebody else publish? Publish to one service at a time"
-                )
-            found += [item.get("label") == label for item, (_, label) in zip(answer.json()["data"], part, strict=True)]
+            answer = self._ask(_Classified, "POST", "/classify", digest=model.digest, json=body)
+            if len(answer.data) != len(part):
+                raise PublishError(f"{self.url}/classify answered {len(answer.data)} of {len(part)} pictures")
+            found += [item.get("label") == label for item, (_, label) in zip(answer.data, part, strict=True)]
         return found
 
-    def _ask(self, method: str, path: str, **given: Any) -> httpx2.Response:
+    def _ask(self, kind: type[Answer], method: str, path: str, *, digest: str | None = None, **given: Any) -> Answer:
+        """The answer as `kind`, by the model of `digest`."""
         for _ in range(TRIES):
-            try:
-                answer = self._http.request(method, path, **given)
-            except (httpx2.TransportError, httpx2.InvalidURL) as error:
-                raise PublishError(f"the service at {self.url} cannot be reached: {error}") from error
-            if answer.status_code != 429:
+            status, headers, content = self._request(method, path, **given)
+            if status != 429:
                 break
-            time.sleep(_wait_s(answer.headers.get("retry-after", "")))
-        if not answer.is_success:
-            raise PublishError(f"{self.url}{path} answered {answer.status_code}: {_message(answer)}")
-        return answer
+            time.sleep(_wait_s(headers.get("retry-after", "")))
+        if 300 <= status < 400:
+            to = _without_secrets(headers.get("location", "elsewhere"))
+            raise PublishError(f"{self.url}{path} redirects to {to}: give the address that answers itself")
+        if not 200 <= status < 300:
+            raise PublishError(f"{self.url}{path} answered {status}: {_message(content)}")
+        if digest is not None and headers.get("x-model-digest") != digest:
+            raise PublishError(
+                f"{self.url} answered by another model than {digest[:12]}: is it several services behind a "
+                "balancer, or does somebody else publish? Publish to one service at a time"
+            )
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the answer"
+            raise PublishError(
+                f"{self.url}{path} does not answer as Sightword does: {where}: {first['msg']}"
+            ) from error
+
+    def _request(self, method: str, path: str, **given: Any) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and content, of which neither the size nor the time is up to the other side."""
+        deadline, content = time.monotonic() + TIMEOUT_S, bytearray()
+        try:
+            with self._http.stream(method, path, **given) as answer:
+                for part in answer.iter_bytes():
+                    content += part
+                    if len(content) > MAX_ANSWER_BYTES:
+                        raise PublishError(f"{self.url}{path} answered more than {MAX_ANSWER_BYTES:,} bytes")
+                    if time.monotonic() > deadline:
+                        raise PublishError(f"{self.url}{path} was still answering after {TIMEOUT_S:.0f} s")
+                return answer.status_code, answer.headers, bytes(content)
+        except httpx2.TimeoutException as error:
+            raise PublishError(f"the service at {self.url} did not answer {path} in time") from error
+        except (httpx2.RequestError, httpx2.InvalidURL) as error:
+            raise PublishError(f"the service at {self.url} cannot be reached: {error}") from error
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
-
-
-def _wait_s(retry_after: str) -> float:
-    """Before the next try: what a service, or a proxy in front, says in whole seconds, but not for long."""
-    return min(LONGEST_WAIT_S, float(retry_after)) if re.fullmatch(r"[0-9]{1,6}", retry_after) else 1.0
 
 
 def _batches(sample: Sample) -> Iterator[list[tuple[bytes, str]]]:
@@ -115,9 +166,46 @@ def _batches(sample: Sample) -> Iterator[list[tuple[bytes, str]]]:
         yield part
 
 
-def _message(answer: httpx2.Response) -> Sequence[str] | str:
+def _key() -> str:
+    key = os.environ.get(KEY, "").strip()
+    if not key:
+        raise PublishError(f"set {KEY} to the admin key that the service was started with")
+    if not key.isascii() or not key.isprintable():
+        raise PublishError(f"{KEY} has characters that no header may have")
+    return key
+
+
+def _checked(url: str) -> tuple[str, str, tuple[str, str] | None]:
+    """The address as it may be shown, as it is asked, and name and password if it has any."""
+    try:
+        parsed = httpx2.URL(url.strip().rstrip("/"))
+        port_is_valid = parsed.port is None or 0 < parsed.port < 65536
+    except (httpx2.InvalidURL, ValueError, UnicodeError) as error:
+        raise PublishError(f"{_without_secrets(url)!r} is no address of a service: {error}. {EXAMPLES}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or not port_is_valid or set(url.strip()) & BLANKS:
+        raise PublishError(f"{_without_secrets(url)!r} is no address of a service. {EXAMPLES}")
+    if parsed.query or parsed.fragment:
+        raise PublishError(f"{_without_secrets(url)!r} has a query or a fragment; {EXAMPLES}")
+    bare = parsed.copy_with(username=None, password=None)
+    user = (parsed.username, parsed.password) if parsed.userinfo else None
+    return str(bare), str(bare), user
+
+
+def _without_secrets(url: str) -> str:
+    """A URL, also one that is none, without what may be a password or a key."""
+    scheme, separator, rest = url.rpartition("://")
+    start, mark, _ = rest.partition("?")
+    return f"{scheme}{separator}{start.rpartition('@')[2]}{mark and '?...'}"[:200]
+
+
+def _wait_s(retry_after: str) -> float:
+    """Before the next try: what a service, or a proxy in front, says in whole seconds, but not for long."""
+    return min(LONGEST_WAIT_S, float(retry_after)) if re.fullmatch(r"[0-9]{1,6}", retry_after) else 1.0
+
+
+def _message(content: bytes) -> str:
     """What its one error shape says, or the beginning of whatever else answered."""
     try:
-        return str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:200]
+        return str(json.loads(content)["error"]["message"])[:1000]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return content[:200].decode("utf-8", "replace")

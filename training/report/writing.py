@@ -22,7 +22,7 @@ from training.corpus.attributions import tally, write_attributions
 from training.report.curves import curves, reliability
 from training.report.findings import Findings
 from training.report.origins import origins
-from training.report.tables import results_table, told
+from training.report.tables import counted, results_table, told
 
 REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
 MAX_PICTURES = 420  # of a report, about 4 kB each
@@ -73,6 +73,7 @@ def _facts(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         **{name: source[name] for name in ("training_items", "held_out_items", "best_step", "best_score")},
         "name": bundle.id,
         "digest": bundle.digest,
+        "skipped": counted(source.get("skipped_items", {})),
         "manifest": manifest,
         "source": source,
         "parameters": source["parameters"],

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import lzma
+import math
 import re
+import shutil
 import tarfile
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +18,16 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
+from training.data.files import MAX_LIST_BYTES, MAX_TEXT_BYTES, check_regular, read_bounded
 from training.evaluation.cards import Card, Cifar, Folders, Idx, Lists, Voc, class_names
 from training.evaluation.datasets.layouts import read_folders
 from training.evaluation.datasets.split import DataError, FilePicture, Pixels, Split
 from training.progress import console
 
+MAX_GROWTH, ALWAYS_BYTES = 100, 2**30  # of an archive when it is unpacked; pictures hardly grow, lists tenfold
+MAX_MEMBERS = 20_000_000
+MAX_IDX_BYTES = 2**30
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError)
 UNPACKED = ".unpacked"  # NAME.unpacked beside an archive says that all of it is there
 
 
@@ -29,28 +38,56 @@ def read_archives(card: Card, folder: Path, split: str) -> Split:
         unpack(folder / archive)
     try:
         return _read(card, folder, split)
-    except (OSError, ValueError, KeyError, IndexError, ElementTree.ParseError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, ElementTree.ParseError, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{card.title} in {folder} is not as it was published: {error}") from error
 
 
 def unpack(archive: Path) -> None:
-    """Unpack it into its folder, unless that was done; an archive that is not there may have been unpacked by hand."""
+    """Unpack it into its folder, unless that was done; an archive that is not there may have been unpacked by hand.
+
+    Raises DataError, before anything is written where a zip says so, for more than a data set of pictures holds.
+    """
     done = archive.with_name(archive.name + UNPACKED)
     if done.exists() or not archive.exists():
         return
     console.print(f"unpacking {archive}")
     try:
+        check_regular(archive)
+        limit = min(MAX_GROWTH * archive.stat().st_size + ALWAYS_BYTES, shutil.disk_usage(archive.parent).free)
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as packed:
+                _check_size(sum(member.file_size for member in packed.infolist()), limit)
                 packed.extractall(archive.parent)  # noqa: S202 - zipfile keeps names inside the folder
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(archive.parent, filter="data")
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+                tar.extractall(archive.parent, filter=_Bounded(limit))  # noqa: S202 - by the filter below
+    except (OSError, EOFError, RecursionError, ValueError, RuntimeError, NotImplementedError, *BROKEN) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
     done.touch()
+
+
+class _Bounded:
+    """tarfile's own filter against names, links and devices that lead elsewhere, and a limit on the sum of sizes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size, self._members = limit, 0, 0
+
+    def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+        self._size += max(0, member.size) if member.isreg() else 0
+        self._members += 1
+        _check_size(self._size, self._limit)
+        if self._members > MAX_MEMBERS:
+            raise tarfile.ReadError(f"it holds more than {MAX_MEMBERS:,} members")
+        return tarfile.data_filter(member, folder)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise tarfile.ReadError(
+            f"it grows to more than {limit:,} bytes, which is a bomb, or more than the disk has room for"
+        )
 
 
 def _read(card: Card, folder: Path, split: str) -> Split:
@@ -96,7 +133,7 @@ def _lists(card: Card, layout: Lists, folder: Path, files: str | list[str]) -> S
     lines = [
         line
         for name in ([files] if isinstance(files, str) else files)
-        for line in (folder / name).read_text("utf-8").splitlines()
+        for line in read_bounded(folder / name, MAX_LIST_BYTES).decode("utf-8").splitlines()
         if line.strip() and not line.startswith("#")
     ]
     found = [re.fullmatch(layout.line, line.strip()) for line in lines]
@@ -115,23 +152,30 @@ def _cifar(layout: Cifar, folder: Path, files: list[str]) -> Split:
     size = layout.labels + 3 * 32 * 32
     rows = np.concatenate([np.fromfile(folder / name, np.uint8).reshape(-1, size) for name in files])
     planes = rows[:, layout.labels :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    names = [line.replace("_", " ") for line in (folder / layout.names).read_text("utf-8").split()]
+    names = [line.replace("_", " ") for line in read_bounded(folder / layout.names, MAX_TEXT_BYTES).decode().split()]
     return _rows(np.ascontiguousarray(planes), rows[:, layout.labels - 1].astype(np.int64), names)
 
 
 def _idx(file: Path) -> npt.NDArray[np.uint8]:
     """MNIST's form: two zeros, the type (8: uint8), the number of dimensions, each as big-endian int32, the values."""
     packed = file.with_name(file.name + ".gz")
-    content = gzip.decompress(packed.read_bytes()) if packed.exists() else file.read_bytes()
-    if content[:3] != b"\0\0\x08":
+    if packed.exists():
+        check_regular(packed)
+        with gzip.open(packed) as stream:
+            content = stream.read(MAX_IDX_BYTES + 1)
+    else:
+        content = read_bounded(file, MAX_IDX_BYTES)
+    if content[:3] != b"\0\0\x08" or len(content) > MAX_IDX_BYTES:
         raise DataError(f"{file} is not an idx file of bytes")
     dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", dimensions, 4)
+    shape = np.frombuffer(content, ">i4", dimensions, 4).astype(np.int64)
+    if (shape < 0).any() or math.prod(shape.tolist()) > len(content):
+        raise DataError(f"{file} says that it holds {' x '.join(map(str, shape))} values")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 def _voc(layout: Voc, folder: Path, listed: str) -> Split:
-    keys = (folder / listed).read_text("utf-8").split()
+    keys = read_bounded(folder / listed, MAX_LIST_BYTES).decode("utf-8").split()
     objects = [_objects(folder / layout.root / "Annotations" / f"{key}.xml") for key in keys]
     classes = sorted({name for each in objects for name in each})
     truth = np.array([[name in each for name in classes] for each in objects], bool)
@@ -140,7 +184,10 @@ def _voc(layout: Voc, folder: Path, listed: str) -> Split:
 
 
 def _objects(file: Path) -> set[str]:
-    tree = ElementTree.parse(file)  # noqa: S314 - no entities from outside are read; the file is the user's own
+    content = read_bounded(file, MAX_TEXT_BYTES)
+    if b"<!ENTITY" in content:
+        raise DataError(f"{file} defines entities, which no annotation does")
+    tree = ElementTree.fromstring(content)  # noqa: S314 - nothing in it expands, and nothing from outside is read
     found = [(thing.findtext("name") or "", thing.findtext("difficult") or "0") for thing in tree.iter("object")]
     return {name for name, difficult in found if difficult == "0"}
 
@@ -150,7 +197,9 @@ def _stl10(card: Card, folder: Path, train: bool) -> Split:
     # Columns before rows.
     pixels = np.fromfile(root / f"{name}_X.bin", np.uint8).reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
     labels = np.fromfile(root / f"{name}_y.bin", np.uint8).astype(np.int64) - 1
-    return _rows(np.ascontiguousarray(pixels), labels, (root / "class_names.txt").read_text("utf-8").split())
+    return _rows(
+        np.ascontiguousarray(pixels), labels, read_bounded(root / "class_names.txt", MAX_TEXT_BYTES).decode().split()
+    )
 
 
 def _flowers(card: Card, folder: Path, train: bool) -> Split:
