@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from encodings.aliases import aliases
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from model.config import ModelConfig, PresetError, ResNetConfig, load_preset
 from model.preprocessing import MAX_PIXELS
-from model.suggestions import did_you_mean, did_you_mean_path
+from model.suggestions import did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 from training.bounded_yaml import YamlError, parse_yaml, read_yaml
-from training.config_errors import describe
+from training.config_errors import describe, known_encoding
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
@@ -51,7 +50,9 @@ class Source(_Frozen):
     columns: Columns = Columns()  # of the table
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)  # of CSV; else what fits the first line
     quoting: Literal["csv", "none"] = "csv"  # of CSV; none: quotation marks are as they stand
-    encoding: str | None = None  # of tables and text files without a mark of their own; else UTF-8
+    encoding: Annotated[str | None, AfterValidator(known_encoding)] = (
+        None  # of tables and text files without a mark of their own; else UTF-8
+    )
     weight: float = Field(default=1.0, gt=0)  # share of all samples drawn, relative to the other sources
     # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
     resample: bool = True
@@ -69,9 +70,7 @@ class Source(_Frozen):
                 "columns are those of a table: name the metadata file of a folder as table; shards have none"
             )
         if not self.table and (self.delimiter is not None or self.quoting != "csv"):
-            raise ValueError(
-                "delimiter and quoting are those of a table: name the metadata file of a folder as table; shards have none"
-            )
+            raise ValueError("delimiter and quoting are those of a table: name the metadata file of a folder as table")
         return self
 
     @model_validator(mode="after")
@@ -82,15 +81,6 @@ class Source(_Frozen):
             raise ValueError("class_power balances labels by drawing some pictures more often: set resample to true")
         object.__setattr__(self, "class_power", 1.0)  # so that the configuration of a run can be read again
         return self
-
-    @field_validator("encoding")
-    @classmethod
-    def _is_known(cls, name: str | None) -> str | None:
-        try:
-            "".encode(name or "utf-8")
-        except LookupError as error:
-            raise ValueError(f"there is no encoding {name!r}. {did_you_mean(name or '', aliases.values())}") from error
-        return name
 
     @property
     def where(self) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from encodings.aliases import aliases
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from model.suggestions import nearest, not_one_of
+from model.suggestions import did_you_mean, nearest, not_one_of
 
 Fields = type[BaseModel]
 
@@ -87,3 +88,12 @@ def _all_fields(config: Fields, before: str = "") -> Iterator[str]:
         yield before + name
         if inner := _section(field.annotation):
             yield from _all_fields(inner, f"{before}{name}.")
+
+
+def known_encoding(name: str | None) -> str | None:
+    """The name of a text encoding as it is. Raises ValueError with the nearest ones."""
+    try:
+        "".encode(name or "utf-8")
+    except LookupError as error:
+        raise ValueError(f"there is no encoding {name!r}. {did_you_mean(name or '', aliases.values())}") from error
+    return name

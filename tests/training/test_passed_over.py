@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.conftest import COLOURS, picture, write_shard
+from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
 from tests.training.test_sources import read
 from training.__main__ import app
+from training.config import Source, load_config
+from training.data.index import open_index
 from training.evaluation.datasets import DataError, find
+from training.run import train_and_export
 
 JUNK = (
     ".DS_Store", "._a.png", "__MACOSX/red/._a.png", "__MACOSX/red/b.png", "red/._1.png", "red/.DS_Store",
@@ -111,6 +114,32 @@ def test_folders_whose_names_mean_the_same_are_one_class(tmp_path: Path, capsys:
     [split] = find("set", tmp_path).read("test").values()
     assert list(split.classes) == ["Tree", "fire engine", "tree"]
     assert "'Tree' and 'tree'" in capsys.readouterr().err
+
+
+def test_what_a_run_skipped_is_in_its_bundle_and_report(tiny: Path, tmp_path: Path) -> None:
+    members = {}
+    for number in range(40):
+        name = list(COLOURS)[number % 4]
+        members |= {f"{number}.png": picture(name, number), f"{number}.txt": name.encode()}
+    members |= {"x.txt": b"alone", "7.png": b"broken", "z.png": b"", "z.txt": b"y"}
+    write_shard(tmp_path / "train-0.tar", members)
+    config = load_config(
+        write_config(tmp_path, **further(tiny, batch_size=8, data={"train": [{"shards": "train-*.tar"}]}))
+    )
+    bundle = train_and_export(config, tmp_path, tmp_path / "run")
+    assert bundle is not None
+    skipped = {"no picture": 1, "empty picture": 1, "broken picture": 1}
+    assert bundle.manifest.source["skipped_items"] == skipped
+    told = "Skipped: broken picture 1, empty picture 1, no picture 1."
+    assert told in (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert told in (bundle.path / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_source_of_one_label_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "set" / "dog").mkdir(parents=True)
+    (tmp_path / "set" / "dog" / "1.png").write_bytes(picture("red", 0))
+    open_index(Source(folder="set"), tmp_path)
+    assert "all samples have the one label 'dog'" in capsys.readouterr().err
 
 
 def test_every_reason_is_told_with_its_first_example(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from tests.settings_table import Table, check_table
 from training.config import TrainConfig
 
 HERE = "tests/training"
+DELIMITED = f"{HERE}/test_delimited.py"
 SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settings.py"
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
 OBJECTIVES, LOOP, SEVERAL = f"{HERE}/test_objectives.py", f"{HERE}/test_loop.py", f"{HERE}/test_distributed.py"
@@ -25,6 +26,12 @@ DATA: Table = {
     "data.train.columns.picture": ("which column has paths", f"{SOURCES}::test_columns_can_be_named_and_are_asked_for"),
     "data.train.columns.captions": ("captions, in order", f"{SOURCES}::test_columns_can_be_named_and_are_asked_for"),
     "data.train.columns.label": ("labels", f"{SETTINGS}::test_the_column_that_is_named_holds_the_label"),
+    "data.train.delimiter": ("what separates cells", f"{DELIMITED}::test_delimiter_and_quoting_are_settings"),
+    "data.train.quoting": ("whether marks are part of a cell", f"{DELIMITED}::test_delimiter_and_quoting_are_settings"),
+    "data.train.encoding": (
+        "which characters texts have",
+        f"{DELIMITED}::test_another_encoding_is_an_error_that_names_it_and_a_setting",
+    ),
     "data.train.weight": (
         "share of the samples drawn, and of the held-out score",
         f"{SOURCES}::test_sources_of_every_form_train_together_and_hold_out_by_key",

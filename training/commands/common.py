@@ -24,7 +24,7 @@ USER_ERRORS = frozenset(
         "model.zeroshot.TemplateError",
         "training.config.ConfigError",
         "training.corpus.fetch.FetchError",
-        "training.data.shards.ShardError",
+        "training.data.tar_members.ShardError",
         "training.evaluation.datasets.split.DataError",
         "training.publishing.remote.PublishError",
     }

@@ -165,6 +165,6 @@ def _class_names(file: Path | None) -> dict[str, list[str]]:
         told_names = TypeAdapter(dict[str, str | list[str]]).validate_python(
             json.loads(read_bounded(file, MAX_LIST_BYTES))
         )
-    except (OSError, RecursionError, ValueError, ValidationError) as error:
+    except (RecursionError, ValueError, ValidationError) as error:
         raise ConfigError(f"{file} is not a JSON object of class: name or class: [names]: {error}") from error
     return {name: [others] if isinstance(others, str) else others for name, others in told_names.items()}

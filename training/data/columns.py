@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.suggestions import not_one_of
+from model.suggestions import did_you_mean
 from training.config import Columns
 from training.data.annotation import CAPTION_NAMES, LABEL_NAMES, OTHER_NAMES, PICTURE_NAMES, plain
 from training.data.files import PICTURE_SUFFIXES, suffix_of
@@ -52,7 +52,8 @@ def choose(file: Path, names: Sequence[str], columns: Columns) -> Chosen:
     """The columns that were asked for, or those of known names. Raises ShardError."""
     for name in (columns.picture, *columns.captions, columns.label):
         if name is not None and name not in names:
-            raise ShardError(f"{file} has no such column: {not_one_of(name, names)}")
+            near = did_you_mean(name, names)
+            raise ShardError(f"{file} has no column {name!r}; it has {_list(names)}" + (f": {near}" if near else ""))
     by_name = {plain(name): name for name in reversed(names)}
     picture = columns.picture or next((by_name[name] for name in PICTURE_NAMES if name in by_name), None)
     captions = columns.captions or [by_name[name] for name in CAPTION_NAMES if name in by_name]

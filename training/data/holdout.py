@@ -16,6 +16,7 @@ from model.preprocessing import ImageError, load_image
 from model.tokenizer import TextTokenizer
 from training.config import TrainConfig
 from training.data.shards import Sample
+from training.data.troubles import Troubles, reason_of
 from training.evaluation.embedding import Vectors, embed_texts, label_vectors
 from training.evaluation.metrics import ranks
 
@@ -32,6 +33,7 @@ class Holdout:
         preprocessing: Preprocessing,
         tokenizer: TextTokenizer,
         config: TrainConfig,
+        skipped: Troubles | None = None,
     ) -> None:
         self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, config.templates
         self._weights = [source.weight for source in config.data.train]
@@ -40,7 +42,8 @@ class Holdout:
         for source, sample in samples:
             try:
                 pixels = torch.from_numpy(load_image(sample.picture, preprocessing, config.data.max_pixels).copy())
-            except ImageError:
+            except ImageError as error:
+                (skipped or Troubles()).add(sample.key, *reason_of(error))
                 continue
             if sample.label is not None:
                 labelled.setdefault(source, []).append((pixels, sample.label))

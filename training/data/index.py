@@ -176,10 +176,12 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     columns = {name: array("q") for name in FIELDS}
     files: dict[str, int] = {}
     labels: dict[str, int] = {}
+    captioned = False
     with console.status(f"indexing {what}") as status:
         for number, entry in enumerate(entries):
             record = {"key": entry.key, "told": entry.told.model_dump(exclude_defaults=True)}
             place, label = entry.place, entry.told.label
+            captioned = captioned or bool(entry.told.captions)
             if place.size == WHOLE:
                 record["file"] = str(place.file)
             if place.column:
@@ -204,6 +206,8 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     texts.flush()
     mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
     note_labels(labels, troubles)
+    if len(labels) == 1 and not captioned:
+        troubles.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
     return Index(samples, mapped, list(files), troubles)
 
 

@@ -53,7 +53,7 @@ class Trainer:
         self.preprocessing, self.tokenizer = beginning.preprocessing, beginning.tokenizer
         self._origin = beginning.origin
         self.data = TrainingSet(config.data, base, config.seed)
-        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config)
+        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config, self.data.troubles)
         self.network = self._placed(beginning.network)
         self.step = Stepper(config, self.network, self.preprocessing, self.processes)
         self.average = MovingAverage(self.network, config.ema_decay)

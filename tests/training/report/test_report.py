@@ -39,6 +39,7 @@ SOURCE = {
     "kind": "trained from scratch",
     "configuration": {"batch_size": 8, "steps": 2, "name": HOSTILE[0], "optimizer": {"clip_norm": 1.5}},
     "training_items": 100, "held_out_items": 5, "best_step": 2, "best_score": 0.5, "parameters": 1000,
+    "skipped_items": {"broken picture": 3},
 }  # fmt: skip
 RECORDS = [
     {
@@ -115,7 +116,9 @@ def test_hostile_names_stay_text(tmp_path: Path, bundle: Bundle, metrics: Path) 
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     for name in HOSTILE:
         assert name in page.text
+    assert "Skipped: broken picture 3." in page.text
     card = (bundle.path / "MODEL_CARD.md").read_text("utf-8")
+    assert "Skipped: broken picture 3." in card
     assert "<script>" not in card.partition("```yaml")[0]
     assert "a|b" not in card
 
