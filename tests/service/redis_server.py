@@ -98,8 +98,8 @@ def free_port() -> int:
 def redis_server(folder: Path, *flags: str, password: str | None = None) -> Iterator[RedisServer]:
     """A started one, gone on the way out whatever happened."""
     server = RedisServer(folder, *flags, password=password)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.kill()

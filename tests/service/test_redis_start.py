@@ -22,7 +22,7 @@ from service.label_sets import LabelSet
 from service.settings import Settings
 from service.state import Service
 from tests.service.process import running
-from tests.service.redis_server import RedisServer, free_port, redis_server
+from tests.service.redis_server import free_port, redis_server
 from tests.service.test_cache_peers import answering, peer
 from tests.service.test_label_sets import error_of
 from tests.service.test_label_sets_stored import GOOD
@@ -112,12 +112,8 @@ def locked(folder: Path, credentials: str, *flags: str) -> Iterator[str]:
 @contextmanager
 def without_auth(folder: Path) -> Iterator[str]:
     """Redis repeats the command that it does not know, and with it the password."""
-    server = RedisServer(folder, "--rename-command", "AUTH", "")
-    server.start()
-    try:
+    with redis_server(folder, "--rename-command", "AUTH", "") as server:
         yield f"redis://:{QUOTED}@127.0.0.1:{server.port}"
-    finally:
-        server.kill()
 
 
 @contextmanager
