@@ -27,12 +27,18 @@ from training.evaluation.datasets import DataError, archives, find
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
 
+MERGES = "a0: &a0 {x: 1, y: 2}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+)
+
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (LAUGHS, "more than 100,000 values"),
         ("a: &a [*a]", "more than 100,000 values"),
+        (MERGES, "merges repeat each other"),
+        ("? [a]\n: b", "not YAML"),
         ("a: " + "[" * 10_000, "not YAML"),
         ("a: 1" + "0" * 10_000, "not YAML"),
         ("a: 2024-99-99", "not YAML"),
