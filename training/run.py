@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.bundle import Bundle, seal
+from model.bundle import Bundle, BundleError, seal
 from model.export import export_bundle
 from model.network import Network
 from training.config import TrainConfig
+from training.evaluation.comparison import HELD_OUT, Comparison, compare
 from training.evaluation.datasets import Place
 from training.evaluation.embedding import Embedder
 from training.evaluation.results import Result, as_json
@@ -21,9 +23,11 @@ from training.loop.trainer import Trainer
 from training.progress import console
 from training.report.findings import Finder
 from training.report.origins import shards_of
-from training.report.tables import results_table, told
+from training.report.tables import comparison_table, results_table, told
 from training.report.watching import Watching
 from training.report.writing import write_report
+
+log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 WATCHED = Watching()
@@ -51,13 +55,16 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     )
     places = tests_of(config, base)
     finder = Finder(Embedder(bundle))
-    results = evaluate(finder.embedder, places, Wanted(templates=config.templates), finder) if places else []
+    wanted = Wanted(templates=config.templates)
+    results = evaluate(finder.embedder, places, wanted, finder) if places else []
+    compared = _compared(trainer, results)
     records = [as_json(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
-    console.print(results_table(results))
+    console.print(results_table(results), soft_wrap=True, markup=False)
+    announce(compared)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
-    sealed = seal(draft, {**manifest, "scores": _scores(results)})
-    report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base))
+    sealed = seal(draft, {**manifest, "scores": _scores(results, compared)})
+    report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), compared)
     replaced = run / "bundle.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
@@ -82,14 +89,54 @@ def tests_of(config: TrainConfig, base: Path) -> list[Place]:
     return [Place(name, patterns, base) for name, patterns in config.data.test.items()]
 
 
-def _scores(results: Sequence[Result]) -> dict[str, Any]:
-    """The headline figure of each data set, for the manifest."""
+def _compared(trainer: Trainer, results: Sequence[Result]) -> list[Comparison]:
+    """What a bundle that was trained further gained and lost: the start is measured as the result was."""
+    config, progress = trainer.config, trainer.progress
+    if config.start is None:
+        return []
+    held_out = []
+    if progress.start_score is not None:
+        scores = progress.start_score, progress.best_score
+        held_out = [Comparison(HELD_OUT, "acc1", len(trainer.holdout), *scores)]
+    if not results:
+        return held_out
+    try:
+        start = Bundle.load(Path(config.start))
+    except BundleError as error:
+        log.warning("what was before cannot be measured: %s", error)
+        return held_out
+    if start.digest != trainer.summary()["from_digest"]:
+        log.warning("what was before cannot be measured: %s is not what it was when the run began", config.start)
+        return held_out
+    console.print("measuring the start on the same pictures")
+    before = evaluate(Embedder(start), tests_of(config, trainer.base), Wanted(templates=config.templates))
+    return held_out + compare(before, results)
+
+
+def announce(compared: Sequence[Comparison]) -> None:
+    """Print what changed, and in capitals what became worse."""
+    if not compared:
+        return
+    console.print(f"\n{comparison_table(compared)}", soft_wrap=True, markup=False)
+    for each in compared:
+        if each.is_worse:
+            console.print(f"WORSE THAN THE START: {each}", style="bold red", soft_wrap=True, markup=False)
+
+
+def _scores(results: Sequence[Result], compared: Sequence[Comparison]) -> dict[str, Any]:
+    """The headline figure of each data set, for the manifest; of what was trained further what was before, too."""
+    before = {each.dataset: each for each in compared}
     return {
         result.dataset: {
             "metric": told(result.headline),
             "value": round(result.value, 4),
             "interval": [round(bound, 4) for bound in result.interval],
             "pictures": result.pictures,
+            **(_change(before[result.dataset]) if result.dataset in before else {}),
         }
         for result in results
     }
+
+
+def _change(compared: Comparison) -> dict[str, float]:
+    return {"before": round(compared.before, 4), "difference": round(compared.after - compared.before, 4)}

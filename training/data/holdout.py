@@ -52,6 +52,10 @@ class Holdout:
         self._captioned = {k: seen for k, seen in captioned.items() if len(seen) > len(labelled.get(k, ()))}
         self._labelled = {k: seen for k, seen in labelled.items() if k not in self._captioned}
 
+    def __len__(self) -> int:
+        """Pictures that are scored."""
+        return sum(map(len, (self._labelled | self._captioned).values()))
+
     @torch.no_grad()
     def score(self, network: Network) -> tuple[float | None, dict[str, float]]:
         """Top-1 accuracy of the pictures of a source: the sources' mean by their weights in training, and each.

@@ -19,13 +19,14 @@ from training.config import ConfigError, Data
 from training.data.batch import Batch, Pictures
 from training.data.entry import ROW, Entry
 from training.data.excluded import load_excluded
-from training.data.index import BUCKETS, Index, index_cache, open_index
+from training.data.index import Index, index_cache, open_index
 from training.data.matching import keep_media_apart, match
 from training.data.phrases import Phrases, ask, draw_phrase, draw_whole, load_synonyms, phrases_of
 from training.data.pictures import OnDisk, Squeezed, Store, load_all
 from training.data.sampling import Group, Sampler, group_of
 from training.data.shards import Sample, ShardError, find_shards, sample_of
 from training.data.sources import PictureReader
+from training.data.stratified import draw_per_label
 from training.data.transparency import transparent_samples
 from training.data.troubles import Troubles, reason_of
 
@@ -54,9 +55,9 @@ class TrainingSet:
         # Which sample an item is: its source, and its number in the index of that.
         sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
         numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
-        buckets = np.concatenate([index.samples["bucket"] for index in self._indexes])
         wanted = self._wanted(load_excluded(base / data.exclude if data.exclude else None))
-        out, rest = wanted & (buckets < data.holdout * BUCKETS), wanted & (buckets >= data.holdout * BUCKETS)
+        out = self._held_out(wanted)
+        rest = wanted & ~out
         self.holdout = HeldOut(self, sources[out], numbers[out])
         self._sources, self._numbers = sources[rest], numbers[rest]
         if data.pictures == "disk":
@@ -134,6 +135,19 @@ class TrainingSet:
             log.warning(told, len(missing), len(excluded), missing[0])
         return np.array([key not in excluded for key in keys])
 
+    def _held_out(self, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which samples choose the checkpoint: a share of each label of each source, of a source HELD_OUT at most."""
+        parts, first = [], 0
+        for index in self._indexes:
+            mine = wanted[first : first + len(index)]
+            first += len(index)
+            labels, hashes = (index.samples[name][mine].astype(np.int64) for name in ("label", "bucket"))
+            share = min(self.data.holdout, HELD_OUT / max(1, len(labels)))
+            drawn = np.zeros(len(index), bool)
+            drawn[mine] = draw_per_label(labels, hashes, share)
+            parts.append(drawn)
+        return np.concatenate(parts)
+
     def _find_labels_asked(self) -> list[tuple[str, int]]:
         """Labels of the sources that want all of theirs, each with its medium."""
         found = set()
@@ -176,12 +190,10 @@ class TrainingSet:
 
 
 class HeldOut:
-    """The samples kept for choosing the checkpoint, of each source at most HELD_OUT; read when they are asked for."""
+    """The samples kept for choosing the checkpoint; read when they are asked for."""
 
     def __init__(self, data: TrainingSet, sources: npt.NDArray[np.int16], numbers: Numbers) -> None:
-        mine = [np.flatnonzero(sources == source)[:HELD_OUT] for source in np.unique(sources)]
-        kept = np.concatenate(mine) if mine else np.empty(0, np.int64)
-        self._data, self._sources, self._numbers = data, sources[kept], numbers[kept]
+        self._data, self._sources, self._numbers = data, sources, numbers
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 ROUNDS = 1000
 Z_95 = 1.959964
+FEW = 20  # pictures below which a percentage says little
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -34,3 +35,19 @@ def bootstrap(
         return float("nan"), float("nan")
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
+
+
+def percent(share: float, count: int) -> str:
+    """`83.3 % (95 %: 55.2 to 95.3, of 12)`: a share with what it may be, and of how many it is."""
+    if not count:
+        return "nothing measured"
+    low, high = wilson(min(1.0, max(0.0, share)), count)
+    return f"{100 * share:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}, of {count:,})"
+
+
+def too_few(count: int, what: str) -> str:
+    """A warning where `count` is small, else an empty string."""
+    if count >= FEW:
+        return ""
+    each = f", and one picture is {100 / count:.0f} points" if count else ""
+    return f"{what}: only {count} picture{'s' * (count != 1)}, of which no percentage says much{each}"

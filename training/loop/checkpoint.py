@@ -44,6 +44,7 @@ class Progress:
     precision: Chosen | None = None
     best_score: float = -1.0
     best_step: int = 0
+    start_score: float | None = None  # of the bundle that is trained further, before anything was learned
     scaler: dict[str, Any] | None = None  # of float16: by how much losses are scaled, and since when
 
 

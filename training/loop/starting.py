@@ -66,6 +66,12 @@ def _anew(config: TrainConfig) -> Beginning:
     return Beginning(build_network(preset), tokenizer, preprocessing, {"kind": "trained from scratch"})
 
 
+def start_as_it_is(config: TrainConfig) -> Beginning:
+    """The bundle that is trained further, for pictures of the size that it was made for."""
+    assert config.start is not None
+    return _further(Path(config.start), None)
+
+
 def _further(path: Path, image_size: int | None) -> Beginning:
     bundle = Bundle.load(path)
     checkpoint = read_bundle(bundle)

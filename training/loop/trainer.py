@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from model.tensors import write_tensors
 from training.config import ConfigError, TrainConfig
 from training.data.holdout import Holdout
 from training.data.training_set import TrainingSet
+from training.evaluation.intervals import percent, too_few
 from training.loop.checkpoint import Progress, checkpoints, durable, load_checkpoint, save_checkpoint, whole
 from training.loop.claim import check_claim, claim
 from training.loop.loading import Loader
@@ -29,10 +31,12 @@ from training.loop.optimizer import MovingAverage, build_optimizer, own_part
 from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import Processes
 from training.loop.shares import check_shares
-from training.loop.starting import begin, network_of
+from training.loop.starting import begin, network_of, start_as_it_is
 from training.loop.step import NotFiniteError, Stepper
 from training.loop.without_effect import without_effect
 from training.progress import console
+
+log = logging.getLogger(__name__)
 
 BEST = "best.safetensors"
 NOT_FINITE = "not_finite.json"
@@ -43,7 +47,7 @@ class Trainer:
     """State of a run in the folder `run`, as one of its processes holds it."""
 
     def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
-        self.config, self.run = config, run
+        self.config, self.run, self.base = config, run, base
         self.watchers: list[Watcher] = []
         self.processes = Processes.join(config.device)
         check_shares(config.batch_size, self.processes.count, config.accumulate)
@@ -64,6 +68,8 @@ class Trainer:
         if self.processes.first:
             claim(run, config)
             forget_after(run / METRICS, self.progress.step)
+            if config.data.holdout and (few := too_few(len(self.holdout), "the hold-out that chooses the checkpoint")):
+                log.warning("%s: set data.holdout higher", few)
         console.print(
             f"{len(self.data):,} pictures, {len(self.data.holdout):,} held out; from step {self.progress.step} to "
             f"{config.steps} in {run}, on {self._place()}"
@@ -73,6 +79,8 @@ class Trainer:
 
     def train(self) -> Network | None:
         """Run to the last step; returns the network with the best held-out score, to the first process."""
+        if self.config.start and self.progress.step == 0:
+            self._score_start()
         columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
         with ProgressBar(*columns, console=console) as bar:
             task = bar.add_task("starting", total=self.config.steps, completed=self.progress.step)
@@ -130,13 +138,33 @@ class Trainer:
         if not self.processes.first:
             return {}
         score, by_source = self.holdout.score(network_of(self.network.config, state))
-        told = "nothing held out to choose by" if score is None else f"held-out zero-shot top-1 {score:.1%}"
-        console.print(f"step {step}: {told}, loss {loss:.3f}")
+        console.print(f"step {step}: {self._held_out(score)}, loss {loss:.3f}", soft_wrap=True)
         if score is None or score >= self.progress.best_score:
             self.progress.best_score, self.progress.best_step = score or 0.0, step
             with durable(self.run / BEST) as draft:
                 write_tensors(state, draft)
         return {"holdout": score, "holdout_by_source": by_source}
+
+    def _score_start(self) -> None:
+        """Score the bundle that is trained further, as it is: the first process does, the others go on."""
+        state = whole(self.average.state, self.processes)
+        if not self.processes.first:
+            return
+        network, holdout = network_of(self.network.config, state), self.holdout
+        if self.config.image_size is not None:
+            start = start_as_it_is(self.config)
+            network = start.network.eval()
+            holdout = Holdout(self.data.holdout, start.preprocessing, start.tokenizer, self.config)
+        self.progress.start_score, _ = holdout.score(network)
+        console.print(f"start: {self._held_out(self.progress.start_score)}", soft_wrap=True)
+
+    def _held_out(self, score: float | None) -> str:
+        """A held-out score for people, and how far it is from that of the start."""
+        if score is None:
+            return "nothing held out to choose by"
+        start = self.progress.start_score
+        moved = f", {100 * (score - start):+.1f} points from the start" if start is not None else ""
+        return f"held-out zero-shot top-1 {percent(score, len(self.holdout))}{moved if self.progress.step else ''}"
 
     def _placed(self, network: Network) -> Network:
         if self.config.parallel != "fsdp":  # which divides nothing but rows that follow each other
@@ -192,7 +220,7 @@ class Trainer:
             "configuration": configuration,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
-            "held_out_items": len(self.data.holdout),
+            "held_out_items": len(self.holdout),
             "skipped_items": self.data.skipped,
             "samples_seen": self.progress.best_step * self.config.batch_size,
             **{key: value for key, value in asdict(self.progress).items() if key not in ("step", "scaler")},

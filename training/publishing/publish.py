@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.bundle import Bundle, BundleError
+from training.evaluation.intervals import too_few, wilson
 from training.progress import console
 from training.publishing.folder import ServedFolder
 from training.publishing.remote import PublishError, Remote, Served
@@ -38,6 +39,8 @@ def publish(bundle: Bundle, where: Where, sample: Sample) -> None:
                 old, _ = find(remote, bundle.id, where)
             _check_folder(path, old)
             before = remote.right(old, sample)
+            if few := too_few(len(before), sample.name):
+                _say(f"warning: {few}: name more to judge by")
             _say(f"{old.id} as served now: {_share(before)} right in {sample.name}")
             new = folder.prepare(bundle, old.id)
             _swap_and_judge(remote, folder, replace(old, digest=new.digest), sample, before)
@@ -113,7 +116,8 @@ def _swap_and_judge(remote: Remote, folder: ServedFolder, new: Served, sample: S
 
 
 def _share(right: list[bool]) -> str:
-    return f"{sum(right)} of {len(right)} ({sum(right) / len(right):.1%})"
+    low, high = wilson(sum(right) / len(right), len(right))
+    return f"{sum(right)} of {len(right)} ({sum(right) / len(right):.1%}, 95 %: {100 * low:.1f} to {100 * high:.1f})"
 
 
 def _say(line: str) -> None:

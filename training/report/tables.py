@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.cards import REFERENCE_MODELS, Reference, cards
+from training.evaluation.comparison import Comparison
+from training.evaluation.intervals import too_few
 from training.evaluation.results import Result
 
 NAMES = {
@@ -42,7 +44,8 @@ def results_table(results: Sequence[Result]) -> str:
             f"| {result.dataset} | {task} | {result.pictures:,} | {result.choices:,} "
             f"| {told(result.headline)} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
-    return "\n".join([*lines, *_skipped(results)])
+    warnings = [f"\nWarning: {few}." for few in small_sets(results)]
+    return "\n".join([*lines, *_skipped(results), *warnings])
 
 
 def _skipped(results: Sequence[Result]) -> list[str]:
@@ -54,6 +57,25 @@ def _skipped(results: Sequence[Result]) -> list[str]:
 def counted(reasons: Mapping[str, int]) -> str:
     """Numbers of skipped samples by reason."""
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+
+
+def small_sets(results: Sequence[Result]) -> list[str]:
+    """Warnings of data sets that are too small for a percentage."""
+    names = {result.dataset: result.pictures for result in results}
+    return [few for name, pictures in names.items() if (few := too_few(pictures, name))]
+
+
+def comparison_table(compared: Sequence[Comparison]) -> str:
+    """A Markdown table of what training further changed, in percent."""
+    lines = [
+        "| before and after | pictures | figure | before % | after % | difference |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in compared:
+        change = f"{each.points:+.1f}{' **worse**' if each.is_worse else ''}"
+        figures = f"{100 * each.before:.1f} | {100 * each.after:.1f} | {change}"
+        lines.append(f"| {each.dataset} | {each.pictures:,} | {told(each.metric)} | {figures} |")
+    return "\n".join(lines)
 
 
 def reference_table(results: Sequence[Result]) -> str:

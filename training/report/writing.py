@@ -19,10 +19,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from model.bundle import Bundle
 from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
 from training.corpus.attributions import tally, write_attributions
+from training.evaluation.comparison import Comparison
+from training.evaluation.intervals import percent
 from training.report.curves import curves, reliability
 from training.report.findings import Findings
 from training.report.origins import origins
-from training.report.tables import counted, results_table, told
+from training.report.tables import comparison_table, counted, results_table, small_sets, told
 
 REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
 MAX_PICTURES = 420  # of a report, about 4 kB each
@@ -30,11 +32,17 @@ MAX_SETS = 12  # whose pictures are shown
 
 
 def write_report(
-    run: Path, bundle: Bundle, metrics: Path, findings: Sequence[Findings], shards: Sequence[Path]
+    run: Path,
+    bundle: Bundle,
+    metrics: Path,
+    findings: Sequence[Findings],
+    shards: Sequence[Path],
+    compared: Sequence[Comparison] = (),
 ) -> Path:
     """Write the report into the folder of the run, card and authors into that of the bundle; returns the report.
 
-    `bundle` is as exported by the run, `metrics` its metrics.jsonl, `shards` what it learned from.
+    `bundle` is as exported by the run, `metrics` its metrics.jsonl, `shards` what it learned from, `compared` what a
+    bundle that was trained further had before.
     """
     records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     pictures = tally(shards)
@@ -43,12 +51,16 @@ def write_report(
         (bundle.path / ATTRIBUTIONS).unlink()
     facts = _facts(bundle, records) | {"origins": origins(pictures), "attributed": attributed}
     facts["results"] = [each.result for each in findings]
+    facts["compared"] = compared
+    facts["warnings"] = small_sets(facts["results"])
+    facts["held_out_score"] = percent(facts["best_score"], facts["held_out_items"])
     card = (
         _templates()
         .get_template("card.md.j2")
         .render(
             **facts,
             table=results_table(facts["results"]),
+            comparison=comparison_table(compared),
             errors=[(each.result.dataset, each.calibration.error) for each in findings if each.calibration],
         )
     )
