@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from model.network import Network
+from model.progress import format_duration
 from training.config import Stage, TrainConfig
 from training.data.index import index_cache, open_index
-from training.data.training_set import refuse_tests_in_training
+from training.data.training_set import HELD_OUT, refuse_tests_in_training
 from training.loop.locking import Locks
 from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
-from training.loop.probe import SAMPLES, Cost, Probe
+from training.loop.probe import Cost, Probe
 from training.loop.processes import device_of
 from training.loop.shares import check_shares
 from training.loop.starting import begin
+from training.loop.timing import most_at_once, time_steps
 
 COPIES, LEARNING = 2, 3  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
 AHEAD = 2  # batches of decoded pictures where they are not all in memory: this step's and the next one's
@@ -33,7 +36,8 @@ def plan(config: TrainConfig, base: Path) -> str:
     check_shares(config.batch_size, processes, config.accumulate)
     precision = choose_precision(config.precision, device)
     allow_tf32(precision)
-    network = channels_last(begin(config).network).to(device)
+    beginning = begin(config)
+    network = channels_last(beginning.network).to(device)
     Locks(network, config.lock, config.steps).apply(config.steps - 1)
     refuse_tests_in_training(config.data, base)
     indexes = [open_index(source, base, index_cache(config.data)) for source in config.data.train]
@@ -45,22 +49,36 @@ def plan(config: TrainConfig, base: Path) -> str:
         f"  parameters: {_parameters(network):,}, {_parameters(network.visual):,} of them in the picture tower",
         *_division(config, processes),
     ]
-    seconds, activations, twice = 0.0, 0, config.accumulate > 1
+    costs = {
+        stage: Probe(network, stage.pixels, precision, config.patch_dropout).cost(config.gradient_checkpointing)
+        for stage, _ in _stages(config)
+    }
+    activations = max(cost.kept_bytes for cost in costs.values()) * size // (processes * config.accumulate)
+    fastest = slowest = 0.0
+    held_out = sum(min(HELD_OUT, round(config.data.holdout * len(index))) for index in indexes)
+    mine, done = size // processes, 0
     for stage, steps in _stages(config):
-        cost = Probe(network, stage.pixels, precision, config.patch_dropout).cost(config.gradient_checkpointing)
-        step_s = cost.seconds * size / processes * (1 + twice / BACKWARD)
-        seconds += step_s * steps
-        activations = max(activations, cost.kept_bytes * size // (processes * config.accumulate))
+        done, cost = done + steps, costs[stage]
+        most = most_at_once(cost.seconds, cost.kept_bytes // config.accumulate)
+        timing = time_steps(config, beginning, network, precision, done - 1, mine=mine, most=most)
+        fastest, slowest = fastest + steps * timing.fastest, slowest + steps * timing.slowest
+        each = _range(timing.fastest, timing.slowest, _seconds)
         work = _work(config, cost)
-        lines.append(f"  {steps:,} steps at {stage.pixels} pixels: {work:.2f} TFLOP and {step_s:.1f} s each")
+        lines.append(f"  {steps:,} steps at {stage.pixels} pixels: {work:.2f} TFLOP and {each} each")
+    # A forward pass of the hold-out at every evaluation, of crops as large as the last.
+    looks = len(range(config.evaluate_every, config.steps, config.evaluate_every)) + 1
+    scored = looks * held_out / mine / BACKWARD
+    fastest, slowest = fastest + scored * timing.fastest, slowest + scored * timing.slowest
+    duration = _range(fastest, slowest, format_duration)
     pictures = samples if config.data.pictures == "memory" else AHEAD * size // processes
     store = pictures * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
     return "\n".join(
         [
             *lines,
             *_memory(_weights(network, config, processes), activations, store, device),
-            f"  time: {_told(seconds)} in {NAMES[precision]} on this machine, by one pass of {SAMPLES} samples, plus "
-            "evaluations",
+            f"  time: {duration} in {NAMES[precision]}, on this machine as busy as it is now",
+            f"    (by {timing.repeats} steps of {timing.pictures:,} pictures after others that warmed up; with the "
+            "evaluations of the hold-out, without the tests and the export at the end)",
         ]
     )
 
@@ -118,6 +136,10 @@ def _parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _told(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
+def _range(low: float, high: float, form: Callable[[float], str]) -> str:
+    """`2 min to 3 min`, or one of them where they read the same."""
+    return form(low) if form(low) == form(high) else f"{form(low)} to {form(high)}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"

@@ -1,20 +1,45 @@
-"""Progress bars on standard error, plain lines where that is not a terminal."""
+"""Progress on standard error: bars on a terminal, elsewhere a plain line every half minute."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import track as rich_track
+
+from model import progress
+from model.progress import Count, every_half_minute
 
 Item = TypeVar("Item")
 console = Console(stderr=True)
 
 
 def track(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """Yield `items` behind a progress bar."""
-    if not console.is_terminal:
-        console.print(f"{what}: {total}")
-        return iter(items)
-    return iter(rich_track(items, description=what, total=total, console=console))
+    """Yield `items` with their progress."""
+    if console.is_terminal:
+        return iter(rich_track(items, description=what, total=total, console=console))
+    return _counted(items, Count(what, total))
+
+
+def _counted(items: Iterable[Item], count: Count) -> Iterator[Item]:
+    with lines(count):
+        for item in items:
+            yield item
+            count.done += 1
+
+
+def lines(count: Count) -> AbstractContextManager[None]:
+    """Within it a line tells how far `count` is, now and every half minute."""
+    return every_half_minute(write_line, lambda: str(count))
+
+
+def announced(what: str) -> AbstractContextManager[None]:
+    """Within it a line tells that `what` goes on, now and every half minute."""
+    return progress.announced(write_line, what)
+
+
+def write_line(line: str) -> None:
+    """As it is, however long."""
+    console.print(line, soft_wrap=True, markup=False, highlight=False)

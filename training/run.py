@@ -20,7 +20,7 @@ from training.evaluation.results import Result, as_json
 from training.evaluation.running import Wanted, evaluate
 from training.loop.metrics import METRICS
 from training.loop.trainer import Trainer
-from training.progress import console
+from training.progress import announced, console
 from training.report.findings import Finder
 from training.report.origins import shards_of
 from training.report.tables import comparison_table, results_table, told
@@ -44,15 +44,16 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     final, draft = run / "bundle", run / "bundle.partial"
     shutil.rmtree(draft, ignore_errors=True)
 
-    bundle = export_bundle(
-        network,
-        draft,
-        tokenizer=trainer.tokenizer,
-        preprocessing=trainer.preprocessing,
-        weights_dtype=config.weights_dtype,
-        bundle_id=config.name,
-        source=trainer.summary(),
-    )
+    with announced("exporting the best checkpoint"):
+        bundle = export_bundle(
+            network,
+            draft,
+            tokenizer=trainer.tokenizer,
+            preprocessing=trainer.preprocessing,
+            weights_dtype=config.weights_dtype,
+            bundle_id=config.name,
+            source=trainer.summary(),
+        )
     places = tests_of(config, base)
     finder = Finder(Embedder(bundle))
     wanted = Wanted(templates=config.templates)
@@ -64,7 +65,8 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     announce(compared)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sealed = seal(draft, {**manifest, "scores": _scores(results, compared)})
-    report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), compared)
+    with announced("writing the report"):
+        report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), compared)
     replaced = run / "bundle.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():

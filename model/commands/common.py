@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from model import progress
 from model.suggestions import did_you_mean_path
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ def _pulled(name: str) -> Path:
     if folder is None:
         fail(f"{name} is no folder, and no model that was pulled: python -m model pull {name}{near and f'; or {near}'}")
     return folder
+
+
+def announced(what: str) -> AbstractContextManager[None]:
+    """Within it a line on stderr tells that `what` goes on, now and every half minute."""
+    return progress.announced(lambda line: typer.echo(line, err=True), what)
 
 
 def fail(message: str) -> NoReturn:

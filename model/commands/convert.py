@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from model.choices import one_of
-from model.commands.common import NamedBundle, fail, load
+from model.commands.common import NamedBundle, announced, fail, load
 from model.requirements import needs
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ def import_(
         from model.checkpoints.importing import import_checkpoint
         from model.config import Activation
         from model.export import ExportError
-    typer.echo(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32 ...", err=True)
     try:
         said = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
         options = read_architecture(architecture, said)
-        bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
+        with announced(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32"):
+            bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:
         fail(str(error))
     for warning in warnings:
@@ -126,7 +126,8 @@ def export(
         from model.checkpoints.checkpoint import CheckpointError
     try:
         write_folder = openclip.write_folder if format_ == "openclip" else transformers.write_folder
-        write_folder(loaded, folder)
+        with announced(f"writing {folder}"):
+            write_folder(loaded, folder)
     except CheckpointError as error:
         fail(str(error))
     typer.echo(f"{folder}: {loaded.id} for {format_}; its README.md says how to load it")

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from model.choices import one_of
-from model.commands.common import NamedBundle, fail, load
+from model.commands.common import NamedBundle, announced, fail, load
 from model.requirements import needs
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that a variant may compute in, or keep its weights in
@@ -55,7 +55,8 @@ def optimize(
     wanted = Wanted(cast(Precision, precision), fused, pictures, name)
     folder = to or loaded.path.resolve().with_name(loaded.path.resolve().name + wanted.suffix)
     try:
-        variant = make_variant(loaded, folder, wanted, lambda step: typer.echo(f"{step} ...", err=True))
+        with announced(f"making {folder}"):
+            variant = make_variant(loaded, folder, wanted, lambda step: typer.echo(f"{step} ...", err=True))
     except (BundleError, CheckpointError, EngineError, OSError, VariantError) as error:
         fail(str(error))
     report = variant.manifest.variant

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.commands.common import fail
+from model.commands.common import announced, fail
 from model.commands.look import verify
 from model.requirements import needs
 
@@ -136,7 +136,6 @@ def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: 
         from model.hub.pulling import bring
     with Reporter() as reporter:
         arrived = bring(model, settings, reporter)
-        reporter.note(f"{model.name}: importing {arrived.checkpoint}")
     # Not in the files, and published: all of OpenAI's were trained with it.
     options = Options(activation="quick_gelu") if isinstance(model.source, Archive) else Options()
     _import(model, arrived, folder, options)
@@ -158,9 +157,10 @@ def _import(model: Published, arrived: Arrived, folder: Path, options: Options) 
             aside = Path(stack.enter_context(TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)))
             fresh = aside / "fresh"
         try:
-            _, warnings = import_checkpoint(
-                arrived.checkpoint, fresh, options, bundle_id=model.id, origin=arrived.origin
-            )
+            with announced(f"{model.name}: importing {arrived.checkpoint}"):
+                _, warnings = import_checkpoint(
+                    arrived.checkpoint, fresh, options, bundle_id=model.id, origin=arrived.origin
+                )
         except (CheckpointError, ExportError) as error:
             fail(f"{model.name} cannot be imported: {error}")
         if fresh != folder:

@@ -13,10 +13,15 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from model import progress
 from model.bundle import Bundle
 from tests.training.conftest import further, write_config
 from training.__main__ import app
 from training.config import ConfigError, load_config
+from training.loop.loading import Work
+from training.loop.starting import begin
+from training.loop.step import Stepper
+from training.loop.timing import REPEATS, WARM_UP, time_steps
 from training.loop.trainer import Trainer
 from training.plan import plan
 from training.run import train_and_export
@@ -163,6 +168,8 @@ def test_the_plan_of_a_run_names_what_it_needs_and_begins_nothing(colours: Path,
     assert "160 pictures" in done.output
     assert done.output.count("10 steps at") == 2
     assert "GiB" in done.output
+    assert re.search(r"time: \d+ s( to \d+ s)? in float32, on this machine as busy as it is now", done.output)
+    assert "steps of 32 pictures after others that warmed up" in done.output  # as many as the run takes at a time
     assert not (tmp_path / "run").exists()
 
 
@@ -205,3 +212,36 @@ def test_the_shipped_configurations_are_valid() -> None:
     folder = Path(__file__).parents[2] / "training" / "configs"
     names = {file.stem: load_config(file) for file in folder.glob("*.yaml")}
     assert set(names) == {"sample", "bundled", "finetune"}
+
+
+def test_a_step_is_timed_several_times_as_the_run_takes_it(colours: Path, tiny: Path) -> None:
+    config = load_config(write_config(colours, **further(tiny, batch_size=64)))
+    steps: list[int] = []
+    beginning = begin(config)
+    taken = Stepper.__call__
+
+    def counted(stepper: Stepper, step: int, work: Work) -> dict[str, float]:
+        steps.append(len(work.batch.items))
+        return taken(stepper, step, work)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stepper, "__call__", counted)
+        whole = time_steps(config, beginning, beginning.network, "fp32", 3, mine=64, most=1000)
+        assert steps == [64] * (WARM_UP + REPEATS)
+        part = time_steps(config, beginning, beginning.network, "fp32", 3, mine=64, most=32)
+    assert steps[WARM_UP + REPEATS :] == [32] * (WARM_UP + REPEATS)
+    assert (whole.repeats, whole.pictures, part.pictures) == (REPEATS, 64, 32)
+    assert 0 < whole.fastest <= whole.slowest
+
+
+def test_a_run_in_a_log_tells_of_itself_from_the_start(
+    colours: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.01)
+    Trainer(load_config(write_config(colours, **further(tiny))), tmp_path / "run", colours).train()
+    lines = capsys.readouterr().err.splitlines()
+    steps = [line for line in lines if line.startswith("step: ")]
+    assert steps[0] == "step: 0 of 4, starting"
+    assert re.fullmatch(r"step: \d of 4 \(\d+ %\), \S+ a second,( about .+ left,)? loss .+ pictures/s .+", steps[-1])
+    assert any(line.startswith("decoding pictures: 0 of 128") for line in lines)
+    assert any(line.startswith("indexing train-*.tar") for line in lines)

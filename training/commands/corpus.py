@@ -28,16 +28,19 @@ def build_corpus(
     """
     with user_errors():
         from training import corpus
+        from training.progress import announced
 
         if sample:
-            corpus.build_sample(SAMPLE, cache)
+            with announced("building the sample shards"):
+                corpus.build_sample(SAMPLE, cache)
             return
         if photos:
             link = output.parent / "photos"
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
                 link.symlink_to(photos.resolve(), target_is_directory=True)
-        corpus.build(output, cache)
+        with announced(f"building the corpus in {output}"):
+            corpus.build(output, cache)
 
 
 def duplicates(
@@ -58,8 +61,10 @@ def duplicates(
     with user_errors():
         from training.corpus.duplicates import find_duplicates
         from training.data.shards import find_shards
+        from training.progress import announced
 
-        found = find_duplicates(*(find_shards(patterns, Path.cwd()) for patterns in (train_shards, test_shards)))
+        with announced("comparing the pictures"):
+            found = find_duplicates(*(find_shards(patterns, Path.cwd()) for patterns in (train_shards, test_shards)))
     for duplicate in found:
         typer.echo(str(duplicate))
     typer.echo(f"{len(found)} training pictures are also in the tests")

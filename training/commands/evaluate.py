@@ -142,11 +142,11 @@ def _whole(card: Card) -> str:
 def places_of(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
     """The places that --data or the tests of --config name, and the templates of the latter."""
     from training.config import ConfigError, load_config
-    from training.evaluation.datasets import find
+    from training.evaluation.datasets import find_all
     from training.run import tests_of
 
     if data:
-        return [find(argument, Path.cwd()) for argument in data], None
+        return find_all(data, Path.cwd()), None
     if config:
         settings = load_config(config)
         return tests_of(settings, config.resolve().parent), settings.templates

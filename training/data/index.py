@@ -13,12 +13,14 @@ import shutil
 import tempfile
 from array import array
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from model.progress import Count, every_half_minute
 from training.config import Data, Source
 from training.data.entry import WHOLE, Entry, Place, Told
 from training.data.labels import note_labels
@@ -27,7 +29,7 @@ from training.data.sources import scan
 from training.data.tables import MOST_LOST
 from training.data.text_files import DAMAGED_TEXT
 from training.data.troubles import Troubles
-from training.progress import console
+from training.progress import console, write_line
 from training.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -177,7 +179,8 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     files: dict[str, int] = {}
     labels: dict[str, int] = {}
     captioned = False
-    with console.status(f"indexing {what}") as status:
+    count = Count(f"indexing {what}", 0)
+    with console.status(count.what) as status, indexing(count):
         for number, entry in enumerate(entries):
             record = {"key": entry.key, "told": entry.told.model_dump(exclude_defaults=True)}
             place, label = entry.place, entry.told.label
@@ -200,8 +203,9 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
             for name, value in values.items():
                 columns[name].append(value)
             texts.write(text)
+            count.done = number + 1
             if number % 1000 == 999:
-                status.update(f"indexing {what}: {number + 1:,}")
+                status.update(f"{count.what}: {count.done:,}")
     samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
     texts.flush()
     mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
@@ -209,6 +213,13 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     if len(labels) == 1 and not captioned:
         troubles.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
     return Index(samples, mapped, list(files), troubles)
+
+
+def indexing(count: Count) -> AbstractContextManager[None]:
+    """Lines of how many samples were found, where there is no terminal to show it on."""
+    if console.is_terminal:
+        return nullcontext()
+    return every_half_minute(write_line, lambda: f"{count.what}: {count.done:,} samples" if count.done else count.what)
 
 
 def _bucket(key: str) -> int:

@@ -17,7 +17,7 @@ from training.config import TrainConfig
 from training.loop.claim import CONFIG
 from training.loop.starting import begin
 from training.loop.trainer import BEST
-from training.progress import console
+from training.progress import announced
 
 
 @contextmanager
@@ -31,8 +31,9 @@ def opened(model: Path) -> Iterator[Bundle]:
         return
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "bundle"
-        console.print(f"exporting {model}")
-        yield _of_run(model, to) if (model / BEST).exists() else import_checkpoint(model, to, Options())[0]
+        with announced(f"exporting {model}"):
+            bundle = _of_run(model, to) if (model / BEST).exists() else import_checkpoint(model, to, Options())[0]
+        yield bundle
 
 
 def _of_run(run: Path, to: Path) -> Bundle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,11 @@ def write_results(results: Sequence[Result], model: str, digest: str, to: Path) 
         to.write_text(json.dumps(records, indent=2) + "\n", "utf-8")
         return
     to.mkdir(parents=True, exist_ok=True)
+    written: set[str] = set()
     for record in records:
         name = "_".join(str(record[part]) for part in ("dataset", "model", "task"))
-        safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name)
+        safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name).lstrip(".-")
+        if safe.casefold() in written:  # of another name that differs only in what a file name cannot hold
+            safe = next(f"{safe}-{number}" for number in count(2) if f"{safe}-{number}".casefold() not in written)
+        written.add(safe.casefold())
         (to / f"{safe}.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")

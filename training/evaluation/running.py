@@ -17,6 +17,7 @@ from training.evaluation.probe import Probe, few_shot, linear_probe
 from training.evaluation.results import Result
 from training.evaluation.selection import select_templates
 from training.evaluation.zeroshot import classify, classify_many, retrieve
+from training.progress import announced
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +120,13 @@ class _Measuring:
         taught = self.embedder.pictures(train.pictures, f"{name}, train")
         probe = Probe(taught, train.targets, pictures, split.targets, split.classes)
         if "linear-probe" in self.wanted.tasks:
-            yield linear_probe(name, probe, self.headline)
+            with announced(f"{name}: linear probe"):
+                result = linear_probe(name, probe, self.headline)
+            yield result
         if "few-shot" in self.wanted.tasks:
-            yield from few_shot(name, probe, headline=self.headline)
+            with announced(f"{name}: few-shot"):
+                results = list(few_shot(name, probe, headline=self.headline))
+            yield from results
 
     def _train(self, suffix: str, test: Split) -> Split:
         """The training split, its classes numbered as those of the test."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ from model.network import Network
 from model.tokenizer import TextTokenizer
 from training.config import TrainConfig
 from training.data.augment import augment
-from training.data.training_set import Batch, Pictures, TrainingSet
+from training.data.training_set import Batch, Pictures
 from training.loop.processes import Processes
 from training.loop.shares import picture_shares, span, split
 
@@ -50,10 +53,20 @@ class Work:
     columns: list[slice]
 
 
+class Batches(Protocol):
+    """Where batches come from: a training set."""
+
+    def batch(self, step: int, size: int) -> Batch:
+        """That of a step."""
+
+    def pictures(self, items: npt.NDArray[np.int64]) -> Pictures:
+        """Those of some items of a batch, in their order."""
+
+
 class Loader:
     """Work by step: a pure function of it, so that reading ahead changes nothing."""
 
-    def __init__(self, config: TrainConfig, data: TrainingSet, tokenizer: TextTokenizer, processes: Processes) -> None:
+    def __init__(self, config: TrainConfig, data: Batches, tokenizer: TextTokenizer, processes: Processes) -> None:
         self._config, self._data, self._tokenizer, self._processes = config, data, tokenizer, processes
         self._shares = picture_shares(config.batch_size, processes.count, config.accumulate)
         self._ahead = ThreadPoolExecutor(1, "loader")

@@ -15,6 +15,7 @@ from model.network.recomputing import Recomputing, set_recomputing
 from training.loop.precision import Chosen, autocast
 
 SAMPLES = 8
+REPEATS = 3
 TEXT_TOKENS = 16  # of a caption of about ten words
 
 
@@ -52,9 +53,7 @@ class Probe:
             set_recomputing(self._network, True)
             # Beside what is kept between blocks, those of the block that is being computed again.
             kept = self._kept_bytes() + kept // max(1, self._blocks())
-        began = time.perf_counter()
-        self._pass()
-        seconds = time.perf_counter() - began
+        seconds = min(self._timed() for _ in range(REPEATS))  # the passes above have warmed up
         self._network.zero_grad()
         return Cost(counter.get_total_flops() // SAMPLES, seconds / SAMPLES, kept // SAMPLES)
 
@@ -69,6 +68,11 @@ class Probe:
             self._pass()
         own = {parameter.untyped_storage().data_ptr() for parameter in self._network.parameters()}
         return sum(size for address, size in kept.items() if address not in own)
+
+    def _timed(self) -> float:
+        began = time.perf_counter()
+        self._pass()
+        return time.perf_counter() - began
 
     def _pass(self) -> None:
         made = self._forward()

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from model.network import Network
+from model.progress import Count
 from model.tensors import write_tensors
 from training.config import ConfigError, TrainConfig
 from training.data.holdout import Holdout
@@ -34,7 +36,7 @@ from training.loop.shares import check_shares
 from training.loop.starting import begin, network_of, start_as_it_is
 from training.loop.step import NotFiniteError, Stepper
 from training.loop.without_effect import without_effect
-from training.progress import console
+from training.progress import console, lines
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +84,15 @@ class Trainer:
         if self.config.start and self.progress.step == 0:
             self._score_start()
         columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
-        with ProgressBar(*columns, console=console) as bar:
+        count = Count("step", self.config.steps, self.progress.step, "starting")
+        in_log = nullcontext() if console.is_terminal else lines(count)
+        with ProgressBar(*columns, console=console, disable=not console.is_terminal) as bar, in_log:
             task = bar.add_task("starting", total=self.config.steps, completed=self.progress.step)
             while self.progress.step < self.config.steps:
                 figures = self._step(self.progress.step)
                 self.progress.step += 1
-                bar.update(task, completed=self.progress.step, description=_describe(figures))
+                count.done, count.detail = self.progress.step, _describe(figures)
+                bar.update(task, completed=count.done, description=count.detail)
                 self._after(self.progress.step, figures)
         self.loader.close()
         self.processes.leave()

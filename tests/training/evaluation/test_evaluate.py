@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from model.bundle import bundled
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.__main__ import app
+from training.evaluation.results import Result, write_results
 
 RUNNER = CliRunner()
 
@@ -137,3 +138,27 @@ def test_the_registry_can_be_read() -> None:
     assert "CC BY-SA 4.0" in one.output
     assert "a photo of a {}, a type of pet." in one.output
     assert RUNNER.invoke(app, ["datasets", "nothing"]).exit_code == 1
+
+
+def test_data_sets_of_paths_have_names_that_are_no_paths_and_differ(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    for folder in (tmp_path / "own" / "test", work / "own" / "test"):
+        folder.mkdir(parents=True)
+        (folder / "some.tar").write_bytes((colours / "test-0.tar").read_bytes())
+    monkeypatch.chdir(work)
+    data = ["--data", "../own/test/*.tar", "--data", "own/test/*.tar", "--data", ".hidden=own/test/*.tar"]
+    done = RUNNER.invoke(app, ["evaluate", *data, "--task", "zeroshot", "--output", "out"])
+    assert done.exit_code == 0, done.output
+    task = "_sightword-small_zeroshot_classification.json"
+    files = sorted(file.name for file in (work / "out").iterdir())
+    assert files == [f"hidden{task}", f"own-test-2{task}", f"own-test{task}"]
+    assert "| own-test | zero-shot" in done.output
+    assert "| own-test-2 | zero-shot" in done.output
+
+
+def test_results_whose_names_a_file_cannot_tell_apart_are_all_written(tmp_path: Path) -> None:
+    results = [Result(name, "zeroshot", 1, 2, "acc1", (0, 1), {"acc1": 1.0}) for name in ("a b", "a/b", "A-b")]
+    write_results(results, "model", "digest", tmp_path)
+    assert sorted(json.loads(file.read_text())["dataset"] for file in tmp_path.iterdir()) == ["A-b", "a b", "a/b"]

@@ -22,7 +22,7 @@ from training.data.files import MAX_LIST_BYTES, MAX_TEXT_BYTES, check_regular, r
 from training.evaluation.cards import Card, Cifar, Folders, Idx, Lists, Voc, class_names
 from training.evaluation.datasets.layouts import read_folders
 from training.evaluation.datasets.split import DataError, FilePicture, Pixels, Split
-from training.progress import console
+from training.progress import announced
 
 MAX_GROWTH, ALWAYS_BYTES = 100, 2**30  # of an archive when it is unpacked; pictures hardly grow, lists tenfold
 MAX_MEMBERS = 20_000_000
@@ -52,7 +52,12 @@ def unpack(archive: Path) -> None:
     done = archive.with_name(archive.name + UNPACKED)
     if done.exists() or not archive.exists():
         return
-    console.print(f"unpacking {archive}")
+    with announced(f"unpacking {archive}"):
+        _unpack(archive)
+    done.touch()
+
+
+def _unpack(archive: Path) -> None:
     try:
         check_regular(archive)
         limit = min(MAX_GROWTH * archive.stat().st_size + ALWAYS_BYTES, shutil.disk_usage(archive.parent).free)
@@ -65,7 +70,6 @@ def unpack(archive: Path) -> None:
                 tar.extractall(archive.parent, filter=_Bounded(limit))  # noqa: S202 - by the filter below
     except (OSError, EOFError, RecursionError, ValueError, RuntimeError, NotImplementedError, *BROKEN) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}") from error
-    done.touch()
 
 
 class _Bounded:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from model.suggestions import did_you_mean, did_you_mean_path
@@ -83,7 +84,27 @@ def find(argument: str, base: Path) -> Place:
     card = cards().get(key or _key_of(where))
     if key and card is None and (near := did_you_mean(key, cards(), cutoff=0.75)):
         log.warning("%s is no key of `python -m training datasets`, so it is measured as a set of yours: %s", key, near)
-    return Place(key or (card.key if card else where), (where,), base, card)
+    return Place(key or (card.key if card else name_of(where)), (where,), base, card)
+
+
+def find_all(arguments: Sequence[str], base: Path) -> list[Place]:
+    """Several, under names that differ: the second of one name is numbered, and told. Raises DataError."""
+    found: dict[str, Place] = {}
+    for argument in arguments:
+        place = find(argument, base)
+        numbers = (f"{place.name}-{number}" for number in count(2))
+        name = place.name if place.name not in found else next(name for name in numbers if name not in found)
+        if name != place.name:
+            log.warning("%s is called %s here, since there is another %s", argument, name, place.name)
+        found[name] = replace(place, name=name)
+    return list(found.values())
+
+
+def name_of(where: str) -> str:
+    """A path or pattern as a name that is no path: `../own/test` is own-test, `shards/test-*.tar` shards-test."""
+    parts = [part for part in Path(where.removesuffix(".tar")).parts if part.strip("./")]
+    name = re.sub(r"[^\w.]+", "-", "-".join(parts))
+    return re.sub(r"-[-.]*-|-\.+", "-", name).strip("-.") or "data"
 
 
 def _key_of(where: str) -> str:
