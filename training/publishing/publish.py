@@ -117,7 +117,8 @@ def _swap_and_judge(remote: Remote, folder: ServedFolder, new: Served, sample: S
 
 def _share(right: list[bool]) -> str:
     low, high = wilson(sum(right) / len(right), len(right))
-    return f"{sum(right)} of {len(right)} ({sum(right) / len(right):.1%}, 95 %: {100 * low:.1f} to {100 * high:.1f})"
+    share = f"{sum(right)} of {len(right)} ({sum(right) / len(right):.1%})"
+    return f"{share} [95 %: {100 * low:.1f} to {100 * high:.1f}]"
 
 
 def _say(line: str) -> None:

@@ -200,6 +200,13 @@ def test_files_from_a_folder_leave_an_earlier_download(
     assert kept.is_file()
 
 
+def test_a_download_is_kept_where_that_is_said(model_hub: Hub, tmp_path: Path) -> None:
+    assert pull(NAME, "--keep-download").exit_code == 0
+    assert list((tmp_path / "home" / "downloads").iterdir())
+    assert pull(NAME, "--force").exit_code == 0
+    assert not list((tmp_path / "home" / "downloads").iterdir())
+
+
 @pytest.mark.parametrize("at", ["import", "exchange"])
 def test_a_forced_pull_that_is_ended_leaves_what_was_there(
     model_hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
