@@ -70,6 +70,7 @@ def hub_url(published: dict[str, Path]) -> Iterator[str]:
         yield hub.url
 
 
+@pytest.mark.timeout(1200)  # one of them trains, another converts models, on a machine that may be busy
 @pytest.mark.parametrize("document", with_blocks())
 def test_every_block_runs(document: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """One after the other, in one folder: what one writes, the next may read."""

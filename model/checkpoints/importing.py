@@ -14,14 +14,16 @@ from model.bundle import MANIFEST, Bundle
 from model.checkpoints import openai, openclip, transformers
 from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
-from model.checkpoints.folders import new_folder
+from model.checkpoints.folders import new_folder, read_object
 from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
-from model.checkpoints.weights import read_content
+from model.checkpoints.weights import INDEX, read_content
 from model.config import ModelName
 from model.export import export_bundle
 from model.suggestions import did_you_mean_path
 
+_ADAPTER = "adapter_config.json"
+_WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
 _BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)
 
@@ -79,12 +81,20 @@ def read_checkpoint(source: Path, options: Options) -> Checkpoint:
 
 
 def _read_file(file: Path, options: Options) -> Checkpoint:
+    _refuse_shard(file)
     content = read_content(file)
     with naming(file):
         if not isinstance(content, Archive):
             return openclip.read_training(content, options, file.stem)
         state = openclip.plain_state(content.state)
         return openai.read_state(state, options, file.stem, content.activation, archive=True)
+
+
+def _refuse_shard(file: Path) -> None:
+    for index in file.parent.glob(f"*{INDEX}"):
+        places = read_object(index).get("weight_map")
+        if isinstance(places, dict) and file.name in places.values():
+            raise CheckpointError(f"{file} is one of the shards of a model: name {index}, which lists all of them")
 
 
 def _read_folder(folder: Path, options: Options) -> Checkpoint:
@@ -97,5 +107,24 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint:
     if (folder / _SENTENCE_TRANSFORMERS).is_dir():
         raise CheckpointError(f"{folder} is of sentence-transformers: name {folder / _SENTENCE_TRANSFORMERS} inside it")
     raise CheckpointError(
-        f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: name the file of weights itself"
+        f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: {_instead_of_a_model(folder)}"
     )
+
+
+def _instead_of_a_model(folder: Path) -> str:
+    """What a folder is that is none of a model, and what to do with it."""
+    names = sorted(file.name for file in folder.iterdir())
+    if _ADAPTER in names:
+        return f"{_ADAPTER} is of an adapter (LoRA); merge it into its model (PEFT: merge_and_unload()), and save that"
+    if any(name.endswith(".distcp") for name in names):
+        command = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
+        return f"it is a distributed checkpoint of torch; make one file of it with `{command}`"
+    if "zero_to_fp32.py" in names:
+        return "it is a checkpoint of DeepSpeed; make one file of it with the zero_to_fp32.py that lies in it"
+    weights = [name for name in names if name.endswith((*_WEIGHTS, INDEX))]
+    if not weights:
+        return "and no files of weights"
+    if len(weights) == 1:
+        return f"name the file of weights itself, {folder / weights[0]}"
+    listed = ", ".join(weights[:6]) + (", ..." if len(weights) > 6 else "")
+    return f"it holds {len(weights)} files of weights, {listed}: name the one that is meant"

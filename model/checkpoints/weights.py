@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from model.checkpoints import torchscript, zips
-from model.checkpoints.checkpoint import CheckpointError
+from model.checkpoints.checkpoint import CheckpointError, naming
 from model.checkpoints.folders import read_object
 from model.checkpoints.pickles import PickleError, imports
 from model.checkpoints.torchscript import Archive
+from model.checkpoints.wrappers import dictionaries
 from model.checkpoints.zips import TorchZip
 
 INDEX = ".index.json"
@@ -49,9 +50,15 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if file.name.endswith(INDEX):
         return _read_shards(file)
     content = read_file(file)
+    with naming(file):
+        return only_tensors(content)
+
+
+def only_tensors(content: dict[str, Any]) -> dict[str, Tensor]:
+    """The same. Raises CheckpointError naming what is no tensor."""
     odd = next((name for name, value in content.items() if not isinstance(value, Tensor)), None)
     if odd is not None:
-        raise CheckpointError(f"{file} holds more than tensors: {odd!r} is a {type(content[odd]).__name__}")
+        raise CheckpointError(f"this holds more than tensors: {odd!r} is a {type(content[odd]).__name__}")
     return content
 
 
@@ -66,6 +73,8 @@ def read_file(file: Path) -> dict[str, Any]:
 
 def read_content(file: Path) -> Archive | dict[str, Any]:
     """A TorchScript archive as such, and what `read_file` gives of a file of any other kind."""
+    if file.name.endswith(INDEX):
+        return _read_shards(file)
     if _is_zip(file):
         zipped = TorchZip(file)
         if torchscript.is_archive(zipped):
@@ -75,14 +84,14 @@ def read_content(file: Path) -> Archive | dict[str, Any]:
         zipped.expect_stored()
         _refuse_code(file, io.BytesIO(zipped.read("data.pkl", _PICKLE_BYTES)), 1)
         content = _unpickle(file, mapped=True)
-    elif file.suffix == ".safetensors":
+    elif file.suffix == ".safetensors" or _begins_as_safetensors(file):
         content = _read_safetensors(file)
     else:
         _expect_legacy(file)
         content = _unpickle(file, mapped=False)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not a dictionary of tensors")
-    for inner in [content, *(value for value in content.values() if isinstance(value, dict))]:
+    for _, inner in dictionaries(content):
         _check_extent(file, inner.items())
     return content
 
@@ -98,6 +107,13 @@ def _is_zip(file: Path) -> bool:
     if head == _GIT_LFS_POINTER:
         raise CheckpointError(f"{file} is a pointer of Git LFS and not the file: fetch it with `git lfs pull`")
     return head.startswith(zips.MAGIC)
+
+
+def _begins_as_safetensors(file: Path) -> bool:
+    """Whatever its name: the length of a header in JSON, and that."""
+    with file.open("rb") as stream:
+        length, head = int.from_bytes(stream.read(8), "little"), stream.read(2)
+    return head == b'{"' and length < file.stat().st_size
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

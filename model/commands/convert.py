@@ -74,6 +74,8 @@ def import_(
             bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:
         fail(str(error))
+    if unwrapped := bundle.manifest.source.get("unwrapped"):
+        typer.echo(f"unwrapped: {unwrapped}", err=True)
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
     report = bundle.manifest.export

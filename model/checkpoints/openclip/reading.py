@@ -19,6 +19,7 @@ from model.checkpoints.openclip.fields import Section
 from model.checkpoints.openclip.tokenizer import read_tokenizer
 from model.checkpoints.openclip.writing import CONFIG
 from model.checkpoints.weights import INDEX, find_weights, read_file, read_weights
+from model.checkpoints.wrappers import describe, unwrap
 from model.config import Activation
 
 # In open_clip's own order of preference.
@@ -30,6 +31,7 @@ WEIGHTS = (
 # TinyCLIP keeps its towers and the scale in modules of their own, each of which may have been wrapped for training.
 _TINYCLIP = re.compile(r"(?:module\.)?_(?:image_encoder|text_encoder|logit_scale)\.(?:module\.)?(.+)")
 _TINYCLIP_PRUNED = "l0_module."
+_LIGHTNING = "pytorch-lightning_version"
 
 
 def read_folder(folder: Path, options: Options) -> Checkpoint:
@@ -42,7 +44,10 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     text_cfg = content["model_cfg"]["text_cfg"]
     tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), told.config)
     file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
-    state = plain_state(read_weights(file) if file.name.endswith(INDEX) else read_file(file))
+    content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
+    with naming(file):
+        unwrapped = unwrap(content)
+        state = plain_state(unwrapped.state if unwrapped else content)
     if config.image.kind == "siglip":
         state = siglip.our_names(state, text_cfg)
     source = {
@@ -52,7 +57,10 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
         "tokenizer_from": tokenizer_from,
         "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
     }
-    return Checkpoint(config, state, preprocessing, tokenizer, source, told.warnings)
+    if unwrapped and (described := unwrapped.described()):
+        source["unwrapped"] = described
+    warnings = [*told.warnings, *(unwrapped.warnings if unwrapped else [])]
+    return Checkpoint(config, state, preprocessing, tokenizer, source, warnings)
 
 
 def read_architecture(file: Path, options: Options) -> Options:
@@ -87,28 +95,54 @@ def read_training(content: Mapping[str, Any], options: Options, name: str) -> Ch
 
     Or a state dictionary alone. The architecture is told from the shapes. Raises CheckpointError.
     """
-    state = plain_state(content)
+    unwrapped = unwrap(content)
+    if unwrapped is None:
+        raise _no_model(content, options, name)
+    state = plain_state(unwrapped.state)
+    _refuse_trunk(state)
+    left_open = options.activation is None and options.architecture is None
+    tinyclip = left_open and any(_TINYCLIP.match(key) for key in content.get("state_dict", content))
+    # Of open_clip's own trainer, whose models have gelu unless it was told otherwise.
+    trained = ("state_dict" in content and _LIGHTNING not in content) or any(
+        str(k).startswith("module.") for k in content
+    )
+    assumed: Activation = "gelu" if trained else "quick_gelu"
+    try:
+        checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None, assumed=assumed)
+    except CheckpointError as error:
+        described = unwrapped.described()
+        raise CheckpointError(f"{error} (in {described})" if described else str(error)) from error
+    checkpoint.warnings.extend(unwrapped.warnings)
+    if described := unwrapped.described():
+        checkpoint.source["unwrapped"] = described
+    if tinyclip:
+        checkpoint.source["activation_from"] = "the names of TinyCLIP, whose models all have gelu"
+    if "state_dict" in content:
+        checkpoint.source["format"] = f"{'Lightning' if _LIGHTNING in content else 'open_clip training'} checkpoint"
+    for field in ("epoch", "name"):
+        if isinstance(content.get(field), int | str):
+            checkpoint.source[f"training_{field}"] = content[field]
+    return checkpoint
+
+
+def _no_model(content: Mapping[str, Any], options: Options, name: str) -> CheckpointError:
+    """What stands in the way of reading this, and what was seen of it."""
+    reason = "these are not weights of a CLIP"
+    try:
+        state = plain_state(content)
+        _refuse_trunk(state)
+        openai.read_state(state, replace(options, architecture=None), name)
+    except CheckpointError as error:
+        reason = str(error)
+    return CheckpointError(f"{reason}. {describe(content)}")
+
+
+def _refuse_trunk(state: Mapping[str, Tensor]) -> None:
     if any(key.startswith("visual.trunk.") for key in state):
         raise CheckpointError(
             "visual.trunk is a tower of timm, which its tensors do not describe: put the file into a folder as "
             f"{WEIGHTS[2]}, beside the {CONFIG} of its model"
         )
-    left_open = options.activation is None and options.architecture is None
-    tinyclip = left_open and any(_TINYCLIP.match(key) for key in content.get("state_dict", content))
-    # Of open_clip's own trainer, whose models have gelu unless it was told otherwise.
-    trained = "state_dict" in content or any(str(key).startswith("module.") for key in content)
-    assumed: Activation = "gelu" if trained else "quick_gelu"
-    checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None, assumed=assumed)
-    if tinyclip:
-        checkpoint.source["activation_from"] = "the names of TinyCLIP, whose models all have gelu"
-    if "state_dict" in content:
-        checkpoint.source["format"] = "open_clip training checkpoint"
-    for field in ("epoch", "name"):
-        if isinstance(content.get(field), int | str):
-            checkpoint.source[f"training_{field}"] = content[field]
-    if "state_dict_ema" in content:
-        checkpoint.warnings.append("state_dict was read; the file also holds state_dict_ema, an average over training")
-    return checkpoint
 
 
 def plain_state(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -12,7 +12,8 @@ from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.checkpoints.transformers.config import CONFIG, read_config
 from model.checkpoints.transformers.keys import to_ours
 from model.checkpoints.transformers.writing import PREPROCESSOR, WEIGHTS
-from model.checkpoints.weights import find_weights, read_weights
+from model.checkpoints.weights import INDEX, find_weights, only_tensors, read_file, read_weights
+from model.checkpoints.wrappers import unwrap
 from model.config import ModelConfig, SiglipTextConfig
 from model.tokenizer import TextTokenizer
 
@@ -38,9 +39,10 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     with naming(folder / (PREPROCESSOR if settings is None else pixels_from)):
         preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
     file = find_weights(folder, (WEIGHTS, PICKLED))
-    weights = read_weights(file)
+    content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
-        state = to_ours(weights, config)
+        unwrapped = unwrap(content)
+        state = to_ours(unwrapped.state if unwrapped else only_tensors(content), config)
     source = {
         "format": "transformers folder",
         "weights": file.name,
@@ -48,6 +50,10 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
         "tokenizer_from": tokenizer_from,
         "preprocessing_from": pixels_from,
     }
+    if unwrapped is not None:
+        warnings += unwrapped.warnings
+        if described := unwrapped.described():
+            source["unwrapped"] = described
     return Checkpoint(config, state, preprocessing, tokenizer, source, warnings)
 
 
