@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from model.config import Preprocessing
 from model.encoded import EncodedFile, check_end
@@ -58,10 +58,13 @@ class Opened:
 
     def load(self) -> None:
         """Decode. Raises ImageError."""
-        [image] = self._images
+        image = self._images.pop()
         with _as_image_errors(b"", self._header):
-            image.load()
-            vars(image).pop("_decoder", None)  # WebP's keeps two more copies of the picture
+            if isinstance(image, WebPImagePlugin.WebPImageFile):
+                image = _decode_webp(image)
+            else:
+                image.load()
+        self._images.append(image)
 
     def take(self) -> Image.Image:
         """Hand the picture over, so that nobody else holds it when a copy of it takes its place."""
@@ -167,6 +170,15 @@ def _check_size(size: tuple[int, int], max_pixels: int | None) -> None:
             "image_too_large",
             f"the image has {width:,} x {height:,} pixels: scale it down to at most {max_pixels:,} in all",
         )
+
+
+def _decode_webp(image: WebPImagePlugin.WebPImageFile) -> Image.Image:
+    """As `load`, but the decoder, which keeps two more copies of the picture, is gone before a third is made."""
+    pixels, _, _ = image._get_next()
+    del image._decoder
+    decoded = Image.frombytes(image.mode, image.size, pixels, "raw", image.rawmode)
+    decoded.info, decoded.format = image.info, image.format  # with them EXIF stays
+    return decoded
 
 
 def _check_memory(image: Image.Image, needed: int, max_pixels: int) -> None:

@@ -18,7 +18,7 @@ ALLOWANCE = 32 << 20  # for what does not depend on the number of pixels
 _SAMPLE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # others have four
 _ROW_BYTES = 8  # Pillow keeps the address of each row
 _SIDE_BYTES = 32  # the widest filter has four weights to a pixel of the side
-_WEBP_CANVASES, _RGBA_BYTES = 3, 4  # of libwebp's animation decoder, two; and the copy that Pillow takes of one
+_WEBP_CANVASES, _RGBA_BYTES = 2, 4  # of libwebp's animation decoder; they are gone when the picture is copied
 _YCBCR, _WHOLE = 6, 0xFFFFFFFF
 _BLOCK_ENTRY_BYTES = 32  # that libtiff and Pillow keep of a strip or tile
 
