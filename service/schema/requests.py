@@ -20,7 +20,8 @@ _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,3})?",
 def _as_in_json(value: object) -> object:
     """Of a query or a form, where numbers are text: no 1_000, +5 or other forms that Python reads, and JSON has not."""
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise ValueError("Input should be an integer or a number of at most 18 digits as JSON writes it, such as 5 or 0.25")
+        message = "Input should be an integer or a number of at most 18 digits, as JSON writes it, such as 5 or 0.25"
+        raise ValueError(message)
     return value
 
 
