@@ -1,4 +1,4 @@
-"""Settings: flags over the environment over `.env` over these defaults."""
+"""Settings: flags over the environment over `.env` over files in /run/secrets over these defaults."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSettingError
 
 from model import environment
 from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
@@ -17,6 +18,7 @@ from model.suggestions import did_you_mean
 from service.work.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
+SECRETS = Path("/run/secrets")  # where container engines and orchestrators mount secrets: a file named as the variable
 MAX_TEXT_CHARACTERS = 10_000  # read of a text: many times what a context holds, at no more than 10 µs each
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
@@ -117,13 +119,17 @@ class Settings(BaseSettings):
     )
 
     @classmethod
-    def read(cls, flags: Mapping[str, Any]) -> Settings:
-        """From the flags that were given, then the environment. SettingsError names what is wrong."""
+    def read(cls, flags: Mapping[str, Any], secrets: Path = SECRETS) -> Settings:
+        """From the flags that were given, the environment, then the files in `secrets`. Raises SettingsError."""
+        given = {name: value for name, value in flags.items() if value is not None}
         try:
             environment.read_file()
-            return cls(**{name: value for name, value in flags.items() if value is not None})
+            return cls(_secrets_dir=secrets if secrets.is_dir() else None, **given)
         except EnvironmentFileError as error:
             raise SettingsError(str(error)) from None
+        except UnreadableSettingError as error:  # only files are read there; the cause may quote what they hold
+            what = str(error).partition(" from source")[0]
+            raise SettingsError(f"{what}: its file in {secrets} cannot be read, or is not UTF-8") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"
