@@ -30,6 +30,7 @@ from service.web.patience import Patience
 
 log = logging.getLogger(__name__)
 HEAD_S = 10.0  # for a whole head, from its first byte or from the opening of the connection
+LAST_REQUEST_S = 0.5  # after the listener has closed, for a request that is on its way on an idle connection
 ANSWER_S = 60.0  # for reading an answer
 LINGER_S = 2.0  # for reading a refusal: to close at once would take it back if more is on the way
 
@@ -45,6 +46,7 @@ class Protocol(HttpToolsProtocol):
         self._head_timer, self._answer_timer = Patience(self.loop, self.cut), Patience(self.loop, self.cut)
         self._unframed_bytes = 0  # received since the last head, piece of a body, or end
         self._in_message = self._in_head = False
+        self._ending = False  # the next answer is the last one
         self._deaf = False  # what still comes is of no interest
         self._reason = NOT_HTTP
         self._pending_refusal: Refusal | None = None  # until the requests before it are answered
@@ -101,6 +103,15 @@ class Protocol(HttpToolsProtocol):
             else:
                 self._wait()
 
+    def shutdown(self) -> None:
+        """End after the answer to what is at work, or on its way: closed at once, an idle one would lose that."""
+        self._ending = True
+        if self._at_work():
+            self.cycle.keep_alive = False
+        else:
+            self._unset_keepalive_if_required()
+            self._head_timer.start(LAST_REQUEST_S)
+
     def _wait(self) -> None:
         """Between requests, a client may be idle, but not slow."""
         if self._at_work():
@@ -140,7 +151,7 @@ class Protocol(HttpToolsProtocol):
             self._reason = TOO_MANY_PIPELINED
             raise ValueError
         before, self.cycle = self.cycle, Exchange(self)
-        if self.parser.should_upgrade():
+        if self.parser.should_upgrade() or self._ending:
             self.cycle.keep_alive = False
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -110,6 +112,36 @@ def test_what_is_not_done_by_the_end_of_the_drain_is_told(bundle_path: Path, tmp
         thread.join()
         assert [answer.status_code for answer in answers] == [503]
         assert answers[0].json()["error"]["code"] == "unavailable"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_request_on_its_way_when_the_listener_closes_is_answered(
+    bundle_path: Path, tmp_path: Path, used: bool
+) -> None:
+    with running(tmp_path, bundle_path, drain_s="1") as service:
+        url = httpx.URL(service.url)
+        connection = http.client.HTTPConnection(url.host, url.port, timeout=30)
+        connection.connect()
+        if used:
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+        service.process.send_signal(signal.SIGTERM)
+        wait_until_nobody_listens(url)
+        connection.request("POST", "/embed", b'{"inputs": "on its way"}', {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert service.process.wait(30) == 0
+
+
+def wait_until_nobody_listens(url: httpx.URL) -> None:
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        try:
+            socket.create_connection((url.host, url.port or 80), timeout=5).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the listener stays open")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
