@@ -40,6 +40,17 @@ class Metrics:
         )
         self.queue_items = Gauge("sightword_queue_items", "Items admitted and not yet answered.", registry=registry)
         self.queue_bytes = Gauge("sightword_queue_bytes", "Bytes of requests held.", registry=registry)
+        self.queue_items_limit = Gauge(
+            "sightword_queue_items_limit", "Items beyond which requests are answered 429.", registry=registry
+        )
+        self.queue_bytes_limit = Gauge(
+            "sightword_queue_bytes_limit", "Bytes beyond which requests are answered 429.", registry=registry
+        )
+        self.ready = Gauge(
+            "sightword_ready",
+            "1 while requests should be sent here: loaded, well, and not draining.",
+            registry=registry,
+        )
         self.cache_lookups = Counter(
             "sightword_cache_lookups", "Cache lookups, by tier and outcome.", ["tier", "outcome"], registry=registry
         )

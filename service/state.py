@@ -62,6 +62,9 @@ class Service:
         self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()
+        self.metrics.ready.set_function(self._seems_ready)
+        self.metrics.queue_items_limit.set(settings.queue_items)
+        self.metrics.queue_bytes_limit.set(settings.queue_bytes)
 
     def model(self, name: str | None) -> AbstractContextManager[Pipeline]:
         """The model of that id, or the default one for None; it stays the same and open in the `with`."""
@@ -92,6 +95,11 @@ class Service:
         """Whether requests should be sent here."""
         pipelines = self.models.serving
         return bool(pipelines) and not self.draining and all([await pipeline.healthy() for pipeline in pipelines])
+
+    def _seems_ready(self) -> float:
+        """As `ready`, without a probe, for /metrics: a tower whose last run failed counts as one that would fail."""
+        towers = [tower for pipeline in self.models.serving for tower in pipeline.towers]
+        return bool(towers) and not self.draining and all(tower.alive and not tower.failing for tower in towers)
 
     async def aclose(self) -> None:
         """End threads and connections, side by side and for at most CLOSE_S; what hangs is named and left behind."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from model.bundle import Bundle
+from model.engine import Engine
+from service.settings import Settings
+from service.state import Service
 from service.timing import STAGES
+from service.work.pipeline import Pipeline
 from tests.service import pictures
 from tests.service.process import Running
 
@@ -87,3 +94,13 @@ def test_paths_that_do_not_exist_make_no_series(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     assert "nowhere" not in text
     assert 'route="unmatched",status="404"' in text
+
+
+def test_readiness_follows_loading_and_draining(bundle: Bundle, bundle_path: Path, engine: Engine) -> None:
+    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 8}))
+    assert b"\nsightword_ready 0.0\n" in service.metrics.text()
+    service.models._serve([Pipeline(bundle, engine, service.shared)])
+    assert b"\nsightword_ready 1.0\n" in service.metrics.text()
+    service.draining = True
+    assert b"\nsightword_ready 0.0\n" in service.metrics.text()
+    asyncio.run(service.aclose())
