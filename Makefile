@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-openvino check train clean soak bench bench-quick bench-peers
+.PHONY: serve test coverage test-openvino test-containers check train images sbom audit clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -14,14 +14,49 @@ serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled chec
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker"
 
 coverage: $(VENV)/.dev  ## the same, slower, and which lines none of them runs
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --cov --cov-report=term
 
 # Another build of the same module: from a folder of its own, found before the one that is installed.
 test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
 	PYTHONPATH=$(abspath $(VENV)/openvino) $(VENV)/bin/python -m pytest tests/service/test_openvino.py
+
+test-containers: $(VENV)/.dev  ## build the images, and drive the compose project on a Docker engine: minutes
+	$(VENV)/bin/python -m pytest -m docker tests/containers
+
+IMAGES ?= cpu gpu pull training
+
+images:  ## build the images, and print their sizes over that of their base; IMAGES=cpu for one of them
+	@for target in $(IMAGES); do \
+	  docker build --target $$target --tag sightword:$$target \
+	    --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' model/__init__.py) \
+	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+	@base=$$(docker image inspect --format '{{.Size}}' $$(sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)); \
+	for target in $(IMAGES); do \
+	  size=$$(docker image inspect --format '{{.Size}}' sightword:$$target); \
+	  echo "sightword:$$target $$((size / 1000000)) MB, $$(((size - base) / 1000000)) over its base"; \
+	done
+
+sbom: $(VENV)/release/bin/cyclonedx-py  ## the Python packages in each image as CycloneDX, in build/sbom; needs make images
+	@mkdir -p build/sbom
+	@for target in $(IMAGES); do \
+	  docker run --rm --interactive --entrypoint python3 sightword:$$target - <deploy/packages.py >build/sbom/$$target.txt || exit 1; \
+	  $(VENV)/release/bin/cyclonedx-py requirements build/sbom/$$target.txt --output-file build/sbom/$$target.cdx.json || exit 1; \
+	  echo "build/sbom/$$target.cdx.json: $$(wc -l <build/sbom/$$target.txt) packages"; \
+	done
+
+audit: sbom  ## ask the advisories on Python packages about all of them
+	@for target in $(IMAGES); do \
+	  echo "sightword:$$target"; \
+	  $(VENV)/release/bin/pip-audit --no-deps --disable-pip --requirement build/sbom/$$target.txt || exit 1; \
+	done
+
+$(VENV)/release/bin/cyclonedx-py:
+	$(PYTHON) -m venv $(VENV)/release
+	$(VENV)/release/bin/pip install --disable-pip-version-check "cyclonedx-bom>=7.5,<8" "pip-audit>=2.10,<3"
 
 check: $(VENV)/.dev  ## lint, format, types, and the rules between packages
 	@echo "ruff, mypy and import-linter: about a minute, the first time two"
