@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.hub.settings import VARIABLES
-from service.settings import PREFIX, Settings
+from model.environment import PREFIX, VARIABLES
 from tests.service.process import Running
 
 ROOT = Path(__file__).parents[2]
@@ -35,10 +35,9 @@ def test_the_health_check_sees_that_there_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml"])
 def test_the_settings_named_there_exist(name: str) -> None:
-    settings = {PREFIX + field.upper() for field in Settings.model_fields} | VARIABLES
     given = re.findall(rf"^\s*(?:ENV )?({PREFIX}\w+)[:=]", (ROOT / name).read_text("utf-8"), re.MULTILINE)
     assert given
-    assert set(given) <= settings
+    assert set(given) <= set(VARIABLES)
 
 
 def test_the_containers_time_to_stop_is_longer_than_the_drain() -> None:
@@ -46,3 +45,70 @@ def test_the_containers_time_to_stop_is_longer_than_the_drain() -> None:
     [stop_s] = re.findall(r"stop_grace_period: (\d+)s", compose)
     [drain_s] = re.findall(r'SIGHTWORD_DRAIN_S: "(\d+)"', compose)
     assert int(stop_s) > int(drain_s) + 5
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "config", "prometheus.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules-test.yml")],
+)
+def test_prometheus_configuration_and_rules(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(["promtool", *arguments], cwd=ROOT / "deploy" / "prometheus", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_and_has_its_section_in_the_runbook() -> None:
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text("utf-8")
+    tests = (ROOT / "deploy" / "prometheus" / "rules-test.yml").read_text("utf-8")
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    alerts = re.findall(r"- alert: (\w+)", rules)
+    assert len(alerts) >= 10
+    for alert in alerts:
+        assert f"alertname: {alert}\n        eval_time" in tests  # one that fires
+        assert f"\n## {alert}\n" in runbook
+        assert f"runbook: docs/runbook.md#{alert.lower()}" in rules
+
+
+def test_the_limits_of_the_queue_are_metrics(service: Running) -> None:
+    limits = httpx.get(f"{service.url}/info").json()["limits"]
+    text = httpx.get(f"{service.url}/metrics").text
+    for name in ("queue_items", "queue_bytes"):
+        [value] = re.findall(rf"^sightword_{name}_limit (\S+)$", text, re.MULTILINE)
+        assert float(value) == limits[name]
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "tests/containers/haproxy.Dockerfile"])
+def test_the_dockerfiles_have_no_complaints(file: str) -> None:
+    done = subprocess.run([Path(sys.executable).with_name("hadolint"), ROOT / file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_base_images_are_named_by_an_exact_tag_in_one_place() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert "# syntax" not in dockerfile
+    assert not re.findall(r"^FROM (?!\$\{PYTHON_IMAGE\}|[a-z-]+ AS )", dockerfile, re.MULTILINE)
+    assert re.findall(r"^ARG PYTHON_IMAGE=\S+:\d+\.\d+-\S+$", dockerfile, re.MULTILINE)
+    images = re.findall(
+        r"^\s+image: (?!sightword:)(\S+)$", (ROOT / "docker-compose.yml").read_text("utf-8"), re.MULTILINE
+    )
+    assert images
+    assert all(re.search(r":v?\d+\.\d+", image) for image in images)
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_balancer_takes_its_configuration_with_and_without_tls(tls: bool, tmp_path: Path) -> None:
+    environment = {**os.environ, "REPLICA_NAME": "replica"}
+    if tls:
+        import trustme
+
+        issued = trustme.CA().issue_cert("localhost")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "tls.pem"))
+        environment["TLS_CERTIFICATE"] = str(tmp_path / "tls.pem")
+    command = ["haproxy", "-c", "-V", "-f", str(ROOT / "deploy" / "compose" / "haproxy.cfg")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    broken = subprocess.run(
+        command, env=environment | {"TLS_CERTIFICATE": "/nowhere.pem"}, capture_output=True, text=True
+    )
+    assert broken.returncode != 0

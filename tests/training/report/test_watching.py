@@ -56,7 +56,7 @@ def test_promtool_likes_what_is_scraped_and_what_deploy_holds(exporter: Exporter
     linted = subprocess.run(["promtool", "check", "metrics"], input=scrape(exporter), text=True, capture_output=True)
     assert (linted.returncode, linted.stderr) == (0, "")
     checked = subprocess.run(
-        ["promtool", "check", "config", str(ROOT / "deploy" / "prometheus-training.yml")],
+        ["promtool", "check", "config", str(ROOT / "deploy" / "prometheus" / "training-only.yml")],
         text=True,
         capture_output=True,
     )
@@ -65,7 +65,11 @@ def test_promtool_likes_what_is_scraped_and_what_deploy_holds(exporter: Exporter
 
 
 def test_alerts_name_metrics_that_exist(exporter: Exporter) -> None:
-    named = set(re.findall(r"sightword_training_\w+", (ROOT / "deploy" / "training-rules.yml").read_text("utf-8")))
+    named = set(
+        re.findall(
+            r"sightword_training_\w+", (ROOT / "deploy" / "prometheus" / "training-rules.yml").read_text("utf-8")
+        )
+    )
     assert named
     assert all(f"\n{name} " in scrape(exporter) for name in named)
 
