@@ -16,7 +16,7 @@ from typing import Literal, TextIO
 import orjson
 import PIL
 
-_FIELDS = ("request_id", "method", "route", "status", "code", "items", "ms")
+_FIELDS = ("request_id", "trace_id", "method", "route", "status", "code", "items", "ms")
 _requests = logging.getLogger("service.request")
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.timing import Timing
 
@@ -90,10 +99,12 @@ class Metrics:
         self._request_seconds = cache(self.request_seconds.labels)
         self._stage_seconds = cache(self.stage_seconds.labels)
 
-    def request_done(self, route: str, status: int, timing: Timing, error_code: str | None) -> None:
-        """Count an answer and its stages."""
+    def request_done(
+        self, route: str, status: int, timing: Timing, error_code: str | None, trace_id: str | None = None
+    ) -> None:
+        """Count an answer and its stages; `trace_id` becomes the exemplar that leads from a slow one to its trace."""
         self._requests(route, status).inc()
-        self._request_seconds(route).observe(timing.total_s())
+        self._request_seconds(route).observe(timing.total_s(), {"trace_id": trace_id} if trace_id else None)
         for stage, seconds in tuple(timing.stages.items()):
             self._stage_seconds(stage).observe(seconds)
         if error_code is not None:
@@ -105,6 +116,9 @@ class Metrics:
         self.inference_items.labels(tower).inc(items)
         self.inference_executions.labels(tower).inc()
 
-    def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """All of it, and its content type: OpenMetrics, which alone has exemplars, for who accepts that."""
+        if "application/openmetrics-text" in accept:
+            content: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return content, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

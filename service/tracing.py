@@ -48,8 +48,8 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
 
-    def record(self, scope: Scope, route: str, call: Call, status: int) -> None:
-        """Make the spans of a request that has just ended."""
+    def record(self, scope: Scope, route: str, call: Call, status: int) -> str | None:
+        """Make the spans of a request that has just ended; returns the id of its trace, or None if not sampled."""
         now = time.perf_counter()
         epoch_ns = time.time_ns() - int(now * 1e9)
 
@@ -71,7 +71,9 @@ class Traces:
                 self._tracer.start_span(stage, inside, start_time=at(started)).end(at(started + seconds))
             if status >= 500:
                 span.set_status(self._trace.StatusCode.ERROR)
+        sampled = span.is_recording()
         span.end(at(now))
+        return self._trace.format_trace_id(span.get_span_context().trace_id) if sampled else None
 
     def close(self) -> None:
         """Send what is left, for at most FLUSH_S: a collector that does not answer must not delay the end."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.bundle import bundled_digest
 from model.variant import VariantReport
@@ -42,11 +41,16 @@ async def info(service: ServiceDep) -> InfoAnswer:
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "content": {name: {"schema": {"type": "string"}} for name in ("text/plain", "application/openmetrics-text")}
+        }
+    },
 )
-async def metrics(service: ServiceDep) -> Response:
-    """Requests, stages, batches, queue, rejections."""
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+async def metrics(request: Request, service: ServiceDep) -> Response:
+    """Requests, stages, batches, queue, rejections; in OpenMetrics, slow requests lead to their traces."""
+    content, media_type = service.metrics.text(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)
 
 
 def _served(pipeline: Pipeline) -> ServedModel:

@@ -89,17 +89,18 @@ class Observe:
 
     def _tell(self, scope: Scope, call: Call, status: int) -> None:
         route = self._route(scope)
-        self.metrics.request_done(route, status, call.timing, call.error_code)
         left_out = self._refusals.left_out() if call.error_code in SAMPLED else 0
-        if left_out is None or route.startswith("/health") or route == "/metrics":  # probes are of no interest
+        silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
+        traced = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
+        self.metrics.request_done(route, status, call.timing, call.error_code, traced)
+        if silent:
             return
-        if self.traces is not None:
-            self.traces.record(scope, route, call, status)
         others = f" (and {left_out} other refusals before it)" if left_out else ""
         tell_of_request(
             f"{scope['method']} {route} {status}{others}",
             {
                 "request_id": call.request_id,
+                **({"trace_id": traced} if traced else {}),
                 "method": scope["method"],
                 "route": route,
                 "status": status,

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.bundle import Bundle
@@ -98,9 +99,24 @@ def test_paths_that_do_not_exist_make_no_series(client: httpx.Client) -> None:
 
 def test_readiness_follows_loading_and_draining(bundle: Bundle, bundle_path: Path, engine: Engine) -> None:
     service = Service(Settings.read({"model": str(bundle_path), "max_batch": 8}))
-    assert b"\nsightword_ready 0.0\n" in service.metrics.text()
+    assert b"\nsightword_ready 0.0\n" in service.metrics.text()[0]
     service.models._serve([Pipeline(bundle, engine, service.shared)])
-    assert b"\nsightword_ready 1.0\n" in service.metrics.text()
+    assert b"\nsightword_ready 1.0\n" in service.metrics.text()[0]
     service.draining = True
-    assert b"\nsightword_ready 0.0\n" in service.metrics.text()
+    assert b"\nsightword_ready 0.0\n" in service.metrics.text()[0]
     asyncio.run(service.aclose())
+
+
+def test_openmetrics_for_who_accepts_it(client: httpx.Client) -> None:
+    plain = client.get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain")
+    # As Prometheus asks, and as somebody who wants to see what a nonsense version does.
+    for accept in (
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2",
+        "application/openmetrics-text;version=x",
+    ):
+        answer = client.get("/metrics", headers={"accept": accept})
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        assert answer.text.endswith("# EOF\n")
+        names = {family.name for family in openmetrics(answer.text)}
+        assert {"sightword_requests", "sightword_ready", "sightword_stage_seconds"} <= names

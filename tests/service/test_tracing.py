@@ -244,3 +244,19 @@ def test_a_stage_keeps_its_slowest_item_and_when_that_began() -> None:
     for started, finished in ((1.0, 2.0), (3.0, 5.0), (4.0, 5.5)):
         timing.record("decode", started, finished)
     assert (timing.stages, timing.starts) == ({"decode": 2.0}, {"decode": 3.0})
+
+
+def test_metrics_and_log_lead_to_the_trace(traced: Running, collector: Collector) -> None:
+    post(traced, "led-to", json={"inputs": "a slow one, perhaps"})
+    trace_id = collector.traces_of("led-to")[0].trace_id.hex()
+    accept = {"accept": "application/openmetrics-text;version=1.0.0"}
+    text = httpx.get(f"{traced.url}/metrics", headers=accept).text
+    buckets = [line for line in text.splitlines() if line.startswith("sightword_request_seconds_bucket{")]
+    assert any(f'# {{trace_id="{trace_id}"}}' in line for line in buckets)
+    assert trace_id in traced.log()
+
+
+def test_without_traces_there_are_no_exemplars(service: Running) -> None:
+    httpx.post(f"{service.url}/embed", json={"inputs": "a cat"}, timeout=60).raise_for_status()
+    text = httpx.get(f"{service.url}/metrics", headers={"accept": "application/openmetrics-text"}).text
+    assert "trace_id" not in text
