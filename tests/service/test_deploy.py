@@ -95,10 +95,23 @@ def test_base_images_are_named_by_an_exact_tag_in_one_place() -> None:
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
 
 
+def test_the_compose_file_is_as_its_schema_wants_it(tmp_path: Path) -> None:
+    def check(file: Path) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    compose = ROOT / "docker-compose.yml"
+    done = check(compose)
+    assert done.returncode == 0, done.stdout
+    misspelt = tmp_path / "misspelt.yml"
+    misspelt.write_text(compose.read_text("utf-8").replace("mem_limit: 1g", "mem_limits: 1g"), "utf-8")
+    assert "mem_limits" in check(misspelt).stdout
+
+
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 @pytest.mark.parametrize("tls", [False, True])
 def test_the_balancer_takes_its_configuration_with_and_without_tls(tls: bool, tmp_path: Path) -> None:
-    environment = {**os.environ, "REPLICA_NAME": "replica"}
+    environment = {**os.environ, "REPLICA_NAME": "replica", "TLS_CERTIFICATE": ""}  # as compose gives it by default
     if tls:
         import trustme
 
