@@ -79,9 +79,9 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
         from model.bundle import BundleError
-        from model.engine import EngineError
+        from model.engine import EngineError, usable_cores
         from service import logs
-        from service.memory import give_back_large_blocks
+        from service.memory import container_limit, give_back_large_blocks, warn_if_short
         from service.server import Server, end_now
         from service.state import Service
         from service.threads import still_running
@@ -101,6 +101,7 @@ def serve(
     except SettingsError as error:  # what only shows when it is used, such as a URL
         raise typer.BadParameter(str(error)) from None
     warn_if_open(service.keys, settings.host)
+    warn_if_short(settings, usable_cores(), container_limit())
     try:
         server.loading = service.models.check()
         sockets = bind(settings.host, settings.port)

@@ -1,16 +1,28 @@
-"""How the process keeps memory that it no longer needs."""
+"""How the process keeps memory that it no longer needs, and whether a container lets it have what it may need."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 from contextlib import suppress
+from pathlib import Path
+
+from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Pillow keeps pictures in blocks of up to 16 MiB. Once it has freed one, glibc by default takes later ones from its
 # heap, where a small block behind them keeps all of it: after a few large pictures, hundreds of MB for nothing.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGE_BYTES = 12 * 2**20  # the usual pictures stay in the heap, which is faster
 _SPARE_BYTES = 32 * 2**20
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of cgroup v2 and v1, as a container sees its own
+_UNLIMITED_BYTES = 2**50
+_AT_REST_BYTES = 300_000_000  # with the bundled model
+_SMALL_PICTURE_BYTES = 180_000_000  # decoding one that is decoded beside others
 _OBJECTS_BETWEEN_COLLECTIONS = (5_000, 10, 10)  # a thousand requests at work are some 100,000 objects
 
 
@@ -32,3 +44,31 @@ def leave_out_what_stays() -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(*_OBJECTS_BETWEEN_COLLECTIONS)
+
+
+def container_limit(cgroup: Path = _CGROUP) -> int | None:
+    """Bytes that the container may hold before the kernel ends it, or None."""
+    for name in _LIMITS:
+        with suppress(OSError, ValueError):  # "max" is none
+            limit = int((cgroup / name).read_text("ascii"))
+            return limit if limit < _UNLIMITED_BYTES else None
+    return None
+
+
+def needed_bytes(settings: Settings, cores: int) -> int:
+    """What the bundled model, a full queue and cache, and the worst pictures that are let in take together."""
+    files = settings.max_body_bytes * (cores + 1)
+    pictures = BYTES_PER_PIXEL * settings.max_image_pixels + ALLOWANCE + _SMALL_PICTURE_BYTES * cores
+    return _AT_REST_BYTES + settings.queue_bytes + settings.cache_bytes + pictures + files
+
+
+def warn_if_short(settings: Settings, cores: int, limit: int | None) -> None:
+    """A container that is too small is ended by the kernel in the middle of requests, and not by its first one."""
+    needed = needed_bytes(settings, cores)
+    if limit is not None and needed > limit:
+        log.warning(
+            "this container may hold %d MB, and clients can make the service need %d MB: raise its limit, or lower "
+            "SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BODY_BYTES, SIGHTWORD_QUEUE_BYTES or SIGHTWORD_CACHE_BYTES",
+            limit // 1_000_000,
+            needed // 1_000_000,
+        )
