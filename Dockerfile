@@ -3,7 +3,7 @@
 #   docker build --target gpu -t sightword:gpu .              the service for NVIDIA GPUs: CUDA 13 and cuDNN 9 by pip
 #   docker build --target pull -t sightword:pull .            brings published models to /models, where the service finds them
 #   docker build --target training -t sightword:training .    python -m training
-# Where pip shall look besides the index, such as for a torch without CUDA: --build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
+# Where pip shall look for a torch without CUDA, besides the index: --build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
 # For a release, give the base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -15,8 +15,6 @@ ENV PIP_PYTHON=/opt/sightword/bin/python \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     PIP_CONSTRAINT=/src/constraints.txt
-ARG PIP_EXTRA_INDEX_URL
-ARG PIP_FIND_LINKS
 COPY pyproject.toml constraints.txt deploy/requirements.py ./
 
 # What others wrote comes first, so that a change of our code installs none of it again.
@@ -34,6 +32,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # torch by itself first: other packages would accept, and fetch, any newer build of it.
 FROM cpu-packages AS pull-packages
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 requirements.py cpu convert >pull.txt \
     && grep ^torch== pull.txt >torch.txt \

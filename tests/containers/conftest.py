@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.containers.project import ROOT, Project, docker, missing_engine, wait_for
+from tests.containers.project import ROOT, Project, build, docker, missing_engine, wait_for
 
 HAPROXY = "haproxy:3.2-bookworm"
 
@@ -32,7 +32,7 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def images(engine: None) -> None:
     """Those of the project, and Debian's HAProxy in place of the official image where nothing can be pulled."""
-    docker("build", "--target", "cpu", "--tag", "sightword:cpu", ".")
+    build("cpu")
     if subprocess.run(["docker", "image", "inspect", HAPROXY], capture_output=True, check=False).returncode == 0:
         return
     if subprocess.run(["docker", "pull", "--quiet", HAPROXY], capture_output=True, check=False).returncode == 0:

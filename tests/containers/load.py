@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+CONNECT_S = 5.0  # a container that has ended does not refuse: nobody is at its address any more
+ANSWER_S = 60.0
+
 
 class Load:
     """Outcomes by name: a status, or `lost: …` for a request that was sent on an open connection and not answered."""
@@ -43,9 +46,10 @@ class Load:
         while not self._stop.is_set():
             count += 1
             if connection is None:
-                connection = http.client.HTTPConnection(*self._address, timeout=60)
+                connection = http.client.HTTPConnection(*self._address, timeout=CONNECT_S)
                 try:
                     connection.connect()
+                    connection.sock.settimeout(ANSWER_S)
                 except OSError:
                     self.outcomes["nobody listens"] += 1
                     connection = None

@@ -35,6 +35,11 @@ def docker(*arguments: str, **options: Any) -> str:
     return done.stdout
 
 
+def build(target: str, *options: str) -> None:
+    """Build that target of the Dockerfile as sightword:TARGET; what has not changed since is not built again."""
+    docker("build", "--target", target, "--tag", f"sightword:{target}", *options, ".")
+
+
 def free_port() -> int:
     """One that nobody listens on now."""
     with socket.socket() as probe:
