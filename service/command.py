@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 def flag(name: str) -> OptionInfo:
     """An option with the help of its setting; without a default, so that the environment speaks where it is silent."""
     field = Settings.model_fields[name]
-    told = "" if field.default in (None, (), PydanticUndefined) else f" [default: {field.default}]"
+    told = "" if field.default in (None, (), "", PydanticUndefined) else f" [default: {field.default}]"
     option: OptionInfo = typer.Option(help=f"{field.description}{told} ({PREFIX}{name.upper()})", show_default=False)
     return option
 
@@ -30,6 +30,7 @@ def flag(name: str) -> OptionInfo:
 def serve(
     host: Annotated[str | None, flag("host")] = None,
     port: Annotated[int | None, flag("port")] = None,
+    root_path: Annotated[str | None, flag("root_path")] = None,
     model: Annotated[str | None, flag("model")] = None,
     provider: Annotated[str | None, flag("provider")] = None,
     api_keys: Annotated[str | None, flag("api_keys")] = None,

@@ -180,9 +180,18 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     """What the router itself refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
-    told = ApiError(code, _ROUTER_MESSAGES.get(code, "The request cannot be read."))
+    told = ApiError(code, _message(code, request))
     request.state.call.error_code = code
     return error_response(told, error.headers)
+
+
+def _message(code: str, request: Request) -> str:
+    root_path: str = request.app.state.service.settings.root_path
+    if code == "not_found" and root_path and f"{request.scope['path']}/".startswith(f"{root_path}/"):
+        return (
+            f"The proxy in front has to take {root_path} (SIGHTWORD_ROOT_PATH) off the path; here it still begins so."
+        )
+    return _ROUTER_MESSAGES.get(code, "The request cannot be read.")
 
 
 _ROUTER_MESSAGES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,10 @@ MAX_TEXT_CHARACTERS = 10_000  # read of a text: many times what a context holds,
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
 MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of settings: what is above them is a slip
+MAX_ROOT_PATH_CHARACTERS = 200
+# Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
+# segment of dots is taken off by clients.
+_ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 
 class SettingsError(ValueError):
@@ -42,6 +47,15 @@ def _each(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _check_root_path(path: str) -> str:
+    if path and (len(path) > MAX_ROOT_PATH_CHARACTERS or not _ROOT_PATH.fullmatch(path)):
+        raise ValueError(
+            "must be a path such as /clip, which begins with / and does not end with one, of letters, digits and -._~, "
+            f"without . or .. between slashes, and of at most {MAX_ROOT_PATH_CHARACTERS} characters; empty for none"
+        )
+    return path
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written with commas
 
 
@@ -54,6 +68,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
+    root_path: Annotated[str, AfterValidator(_check_root_path)] = Field(
+        "",
+        description="Path under which a proxy shows this service, and which it takes off, such as /clip; for /docs and "
+        "the schema.",
+    )
     model: Names = Field(
         (),
         description="Bundle folders to serve, or names of published models such as ViT-B-32, which are pulled first; "

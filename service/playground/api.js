@@ -1,6 +1,10 @@
 /** Requests to this server, and the key they carry. */
 
-const KEY = "sightword-key";
+const here = new URL(".", document.baseURI);
+/** Where this page stands, under whatever prefix; without the slash, since paths begin with one, and without user and password. */
+export const server = here.origin + here.pathname.slice(0, -1);
+
+const KEY = `sightword-key ${server}`; // another service may have its page at this origin, too
 const REFUSED = "keyrefused";
 
 export const key = {
@@ -34,7 +38,7 @@ export async function ask(path, { body, signal } = {}) {
 
 async function reach(path, options) {
   try {
-    return await fetch(path, { ...options, cache: "no-store" });
+    return await fetch(server + path, { ...options, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The server cannot be reached, or it closed the connection. Is it running?");

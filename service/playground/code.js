@@ -1,6 +1,6 @@
 /** The same request as curl and as Python, kept up with the form, with a button that copies it. */
 
-import { key } from "./api.js";
+import { key, server } from "./api.js";
 import { announce, el } from "./dom.js";
 import { Complaint } from "./request.js";
 import { curl, python } from "./snippets.js";
@@ -43,7 +43,7 @@ function choose(name) {
 
 function written(describe) {
   try {
-    return LANGUAGES[language](describe({ placeholder: true }), location.origin, key.get() !== null);
+    return LANGUAGES[language](describe({ placeholder: true }), server, key.get() !== null);
   } catch (error) {
     if (error instanceof Complaint) return `# ${error.message}`;
     throw error;

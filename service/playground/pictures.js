@@ -1,5 +1,6 @@
 /** The pictures to ask about: chosen, dropped, pasted, or samples. */
 
+import { server } from "./api.js";
 import { announce, byId, el } from "./dom.js";
 import { thumbnail } from "./results.js";
 import { bytes, changed, onChange, state } from "./state.js";
@@ -48,7 +49,7 @@ function sampleButton({ name, what }) {
     el("img", { src: sampleUrl(name), alt: "" })));
 }
 
-const sampleUrl = (name) => `/playground/samples/${name}`;
+const sampleUrl = (name) => `${server}/playground/samples/${name}`;
 
 /** Add those samples that are not there yet. */
 export async function takeSamples(names) {

@@ -94,7 +94,7 @@ function describe(model) {
 /** A browser sends no key where a link leads, and these pages want one. */
 function withoutLinks() {
   byId("documents").hidden = true;
-  for (const link of document.querySelectorAll("main a[href='/docs']")) link.replaceWith("API reference at /docs, which wants the key as every request does,");
+  for (const link of document.querySelectorAll("main a[href='docs']")) link.replaceWith(`API reference at ${link.pathname}, which wants the key as every request does,`);
 }
 
 function wantKey() {

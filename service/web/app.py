@@ -25,6 +25,7 @@ from service.errors import (
 from service.routes import (
     admin,
     classify,
+    docs,
     embed,
     health,
     huggingface,
@@ -53,25 +54,26 @@ NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_co
 
 def create_app(service: Service) -> Observe:
     """Observe(Auth(ExactPaths(RequestLimits(Direct(routes))))): what is refused outside the routes is observed, too."""
-    # The page at /docs, with its script and style from this server: the stock one asks a CDN for them.
-    app = FastAPIOffline(
+    app = FastAPIOffline(  # for the script and the style of /docs
         title="Sightword",
         version=__version__,
         description=DESCRIPTION,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
+        static_url=docs.STATIC,
         telemetry=NO_TELEMETRY,
     )
     app.state.service = service
     template_sets()  # read now, and not at a request that may find no descriptor left
-    parts = (embed, similarity, classify, label_sets, info, health, admin, openai, jina, huggingface, playground)
+    parts = (embed, similarity, classify, label_sets, info, health, admin, openai, jina, huggingface, docs, playground)
     for part in parts:
         app.include_router(part.router)
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, _answer_unforeseen)
-    openapi.install(app, service.keys.required)
+    openapi.install(app, service.keys.required, service.settings.root_path)
     direct = Direct(app, _posted(embed, similarity, classify, openai, jina), service)
     limits = RequestLimits(direct, service.settings, service.shared.admission)
     paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]

@@ -103,12 +103,12 @@ def _given(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, **kind, **default}
 
 
-def install(app: FastAPI, keys_required: bool) -> None:
-    """Let `app.openapi()` include the requests' schemas and the keys that routes want."""
-    app.openapi = _with_requests(app, keys_required)  # type: ignore[method-assign]  # the way FastAPI documents
+def install(app: FastAPI, keys_required: bool, root_path: str) -> None:
+    """Let `app.openapi()` include the requests' schemas, the keys that routes want, and the path they stand under."""
+    app.openapi = _with_requests(app, keys_required, root_path)  # type: ignore[method-assign]  # the way FastAPI documents
 
 
-def _with_requests(app: FastAPI, keys_required: bool) -> Callable[[], dict[str, Any]]:
+def _with_requests(app: FastAPI, keys_required: bool, root_path: str) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
@@ -117,6 +117,7 @@ def _with_requests(app: FastAPI, keys_required: bool) -> Callable[[], dict[str, 
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
+                servers=[{"url": root_path}] if root_path else None,
             )
             _, definitions = models_json_schema([(model, "validation") for model in REQUESTS], ref_template=REF)
             schema["components"]["schemas"].update(definitions["$defs"])

@@ -30,6 +30,7 @@ def _test(file: str, name: str, folder: str = "service") -> str:
 SETTINGS = {
     "host": ("the address that is listened on", _test("settings_table", "test_host_and_port")),
     "port": ("the port that is listened on", _test("settings_table", "test_host_and_port")),
+    "root_path": ("/docs and the schema", _test("root_path", "test_the_schema_says_where_its_paths_stand")),
     "model": ("which models are served", _test("reload", "test_two_models_at_once")),
     "provider": ("what computes", _test("lifecycle", "test_a_provider_that_is_not_there_stops_the_start")),
     "api_keys": ("who is let in", _test("keys", "test_every_route_and_every_kind_of_key")),
