@@ -73,6 +73,9 @@ class Metrics:
         self.redis_errors = Counter(
             "sightword_redis_errors", "Failures of Redis, by kind.", ["kind"], registry=registry
         )
+        self.label_set_errors = Counter(
+            "sightword_label_set_errors", "Failures of the store of label sets, by kind.", ["kind"], registry=registry
+        )
         self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
         self.engine_restarts = Counter(
             "sightword_engine_restarts", "Engines opened again after a failure.", registry=registry

@@ -43,7 +43,9 @@ class LabelSets:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._store = _store(settings)
-        self._errors = None if settings.redis_url is None else metrics.redis_errors
+        self._redis_errors = None if settings.redis_url is None else metrics.redis_errors
+        # From the start at 0: of a counter that appears with its first failure, Prometheus sees no increase.
+        self._errors = {kind: metrics.label_set_errors.labels(kind) for kind in REASONS}
         self._seen: LRUCache[str, _Seen] = LRUCache(REMEMBERED_BYTES, getsizeof=_size)
         self._failing = False
 
@@ -150,8 +152,9 @@ class LabelSets:
         return answer
 
     def _note(self, error: StoreError) -> None:
-        if self._errors is not None:
-            self._errors.labels(error.kind).inc()
+        self._errors[error.kind].inc()
+        if self._redis_errors is not None:
+            self._redis_errors.labels(error.kind).inc()
         log.log(logging.DEBUG if self._failing else logging.ERROR, "%s", error)
         self._failing = True
 

@@ -20,7 +20,7 @@ from service.state import Service
 from service.timing import STAGES
 from service.work.pipeline import Pipeline
 from tests.service import pictures
-from tests.service.process import Running
+from tests.service.process import Running, running
 
 LABELS = {
     "sightword_requests": {"route", "status"},
@@ -120,3 +120,12 @@ def test_openmetrics_for_who_accepts_it(client: httpx.Client) -> None:
         assert answer.text.endswith("# EOF\n")
         names = {family.name for family in openmetrics(answer.text)}
         assert {"sightword_requests", "sightword_ready", "sightword_stage_seconds"} <= names
+
+
+def test_failures_to_store_label_sets_are_counted_by_kind(bundle_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "occupied").touch()
+    with running(tmp_path, bundle_path, label_sets=str(tmp_path / "occupied")) as service:
+        before = service.metric("sightword_label_set_errors_total", kind="occupied")
+        assert service.metric("sightword_label_set_errors_total", kind="full") == 0
+        assert httpx.put(f"{service.url}/label-sets/x", json={"labels": ["a"]}, timeout=60).status_code == 503
+        assert service.metric("sightword_label_set_errors_total", kind="occupied") > before
