@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from tests.containers.project import Project, docker
@@ -19,9 +20,9 @@ def listening(project: Project, service: str) -> set[int]:
     return {int(port, 16) for address, port in sockets if address != NAMES_OF_DOCKER}
 
 
-@pytest.mark.parametrize(("service", "port"), [("sightword", 8000), ("redis", 6379), ("prometheus", 9090)])
-def test_one_port_listens_inside(project: Project, service: str, port: int) -> None:
-    assert listening(project, service) == {port}
+@pytest.mark.parametrize(("name", "port"), [("sightword", 8000), ("redis", 6379), ("prometheus", 9090)])
+def test_one_port_listens_inside(project: Project, service: httpx.Client, name: str, port: int) -> None:
+    assert listening(project, name) == {port}
 
 
 def test_all_that_is_published_is_published_on_this_machine_only(project: Project) -> None:
