@@ -101,7 +101,6 @@ def _menu(label: str) -> dict[str, Any]:
         "type": "query",
         "datasource": SOURCE,
         "query": {"query": query, "refId": label},
-        "definition": query,
         "refresh": 2,
         "includeAll": True,
         "multi": True,

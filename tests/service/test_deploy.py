@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -125,3 +127,26 @@ def test_the_balancer_takes_its_configuration_with_and_without_tls(tls: bool, tm
         command, env=environment | {"TLS_CERTIFICATE": "/nowhere.pem"}, capture_output=True, text=True
     )
     assert broken.returncode != 0
+
+
+def test_grafanas_own_library_knows_every_field_of_the_dashboard() -> None:
+    """What its types read and write again is what we wrote: a field or value that Grafana has not would be lost."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    ours = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "sightword.json").read_text("utf-8"))
+    theirs = json.loads(JSONEncoder().encode(Dashboard.from_json(ours)))
+    assert not list(_lost(ours, theirs, "dashboard"))
+
+
+def _lost(ours: object, theirs: object, where: str) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name, value in ours.items():
+            yield from _lost(value, theirs.get(name, "missing"), f"{where}.{name}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _lost(one, other, f"{where}[{index}]")
+    elif ours != theirs:
+        yield where
