@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
-from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, computation, options
+from model.providers import INSTALL, NVIDIA, PROVIDERS, EngineError, choose, computation, load_cuda_libraries, options
 
 __all__ = ["Engine", "EngineError", "give_back_freed_memory", "usable_cores"]
 OUTPUTS = ["embeddings"]
@@ -38,6 +38,8 @@ class Engine:
         providers = [
             (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads)) for key in choose(provider)
         ]
+        if any(name in NVIDIA for name, _ in providers):
+            load_cuda_libraries()
         weights = bundle.read(WEIGHTS)
         image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
         text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)

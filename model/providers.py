@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 
 import onnxruntime as ort
@@ -12,6 +14,7 @@ import onnxruntime as ort
 from model.hub.errors import HubError
 from model.hub.settings import HubSettings
 
+log = logging.getLogger(__name__)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -20,7 +23,8 @@ PROVIDERS = {
 }
 INSTALL = {
     "cpu": 'pip install "sightword[cpu]"',
-    "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with CUDA 13 and cuDNN 9 on the machine',
+    "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]", which brings CUDA 13 and cuDNN 9; the '
+    "machine needs a driver for them",
     "tensorrt": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with TensorRT 10 on the machine',
     "openvino": 'pip uninstall onnxruntime, then pip install "sightword[openvino]"',
 }
@@ -52,6 +56,17 @@ def choose(provider: str) -> list[str]:
     if PROVIDERS[provider] not in available:
         raise EngineError(f"{PROVIDERS[provider]} is not in this onnxruntime: {INSTALL[provider]}")
     return [provider, *(key for key in FALLBACK[provider] if PROVIDERS[key] in available)]
+
+
+def load_cuda_libraries() -> None:
+    """Load the CUDA and cuDNN that pip brought with the extra `gpu`, where the loader of the system does not look.
+
+    What is missing is told in the log; the provider then fails to open, or finds those of the system.
+    """
+    with redirect_stdout(StringIO()) as complaints:  # it prints them
+        ort.preload_dlls()
+    if text := complaints.getvalue().strip():
+        log.warning("CUDA libraries: %s", " ".join(text.split()))
 
 
 def options(key: str, precision: str, digest: str, threads: int) -> dict[str, str]:

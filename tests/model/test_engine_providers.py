@@ -103,3 +103,24 @@ def test_openvino_rounds_only_what_is_bf16_and_only_where_that_is_faster(
     assert given["device_type"] == "CPU"
     told = json.loads(given["load_config"])["CPU"]
     assert (told["INFERENCE_PRECISION_HINT"], told["INFERENCE_NUM_THREADS"]) == (hint, "3")
+
+
+def test_the_libraries_of_cuda_are_loaded_for_what_needs_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stand-in for the GPU build's function, which prints; this build's own has nothing to load."""
+    loaded = []
+
+    def preload() -> None:
+        loaded.append(True)
+        print("Failed to load libcublas.so.13")
+
+    monkeypatch.setattr(ort, "preload_dlls", preload)
+    Engine(Bundle.load(bundled()), "cpu")
+    assert not loaded
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ALL[1:])
+    with pytest.raises(EngineError, match="sightword\\[gpu\\]"):
+        Engine(Bundle.load(bundled()), "cuda")
+    assert loaded
+    assert "libcublas.so.13" in caplog.text
+    assert capsys.readouterr().out == ""
