@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from model.requirements import TORCH, install_commands
+from training.commands.common import USER_ERRORS
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = "model/bundled/sightword-small"
@@ -132,3 +134,12 @@ def test_the_readme_says_what_to_install_where_it_is_needed(section: str, extra:
     torch, rest = (line for line in text.splitlines() if line.startswith(".venv/bin/pip install"))
     assert torch.endswith(TORCH)
     assert rest.endswith(f'".[cpu,{extra}]"')
+
+
+def test_the_errors_that_a_user_can_mend_are_where_their_names_say() -> None:
+    """They are named, not imported, for the sake of --help: one that moves would become a traceback."""
+    for name in USER_ERRORS:
+        module, _, kind = name.rpartition(".")
+        found = getattr(importlib.import_module(module), kind)
+        assert issubclass(found, Exception)
+        assert found.__module__ == module

@@ -136,7 +136,7 @@ def test_a_folder_that_is_missing_is_not_fetched(
     pulled = tmp_path / "home" / "bundles" / "an-org--a-model"
     pulled.mkdir(parents=True)
     (pulled / "bundle.json").touch()
-    assert Puller().folder(f"hf-hub:{NAME}") == Puller().folder(NAME) == pulled
+    assert Puller().local(f"hf-hub:{NAME}") == Puller().local(NAME) == pulled
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

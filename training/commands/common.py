@@ -19,7 +19,7 @@ USER_ERRORS = frozenset(
         "model.bundle.BundleError",
         "model.checkpoints.checkpoint.CheckpointError",
         "model.export.ExportError",
-        "model.preprocessing.ImageError",
+        "model.images.errors.ImageError",
         "model.providers.EngineError",
         "model.zeroshot.TemplateError",
         "training.config.ConfigError",
