@@ -59,8 +59,8 @@ class Load:
             try:
                 connection.request("POST", "/embed", body, {"content-type": "application/json"})
                 answer = connection.getresponse()
-                answer.read()
-                self.outcomes[str(answer.status)] += 1
+                said = answer.read()
+                self.outcomes[str(answer.status) if answer.status == 200 else f"{answer.status}: {said[:200]!r}"] += 1
                 if answer.will_close:
                     connection.close()
                     connection = None
