@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from model.engine import usable_cores
+from model.runtime.engine import usable_cores
 from service import __version__
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "orjson", "uvicorn", "fastapi")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from model.tokenizer import Tokenizer
+from model.tokenizers.clip import Tokenizer
 
 LENGTHS = (256, 2_048, 10_000)
 ROUNDS = 3

@@ -30,9 +30,9 @@ def random_bundle(preset: str, folder: Path) -> Bundle:
     import torch
 
     from model.config import Preprocessing, load_preset
-    from model.export import export_bundle
+    from model.export.bundle import export_bundle
     from model.network import build_network
-    from model.tokenizer import Tokenizer
+    from model.tokenizers.clip import Tokenizer
 
     torch.manual_seed(0)
     network = build_network(load_preset(preset))

@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, ModelName, Preprocessing
 from model.regular_files import open_regular, read_regular_file
-from model.sentence_tokenizer import SentenceTokenizer
 from model.suggestions import did_you_mean_path
-from model.tokenizer import TextTokenizer, Tokenizer, TokenizerError
+from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
+from model.tokenizers.sentencepiece import SentenceTokenizer
 from model.variant import Count, VariantReport
 
 MANIFEST = "bundle.json"

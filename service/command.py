@@ -80,7 +80,7 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
         from model.bundle import BundleError
-        from model.engine import EngineError, usable_cores
+        from model.runtime.engine import EngineError, usable_cores
         from service import logs
         from service.memory import container_limit, give_back_large_blocks, warn_if_short
         from service.server import Server, end_now

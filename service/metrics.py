@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from service.timing import Timing
+from service.request_context import Timing
 
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # From a cache hit in this process, some 10 µs, to a queue as long as the deadline.

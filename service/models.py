@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from model.bundle import Bundle, BundleError, Manifest, bundled, read_manifest
-from model.engine import Engine, EngineError, give_back_freed_memory
-from model.providers import choose
+from model.runtime.engine import Engine, EngineError, give_back_freed_memory
+from model.runtime.providers import choose
 from service.errors import ApiError
+from service.inference.pipeline import Pipeline
+from service.inference.shared_resources import Shared
+from service.inference.warmup import Measured
 from service.pulling import Puller
 from service.threads import StalledError, Watch, in_daemon_thread
-from service.work.pipeline import Pipeline
-from service.work.shared import Shared
-from service.work.warmup import Measured
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -15,16 +15,16 @@ from typing import Any, NoReturn
 import uvicorn
 
 from model.bundle import BundleError
-from model.engine import EngineError
+from model.runtime.engine import EngineError
+from service.app import create_app
 from service.errors import ApiError
+from service.http.early_rejection import Door
+from service.http.listener import Listener
+from service.http.protocol import Protocol
 from service.memory import leave_out_what_stays
 from service.state import Service
 from service.supervisor import Supervisor
 from service.threads import in_daemon_thread, still_running
-from service.web.app import create_app
-from service.web.door import Door
-from service.web.listener import Listener
-from service.web.protocol import Protocol
 
 log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError as UnreadableSettingError
 from model import environment
 from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
 from model.suggestions import did_you_mean
-from service.work.addresses import HostRule, parse_network
+from service.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
 SECRETS = Path("/run/secrets")  # where container engines and orchestrators mount secrets: a file named as the variable

@@ -13,17 +13,17 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from model.bundle import Bundle
+from service.classification.class_vectors import Classes
+from service.classification.label_sets import LabelSets
+from service.inference.pipeline import Pipeline
+from service.inference.shared_resources import Shared
 from service.keys import Keys
-from service.label_sets import LabelSets
 from service.metrics import Metrics
 from service.models import Models
+from service.request_context import Call
 from service.settings import Settings
 from service.threads import in_daemon_thread
-from service.timing import Call
 from service.tracing import from_environment
-from service.work.classes import Classes
-from service.work.pipeline import Pipeline
-from service.work.shared import Shared
 
 log = logging.getLogger(__name__)
 CLOSE_S = 7.0  # more than a pull and the traces are given

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
+from service.inference.batcher import Batcher
+from service.inference.pipeline import Pipeline
 from service.state import Service
-from service.work.batcher import Batcher
-from service.work.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.5

@@ -16,8 +16,8 @@ from typing import Any
 from starlette.types import Scope
 
 from service import __version__
+from service.request_context import Call
 from service.settings import SettingsError
-from service.timing import Call
 
 log = logging.getLogger(__name__)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -13,7 +13,7 @@ WRITTEN_DOWN = {
     "service/logs.py": "time of a log line",
     "service/tracing.py": "start of a span",
     "service/routes/label_sets.py": "`updated` of a label set",
-    "model/export.py": "`created` of a bundle",
+    "model/export/bundle.py": "`created` of a bundle",
     "model/variants/making.py": "`created` of a variant",
     "training/publishing/folder.py": "name of a folder that gives way",
     "training/loop/trainer.py": "time of a line of metrics",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from model.config import ModelConfig, PresetError, ResNetConfig, load_preset
-from model.preprocessing import MAX_PIXELS
+from model.images.preprocessing import MAX_PIXELS
 from model.suggestions import did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 from training.bounded_yaml import YamlError, parse_yaml, read_yaml

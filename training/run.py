@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import Bundle, BundleError, seal
-from model.export import export_bundle
+from model.export.bundle import export_bundle
 from model.network import Network
 from training.config import TrainConfig
 from training.evaluation.comparison import HELD_OUT, Comparison, compare

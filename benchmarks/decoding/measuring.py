@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from benchmarks.decoding.files import encoded, picture
 from model.config import Preprocessing
-from model.preprocessing import ImageError, load_image
+from model.images.preprocessing import ImageError, load_image
 
 def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -15,8 +15,8 @@ from benchmarks.inputs import PHOTOGRAPHS
 from benchmarks.peers.peer import PeerServer
 from benchmarks.peers.process import PeerError
 from model.bundle import Bundle
-from model.engine import Engine
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
+from model.runtime.engine import Engine
 
 LEAST_COSINE = {"fp32": 0.999, "int8": 0.95}
 _TEXTS = ("a photo of a tabby cat", "two red bicycles against a wall")  # short: one of the peers cuts at 20 tokens

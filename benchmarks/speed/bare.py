@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.inputs import sentences
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
-from model.engine import run_bound, usable_cores
-from model.preprocessing import load_image
-from model.providers import NVIDIA, PROVIDERS, choose, options
+from model.images.preprocessing import load_image
+from model.runtime.engine import run_bound, usable_cores
+from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
 
 BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
 BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}

@@ -16,7 +16,7 @@ from benchmarks.inputs import as_item, embed, raw_body, sentences
 from benchmarks.speed.pictures import CAMERA, LARGE, MEDIUM, SMALL, Pixels, mixed, photographs
 from benchmarks.speed.record import Record
 from model.bundle import Bundle
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
 
 TEXTS = 5_000
 

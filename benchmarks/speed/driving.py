@@ -16,14 +16,14 @@ import psutil
 
 from benchmarks.client import Answer, Client, Kind, Sender, closed_loop, for_seconds, open_loop, percentile_s
 from benchmarks.speed.bare import Rate
-from model.engine import usable_cores
+from model.runtime.engine import usable_cores
+from service.inference.pipeline import Pipeline
+from service.inference.shared_resources import Shared
 from service.metrics import Metrics
 from service.models import Models
+from service.request_context import Call
 from service.schema.items import Item
 from service.settings import Settings
-from service.timing import Call
-from service.work.pipeline import Pipeline
-from service.work.shared import Shared
 from tests.service.process import Running, running
 
 CLIENTS = 32

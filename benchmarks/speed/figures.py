@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.speed.record import Record, Spread
-from model.providers import ON_CPU
+from model.runtime.providers import ON_CPU
 
 
 def limit_of(provider: str, cores: int, bare: float, decoding: float) -> float:

@@ -22,9 +22,9 @@ from benchmarks.speed.driving import (
     serving,
 )
 from model.bundle import Bundle
-from model.engine import usable_cores
+from model.runtime.engine import usable_cores
+from service.inference.pipeline import Pipeline
 from service.schema.items import ImageItem, TextItem
-from service.work.pipeline import Pipeline
 from tests.service.process import Running
 
 Step = tuple[str, Callable[[int], Awaitable[None]]]

@@ -11,7 +11,7 @@ from benchmarks.speed.bench import Bench, decoder, label
 from benchmarks.speed.driving import arrive, drive, percentile_ms, serving
 from benchmarks.speed.figures import limit_of
 from model.bundle import Bundle
-from model.engine import usable_cores
+from model.runtime.engine import usable_cores
 from tests.service.process import Running
 
 SHARES = (50, 80, 95)  # percent of the limit

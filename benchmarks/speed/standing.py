@@ -24,8 +24,8 @@ from benchmarks.speed.driving import drive, serving, stand_in
 from benchmarks.speed.pictures import CAMERA, SMALL
 from model.bundle import Bundle
 from model.config import Preprocessing
-from model.engine import Engine
-from model.providers import PROVIDERS, choose
+from model.runtime.engine import Engine
+from model.runtime.providers import PROVIDERS, choose
 from service.settings import Settings
 
 READY = request("GET", "/health/ready")

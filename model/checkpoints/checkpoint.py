@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from model.config import Activation, ModelConfig, Preprocessing
-from model.tokenizer import TextTokenizer
+from model.tokenizers.clip import TextTokenizer
 
 
 class CheckpointError(ValueError):

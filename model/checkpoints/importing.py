@@ -19,7 +19,7 @@ from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import INDEX, read_content
 from model.config import ModelName
-from model.export import export_bundle
+from model.export.bundle import export_bundle
 from model.suggestions import did_you_mean_path
 
 _ADAPTER = "adapter_config.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 from model.checkpoints import layers, pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
 from model.config import Activation, ModelConfig, load_preset, preset_names
-from model.tokenizer import CLIP_VOCAB_SIZE, Tokenizer, TokenizerError
+from model.tokenizers.clip import CLIP_VOCAB_SIZE, Tokenizer, TokenizerError
 
 HEAD_WIDTH = 64  # of all that OpenAI published, and of most others
 # Image towers with wider heads: ViT-H-14, ViT-g-14 and ViT-bigG-14 of open_clip.

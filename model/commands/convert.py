@@ -66,7 +66,7 @@ def import_(
         from model.checkpoints.checkpoint import CheckpointError, Options
         from model.checkpoints.importing import import_checkpoint
         from model.config import Activation
-        from model.export import ExportError
+        from model.export.bundle import ExportError
     try:
         said = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
         options = read_architecture(architecture, said)

@@ -63,7 +63,7 @@ def verify(bundle: BundleArgument = None) -> None:
     """
     with needs("cpu"):
         from model.bundle import BundleError
-        from model.engine import Engine, EngineError
+        from model.runtime.engine import Engine, EngineError
     loaded = load(bundle)
     try:
         loaded.tokenizer()

@@ -48,7 +48,7 @@ def optimize(
     with needs("convert"):
         from model.bundle import BundleError
         from model.checkpoints.checkpoint import CheckpointError
-        from model.engine import EngineError
+        from model.runtime.engine import EngineError
         from model.variant import Precision
         from model.variants.errors import VariantError
         from model.variants.making import Wanted, make_variant

@@ -147,7 +147,7 @@ def _import(model: Published, arrived: Arrived, folder: Path, options: Options) 
     from model.bundle import MANIFEST
     from model.checkpoints.checkpoint import CheckpointError
     from model.checkpoints.importing import import_checkpoint
-    from model.export import ExportError
+    from model.export.bundle import ExportError
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import Preprocessing
-from model.graphs import ImageGraph, TextGraph
+from model.export.graphs import ImageGraph, TextGraph
 from model.network import Network
 from model.variants.errors import VariantError
 

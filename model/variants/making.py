@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Bundle, Manifest, seal
 from model.checkpoints.folders import new_folder
 from model.checkpoints.restoring import refuse_variant
-from model.engine import usable_cores
+from model.runtime.engine import usable_cores
 from model.variant import PROBE_CROPS, Precision, TowerReport, VariantReport
 from model.variants import measuring
 from model.variants.errors import VariantError

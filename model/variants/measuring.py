@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model import probe
+from model import smoke_inputs
 from model.bundle import Bundle
-from model.engine import Engine
-from model.tokenizer import TextTokenizer
+from model.runtime.engine import Engine
+from model.tokenizers.clip import TextTokenizer
 from model.variants.errors import VariantError
 from model.variants.labels import NOUNS
 from model.zeroshot import DEFAULT_TEMPLATES, fill
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
 def token_rows(tokenizer: TextTokenizer) -> Rows:
     """The prompt of every label, then passages of many lengths."""
     prompts = tokenizer.encode([fill(DEFAULT_TEMPLATES[0], noun) for noun in NOUNS])
-    passages = probe.token_rows(tokenizer)
+    passages = smoke_inputs.token_rows(tokenizer)
     picked = [passages[i * len(passages) // PASSAGES] for i in range(PASSAGES)]
     return [*(tokenizer.truncate(row) for row in prompts), *picked]
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model import probe
+from model import smoke_inputs
 from model.config import Preprocessing
-from model.preprocessing import ImageError, load_image, preprocess
+from model.images.preprocessing import ImageError, load_image, preprocess
 from model.suggestions import did_you_mean_path
 from model.variants.errors import VariantError
 
@@ -28,7 +28,7 @@ def probe_crops(preprocessing: Preprocessing) -> Pixels:
     """Crops of the probe's photographs, then the same mirrored: uint8 [112, size, size, 3]."""
     crops = [
         preprocess(_crop(photograph, scale, column, row, places), preprocessing)
-        for photograph in probe.photographs()
+        for photograph in smoke_inputs.photographs()
         for scale, places in CROPS
         for column, row in product(range(places), repeat=2)
     ]

@@ -13,13 +13,13 @@ import onnx
 from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 
-from model import probe
+from model import smoke_inputs
 from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
 from model.checkpoints.restoring import load_network
 from model.checkpoints.weights import read_weights
-from model.external import link_weights, take_out_weights, unlink_weights
-from model.graphs import write_graphs
-from model.tensors import write_tensors
+from model.export.external_data import link_weights, take_out_weights, unlink_weights
+from model.export.graphs import write_graphs
+from model.export.tensors import write_tensors
 from model.variant import Precision
 from model.variants.calibrating import quantize_convolutions
 from model.variants.errors import VariantError
@@ -53,7 +53,9 @@ def write_fp16(source: Bundle, folder: Path, pixels: Pixels, *, fused: bool) -> 
     network = load_network(source)
     to_half(network)
     tokenizer = source.tokenizer()
-    check_activations(network, source.preprocessing, pixels, tokenizer.pad(probe.token_rows(tokenizer)[-len(pixels) :]))
+    check_activations(
+        network, source.preprocessing, pixels, tokenizer.pad(smoke_inputs.token_rows(tokenizer)[-len(pixels) :])
+    )
     if fused:
         fuse(network)
     write_tensors(network.state_dict(), folder / WEIGHTS)

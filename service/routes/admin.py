@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from model.bundle import BundleError
-from model.engine import EngineError
+from model.runtime.engine import EngineError
 from service.errors import ApiError, documented
 from service.schema.answers import ReloadAnswer, ReloadedModel
 from service.state import ServiceDep

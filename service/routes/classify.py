@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from service.classification import zero_shot
 from service.schema.answers import ClassifyAnswer
 from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import READ_AS_HEADERS, WORK_ERRORS, body_of
 from service.web.responses import json_response, write_rows
-from service.work import zero_shot
 
 router = APIRouter(tags=["zero-shot"])
 

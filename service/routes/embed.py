@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from service.inference.embedded import Embedded
 from service.schema.answers import EmbedAnswer
 from service.schema.requests import EmbedOptions, EmbedRequest
 from service.state import CallDep, ServiceDep
@@ -23,7 +24,6 @@ from service.web.responses import (
     json_response,
     write_rows,
 )
-from service.work.embedded import Embedded
 
 router = APIRouter(tags=["embeddings"])
 MATRIX = {"schema": {"type": "string", "format": "binary"}}

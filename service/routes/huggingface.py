@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
+from service.classification import zero_shot
 from service.errors import ApiError, from_validation
 from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
@@ -16,7 +17,6 @@ from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import COMPATIBLE_ERRORS, body_of
 from service.web.responses import json_response
-from service.work import zero_shot
 
 router = APIRouter(tags=["existing clients"])
 _THEIR_NAMES = {

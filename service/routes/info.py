@@ -10,9 +10,9 @@ from model.variant import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented
+from service.inference.pipeline import Pipeline
 from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
 from service.state import ServiceDep
-from service.work.pipeline import Pipeline
 
 router = APIRouter(tags=["information"], responses=documented())
 BUNDLED_DIGEST = bundled_digest()

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Response
 from orjson import Fragment
 
 from model.bundle import Bundle
+from service.classification import zero_shot
+from service.classification.scores import best_first, probabilities
 from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import COMPATIBLE_ERRORS, body_of
 from service.web.responses import Matrix, json_response, write, write_rows
-from service.work import zero_shot
-from service.work.scores import best_first, probabilities
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
 

@@ -8,15 +8,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 
 from model.zeroshot import DEFAULT_TEMPLATES
+from service.classification.label_sets import NAME_PATTERN, LabelSet, is_name
+from service.classification.zero_shot import check_prompts, chosen_templates
 from service.errors import ApiError, documented
-from service.label_sets import NAME_PATTERN, LabelSet, is_name
 from service.schema.answers import LabelSetAnswer, LabelSetsAnswer, LabelSetStored
 from service.schema.requests import LabelSetRequest
 from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import json_response
-from service.work.zero_shot import check_prompts, chosen_templates
 
 router = APIRouter(tags=["zero-shot"])
 

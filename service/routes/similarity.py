@@ -11,15 +11,15 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
+from service.classification.scores import best_first, probabilities
+from service.classification.zero_shot import check_answer_size
+from service.inference.embedded import Embedded
 from service.schema.answers import SimilarityAnswer
 from service.schema.requests import SimilarityRequest
 from service.state import CallDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import NUMBERS_INLINE, json_response, write
-from service.work.embedded import Embedded
-from service.work.scores import best_first, probabilities
-from service.work.zero_shot import check_answer_size
 
 router = APIRouter(tags=["zero-shot"])
 Matrix = NDArray[np.float32]

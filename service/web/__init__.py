@@ -1,1 +1,1 @@
-"""How HTTP comes in and goes out: connections, limits, keys, bodies, answers."""
+"""What stands around a route: keys, limits, bodies, answers."""

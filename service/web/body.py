@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
+from service.request_context import Call
 from service.schema.items import ImageItem, Item
 from service.state import Service, ServiceDep
-from service.timing import Call
 from service.web.form_lists import read_labels, read_templates
 from service.web.multipart import read_form
 from service.web.strict_json import parse_json

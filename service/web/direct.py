@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.request_context import Call
 from service.state import Service
-from service.timing import Call
 from service.web.body import Body
 
 Endpoint = Callable[[Body, Service, Call], Awaitable[Response]]

@@ -16,13 +16,13 @@ from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.admission import Admission, Hold
 from service.errors import ApiError, error_response
+from service.request_context import Call
 from service.settings import Settings
-from service.timing import Call
 from service.web.auth import is_admin
 from service.web.cutoff import ClientGoneError, Cutoff
-from service.web.turnstile import Turnstile
-from service.work.admission import Admission, Hold
+from service.web.pacing import Turnstile
 
 _SECONDS = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 MAX_SECONDS_BYTES = 32

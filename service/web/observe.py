@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ApiError, error_response, internal_error
 from service.logs import Sampler, tell_of_request
 from service.metrics import Metrics
-from service.timing import Call
+from service.request_context import Call
 from service.tracing import Traces
 from service.web.auth import is_admin
 from service.web.cutoff import ClientGoneError

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from service.errors import ApiError
+from service.inference.shared_resources import Shared
 from service.schema.requests import EmbedOptions
-from service.work.shared import Shared
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"

@@ -26,10 +26,10 @@ from benchmarks.inputs import PHOTOGRAPHS
 from benchmarks.peers import PEERS, PeerError, PeerServer, Reference, agrees, peer, process, write_model
 from model.bundle import Bundle
 from model.config import Preprocessing
-from model.engine import Engine
-from model.export import export_bundle
-from model.preprocessing import decode
-from model.tokenizer import Tokenizer
+from model.export.bundle import export_bundle
+from model.images.preprocessing import decode
+from model.runtime.engine import Engine
+from model.tokenizers.clip import Tokenizer
 from tests.model.conftest import TEXT, TINY_VIT, random_network
 
 JPEG = (PHOTOGRAPHS / "coffee.jpg").read_bytes()

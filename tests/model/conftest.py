@@ -13,12 +13,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
-from model import graphs
 from model.bundle import Bundle
 from model.config import ModelConfig, Preprocessing, ResNetConfig, TextConfig, ViTConfig
-from model.export import export_bundle
+from model.export import graphs
+from model.export.bundle import export_bundle
 from model.network import CLIP
-from model.tokenizer import Tokenizer
+from model.tokenizers.clip import Tokenizer
 
 TEXT = TextConfig(width=64, heads=2, layers=2, vocab_size=1024)
 TINY_VIT = ModelConfig(

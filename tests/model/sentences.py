@@ -13,7 +13,7 @@ from transformers import AddedToken, Siglip2Tokenizer, SiglipTokenizer, T5Tokeni
 from transformers.tokenization_utils_sentencepiece import SentencePieceExtractor
 
 from model.config import SiglipTextConfig
-from model.probe import PASSAGE
+from model.smoke_inputs import PASSAGE
 
 SCRIPTS = (
     "Привет, мир! Это фотография кошки",

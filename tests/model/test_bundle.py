@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle, BundleError, bundled, seal
-from model.engine import Engine, EngineError
-from model.export import measure
+from model.export.bundle import measure
 from model.network import CLIP
+from model.runtime.engine import Engine, EngineError
 
 FILES = ["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model.bundle import MANIFEST, MAX_LOGIT, MAX_MANIFEST_BYTES, Bundle, BundleError, bundled, read_manifest
-from service.work.scores import probabilities, standing_alone
+from service.classification.scores import probabilities, standing_alone
 
 NO_NUMBER = ["NaN", "Infinity", "-Infinity", "1e400", "true", '"5"', "[5]", "null", "9" * 5000]
 FIELDS = {

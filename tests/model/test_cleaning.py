@@ -10,8 +10,8 @@ from types import FrameType
 import ftfy
 import pytest
 
-from model.cleaning import clean, repaired
-from model.tokenizer import READ_WHOLE, Tokenizer
+from model.tokenizers.cleaning import clean, repaired
+from model.tokenizers.clip import READ_WHOLE, Tokenizer
 from tests.model.sentences import strange_texts
 
 # What ftfy takes for wrongly decoded text, what may come of it, and what it removes or replaces.

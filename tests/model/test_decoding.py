@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from model import preprocessing
 from model.config import Preprocessing
-from model.preprocessing import ACCEPTED_FORMATS, ImageError, decode, load_image, open_header, preprocess
+from model.images import preprocessing
+from model.images.preprocessing import ACCEPTED_FORMATS, ImageError, decode, load_image, open_header, preprocess
 from tests.model.pictures import DEFAULT, REFERENCE, SMALL, Pixels, encoded, half_transparent, in_mode, openai_order
 
 
@@ -225,7 +225,7 @@ def test_importing_changes_nothing_in_pillow_and_loads_only_our_decoders() -> No
     program = """
 from PIL import Image, ImageFile
 before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
-from model.preprocessing import ImageError, decode
+from model.images.preprocessing import ImageError, decode
 try:
     decode(b"not a picture")
 except ImageError:

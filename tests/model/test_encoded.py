@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.preprocessing import ImageError, decode, open_header
+from model.images.preprocessing import ImageError, decode, open_header
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle, bundled
-from model.engine import Engine
+from model.runtime.engine import Engine
 
 
 @pytest.fixture(scope="module")

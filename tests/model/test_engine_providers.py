@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from model import providers
 from model.bundle import Bundle, bundled
-from model.engine import Engine, EngineError, run_bound
-from model.providers import choose, options
+from model.runtime import providers
+from model.runtime.engine import Engine, EngineError, run_bound
+from model.runtime.providers import choose, options
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 

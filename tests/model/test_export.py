@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from model import export, probe
+from model import smoke_inputs
 from model.bundle import Bundle, BundleError
 from model.config import Preprocessing
-from model.engine import Engine, EngineError
+from model.export import bundle as export
 from model.network import CLIP
-from model.tokenizer import Tokenizer
+from model.runtime.engine import Engine, EngineError
+from model.tokenizers.clip import Tokenizer
 from tests.model.conftest import TINY_VIT, random_network
 
 
@@ -96,7 +97,7 @@ def test_an_export_with_vectors_that_are_not_numbers_is_refused(tmp_path: Path) 
 
 
 def test_probe_has_as_many_different_pictures_as_asked_for() -> None:
-    pixels = probe.pictures(Preprocessing(size=32), 33)
+    pixels = smoke_inputs.pictures(Preprocessing(size=32), 33)
     assert pixels.shape == (33, 32, 32, 3)
     assert len({picture.tobytes() for picture in pixels}) == 33
 

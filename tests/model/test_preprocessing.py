@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from model import geometry
 from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from model.preprocessing import load_image, preprocess
+from model.images import geometry
+from model.images.preprocessing import load_image, preprocess
 from tests.model.pictures import (
     DEFAULT,
     REFERENCE,

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from model.charsmap import Charsmap, CharsmapError
 from model.checkpoints.transformers.spiece import read_model
-from model.sentence_tokenizer import SentenceTokenizer
-from model.sentence_vocabulary import Vocabulary, read_vocabulary
-from model.tokenizer import TokenizerError
+from model.tokenizers.charsmap import Charsmap, CharsmapError
+from model.tokenizers.clip import TokenizerError
+from model.tokenizers.sentencepiece import SentenceTokenizer
+from model.tokenizers.vocabulary import Vocabulary, read_vocabulary
 from tests.model.sentences import siglip2_tokenizer, siglip_tokenizer, spiece, strange_texts, text_config
 
 LOWER = {"clean": "lower", "eos_id": 1, "pad_id": 0}

@@ -26,9 +26,9 @@ from model.config import (
     TextConfig,
     ViTConfig,
 )
-from model.graphs import ImageGraph
+from model.export.graphs import ImageGraph
+from model.images.preprocessing import load_image
 from model.network import CLIP, build_network
-from model.preprocessing import load_image
 from tests.model.conftest import TINY_RESNET, TINY_VIT
 from tests.settings_table import check_table
 

@@ -13,8 +13,8 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.cleaning import clean
-from model.tokenizer import Tokenizer, TokenizerError
+from model.tokenizers.cleaning import clean
+from model.tokenizers.clip import Tokenizer, TokenizerError
 from tests.model.plain_tokenizer import PlainTokenizer
 
 SOT, EOT = 49406, 49407

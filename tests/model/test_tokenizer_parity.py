@@ -15,8 +15,8 @@ import pytest
 import sklearn.datasets
 from transformers import CLIPTokenizer
 
-from model.cleaning import clean
-from model.tokenizer import Tokenizer
+from model.tokenizers.cleaning import clean
+from model.tokenizers.clip import Tokenizer
 
 SAMPLE = Path(__file__).parents[2] / "training" / "sample"
 # First and last character of each script, and how long its words are.

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from model.config import Preprocessing
-from model.engine import PIXELS_VERSION
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
+from model.runtime.engine import PIXELS_VERSION
 
 # Beside each version, what its code makes of the pictures below. Never change a line: raise PIXELS_VERSION and add one.
 PIXELS = {1: "43c47e336d0fdc84cb42258f4cfe5278ac9aa5c3d1b263b351a216a21eada23f"}
@@ -61,5 +61,5 @@ def test_other_pixels_have_another_version() -> None:
                 digest.update(load_image(file, Preprocessing(size=size, **settings)).tobytes())
     assert digest.hexdigest() == PIXELS[PIXELS_VERSION], (
         "the same pictures become other pixels than before, so that cached vectors would be wrong: "
-        f"raise PIXELS_VERSION in model/engine.py, and add {digest.hexdigest()} here"
+        f"raise PIXELS_VERSION in model/runtime/engine.py, and add {digest.hexdigest()} here"
     )

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from model.bundle import MANIFEST, Bundle, bundled
-from model.engine import Engine
+from model.runtime.engine import Engine
 from service import errors
+from service.inference.batcher import Batcher, Run
 from service.schema import answers, compat
-from service.work.batcher import Batcher, Run
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
 from tests.service.internet import NAME
@@ -53,9 +53,9 @@ def random_bundle(path: Path) -> Path:
     import torch
 
     from model.config import Preprocessing, load_preset
-    from model.export import export_bundle
+    from model.export.bundle import export_bundle
     from model.network import CLIP
-    from model.tokenizer import Tokenizer
+    from model.tokenizers.clip import Tokenizer
 
     torch.manual_seed(0)
     config = load_preset("sightword-small")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import service.supervisor
-from model.engine import Engine
+from model.runtime.engine import Engine
 from service.__main__ import app
 from service.models import Models
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.engine import Engine
-from service.timing import Timing
-from service.work.batcher import Batcher
+from model.runtime.engine import Engine
+from service.inference.batcher import Batcher
+from service.request_context import Timing
 
 Rows = Sequence[list[int]]
 WAIT_S = 60.0

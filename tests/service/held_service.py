@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import Engine
+from model.runtime.engine import Engine
 from service.__main__ import app
 
 file = Path(sys.argv.pop(1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import service.web.protocol
+import service.http.protocol
 from service.__main__ import app
 
 service.web.protocol.HEAD_S = 1.0

@@ -12,11 +12,11 @@ from unittest import mock
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from service.admission import Admission
 from service.errors import ApiError
+from service.inference import fetch
+from service.inference.fetch import Fetcher
 from service.settings import Settings
-from service.work import fetch
-from service.work.admission import Admission
-from service.work.fetch import Fetcher
 from tests.service.https_server import PATIENCE_S, HttpsServer
 
 PUBLIC, PUBLIC_6, PRIVATE = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "127.0.0.1"

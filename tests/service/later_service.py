@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import model.engine
+import model.runtime.engine
 
 model.engine.PIXELS_VERSION += 1
 

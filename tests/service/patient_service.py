@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import service.cache.calls
-import service.work.fetch
+import service.inference.fetch
 from service.__main__ import app
 from tests.service.process import PATIENCE_S
 

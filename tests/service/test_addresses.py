@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.addresses import HostRule, Url, is_allowed, parse_network, unmapped
 from service.settings import Settings, SettingsError
-from service.work.addresses import HostRule, Url, is_allowed, parse_network, unmapped
 
 PUBLIC = """
 1.1.1.1 8.8.8.8 100.63.255.255 100.128.0.0 172.15.255.255 172.32.0.0 192.0.1.1 198.17.255.255 198.20.0.0 223.255.255.255

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from service.admission import Admission
 from service.errors import ApiError
+from service.inference.throughput import Rate
 from service.metrics import Metrics
-from service.work.admission import Admission
-from service.work.pace import Rate
 from tests.service.process import PATIENCE_S, Running, running
 
 TEXTS, CHARACTERS = 512, 2048

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from service.errors import ApiError
-from service.timing import Timing
-from service.work.batcher import Batcher
+from service.inference.batcher import Batcher
+from service.request_context import Timing
 from tests.service.gated_tower import GatedTower, Rows, drive, occupy
 
 

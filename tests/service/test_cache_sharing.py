@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model import providers
-from model.providers import PROVIDERS, computation
+from model.runtime import providers
+from model.runtime.providers import PROVIDERS, computation
 from tests.service.process import running
 from tests.service.redis_server import RedisServer
 from tests.service.test_cache import LOOKUPS, PATIENT, embed, fresh

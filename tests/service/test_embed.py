@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.bundle import Bundle
-from model.engine import Engine
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
+from model.runtime.engine import Engine
 from tests.service import pictures
 
 LONG_TEXT = "an astonishingly long description of a photograph " * 20

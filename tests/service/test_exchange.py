@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.server import ServerState
 
-from service.web.protocol import Protocol
+from service.http.protocol import Protocol
 
 START = "http.response.start"
 BODY = "http.response.body"

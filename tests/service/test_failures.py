@@ -16,11 +16,11 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.engine import Engine
+from model.runtime.engine import Engine
+from service.app import create_app
+from service.inference.pipeline import Pipeline
 from service.settings import Settings
 from service.state import Service
-from service.web.app import create_app
-from service.work.pipeline import Pipeline
 from tests.service.process import PATIENCE_S, Running
 
 SECRET = "internals at 0xdeadbeef"

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from service.errors import ApiError
-from service.work import fetch as module
-from service.work.fetch import Fetcher
+from service.inference import fetch as module
+from service.inference.fetch import Fetcher
 from tests.service import pictures
 from tests.service.https_server import HttpsServer, answer, raw, serving
 from tests.service.internet import NAME, PRIVATE, PUBLIC, PUBLIC_6, Internet

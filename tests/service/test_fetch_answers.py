@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from service.errors import ApiError
-from service.work import fetch as module
-from service.work.fetch import Fetcher
+from service.inference import fetch as module
+from service.inference.fetch import Fetcher
 from tests.service.https_server import PATIENCE_S, Answer, Handler, HttpsServer, answer, raw
 from tests.service.internet import MAX_BYTES, Internet
 

@@ -11,15 +11,15 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from service.classification.class_vectors import Classes, Prompts
+from service.classification.scores import best_first
 from service.errors import ApiError
+from service.inference.pipeline import Embedded, Pipeline
+from service.inference.shared_resources import Shared
 from service.metrics import Metrics
+from service.request_context import Call
 from service.schema.items import TextItem
 from service.settings import Settings
-from service.timing import Call
-from service.work.classes import Classes, Prompts
-from service.work.pipeline import Embedded, Pipeline
-from service.work.scores import best_first
-from service.work.shared import Shared
 
 CATS = Prompts(["cat", "dog"], ["a {}", "{}"], without_label=False, truncate=False)
 DIMENSIONS = 8
@@ -172,8 +172,8 @@ def test_nothing_is_shared_between_models_or_prompts() -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.work.classes.LEAST_BYTES", 100_000)
-    monkeypatch.setattr("service.work.classes.BYTES_PER_LABEL", 0)
+    monkeypatch.setattr("service.classification.class_vectors.LEAST_BYTES", 100_000)
+    monkeypatch.setattr("service.classification.class_vectors.BYTES_PER_LABEL", 0)
 
     async def test(classes: Classes) -> None:
         pipeline = FakePipeline()

@@ -14,11 +14,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.bundle import Bundle
-from model.engine import Engine
+from model.runtime.engine import Engine
+from service.inference.pipeline import Pipeline
+from service.request_context import STAGES
 from service.settings import Settings
 from service.state import Service
-from service.timing import STAGES
-from service.work.pipeline import Pipeline
 from tests.service import pictures
 from tests.service.process import Running, running
 

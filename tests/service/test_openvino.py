@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import MANIFEST, Bundle, bundled
-from model.engine import Engine
-from model.preprocessing import load_image
-from model.probe import pictures as probe_pictures
-from model.probe import token_rows
-from model.providers import PROVIDERS, multiplies_bf16
+from model.images.preprocessing import load_image
+from model.runtime.engine import Engine
+from model.runtime.providers import PROVIDERS, multiplies_bf16
+from model.smoke_inputs import pictures as probe_pictures
+from model.smoke_inputs import token_rows
 from tests.service import pictures
 from tests.service.process import running
 from tests.service.redis_server import redis_server

@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, request
 from benchmarks.inputs import embed, picture_requests, pictures, text_requests
-from service.web.turnstile import A_TURN, Turnstile
+from service.web.pacing import A_TURN, Turnstile
 from tests.service.process import PATIENCE_S, Running, running
 
 QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000

@@ -15,15 +15,15 @@ from PIL import Image
 
 from benchmarks.decoding.tiffs import one_tile
 from model.bundle import Bundle
-from model.engine import Engine
+from model.runtime.engine import Engine
 from service.errors import ApiError
+from service.inference.batcher import Batcher
+from service.inference.decoding import Decoding
+from service.inference.reading import LARGE_PIXELS, Picture, Reader
+from service.inference.shared_resources import Shared
 from service.metrics import Metrics
+from service.request_context import Timing
 from service.settings import Settings
-from service.timing import Timing
-from service.work.batcher import Batcher
-from service.work.decoding import Decoding
-from service.work.reading import LARGE_PIXELS, Picture, Reader
-from service.work.shared import Shared
 from tests.service import pictures
 from tests.service.gated_tower import drive
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from service.cache import calls
+from service.classification.label_sets import LabelSet
 from service.errors import ApiError
-from service.label_sets import LabelSet
 from service.settings import Settings
 from service.state import Service
 from tests.service.process import running

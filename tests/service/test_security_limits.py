@@ -10,13 +10,13 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.admission import Admission
+from service.app import create_app
 from service.metrics import Metrics
+from service.request_context import Call
 from service.settings import Settings
 from service.state import Service
-from service.timing import Call
-from service.web.app import create_app
 from service.web.limits import LARGE_ANSWER_BYTES, RequestLimits
-from service.work.admission import Admission
 
 KEY, ADMIN = "a client's long key", "the operator's long key"
 

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from service import tracing
-from service.timing import STAGES, Timing
+from service.request_context import STAGES, Timing
 from tests.service import pictures
 from tests.service.process import Running, running
 

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.engine import Engine
-from service.work import warmup
-from service.work.warmup import Measured, warm_up
+from model.runtime.engine import Engine
+from service.inference import warmup
+from service.inference.warmup import Measured, warm_up
 
 ONE = np.zeros((1, 4), np.int64)
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.engine import Engine
-from model.tokenizer import Tokenizer
+from model.runtime.engine import Engine
+from model.tokenizers.clip import Tokenizer
 from service.__main__ import app
 
 [[_, FAILING, _]] = Tokenizer.clip().encode(["birthday"])

@@ -15,9 +15,9 @@ import yaml
 from PIL import Image
 
 from model.config import ModelConfig, Preprocessing, TextConfig, ViTConfig
-from model.export import export_bundle
+from model.export.bundle import export_bundle
 from model.network import Network, build_network
-from model.tokenizer import Tokenizer
+from model.tokenizers.clip import Tokenizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 60), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 

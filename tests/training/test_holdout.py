@@ -10,7 +10,7 @@ import torch
 
 from model.config import load_preset
 from model.network import CLIP
-from model.tokenizer import TextTokenizer
+from model.tokenizers.clip import TextTokenizer
 from tests.training.conftest import picture, write_config
 from training.config import load_config
 from training.data.holdout import Holdout

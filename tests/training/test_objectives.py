@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from model.bundle import Bundle, bundled
 from model.checkpoints.checkpoint import CheckpointError
 from model.config import load_preset
-from model.engine import Engine
 from model.network import build_network
+from model.runtime.engine import Engine
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import ConfigError, Optimizer, load_config

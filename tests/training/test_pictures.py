@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from benchmarks.decoding.tiffs import layout, one_tile, tiff
-from model.preprocessing import ImageError
+from model.images.preprocessing import ImageError
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Data, Source, load_config
 from training.corpus.duplicates import fingerprint

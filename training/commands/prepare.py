@@ -58,7 +58,7 @@ def prepare(
     with user_errors():
         import yaml
 
-        from model.preprocessing import MAX_PIXELS
+        from model.images.preprocessing import MAX_PIXELS
         from training.config import Columns
         from training.data.preparing import Wanted, source_of
         from training.data.preparing import prepare as write

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.preprocessing import decode, eight_bit
+from model.images.preprocessing import decode, eight_bit
 from training.corpus.shards import read_shard
 
 HASH_SIDE = 8

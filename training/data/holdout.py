@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
-from model.graphs import ImageGraph, TextGraph
+from model.export.graphs import ImageGraph, TextGraph
+from model.images.preprocessing import ImageError, load_image
 from model.network import Network
-from model.preprocessing import ImageError, load_image
-from model.tokenizer import TextTokenizer
+from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.shards import Sample
 from training.data.troubles import Troubles, reason_of

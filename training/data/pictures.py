@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.geometry import turn
-from model.preprocessing import ImageError, eight_bit, open_header, orientation
+from model.images.geometry import turn
+from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.progress import track
 
 Numbers = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from model.preprocessing import ImageError
+from model.images.preprocessing import ImageError
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
 from training.corpus import duplicates

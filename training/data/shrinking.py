@@ -6,8 +6,8 @@ import io
 
 from PIL import Image
 
-from model.geometry import turn
-from model.preprocessing import ImageError, eight_bit, open_header, orientation
+from model.images.geometry import turn
+from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.pictures import is_transparent
 
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}  # formats that stay, and how shards call them

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.preprocessing import ImageError
+from model.images.preprocessing import ImageError
 from training.config import ConfigError, Data
 from training.data.batch import Batch, Pictures
 from training.data.entry import ROW, Entry

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model.preprocessing import ImageError, eight_bit, open_header
+from model.images.preprocessing import ImageError, eight_bit, open_header
 from training.data.index import Index
 from training.data.pictures import decoding_threads, is_transparent
 from training.data.sources import PictureReader

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from typing import Any
 
-from model.preprocessing import ImageError
+from model.images.preprocessing import ImageError
 from training.progress import console
 
 log = logging.getLogger(__name__)

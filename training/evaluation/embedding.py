@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.bundle import Bundle
-from model.engine import Engine
-from model.preprocessing import ImageError, load_image
-from model.tokenizer import TextTokenizer
+from model.images.preprocessing import ImageError, load_image
+from model.runtime.engine import Engine
+from model.tokenizers.clip import TextTokenizer
 from model.zeroshot import class_vectors, fill
 from training.progress import track
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from model.bundle import MANIFEST, Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
-from model.export import export_bundle
+from model.export.bundle import export_bundle
 from training.config import TrainConfig
 from training.loop.claim import CONFIG
 from training.loop.starting import begin

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from model.export.tensors import write_tensors
 from model.network import Network
-from model.tensors import write_tensors
 from training.loop.optimizer import MovingAverage
 from training.loop.precision import Chosen
 from training.loop.processes import Processes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.config import ResNetConfig
 from model.network import Network
-from model.tokenizer import TextTokenizer
+from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.augment import augment
 from training.data.training_set import Batch, Pictures

@@ -17,7 +17,7 @@ from model.checkpoints.restoring import read_bundle
 from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
-from model.tokenizer import TextTokenizer, Tokenizer
+from model.tokenizers.clip import TextTokenizer, Tokenizer
 from training.config import ConfigError, TrainConfig
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.bundle import Bundle
-from model.engine import Engine
+from model.runtime.engine import Engine
 from training.evaluation.embedding import embed_texts
 
 

@@ -17,9 +17,9 @@ from rich.progress import Progress as ProgressBar
 from safetensors.torch import load_file
 from torch import nn
 
+from model.export.tensors import write_tensors
 from model.network import Network
 from model.progress import Count
-from model.tensors import write_tensors
 from training.config import ConfigError, TrainConfig
 from training.data.holdout import Holdout
 from training.data.training_set import TrainingSet

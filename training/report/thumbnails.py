@@ -7,8 +7,8 @@ import io
 
 from PIL import Image
 
-from model.geometry import turn
-from model.preprocessing import decode, eight_bit, orientation
+from model.images.geometry import turn
+from model.images.preprocessing import decode, eight_bit, orientation
 from training.evaluation.embedding import Picture
 
 SIDE = 112  # pixels

@@ -10,7 +10,7 @@ from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.openclip.fields import Section
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.config import ModelConfig, SiglipTextConfig, TextConfig
-from model.tokenizer import CLIP_VOCAB_SIZE, TextTokenizer, Tokenizer
+from model.tokenizers.clip import CLIP_VOCAB_SIZE, TextTokenizer, Tokenizer
 
 
 def read_tokenizer(folder: Path, cfg: Section, config: ModelConfig) -> tuple[TextTokenizer, ModelConfig, str]:

@@ -12,8 +12,8 @@ from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import FORMAT, new_folder, write_object
 from model.checkpoints.restoring import load_network
 from model.config import Activation, ModelConfig, ResNetConfig, TextConfig, ViTConfig
-from model.tensors import write_tensors
-from model.tokenizer import CLIP_VOCAB_SIZE, END_OF_TEXT, START_OF_TEXT, Tokenizer
+from model.export.tensors import write_tensors
+from model.tokenizers.clip import CLIP_VOCAB_SIZE, END_OF_TEXT, START_OF_TEXT, Tokenizer
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"

@@ -16,7 +16,7 @@ from model.bundle import TOKENIZER
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_object, read_text, write_object
 from model.config import TextConfig
-from model.tokenizer import (
+from model.tokenizers.clip import (
     CLIP_VOCAB_SIZE,
     END_OF_TEXT,
     END_OF_WORD,

@@ -15,7 +15,7 @@ from model.checkpoints.transformers.writing import PREPROCESSOR, WEIGHTS
 from model.checkpoints.weights import INDEX, find_weights, only_tensors, read_file, read_weights
 from model.checkpoints.wrappers import unwrap
 from model.config import ModelConfig, SiglipTextConfig
-from model.tokenizer import TextTokenizer
+from model.tokenizers.clip import TextTokenizer
 
 PROCESSOR = "processor_config.json"
 PICKLED = "pytorch_model.bin"

@@ -14,9 +14,9 @@ from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_object, read_text, write_object
 from model.checkpoints.transformers.spiece import read_model
 from model.config import SiglipTextConfig
-from model.sentence_tokenizer import SentenceTokenizer
-from model.sentence_vocabulary import Clean, Vocabulary, VocabularyError, read_vocabulary
-from model.tokenizer import TokenizerError
+from model.tokenizers.clip import TokenizerError
+from model.tokenizers.sentencepiece import SentenceTokenizer
+from model.tokenizers.vocabulary import Clean, Vocabulary, VocabularyError, read_vocabulary
 
 SPIECE = "spiece.model"
 SETTINGS = "tokenizer_config.json"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from model.checkpoints.checkpoint import CheckpointError
-from model.sentence_vocabulary import Vocabulary
+from model.tokenizers.vocabulary import Vocabulary
 
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)

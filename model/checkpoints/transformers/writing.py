@@ -14,7 +14,7 @@ from model.checkpoints.transformers.card import readme
 from model.checkpoints.transformers.config import CONFIG, to_config
 from model.checkpoints.transformers.keys import to_theirs
 from model.config import SiglipTextConfig
-from model.tensors import write_tensors
+from model.export.tensors import write_tensors
 
 WEIGHTS = "model.safetensors"
 PREPROCESSOR = "preprocessor_config.json"

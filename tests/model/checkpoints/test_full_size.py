@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint, read_checkpoint
 from model.config import Preprocessing, load_preset
-from model.engine import Engine
-from model.preprocessing import load_image
-from model.probe import pictures
+from model.images.preprocessing import load_image
+from model.runtime.engine import Engine
+from model.smoke_inputs import pictures
 from model.zeroshot import softmax
 from tests.model.checkpoints.openclip.models import Ours
 

@@ -21,7 +21,7 @@ from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importing import import_checkpoint, read_checkpoint
 from model.checkpoints.restoring import load_network
 from model.config import ModelConfig
-from model.engine import Engine
+from model.runtime.engine import Engine
 from tests.model.checkpoints.archives import checkpoint_of
 from tests.model.conftest import TINY_RESNET, TINY_VIT, random_network
 

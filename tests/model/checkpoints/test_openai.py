@@ -18,8 +18,8 @@ from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
 from model.checkpoints.importing import read_checkpoint
 from model.checkpoints.openai import read_state
 from model.config import ModelConfig, ResNetConfig, TextConfig, ViTConfig, load_preset, preset_names
-from model.engine import Engine
 from model.network import build_network
+from model.runtime.engine import Engine
 from tests.model.checkpoints.openclip.models import Ours, expect_same, vary
 from tests.model.checkpoints.openclip.models import build as build_theirs
 from tests.model.conftest import TINY_RESNET, TINY_VIT, random_network

@@ -15,7 +15,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import Options
 from model.config import Preprocessing
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
 from tests.model.pictures import SMALL, Pixels, difference, encoded, in_mode
 
 SIZES = [(1, 1), (2, 90), (90, 2), (333, 217), (224, 224), (225, 224), (224, 227), (401, 403)]

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from model.bundle import Bundle, bundled
-from model.engine import Engine
+from model.runtime.engine import Engine
 from tests.model.images.samples import HEIGHT, WIDTH
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from model.bundle import Bundle, bundled
-from model.engine import Engine
-from model.preprocessing import load_image
+from model.images.preprocessing import load_image
+from model.runtime.engine import Engine
 from tests.model.pictures import Pixels, encoded
 
 WIDTH, HEIGHT = 200, 134

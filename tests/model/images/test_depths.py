@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from model.bundle import Bundle, bundled
-from model.engine import Engine
-from model.preprocessing import ImageError, load_image
+from model.images.preprocessing import ImageError, load_image
+from model.runtime.engine import Engine
 from tests.model.images.samples import HEIGHT, WIDTH, Array, check, grey, packed
 from tests.model.pictures import encoded
 

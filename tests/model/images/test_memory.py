@@ -17,7 +17,7 @@ from benchmarks.decoding.tiffs import layout, one_tile, tiff
 from model.images.header import read
 from model.images.jpeg import JpegHeader
 from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL
-from model.preprocessing import ImageError, decode, open_header
+from model.images.preprocessing import ImageError, decode, open_header
 
 SIDE = 2500
 NOISE = 6 * 2**20  # of a measurement: pages of the heap and of the interpreter
@@ -134,7 +134,7 @@ def test_a_sum_of_failing_pictures_leaves_nothing_behind() -> None:
     program = """
 from pathlib import Path
 from benchmarks.decoding.tiffs import one_tile
-from model.preprocessing import ImageError, decode
+from model.images.preprocessing import ImageError, decode
 for _ in range(50):
     try:
         decode(one_tile(46_000))

@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.decoding.tiffs import layout, tiff
 from model.images.header import read
 from model.images.png import MAX_CHUNKS
-from model.preprocessing import ImageError, load_image, open_header
+from model.images.preprocessing import ImageError, load_image, open_header
 from tests.model.pictures import SMALL, encoded
 
 MIB = 1 << 20

@@ -12,8 +12,8 @@ from PIL import Image
 
 from benchmarks.decoding.tiffs import layout, tiff
 from model.bundle import Bundle, bundled
-from model.engine import Engine
-from model.preprocessing import ImageError, load_image
+from model.images.preprocessing import ImageError, load_image
+from model.runtime.engine import Engine
 from tests.model.images.samples import CLOSE, HEIGHT, WIDTH, Array, check, grey, packed
 from tests.model.pictures import encoded
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from model.bundle import WEIGHTS, Bundle, seal
 from model.config import ModelConfig, Preprocessing
-from model.export import export_bundle
+from model.export.bundle import export_bundle
 from model.network import CLIP
-from model.tokenizer import Tokenizer
+from model.tokenizers.clip import Tokenizer
 from model.variants.making import Wanted, make_variant
 from tests.model.conftest import TINY_RESNET, TINY_VIT, random_network
 

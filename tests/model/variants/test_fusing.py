@@ -12,7 +12,7 @@ from model.__main__ import app
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
-from model.engine import Engine
+from model.runtime.engine import Engine
 from model.variants import making
 from model.variants.errors import VariantError
 from model.variants.making import Wanted, make_variant

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.bundle import Bundle
-from model.engine import Engine
+from model.runtime.engine import Engine
 from model.variants.making import Wanted
 from model.variants.pictures import probe_crops
 from model.variants.quantizing import LARGEST, quantize

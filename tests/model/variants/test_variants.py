@@ -13,12 +13,12 @@ from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner
 
-from model import probe
+from model import smoke_inputs
 from model.__main__ import app
 from model.bundle import Bundle, BundleError, bundled
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.restoring import load_network
-from model.engine import Engine
+from model.runtime.engine import Engine
 from model.variants.errors import VariantError
 from model.variants.labels import NOUNS
 from model.variants.making import Wanted, make_variant
@@ -227,7 +227,7 @@ def test_a_variant_can_take_the_place_of_its_source(vit: Bundle, make: Make) -> 
 
 
 def test_an_extra_picture_changes_no_vector_of_the_others_but_in_int8(vit: Bundle, make: Make) -> None:
-    pixels = probe.pictures(vit.preprocessing, 5)
+    pixels = smoke_inputs.pictures(vit.preprocessing, 5)
     for wanted in (FP16, BF16, FUSED):
         engine = Engine(make(vit, wanted), "cpu")
         np.testing.assert_allclose(engine.embed_images(pixels)[:1], engine.embed_images(pixels[:1]), atol=1e-4)

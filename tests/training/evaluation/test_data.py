@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.preprocessing import decode
+from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.data.shards import ShardError
 from training.evaluation.cards import REFERENCE_MODELS, cards, class_names

@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from model.bundle import Bundle, bundled, seal
-from model.preprocessing import decode
+from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.corpus.attributions import tally, write_attributions
 from training.evaluation.datasets import find

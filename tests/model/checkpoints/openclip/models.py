@@ -20,10 +20,10 @@ from model.checkpoints.building import build as build_network
 from model.checkpoints.checkpoint import Checkpoint
 from model.checkpoints.openclip import plain_state, siglip
 from model.config import ModelConfig, Preprocessing
-from model.engine import Engine
-from model.graphs import ImageGraph, TextGraph
+from model.export.graphs import ImageGraph, TextGraph
 from model.network import build_network as network_of
-from model.tokenizer import TextTokenizer
+from model.runtime.engine import Engine
+from model.tokenizers.clip import TextTokenizer
 
 TEXT = {"width": 64, "heads": 2, "layers": 2}
 VIT: dict[str, Any] = {

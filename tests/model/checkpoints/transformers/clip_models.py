@@ -15,9 +15,9 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProce
 
 from model.bundle import Bundle
 from model.config import OPENAI_MEAN, OPENAI_STD
-from model.engine import Engine
 from model.network import CLIP
-from model.tokenizer import Tokenizer
+from model.runtime.engine import Engine
+from model.tokenizers.clip import Tokenizer
 
 PASSAGE = 8 * "A photo of the big red dog, isn't it? There are 12 cats & 3 birds in London's old streets!  "
 TEXTS = [PASSAGE[:length] for length in (0, 1, 2, 7, 13, 20, 33, 48, 71, 92, 130, 180, 700)]

@@ -14,7 +14,7 @@ from model.bundle import Bundle
 from model.checkpoints import transformers
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
-from model.engine import Engine
+from model.runtime.engine import Engine
 from tests.model.checkpoints.transformers import clip_models, siglip_models
 
 

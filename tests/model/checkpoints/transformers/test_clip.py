@@ -24,10 +24,10 @@ from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importing import import_checkpoint
 from model.config import ModelConfig, Preprocessing, ViTConfig
-from model.engine import Engine
-from model.export import export_bundle
-from model.preprocessing import preprocess
-from model.tokenizer import Tokenizer
+from model.export.bundle import export_bundle
+from model.images.preprocessing import preprocess
+from model.runtime.engine import Engine
+from model.tokenizers.clip import Tokenizer
 from tests.model.checkpoints.transformers.clip_models import (
     TEXTS,
     age,
@@ -212,7 +212,7 @@ def test_a_write_that_fails_leaves_nothing(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("model.tensors.save_file", full)
+    monkeypatch.setattr("model.export.tensors.save_file", full)
     with pytest.raises(CheckpointError, match="theirs cannot be written: no space"):
         transformers.write_folder(small[2], tmp_path / "theirs")
     assert list(tmp_path.iterdir()) == []

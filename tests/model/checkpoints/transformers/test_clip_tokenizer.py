@@ -12,11 +12,11 @@ import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from model import probe
+from model import smoke_inputs
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.transformers.clip_tokenizer import read_tokenizer, write_tokenizer
 from model.config import TextConfig
-from model.tokenizer import Tokenizer
+from model.tokenizers.clip import Tokenizer
 from tests.model.checkpoints.transformers.clip_models import TEXTS, clip_tokenizer
 
 
@@ -32,7 +32,7 @@ def own() -> CLIPTokenizer:
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     trainer = trainers.BpeTrainer(vocab_size=600, end_of_word_suffix="</w>", show_progress=False)
-    backend.train_from_iterator([probe.PASSAGE.lower()], trainer)
+    backend.train_from_iterator([smoke_inputs.PASSAGE.lower()], trainer)
     merges = [tuple(pair) for pair in json.loads(backend.to_str())["model"]["merges"]]
     assert len(merges) > 100
     unmerged = list(json.loads(Tokenizer.clip(1024).as_json)["model"]["vocab"])[:512]
@@ -51,7 +51,7 @@ def test_another_vocabulary_gives_the_ids_of_transformers(own: CLIPTokenizer, tm
         (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(m) for m in model["merges"])]))
     tokenizer, told_from = read_tokenizer(tmp_path, text_tower(len(own)))
     assert told_from in files
-    texts = [*TEXTS, probe.PASSAGE, "RED Cups", "zebra 2024", "été"]
+    texts = [*TEXTS, smoke_inputs.PASSAGE, "RED Cups", "zebra 2024", "été"]
     assert tokenizer.encode(texts) == own(texts)["input_ids"]
     assert any(len(ids) < len(text) // 2 for ids, text in zip(tokenizer.encode(texts), texts, strict=True))
 

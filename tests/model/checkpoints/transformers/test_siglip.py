@@ -18,9 +18,9 @@ from model.checkpoints import transformers
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importing import build, import_checkpoint, resized
 from model.config import SiglipTextConfig
-from model.engine import Engine
-from model.preprocessing import preprocess
-from model.tokenizer import Tokenizer
+from model.images.preprocessing import preprocess
+from model.runtime.engine import Engine
+from model.tokenizers.clip import Tokenizer
 from tests.model.checkpoints.transformers.clip_models import Answers, assert_close, random_pixels
 from tests.model.checkpoints.transformers.siglip_models import (
     TEXTS,

@@ -163,7 +163,7 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_clips_tokenizer_is_refused(first: Path) -> None:
-    from model.tokenizer import Tokenizer
+    from model.tokenizers.clip import Tokenizer
 
     (first / SPIECE).unlink()
     Tokenizer.clip(600).save(first / TOKENIZER)

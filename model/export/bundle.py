@@ -1,0 +1,138 @@
+"""Torch network -> bundle: weights, tokenizer and graphs, measured against the network they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from model import smoke_inputs
+from model.bundle import MANIFEST, TOKENIZER, WEIGHTS, Bundle, ExportReport, seal
+from model.config import Preprocessing
+from model.export.graphs import ImageGraph, TextGraph, write_graphs
+from model.export.tensors import write_tensors
+from model.network import Network
+from model.runtime.engine import Engine
+from model.tokenizers.clip import TextTokenizer
+
+TOLERANCE = 1e-4
+BATCH_SIZES = (1, 2, 3, 4, 5, 8, 13, 16, 32, 33)
+# Of large networks, which take seconds a picture on a CPU, fewer are compared.
+LARGE_PARAMETERS = 50_000_000
+LARGE_BATCH_SIZES = (1, 3)
+LARGE_TEXT_LENGTHS = 6
+WeightsDtype = Literal["float32", "float16"]
+
+
+class ExportError(RuntimeError):
+    """The graphs do not compute what the network does."""
+
+
+def export_bundle(
+    network: Network,
+    path: Path,
+    *,
+    tokenizer: TextTokenizer,
+    preprocessing: Preprocessing,
+    weights_dtype: WeightsDtype = "float32",
+    bundle_id: str | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Write `network` as a bundle into the folder `path` and check that the engine computes what torch does.
+
+    With `weights_dtype="float16"` matrices are rounded to half precision first, in the network too: the file halves,
+    computation stays fp32, and both sides are compared on the same rounded values. Raises ExportError, and leaves no
+    manifest, if the largest difference of any output exceeds TOLERANCE.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    network = network.float().eval()
+    if weights_dtype == "float16":
+        _round_to_half(network)
+    _write_weights(network, path / WEIGHTS, weights_dtype)
+    tokenizer.save(path / TOKENIZER)
+    write_graphs(network, preprocessing, path)
+    manifest = {
+        "id": bundle_id or network.config.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config": network.config,
+        "preprocessing": preprocessing,
+        "logit_scale": float(network.logit_scale.detach().exp()),
+        "logit_bias": None if network.logit_bias is None else float(network.logit_bias.detach()),
+        "weights_dtype": weights_dtype,
+        "source": dict(source or {}),
+    }
+    # The engine opens only sealed bundles, so the first seal carries no figures and the second the measured ones.
+    unmeasured = ExportReport(
+        image_max_abs_diff=0, image_min_cosine=0, text_max_abs_diff=0, text_min_cosine=0,
+        pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=TOLERANCE,
+    )  # fmt: skip
+    draft = seal(path, {**manifest, "export": unmeasured})
+    try:
+        return seal(path, {**manifest, "export": measure(network, draft)})
+    except BaseException:
+        (path / MANIFEST).unlink()  # or what was refused would load, with figures of an export that never was
+        raise
+
+
+@torch.no_grad()
+def measure(network: Network, bundle: Bundle) -> ExportReport:
+    """Compare torch and the engine on the probe's pictures and texts, over batch sizes and text lengths.
+
+    Raises ExportError if a vector differs by more than TOLERANCE or is not finite.
+    """
+    engine = Engine(bundle, provider="cpu")
+    image_graph, text_graph = ImageGraph(network, bundle.preprocessing).eval(), TextGraph(network).eval()
+    large = sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS
+    sizes = LARGE_BATCH_SIZES if large else BATCH_SIZES
+    pixels = smoke_inputs.pictures(bundle.preprocessing, max(sizes))
+    tokenizer = bundle.tokenizer()
+    rows = smoke_inputs.token_rows(tokenizer)
+    if large:
+        rows = [rows[i * (len(rows) - 1) // (LARGE_TEXT_LENGTHS - 1)] for i in range(LARGE_TEXT_LENGTHS)]
+    # Torch, the slower of the two, embeds each picture and each text once.
+    pictures = image_graph(torch.from_numpy(pixels)).numpy()
+    alone = np.concatenate([text_graph(torch.from_numpy(tokenizer.pad([row]))).numpy() for row in rows])
+    images = [(pictures[:size], engine.embed_images(pixels[:size])) for size in sizes]
+    # One text of each length alone, then batches of many lengths.
+    groups = [[i] for i in range(len(rows))] + [[i * len(rows) // size for i in range(size)] for size in sizes]
+    texts = [(alone[group], engine.embed_texts(tokenizer.pad([rows[i] for i in group]))) for group in groups]
+    image_diff, image_cosine = _compare(images)
+    text_diff, text_cosine = _compare(texts)
+    worst = float(np.max([image_diff, text_diff]))
+    if not worst <= TOLERANCE:  # written so that NaN fails too
+        raise ExportError(f"the exported graphs differ from the network by {worst:.2e}, more than {TOLERANCE:.0e}")
+    return ExportReport(
+        image_max_abs_diff=image_diff,
+        image_min_cosine=image_cosine,
+        text_max_abs_diff=text_diff,
+        text_min_cosine=text_cosine,
+        pictures=len(pixels),
+        texts=len(rows),
+        batch_sizes=sizes,
+        text_lengths=(len(rows[0]), len(rows[-1])),
+        tolerance=TOLERANCE,
+    )
+
+
+def _compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    # numpy's max and min keep a NaN, Python's lose it.
+    difference = float(np.max([np.abs(a - b).max() for a, b in pairs]))
+    cosine = float(np.min([(a * b).sum(axis=1).min() for a, b in pairs]))
+    return difference, cosine
+
+
+def _round_to_half(network: Network) -> None:
+    """Round matrices to values that half precision can hold; vectors (norms, biases) stay as they are."""
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.half().float()
+
+
+def _write_weights(network: Network, file: Path, dtype: WeightsDtype) -> None:
+    state = network.state_dict()
+    narrow = {name: tensor.half() for name, tensor in state.items() if dtype == "float16" and tensor.dim() > 1}
+    write_tensors({**state, **narrow}, file)

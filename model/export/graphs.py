@@ -1,0 +1,198 @@
+"""Torch network -> two ONNX graphs over one safetensors file.
+
+The exporter sees the parameters as graph inputs, so it cannot fold them; afterwards each becomes an initialiser that
+points at its bytes in weights.safetensors. onnxruntime folds transposes, casts and batch norms when it opens the graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnxscript import opset20 as op
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
+from model.config import Preprocessing
+from model.export.external_data import link_weights
+from model.network import Network
+from model.network.resnet import ModifiedResNet
+
+OPSET = 20  # the first with an operator for GELU, which onnxruntime does not recognise in the nodes that make it up
+NOT_IN_A_GRAPH = ("num_batches_tracked", "logit_scale", "logit_bias")
+
+
+class ImageGraph(nn.Module):
+    """Normalisation, image tower and L2 norm: pixels [batch, size, size, 3] uint8 -> [batch, embed_dim].
+
+    The tower computes in the precision of its parameters, what surrounds it in float32.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, network: Network, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = next(network.visual.parameters()).dtype
+        self.register_buffer("pixel_mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed whole pictures."""
+        scaled = (pixels.permute(0, 3, 1, 2).float() / 255 - self.pixel_mean) / self.pixel_std
+        return F.normalize(self.network.encode_image(scaled.to(self.dtype)).float(), dim=-1)
+
+
+class PatchGraph(ImageGraph):
+    """The same vectors, for towers whose patches do not overlap: one product in place of normalisation and convolution.
+
+    Both are linear, so they are folded into the matrix, when the graph is opened; it multiplies the pixels as they are.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed whole pictures."""
+        visual = self.network.visual
+        assert not isinstance(visual, ModifiedResNet)
+        kernel = visual.conv1.weight  # [width, 3, patch, patch]
+        side = kernel.shape[-1]
+        grid = pixels.shape[1] // side
+        whole = pixels[:, : grid * side, : grid * side]
+        patches = whole.reshape(-1, grid, side, grid, 3 * side).transpose(2, 3).reshape(-1, grid**2, 3 * side**2)
+        matrix = (kernel / (255 * self.pixel_std)).permute(2, 3, 1, 0).flatten(0, 2)
+        black = -(kernel * (self.pixel_mean / self.pixel_std)).sum(dim=(1, 2, 3))
+        bias = black if visual.conv1.bias is None else black + visual.conv1.bias
+        return F.normalize(visual.encode_patches(patches.float() @ matrix + bias), dim=-1)
+
+
+class TextGraph(nn.Module):
+    """Text tower and L2 norm: token ids [batch, length] int64 -> [batch, embed_dim]."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Embed whole texts."""
+        return F.normalize(self.network.encode_text(token_ids).float(), dim=-1)
+
+
+def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> None:
+    """Write both graphs into the folder `path`, pointing into the weights.safetensors that is there.
+
+    The graphs compute in the precision of the network's parameters; tensors stored in another one pass through a Cast.
+    """
+    text = network.config.text
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    length = torch.export.Dim("length", min=2, max=text.context_length)
+    size = preprocessing.size
+    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    token_ids = torch.ones(2, text.context_length if text.fixed_length else 7, dtype=torch.int64)
+    text_dims = {0: batch} if text.fixed_length else {0: batch, 1: length}
+    graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], str]] = [
+        (_image_graph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),
+        (TextGraph(network), token_ids, "token_ids", text_dims, TEXT_GRAPH),
+    ]
+    for graph, example, name, dims, file in graphs:
+        proto = _export_graph(graph.eval(), example, name, dims)
+        link_weights(proto, path / WEIGHTS)
+        _strip(proto)
+        onnx.save(proto, path / file)
+        onnx.checker.check_model(str(path / file))
+
+
+def _image_graph(network: Network, preprocessing: Preprocessing) -> ImageGraph:
+    # Half precision cannot hold the matrix that multiplies 0 .. 255.
+    whole = network.visual.conv1.weight.dtype == torch.float32
+    patches = whole and not isinstance(network.visual, ModifiedResNet)
+    return (PatchGraph if patches else ImageGraph)(network, preprocessing)
+
+
+class _ParametersAsInputs(nn.Module):
+    """Calls a graph with its state passed in, which keeps the exporter from folding it into new constants."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        # Held in a list so that the parameters are not registered a second time as this module's own.
+        self._graph = [graph]
+
+    def forward(self, example: Tensor, state: dict[str, Tensor]) -> Tensor:
+        output: Tensor = torch.func.functional_call(self._graph[0], state, (example,))
+        return output
+
+
+def _export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
+    used = _used_state(graph, example)
+    prefix = "network."
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quiet, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
+        quiet.setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                _ParametersAsInputs(graph).eval(),
+                (example,),
+                kwargs={"state": used},
+                input_names=[name, *(key.removeprefix(prefix) for key in used)],
+                output_names=["embeddings"],
+                dynamic_shapes={"example": dims, "state": dict.fromkeys(used)},
+                opset_version=OPSET,
+                custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
+                dynamo=True,
+                verbose=False,
+            )
+        finally:
+            quiet.setLevel(level)
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    scale: float | None = None,
+    grouped: bool = False,
+) -> Any:
+    """Attention in the fewest nodes; the exporter's own has a dozen for shapes in each layer and copies keys twice.
+
+    The parameters are those of the torch operator, of which our networks set the first four.
+    """
+    assert not any((dropout, causal, scale, grouped))
+    scaled = op.Mul(query, op.CastLike(op.Constant(value_float=query.shape[-1] ** -0.5), query))  # type: ignore[type-var]
+    scores = op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2]))
+    if mask is not None:
+        # The same two nodes in every layer, of which onnxruntime keeps one pair.
+        seen, hidden = (op.CastLike(op.Constant(value_float=value), query) for value in (0.0, -math.inf))  # type: ignore[type-var]
+        scores = op.Add(scores, op.Where(mask, seen, hidden))
+    return op.MatMul(op.Softmax(scores, axis=-1), value)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Drop stack traces and shape notes: they name the exporting machine's files and no runtime reads them."""
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+
+
+def _used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
+    """The parameters and buffers that this graph's output depends on, by name."""
+    towers = ("network.visual.",) if isinstance(graph, ImageGraph) else ()
+    state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
+    used = {}
+    for key, value in state.items():
+        mine = key.startswith(towers) if towers else not key.startswith("network.visual.")
+        if mine and key.startswith("network.") and not key.endswith(NOT_IN_A_GRAPH):
+            used[key] = value.detach()
+    return used

@@ -1,0 +1,1 @@
+"""What runs a bundle: the engine and the providers of onnxruntime. No torch."""

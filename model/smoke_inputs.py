@@ -1,0 +1,50 @@
+"""The pictures and texts on which an export is compared with its source: small, real, and always at hand."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model.config import Preprocessing
+from model.images.preprocessing import decode, preprocess
+from model.tokenizers.clip import TextTokenizer
+
+PASSAGE = (
+    "a photo of a tabby cat that looks into the camera, beside it a red cup of coffee on a wooden table, a rocket "
+    "that leaves the ground at night in a cloud of white smoke, an astronaut in an orange suit before a flag, two "
+    "brown dogs running along the beach, a bowl of fruit with 3 apples, 2 pears and some grapes, an old bicycle "
+    "against a wall, a bird's nest, rain in the city, a yellow taxi, snow on the mountains and the quiet sea"
+)
+
+
+def photographs() -> list[Image.Image]:
+    """The probe's photographs, always in the same order."""
+    folder = resources.files("model").joinpath("probe_data")
+    decoded = [decode(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".jpg")]
+    return sorted(decoded, key=lambda photograph: photograph.tobytes()[:64])
+
+
+def pictures(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
+    """`count` different pictures [count, size, size, 3]: crops of the probe's photographs, mirrored in turn."""
+    whole = photographs()
+    made = []
+    for i in range(count):
+        photograph = whole[i % len(whole)]
+        inset = 4 * (i // len(whole))
+        crop = photograph.crop((inset, inset // 2, photograph.width - inset, photograph.height - inset))
+        pixels = preprocess(crop, preprocessing)
+        made.append(pixels[:, ::-1] if i % 2 else pixels)
+    return np.stack(made)
+
+
+def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
+    """The passage cut to every length from three tokens to the context length, each with start and end."""
+    [nothing], [whole] = tokenizer.encode([""]), tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
+    # Some write a token before and one after a text, some one after it.
+    before, after = nothing[:-1], nothing[-1:]
+    content = whole[len(before) : -1]
+    lengths = range(1, min(len(content), tokenizer.context_length - len(nothing)) + 1)
+    return [[*before, *content[:length], *after] for length in lengths]

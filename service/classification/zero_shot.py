@@ -1,0 +1,146 @@
+"""Zero-shot classification: items against labels, for every endpoint that offers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle import Bundle
+from model.zeroshot import DEFAULT_TEMPLATES, softmax, template_sets
+from service.classification.class_vectors import ClassVectors, Prompts
+from service.classification.scores import best_first, probabilities, standing_alone
+from service.errors import ApiError
+from service.inference.pipeline import Pipeline
+from service.request_context import Call
+from service.schema.items import Item, check_count, raise_first_bad
+from service.schema.requests import ClassifyOptions, TemplateOptions
+from service.settings import MAX_PREDICTIONS, Settings
+from service.state import Service
+
+SCORES_INLINE = 4_000  # up to here, scoring takes less than 1 ms
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """`data` as /classify answers it: for each item its predictions, or its error."""
+
+    data: list[dict[str, Any]]
+    usage: dict[str, int]
+
+    @property
+    def numbers(self) -> int:
+        """How many the data hold."""
+        return 2 * sum(len(entry.get("predictions", ())) for entry in self.data)
+
+
+async def classify(
+    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: Call
+) -> Classified:
+    """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
+    if options.on_error == "fail":
+        raise_first_bad(items)
+    prompts, is_stored = await _prompts(service, pipeline, options)
+    check_answer_size(len(items), len(prompts.labels), options.top_k)
+    classes = await _class_vectors(service, pipeline, prompts, is_stored, options, call)
+    embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
+    with call.timing.stage("serialize"):
+        arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
+        inline = len(items) * len(prompts.labels) <= SCORES_INLINE
+        data = _answers(*arguments) if inline else await service.shared.in_thread(_answers, *arguments)
+        for index, error in embedded.errors.items():
+            data[index] = {"index": index, "error": error.detail()}
+    free = dict.fromkeys(embedded.usage, 0)
+    prompted = free if is_stored else classes.usage
+    return Classified(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
+
+
+def chosen_templates(options: TemplateOptions) -> Sequence[str] | None:
+    """The templates that are given or named, if so. Raises `invalid_request` for an unknown set."""
+    if options.template_set is None:
+        return options.templates
+    if (templates := template_sets().get(options.template_set)) is None:
+        there = ", ".join(template_sets())
+        raise ApiError("invalid_request", f"There is no template set of this name, only {there}.", "template_set")
+    return templates
+
+
+def check_prompts(
+    labels: Sequence[str], templates: Sequence[str], options: TemplateOptions, settings: Settings
+) -> None:
+    """Raise `too_many_inputs` for more labels times templates than are allowed."""
+    fields = ("templates", "template_set", "label_set")
+    param = next((field for field in fields if getattr(options, field, None)), "labels")
+    check_count(len(labels) * len(templates), settings.max_labels, "labels times templates", param)
+
+
+def check_answer_size(items: int, labels: int, top_k: int | None) -> None:
+    """Raise `too_many_inputs` for more predictions than one answer may hold."""
+    predictions = items * min(labels, top_k or labels)
+    if predictions > MAX_PREDICTIONS:
+        message = f"The answer would hold {predictions} predictions, over {MAX_PREDICTIONS}; ask for a smaller top_k."
+        raise ApiError("too_many_inputs", message, "top_k")
+
+
+async def _prompts(service: Service, pipeline: Pipeline, options: ClassifyOptions) -> tuple[Prompts, bool]:
+    """What the items are compared with, and whether it is a label set just as it is stored."""
+    without_label = options.multi_label and pipeline.bundle.logit_bias is None
+    truncate = service.settings.truncate if options.truncate is None else options.truncate
+    templates = chosen_templates(options)
+    if options.labels is not None:
+        prompts = Prompts(options.labels, templates or DEFAULT_TEMPLATES, without_label, truncate)
+    else:
+        assert options.label_set is not None
+        label_set = await service.label_sets.find(options.label_set, "label_set")
+        if templates is None or list(templates) == label_set.templates:
+            check_prompts(label_set.labels, label_set.templates, options, service.settings)
+            return label_set.prompts, True
+        prompts = Prompts(label_set.labels, templates, without_label, truncate or label_set.truncate)
+    check_prompts(prompts.labels, prompts.templates, options, service.settings)
+    return prompts, False
+
+
+async def _class_vectors(
+    service: Service, pipeline: Pipeline, prompts: Prompts, is_stored: bool, options: ClassifyOptions, call: Call
+) -> ClassVectors:
+    try:
+        return await service.classes.get(pipeline, prompts, call, finish=is_stored)
+    except ApiError as error:
+        if options.label_set is None or error.param is None:
+            raise
+        # The labels are not in the request; the number is that of the label in the set.
+        message = f"In this label set, {error.param}: {error.message}"
+        raise ApiError(error.code, message, "label_set") from None
+
+
+def _answers(
+    vectors: Matrix, classes: Matrix, labels: Sequence[str], options: ClassifyOptions, bundle: Bundle
+) -> list[dict[str, Any]]:
+    """Compare [items, dimensions] with [labels, dimensions], and write for each item its labels from the best down.
+
+    `classes` may have one more row, that of the template without a label.
+    """
+    if options.multi_label and bundle.logit_bias is None:
+        cosine = vectors @ classes.T
+        scores = standing_alone(cosine, bundle)
+    else:
+        cosine = vectors @ classes[: len(labels)].T
+        # Among labels one is chosen, also by a model that learned to judge pairs; `multi_label` judges each alone.
+        scores = probabilities(cosine, bundle) if options.multi_label else softmax(bundle.logit_scale * cosine)
+    order = best_first(scores, options.top_k)
+    sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
+    threshold = 0.0 if options.threshold is None else options.threshold
+    kept = (sorted_scores >= threshold).sum(axis=1).tolist()
+    answers: list[dict[str, Any]] = []
+    for index, (count, *columns) in enumerate(zip(kept, order.tolist(), sorted_scores, sorted_cosine, strict=True)):
+        predictions = [
+            {"label": labels[label], "score": score, "cosine": c}
+            for label, score, c in zip(*(column[:count] for column in columns), strict=True)
+        ]
+        best = predictions[0] if predictions else {"label": None, "score": None}
+        answers.append({"index": index, "label": best["label"], "score": best["score"], "predictions": predictions})
+    return answers

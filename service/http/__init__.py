@@ -1,0 +1,1 @@
+"""The connection: what of uvicorn is extended, here and nowhere else."""

@@ -1,0 +1,1 @@
+"""One request's items to vectors: reading, the cache, decoding, batches."""

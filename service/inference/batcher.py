@@ -1,0 +1,220 @@
+"""One queue per tower and its lanes, threads that run batches side by side: while they run, the next ones fill.
+
+There is no timer. A lane takes what waits as soon as it is free, so a lone request never waits and a busy service
+fills its batches by itself. Five promises hold here, each with a test:
+
+- every future is resolved, whatever fails;
+- one poisoned item fails alone: when a batch raises, its items are run again one by one;
+- an entry whose request was cancelled is not run;
+- requests take turns: one of a single item does not wait for all the items of a large one before it;
+- the engine is never idle while something waits: a lane takes its next batch without asking the event loop.
+
+The first lane to run has all cores, through the threads of the engine; another one beside it takes its share of them.
+That pays for batches of some size only: beside one that runs, another begins when a third of the largest is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import ApiError
+from service.inference.fair_queue import URGENT, Entry, Turns, Vector
+from service.request_context import Timing
+
+Run = Callable[[Sequence[Any]], NDArray[np.float32]]
+log = logging.getLogger(__name__)
+
+
+class Batcher:
+    """Collects payloads of one tower and runs them together.
+
+    `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the lanes, from
+    all of them at once. Only payloads of the same `group` share a batch: texts are grouped by length, so that a long
+    one does not make short ones pay for its padding. The group in which a request has waited longest for its turn goes
+    first.
+    """
+
+    def __init__(
+        self,
+        tower: str,
+        run: Run,
+        max_batch: int,
+        group: Callable[[Any], int] = lambda payload: 0,
+        on_batch: Callable[[str, int], None] = lambda tower, items: None,
+        lanes: int = 1,
+    ) -> None:
+        self.tower, self.max_batch = tower, max_batch
+        self.failing = False  # the last execution raised; readiness then asks for a probe
+        self._run, self._group, self._on_batch = run, group, on_batch
+        self._worthwhile = -(-max_batch // 3)  # items, beside a batch that runs
+        self._waiting = Turns()
+        self._changed = threading.Condition()
+        self._closed = False
+        # By lane: since when it runs, of time.perf_counter, and how many items.
+        self._running: dict[int, tuple[float, int]] = {}
+        self._lanes_left = lanes
+        self._threads = [
+            threading.Thread(target=self._work, args=(lane,), name=f"{tower}-tower-{lane}", daemon=True)
+            for lane in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """All lanes run: when one has ended, nothing is ever answered."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def running_since(self) -> float | None:
+        """When the run began that has lasted longest, of time.perf_counter; None while nothing runs."""
+        return min((started for started, _ in tuple(self._running.values())), default=None)
+
+    def submit(self, payloads: Sequence[Any], timing: Timing, urgent: bool = False) -> list[asyncio.Future[Vector]]:
+        """Queue the payloads; each future gives a vector [dim] or raises ApiError. Called on the event loop.
+
+        `urgent` is for health probes: a long queue must not make them late.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in payloads]
+        enqueued = 0.0 if urgent else time.perf_counter()
+        with self._changed:
+            for payload, future in zip(payloads, futures, strict=True):
+                group = URGENT if urgent else self._group(payload)
+                self._add(Entry(payload, future, timing, enqueued), group)
+        # Not at once but in the loop's next turn: requests that came in together then share the batch.
+        loop.call_soon(self._wake)
+        return futures
+
+    def put(self, payload: Any, future: asyncio.Future[Vector], timing: Timing) -> None:
+        """Queue one payload for a future of the event loop. From any thread; raises ApiError when closed."""
+        with self._changed:
+            self._add(Entry(payload, future, timing, time.perf_counter()), self._group(payload))
+            self._notify()
+
+    def close(self) -> None:
+        """Finish the running batches and resolve what still waits with `unavailable`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _add(self, entry: Entry, group: int) -> None:
+        if self._closed:
+            raise _stopping()
+        self._waiting.add(entry, group)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._notify()
+
+    def _notify(self) -> None:
+        if self._may_begin():
+            self._changed.notify()
+
+    def _may_begin(self) -> bool:
+        """Whether a lane that is free should take a batch now."""
+        beside = self._running and not self._waiting.urgent
+        return len(self._waiting) >= (self._worthwhile if beside else 1)
+
+    def _work(self, lane: int) -> None:
+        batch: list[Entry] | None = []
+        try:
+            while (batch := self._take(lane)) is not None:
+                _hand_back(batch, self._execute(batch), self._running[lane][0])
+                batch = []
+        finally:
+            # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
+            _hand_back(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
+            self._give_up(lane)
+
+    def _take(self, lane: int) -> list[Entry] | None:
+        """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
+        with self._changed:
+            self._running.pop(lane, None)
+            while not self._closed and not self._may_begin():
+                self._changed.wait()
+            if self._closed:
+                return None
+            ring = self._waiting.first()
+            batch = ring.take(self._share(len(ring)))
+            self._waiting.forget_empty()
+            self._running[lane] = time.perf_counter(), len(batch)
+            self._notify()  # of what is left, another lane may make a batch
+            return batch
+
+    def _share(self, waiting: int) -> int:
+        """How many of them a lane takes: as many as the others have, or will find when they are free."""
+        items = waiting + sum(size for _, size in self._running.values())
+        parts = max(1, min(self._lanes_left, items // self._worthwhile))
+        return min(self.max_batch, -(-items // parts))
+
+    def _execute(self, batch: Sequence[Entry]) -> list[Vector | ApiError]:
+        if not batch:
+            return []
+        try:
+            vectors = self._run([entry.payload for entry in batch])
+            self._on_batch(self.tower, len(batch))
+            if len(vectors) != len(batch):
+                raise RuntimeError(f"the engine gave {len(vectors)} vectors for {len(batch)} items")
+            finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
+        except Exception:
+            log.exception("an execution of the %s tower failed, items: %d", self.tower, len(batch))
+            self.failing = True
+            if len(batch) == 1:
+                return [_inference_error()]
+            return [outcome for entry in batch for outcome in self._execute([entry])]
+        self.failing = False
+        return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
+
+    def _give_up(self, lane: int) -> None:
+        """One lane that ends ends them all."""
+        with self._changed:
+            self._closed = True
+            self._running.pop(lane, None)
+            left = self._waiting.empty()
+            self._changed.notify_all()
+            self._lanes_left -= 1
+            if not self._lanes_left:
+                del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
+        _hand_back(left, [_stopping()] * len(left), time.perf_counter())
+
+
+def _inference_error() -> ApiError:
+    return ApiError("inference_error", "The model failed on this item; other items are not affected.")
+
+
+def _stopping() -> ApiError:
+    return ApiError("unavailable", "The service is stopping; send the request again.")
+
+
+def _hand_back(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], started: float) -> None:
+    """One hop to the event loop for the whole batch."""
+    if not batch:
+        return
+    finished = time.perf_counter()
+
+    def resolve() -> None:
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if entry.future.done():  # cancelled while it ran
+                continue
+            entry.timing.record("queue", entry.enqueued, started)
+            entry.timing.record("inference", started, finished)
+            if isinstance(outcome, ApiError):
+                entry.future.set_exception(outcome)
+            else:
+                entry.future.set_result(outcome)
+
+    try:
+        batch[0].future.get_loop().call_soon_threadsafe(resolve)
+    except RuntimeError:
+        log.warning("the event loop has ended before %d items were answered", len(batch))

@@ -1,1 +1,0 @@
-"""The way of a request's items: the door, reading, batches, vectors, scores."""
