@@ -5,6 +5,6 @@ from __future__ import annotations
 import service.http.protocol
 from service.__main__ import app
 
-service.web.protocol.HEAD_S = 1.0
-service.web.protocol.ANSWER_S = 5.0
+service.http.protocol.HEAD_S = 1.0
+service.http.protocol.ANSWER_S = 5.0
 app()

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import model.runtime.engine
 
-model.engine.PIXELS_VERSION += 1
+model.runtime.engine.PIXELS_VERSION += 1
 
 import tests.service.patient_service  # noqa: E402, F401 - which is run by being imported

@@ -8,6 +8,6 @@ from service.__main__ import app
 from tests.service.process import PATIENCE_S
 
 service.cache.calls.TIMEOUT_S = PATIENCE_S
-service.work.fetch.CONNECT_S = service.work.fetch.RESOLVE_S = PATIENCE_S
-service.work.fetch.FETCH_S = 10 * PATIENCE_S  # so that what ends earlier was ended
+service.inference.fetch.CONNECT_S = service.inference.fetch.RESOLVE_S = PATIENCE_S
+service.inference.fetch.FETCH_S = 10 * PATIENCE_S  # so that what ends earlier was ended
 app()
