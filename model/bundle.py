@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from model.config import ModelConfig, ModelName, Preprocessing
-from model.regular_files import open_regular, read_regular_file
+from model.files import open_regular_file, read_regular_file, write_atomically
 from model.suggestions import did_you_mean_path
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.sentencepiece import SentenceTokenizer
@@ -232,9 +232,8 @@ def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
     """
     files = {name: _record(path / name) for name in REQUIRED}
     checked = Manifest.model_validate({**manifest, "files": files})
-    draft = path / f"{MANIFEST}.partial"
-    draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
-    draft.replace(path / MANIFEST)
+    with write_atomically(path / MANIFEST) as draft:
+        draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
     return Bundle.load(path)
 
 
@@ -262,13 +261,13 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _record(file: Path) -> FileRecord:
-    with open_regular(file) as stream:
+    with open_regular_file(file) as stream:
         return FileRecord(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=file.stat().st_size)
 
 
 def _verify(file: Path, expected: FileRecord, on_read: Callable[[], None]) -> None:
     try:
-        with open_regular(file) as stream:
+        with open_regular_file(file) as stream:
             size = os.fstat(stream.fileno()).st_size
             if size != expected.bytes:  # before it is read: it may be endless
                 raise BundleError(

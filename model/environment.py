@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from model.regular_files import read_regular_file
+from model.files import read_regular_file
 from model.suggestions import did_you_mean
 
 PREFIX = "SIGHTWORD_"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
-from model.regular_files import NotRegularError, read_regular_file
+from model.files import NotRegularError, read_regular_file
 from service.serial_thread import SerialThread
 from service.settings import PREFIX, Settings, SettingsError
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from model.checkpoints.checkpoint import CheckpointError
+from model.files import WriteError, replace_folder
 
 FORMAT = {"format": "pt"}  # transformers reads no safetensors that do not say what they hold
 MAX_JSON_BYTES = 64 * 1024**2  # a tokenizer.json of a million tokens has less
@@ -57,23 +57,13 @@ def new_folder(to: Path) -> Iterator[Path]:
     to = to.resolve()  # `.` has no name, and a link cannot be replaced by a folder
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CheckpointError(f"{to} is not an empty folder: name another one, or remove it first")
-    draft = to.with_name(f"{to.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    new = [folder for folder in to.parents if not folder.exists()]
     try:
-        draft.mkdir(parents=True)
-        yield draft
-        if to.exists():
-            to.rmdir()
-        draft.rename(to)
-    except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        with suppress(OSError):  # another may have written there since
-            for folder in new:
-                folder.rmdir()
-        if isinstance(error, OSError):
-            raise CheckpointError(f"{to} cannot be written: {error}") from error
-        raise
+        with replace_folder(to) as draft:
+            yield draft
+            if to.exists():
+                to.rmdir()  # which refuses what another has written there since
+    except WriteError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def model_name(folder: Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
 
 from model.bundle import MANIFEST, Bundle
 from model.checkpoints import openai, openclip, transformers
@@ -48,22 +47,19 @@ def import_checkpoint(
         raise CheckpointError(
             f"{bundle_id!r} cannot be the id of a bundle: letters, digits and @._- are allowed"
         ) from error
-    try:
-        with new_folder(to) as draft:
-            checkpoint = read_checkpoint(source, options)
-            if options.image_size is not None:
-                checkpoint = resized(checkpoint, options.image_size)
-            export_bundle(
-                build(checkpoint),
-                draft,
-                tokenizer=checkpoint.tokenizer,
-                preprocessing=checkpoint.preprocessing,
-                weights_dtype=weights_dtype,
-                bundle_id=bundle_id,
-                source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
-            )
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{to} cannot be written: {error}") from error
+    with new_folder(to) as draft:
+        checkpoint = read_checkpoint(source, options)
+        if options.image_size is not None:
+            checkpoint = resized(checkpoint, options.image_size)
+        export_bundle(
+            build(checkpoint),
+            draft,
+            tokenizer=checkpoint.tokenizer,
+            preprocessing=checkpoint.preprocessing,
+            weights_dtype=weights_dtype,
+            bundle_id=bundle_id,
+            source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
+        )
     return Bundle.load(to), checkpoint.warnings
 
 

@@ -11,23 +11,23 @@ from io import BufferedReader
 from pathlib import Path
 
 import model.bundle
-import model.regular_files
+import model.files
 import service.keys
 import service.models
 from service.__main__ import app
 
 fifo, folder = Path(sys.argv.pop(1)), sys.argv.pop(1)
-open_regular = model.regular_files.open_regular
+open_regular_file = model.files.open_regular_file
 
 
 def hanging(path: Path, *, follow_links: bool = True) -> BufferedReader:
     if str(path).startswith(folder) and fifo.exists():
         os.close(os.open(fifo, os.O_RDONLY))  # as a file system that has gone: in the system call, for ever
-    return open_regular(path, follow_links=follow_links)
+    return open_regular_file(path, follow_links=follow_links)
 
 
-for module in (model.regular_files, model.bundle):
-    module.open_regular = hanging  # type: ignore[attr-defined]
+for module in (model.files, model.bundle):
+    module.open_regular_file = hanging  # type: ignore[attr-defined]
 service.models.STALL_S = 1.0
 service.models.TURN_S = 0.2
 service.keys.READ_S = 1.0

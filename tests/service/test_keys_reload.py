@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from model.regular_files import read_regular_file
+from model.files import read_regular_file
 from service import keys as keys_module
 from service.keys import Keys
 from service.settings import Settings, SettingsError

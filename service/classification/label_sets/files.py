@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from model.regular_files import NotRegularError, read_regular_file
+from model.files import NotRegularError, read_regular_file
 from service.classification.label_sets.store import (
     MAX_DOCUMENT_BYTES,
     LabelSet,
