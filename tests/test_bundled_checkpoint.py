@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.service_process import Running, running
 from model.bundle import bundled
 from tests.service.pictures import as_base64
-from tests.service.process import Running, running
 
 ROOT = Path(__file__).parents[1]
 PLACE = Path(os.environ.get("SIGHTWORD_TRAINING_PHOTOS", ROOT / "data" / "photos"))

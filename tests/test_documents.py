@@ -20,6 +20,7 @@ from PIL import Image
 
 import model.__main__
 import training.__main__
+from benchmarks.service_process import running
 from model.bundle import bundled
 from model.checkpoints import openclip
 from model.checkpoints.checkpoint import Options
@@ -27,7 +28,6 @@ from model.checkpoints.importing import import_checkpoint
 from tests.documents import HOST, ROOT, Block, Reader, answers, blocks, documents
 from tests.model.hub.hub_server import playing_hub
 from tests.model.hub.published_models import save_huggingface
-from tests.service.process import running
 from training.config import load_config
 from training.settings import CONFIGS
 

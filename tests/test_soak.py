@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.client import NO_ANSWER, NOT_CONNECTED, Client, closed_loop, open_loop, request
 from benchmarks.inputs import picture_requests, pictures, texts
-from tests.service.redis_server import free_port
+from benchmarks.service_process import free_port
 
 PHASES = ("texts", "memory", "fairness", "redis", "reload", "stop")  # "pictures" is "texts" with other requests
 

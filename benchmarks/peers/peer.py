@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.inputs import PHOTOGRAPHS
-from benchmarks.peers.process import PeerError, ask, free_port, own_process
+from benchmarks.peers.process import PeerError, ask, own_process
+from benchmarks.service_process import free_port
 
 ENVIRONMENTS = Path(__file__).parents[2] / ".bench" / "peers"  # the Makefile's bench-peers makes them
 START_S = 180.0

@@ -78,11 +78,3 @@ def ask(url: str, request: bytes, timeout_s: float) -> tuple[int, bytes]:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         return answer.status, answer.read()
-
-
-def free_port() -> int:
-    """One that nobody listens on; another may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

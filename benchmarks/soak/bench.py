@@ -16,7 +16,7 @@ import psutil
 from rich.progress import Progress
 
 from benchmarks.client import Answer, Client, request
-from tests.service.process import Running, running
+from benchmarks.service_process import Running, running
 
 LIVE = request("GET", "/health/live")
 CLIENTS = 64

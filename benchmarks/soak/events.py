@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds
 from benchmarks.inputs import embed, text_requests, texts
+from benchmarks.redis_server import RedisServer, redis_server
+from benchmarks.service_process import Running
 from benchmarks.soak.bench import CLIENTS, Bench, Watch, statuses
 from benchmarks.soak.report import Phase
 from model.bundle import MANIFEST, WEIGHTS, seal
-from tests.service.process import Running
-from tests.service.redis_server import RedisServer, redis_server
 
 RECOVERY_S = 60.0
 GRACE_S = 2.0  # until a balancer has seen that the service is not ready any more

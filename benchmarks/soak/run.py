@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import pytest
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.inputs import pictures
+from benchmarks.redis_server import RedisNotInstalledError
 from benchmarks.soak import events, load
 from benchmarks.soak.bench import SIZES, Bench
 from benchmarks.soak.report import Phase, write
@@ -53,7 +53,7 @@ def _run(run: Callable[[Bench], Awaitable[Phase]], name: str, bench: Bench) -> P
     started = time.monotonic()
     try:
         phase = uvloop.run(_awaited(run, bench))
-    except pytest.skip.Exception as reason:  # what the machine lacks
+    except RedisNotInstalledError as reason:  # what the machine lacks
         phase = Phase(name, figures={"skipped": str(reason)})
     except Exception as error:
         phase = Phase(name)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.client import Answer, Client, Kind, Sender, closed_loop, for_seconds, open_loop, percentile_s
+from benchmarks.service_process import Running, running
 from benchmarks.speed.bare import Rate
 from model.runtime.engine import usable_cores
 from service.inference.pipeline import Pipeline
@@ -24,7 +25,6 @@ from service.models import Models
 from service.request_context import Call
 from service.schema.items import Item
 from service.settings import Settings
-from tests.service.process import Running, running
 
 CLIENTS = 32
 TIMEOUT_S = 600.0  # nothing is refused for being late, however slow the machine

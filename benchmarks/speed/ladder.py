@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.service_process import Running
 from benchmarks.speed.bare import Rate, Setting, Tower, median_ms, rate, towers
 from benchmarks.speed.bench import Bench, decoder, label
 from benchmarks.speed.driving import (
@@ -25,7 +26,6 @@ from model.bundle import Bundle
 from model.runtime.engine import usable_cores
 from service.inference.pipeline import Pipeline
 from service.schema.items import ImageItem, TextItem
-from tests.service.process import Running
 
 Step = tuple[str, Callable[[int], Awaitable[None]]]
 

@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Sequence
 
 from benchmarks.client import Answer
+from benchmarks.service_process import Running
 from benchmarks.speed.bare import rate, towers
 from benchmarks.speed.bench import Bench, decoder, label
 from benchmarks.speed.driving import arrive, drive, percentile_ms, serving
 from benchmarks.speed.figures import limit_of
 from model.bundle import Bundle
 from model.runtime.engine import usable_cores
-from tests.service.process import Running
 
 SHARES = (50, 80, 95)  # percent of the limit
 PERCENTILES = (50, 95, 99)

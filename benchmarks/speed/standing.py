@@ -17,7 +17,8 @@ from PIL import Image
 
 from benchmarks.client import Client, request
 from benchmarks.inputs import embed, raw_body
-from benchmarks.peers.process import free_port, own_process
+from benchmarks.peers.process import own_process
+from benchmarks.service_process import free_port
 from benchmarks.speed.bare import median_ms
 from benchmarks.speed.bench import Bench, decoder, label
 from benchmarks.speed.driving import drive, serving, stand_in

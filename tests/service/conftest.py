@@ -10,6 +10,8 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import Running, running
 from model.bundle import MANIFEST, Bundle, bundled
 from model.runtime.engine import Engine
 from service import errors
@@ -18,8 +20,7 @@ from service.schema import answers, compat
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
 from tests.service.internet import NAME
-from tests.service.process import Running, running
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_or_skip import redis_server
 
 ANSWERS: dict[str, type[BaseModel]] = {
     "/embed": answers.EmbedAnswer,

@@ -14,8 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.process import PATIENCE_S, Running
-from tests.service.redis_server import free_port
+from benchmarks.service_process import PATIENCE_S, Running, free_port
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "deploy" / "compose" / "haproxy.cfg"

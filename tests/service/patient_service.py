@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import service.cache.calls
 import service.inference.fetch
+from benchmarks.service_process import PATIENCE_S
 from service.__main__ import app
-from tests.service.process import PATIENCE_S
 
 service.cache.calls.TIMEOUT_S = PATIENCE_S
 service.inference.fetch.CONNECT_S = service.inference.fetch.RESOLVE_S = PATIENCE_S

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.service.process import PATIENCE_S, Running
+from benchmarks.service_process import PATIENCE_S, Running
 
 
 @contextmanager

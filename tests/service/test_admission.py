@@ -13,11 +13,11 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.admission import Admission
 from service.errors import ApiError
 from service.inference.throughput import Rate
 from service.metrics import Metrics
-from tests.service.process import PATIENCE_S, Running, running
 
 TEXTS, CHARACTERS = 512, 2048
 # Line by line, and each to the end of its chain, most of these took 15 to 40 s.

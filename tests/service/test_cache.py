@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running
 from model.bundle import MANIFEST, Bundle
 from tests.service import pictures
-from tests.service.process import PATIENCE_S, Running, clean_environment, running
-from tests.service.redis_server import RedisServer
 
 LOOKUPS = "sightword_cache_lookups_total"
 HTTP = httpx.Client(timeout=PATIENCE_S)

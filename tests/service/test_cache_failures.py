@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import free_port
 from service.cache import calls
 from service.cache.breaker import FAILURES
-from tests.service.redis_server import RedisServer, free_port, redis_server
+from tests.service.redis_or_skip import redis_server
 from tests.service.tiers import (
     DIMENSIONS,
     PATIENCE_S,

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.service.process import PATIENCE_S, Running
-from tests.service.redis_server import RedisServer
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import PATIENCE_S, Running
 
 LOOKUPS = "sightword_cache_lookups_total"
 CLIENTS = 6

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import running
 from model.runtime import providers
 from model.runtime.providers import PROVIDERS, computation
-from tests.service.process import running
-from tests.service.redis_server import RedisServer
 from tests.service.test_cache import LOOKUPS, PATIENT, embed, fresh
 
 

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from benchmarks.redis_server import RedisServer
 from service.cache import Cache, calls
 from service.cache.remote import QUEUE_ITEMS
 from service.cache.value import decode, encode
 from service.metrics import Metrics
 from service.settings import Settings
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_or_skip import redis_server
 from tests.service.tiers import DIMENSIONS, PATIENCE_S, PREFIX, Tiers, key, numbers, run, stored, vector
 
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.process import PATIENCE_S, Running, running
+from benchmarks.service_process import PATIENCE_S, Running, running
 from tests.service.raw import (
     LAST,
     answer,

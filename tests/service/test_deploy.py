@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.service_process import Running
 from model.environment import PREFIX, VARIABLES
-from tests.service.process import Running
 
 ROOT = Path(__file__).parents[2]
 HEALTHCHECK = ROOT / "deploy" / "healthcheck.py"

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.service_process import Running, running
 from tests.service.pictures import read
-from tests.service.process import Running, running
 from tests.service.raw import LAST, answer, connected, eventually, exchange, request, statuses
 
 TEXT = b'{"inputs": "a cat"}'

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from benchmarks.service_process import Running
 from tests.service import pictures
-from tests.service.process import Running
 
 DEEP = "[" * 5000
 CAT = {"image": pictures.as_base64("cat")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.process import Running
+from benchmarks.service_process import Running
 from tests.service.raw import LAST, exchange, post, request, statuses
 
 TEXT = b'{"inputs": "a cat"}'

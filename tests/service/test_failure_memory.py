@@ -18,8 +18,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from tests.service.https_server import HttpsServer, answer, raw, serving
-from tests.service.process import PATIENCE_S, Running, running
 
 SIDE = 1000  # decoded, 3 MB: of 1,000 that stayed, 3 GB
 REQUESTS = 1000

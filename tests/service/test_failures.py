@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.service_process import PATIENCE_S, Running
 from model.bundle import Bundle
 from model.runtime.engine import Engine
 from service.app import create_app
 from service.inference.pipeline import Pipeline
 from service.settings import Settings
 from service.state import Service
-from tests.service.process import PATIENCE_S, Running
 
 SECRET = "internals at 0xdeadbeef"
 

@@ -7,7 +7,7 @@ import itertools
 
 import httpx
 
-from tests.service.process import Running
+from benchmarks.service_process import Running
 
 LARGE_REQUESTS, ITEMS = 3, 512
 

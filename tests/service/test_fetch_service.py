@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import Running, running
 from tests.service import pictures
 from tests.service.conftest import checking_client
 from tests.service.https_server import PATIENCE_S, HttpsServer, answer, raw, serving
-from tests.service.process import Running, running
 
 SECRET = "key=secret-query"
 

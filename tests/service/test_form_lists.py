@@ -13,8 +13,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from benchmarks.service_process import Running
 from tests.service import pictures
-from tests.service.process import Running
 
 CAT = pictures.read("cat")
 UNDERSTOOD: list[tuple[Sequence[str], list[str], str]] = [

@@ -17,11 +17,11 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.errors import KINDS
 from tests.service import hostile, hostile_bodies, pictures
 from tests.service.conftest import StrictError
 from tests.service.hostile_bodies import JSON
-from tests.service.process import PATIENCE_S, Running, running
 
 CLIENTS = 6
 ROUNDS = 3

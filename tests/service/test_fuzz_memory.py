@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.service.process import PATIENCE_S, Running, running
+from benchmarks.service_process import PATIENCE_S, Running, running
 
 SIDE = 4500
 # Measured: 340 MiB, for WebP with alpha that is to be turned upright, which takes most.

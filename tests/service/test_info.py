@@ -8,10 +8,10 @@ import re
 import httpx
 import pytest
 
+from benchmarks.service_process import Running
 from model import __version__
 from model.bundle import Bundle
 from tests.service import pictures
-from tests.service.process import Running
 
 METRICS = [
     "sightword_requests_total",

@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running
 from service.keys import Keys
 from service.settings import Settings, SettingsError, unknown_variables
 from service.web.auth import warn_if_open
-from tests.service.process import PATIENCE_S, Running, clean_environment, running
 from tests.service.raw import LAST, eventually, exchange, request, statuses
 
 GIVEN, SECOND = "given-0123456789abcdef", "second-0123456789abcdef"

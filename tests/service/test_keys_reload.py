@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.files import read_regular_file
 from service import keys as keys_module
 from service.keys import Keys
 from service.settings import Settings, SettingsError
-from tests.service.process import PATIENCE_S, Running, running
 
 KEPT, COMES_AND_GOES, ADMIN = (f"{name}-0123456789abcdef" for name in ("kept", "comes-and-goes", "admin"))
 ROUNDS = 20

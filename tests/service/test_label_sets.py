@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.service_process import Running
 from model.bundle import Bundle
 from model.zeroshot import template_sets
 from service.schema import answers
-from tests.service.process import Running
 from tests.service.test_zero_shot import LABELS, classify, embed, picture, softmax, unit
 
 

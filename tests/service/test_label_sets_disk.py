@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.classification.label_sets.files import MAX_COMPLAINTS, MAX_ENTRIES, FilesStore
 from service.classification.label_sets.store import MAX_DOCUMENT_BYTES, LabelSet
 from service.errors import ApiError
 from tests.service.conftest import checking_client
-from tests.service.process import PATIENCE_S, Running, running
 from tests.service.test_label_sets import error_of, put
 from tests.service.test_label_sets_stored import GOOD
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.settings import MAX_LABEL_SETS
-from tests.service.process import PATIENCE_S, Running, running
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_or_skip import redis_server
 from tests.service.test_label_sets_stored import GOOD
 
 ROOM = 10

@@ -10,9 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.redis_server import RedisServer
+from benchmarks.service_process import PATIENCE_S, running
 from tests.service.conftest import checking_client
-from tests.service.process import PATIENCE_S, running
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_or_skip import redis_server
 from tests.service.test_label_sets import error_of, put
 
 Replicas = tuple[httpx.Client, httpx.Client]

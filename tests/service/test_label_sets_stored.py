@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.settings import MAX_LABEL_SETS
 from tests.service.conftest import checking_client
-from tests.service.process import PATIENCE_S, Running, running
 from tests.service.test_label_sets import error_of, put
 
 GOOD = {

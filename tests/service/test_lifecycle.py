@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.service_process import clean_environment, running, starting, wait_until_ready
 from service.settings import Settings
-from tests.service.process import clean_environment, running, starting, wait_until_ready
 
 WORK = {"inputs": [f"{number} words that take a while to read in a row" for number in range(64)]}
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import numpy as np
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from tests.service import pictures
-from tests.service.process import PATIENCE_S, Running, running
 
 WORDS = " ".join(f"word{number % 7}" for number in range(30))
 TURNS = itertools.count()

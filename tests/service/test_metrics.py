@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.service_process import Running, running
 from model.bundle import Bundle
 from model.runtime.engine import Engine
 from service.inference.pipeline import Pipeline
@@ -20,7 +21,6 @@ from service.request_context import STAGES
 from service.settings import Settings
 from service.state import Service
 from tests.service import pictures
-from tests.service.process import Running, running
 
 LABELS = {
     "sightword_requests": {"route", "status"},

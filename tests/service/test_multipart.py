@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import Running
 from tests.service import pictures
 from tests.service.conftest import checking_client
-from tests.service.process import Running
 
 Fields = list[tuple[str, Any]]
 CAT, ROCKET = pictures.read("cat"), pictures.read("rocket")

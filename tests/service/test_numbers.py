@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from benchmarks.service_process import Running
 from tests.service.pictures import read
-from tests.service.process import Running
 from tests.service.raw import LAST, exchange, post, refused_param, statuses
 
 TEXT = b'{"inputs": "a cat"}'

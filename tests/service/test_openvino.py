@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.service_process import running
 from model.bundle import MANIFEST, Bundle, bundled
 from model.images.preprocessing import load_image
 from model.runtime.engine import Engine
@@ -20,8 +21,7 @@ from model.runtime.providers import PROVIDERS, multiplies_bf16
 from model.smoke_inputs import pictures as probe_pictures
 from model.smoke_inputs import token_rows
 from tests.service import pictures
-from tests.service.process import running
-from tests.service.redis_server import redis_server
+from tests.service.redis_or_skip import redis_server
 
 OPENVINO = PROVIDERS["openvino"]
 TEXTS = ["a dog", "a red cup of coffee on a table", "snow " * 20]

@@ -19,8 +19,8 @@ import pytest
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, request
 from benchmarks.inputs import embed, picture_requests, pictures, text_requests
+from benchmarks.service_process import PATIENCE_S, Running, running
 from service.web.pacing import A_TURN, Turnstile
-from tests.service.process import PATIENCE_S, Running, running
 
 QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000
 LIVE, READY = request("GET", "/health/live"), request("GET", "/health/ready")

@@ -15,10 +15,10 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import bundled
 from tests.service import pictures
 from tests.service.browser import Page, browsing
-from tests.service.process import PATIENCE_S, Running, running
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 KEY = "a-key-for-the-tests"

@@ -10,9 +10,9 @@ from shlex import quote
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from benchmarks.service_process import running
 from tests.service.browser import Page, browsing
 from tests.service.haproxy import stripping
-from tests.service.process import running
 from tests.service.test_playground import answer, executed, labels_of, pasted, shown_labels, snippet, take_samples
 
 PREFIX, DEEP = "/clip", "/deep/er_1.0/~clip"

@@ -15,11 +15,11 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running, starting, wait_until_ready
 from model.bundle import Bundle, BundleError
 from service.pulling import Puller
 from tests.model.hub.hub_server import Hub, playing_hub
 from tests.model.hub.published_models import NAME, save_huggingface
-from tests.service.process import PATIENCE_S, Running, clean_environment, running, starting, wait_until_ready
 
 KEY = "an operator's long key"
 WEIGHTS = "cdn/model.safetensors"

@@ -16,13 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.service_process import free_port, running
 from service.cache import calls
 from service.classification.label_sets import LabelSet
 from service.errors import ApiError
 from service.settings import Settings
 from service.state import Service
-from tests.service.process import running
-from tests.service.redis_server import free_port, redis_server
+from tests.service.redis_or_skip import redis_server
 from tests.service.test_cache_peers import answering, peer
 from tests.service.test_label_sets import error_of
 from tests.service.test_label_sets_stored import GOOD

@@ -15,9 +15,9 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import Bundle, seal
 from tests.service.conftest import random_bundle
-from tests.service.process import PATIENCE_S, Running, running
 
 KEY = "an operator's long key"
 ADMIN = {"x-api-key": KEY}

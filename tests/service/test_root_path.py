@@ -10,10 +10,10 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.environment import unknown_variables
 from service.settings import MAX_ROOT_PATH_CHARACTERS, Settings, SettingsError
 from tests.service.haproxy import balancing, stripping
-from tests.service.process import PATIENCE_S, Running, running
 
 PREFIX = "/clip"
 KEY = "a-key-for-the-tests-1234"

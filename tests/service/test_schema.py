@@ -15,7 +15,7 @@ from schemathesis.generation.modes import GenerationMode
 from schemathesis.schemas import APIOperation, BaseSchema
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from tests.service.process import Running, running
+from benchmarks.service_process import Running, running
 
 KEY, ADMIN_KEY = "a-key-for-the-tests-1234", "an-admin-key-for-the-tests-1234"
 

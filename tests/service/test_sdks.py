@@ -18,9 +18,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from langchain_openai import OpenAIEmbeddings
 from llama_index.embeddings.openai import OpenAIEmbedding
 
+from benchmarks.service_process import Running
 from model.bundle import Bundle
 from tests.service import pictures
-from tests.service.process import Running
 
 TEXTS = ["a photo of a cat", "a rocket at night", "Ein Foto — von einer Katze"]
 CAT = pictures.as_base64("cat")

@@ -11,9 +11,9 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running
 from service.logs import Sampler
 from tests.service import pictures
-from tests.service.process import PATIENCE_S, Running
 from tests.service.raw import LAST, answer, connected, eventually, exchange, post, request, statuses
 
 LINE_KEYS = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.service.process import Running
+from benchmarks.service_process import Running
 from tests.service.raw import LAST, answer, connected, exchange, post, refused, request, statuses, until_closed
 
 TEXT = b'{"inputs": "a cat"}'

@@ -14,11 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, free_port, running
 from model.environment import HUGGING_FACE
 from model.hub.settings import VARIABLES
 from service.settings import Settings
-from tests.service.process import PATIENCE_S, Running, clean_environment, running
-from tests.service.redis_server import free_port
 from tests.service.test_label_sets import error_of
 from tests.settings_table import check_table
 

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from transformers import SiglipModel, SiglipProcessor
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
 from tests.model.checkpoints.transformers.siglip_models import random_model, save, small_text, small_vision, token_ids
 from tests.service import pictures
-from tests.service.process import PATIENCE_S, Running, running
 
 TEXTS = ["A photo of a cat, isn't it?", "two dogs", "?!", "a red_cup ＆ é ½ " * 4, "猫 🐈 </s> sat"]
 LONG_TEXT = "an astonishingly long description of a photograph " * 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.process import PATIENCE_S, Running, running, wait_until_ready
+from benchmarks.service_process import PATIENCE_S, Running, running, wait_until_ready
 
 
 def ask_until_it_fails(service: Running) -> httpx.Response:

@@ -18,10 +18,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from benchmarks.service_process import Running, running
 from service import tracing
 from service.request_context import STAGES, Timing
 from tests.service import pictures
-from tests.service.process import Running, running
 
 PARENT_TRACE, PARENT_SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "somethingnobodyelsemustread"

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import running
 from service.settings import MAX_TEXT_CHARACTERS
 from tests.service import pictures
-from tests.service.process import running
 
 LONG, CUT = "cat dog " * 2_000, "cat dog " * 100  # 16,000 characters; both are longer than the context
 CAT = {"image": pictures.as_base64("cat")}

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.service_process import PATIENCE_S, running
 from model.bundle import Bundle, seal
 from model.variant import TowerReport, VariantReport
 from service.models import _pace
-from tests.service.process import PATIENCE_S, running
 
 TOWER = TowerReport(
     computes="int8", compared=300, min_cosine=0.91, mean_cosine=0.98, batch=8, alone_min_cosine=0.99, speed_ratio=2.5

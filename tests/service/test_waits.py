@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.process import PATIENCE_S, Running, clean_environment, running, starting
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running, starting
 from tests.service.raw import eventually
 
 KEY = "an operator's long key"

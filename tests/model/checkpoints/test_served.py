@@ -16,6 +16,7 @@ from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 from typer.testing import CliRunner
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.__main__ import app
 from model.config import OPENAI_MEAN, OPENAI_STD
 from tests.model.checkpoints.transformers.clip_models import (
@@ -26,7 +27,6 @@ from tests.model.checkpoints.transformers.clip_models import (
     small_vision,
 )
 from tests.model.pictures import encoded, openai_order
-from tests.service.process import PATIENCE_S, Running, running
 
 TEXTS = ["a cat", "A temple by the lake, photographed in 1999!", "it's nothing", "dogs & birds"]
 SIZES = [(451, 300), (1, 1), (64, 64), (65, 64), (97, 301), (640, 427)]

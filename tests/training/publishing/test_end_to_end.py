@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.service_process import PATIENCE_S, running
 from model.bundle import Bundle, bundled
-from tests.service.process import PATIENCE_S, running
 from tests.training.conftest import picture, write_shard
 from training.__main__ import app
 from training.settings import CONFIGS

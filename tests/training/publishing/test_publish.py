@@ -16,8 +16,8 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import MANIFEST, WEIGHTS, Bundle, bundled, seal
-from tests.service.process import PATIENCE_S, Running, running
 from training import __main__ as training
 from training.corpus.shards import read_shard
 from training.publishing.folder import ServedFolder

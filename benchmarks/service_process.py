@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,20 @@ from typing import Any
 import httpx
 
 START_S = 120.0
-PATIENCE_S = 60.0  # the machine may be busy with other things
+PATIENCE_S = 60.0  # timeout of a request: the machine may be busy with other things
 _LISTENING = re.compile(r"running on (http://127\.0\.0\.1:\d+)")
 
 
 @dataclass
 class Running:
+    """A service that was started, where it listens, and the file that its log goes to."""
+
     url: str
     process: subprocess.Popen[bytes]
     log_file: Path
 
     def log(self) -> str:
+        """All that it has logged so far."""
         return self.log_file.read_text("utf-8")
 
     def metric(self, name: str, **labels: str) -> float:
@@ -46,6 +51,7 @@ class Running:
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process, with these settings of the service and no others."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTWORD_")}
     return inherited | {f"SIGHTWORD_{name.upper()}": value for name, value in settings.items()}
 
@@ -60,13 +66,13 @@ def starting(
     pass_fds: Sequence[int] = (),
     **settings: str,
 ) -> Iterator[Running]:
-    """`python -m service` on a free port, listening; ended on the way out whatever happened.
+    """`python -m service` on a free port, listening but perhaps not ready; terminated on the way out.
 
     `before` runs in the new process, which also inherits `pass_fds`.
     """
     log_file = folder / f"service-{time.monotonic_ns()}.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", *module.split(), "--port", "0", *flags],
             env=clean_environment({"model": str(model), "label_sets": str(folder / "label-sets"), **settings}),
             stderr=log,
@@ -98,13 +104,14 @@ def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path) -> str:
 
 @contextmanager
 def running(folder: Path, model: Path, *flags: str, module: str = "service", **options: Any) -> Iterator[Running]:
-    """The same, ready."""
+    """The same as `starting`, once `/health/ready` answers 200."""
     with starting(folder, model, *flags, module=module, **options) as service:
         wait_until_ready(service)
         yield service
 
 
 def wait_until_ready(service: Running) -> None:
+    """Poll `/health/ready`; fails with the log where the process ends, or START_S pass."""
     ends = time.monotonic() + START_S
     while not _is_ready(service):
         assert service.process.poll() is None, f"the service did not start:\n{service.log()}"
@@ -117,3 +124,12 @@ def _is_ready(service: Running) -> bool:
         return httpx.get(f"{service.url}/health/ready", timeout=PATIENCE_S).status_code == 200
     except httpx.TransportError:  # it has ended, and its log says why
         return False
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on, below the ephemeral range: no outgoing connection takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
