@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from tests.training.conftest import picture, write_shard
 from tests.training.evaluation.test_trouble import benchmark
 from training.__main__ import app
-from training.bounded_yaml import MAX_BYTES, YamlError, parse_yaml
 from training.config import ConfigError, load_config
+from training.config.bounded_yaml import MAX_BYTES, YamlError, parse_yaml
 from training.corpus.archives import read_members
 from training.data.excluded import load_excluded
 from training.data.phrases import load_synonyms

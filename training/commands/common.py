@@ -22,7 +22,7 @@ USER_ERRORS = frozenset(
         "model.images.errors.ImageError",
         "model.runtime.providers.EngineError",
         "model.zeroshot.TemplateError",
-        "training.config.ConfigError",
+        "training.config.errors.ConfigError",
         "training.corpus.fetch.FetchError",
         "training.data.tar_members.ShardError",
         "training.evaluation.datasets.split.DataError",

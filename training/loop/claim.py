@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from model.bundle import MANIFEST
 from training.config import ConfigError, TrainConfig
-from training.config_errors import describe
+from training.config.errors import describe
 from training.loop.checkpoint import checkpoints
 
 CONFIG = "config.json"

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, field by field, and which right name was meant."""
+"""What is wrong with a configuration, field by field, with the nearest valid name of a misspelt field or value."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pydantic import BaseModel, ValidationError
 from model.suggestions import did_you_mean, nearest, not_one_of
 
 Fields = type[BaseModel]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the field."""
 
 
 def describe(error: ValidationError, config: Fields) -> list[str]:
@@ -61,8 +65,8 @@ def _inside(name: str, value: Any, section: Fields) -> str:
     if inner is None or not isinstance(value, Mapping):
         return ""
     wrong = [(each, nearest(str(each), inner.model_fields)) for each in value if each not in inner.model_fields]
-    told = [f"{each} is {name}.{' or '.join(near)}" for each, near in wrong if near]
-    return f" ({', '.join(told)})" if told else ""
+    corrections = [f"{each} is {name}.{' or '.join(near)}" for each, near in wrong if near]
+    return f" ({', '.join(corrections)})" if corrections else ""
 
 
 def _at(config: Fields, path: list[str | int]) -> Fields | None:

@@ -1,0 +1,72 @@
+"""The sections of what is optimised and how: `objective`, `optimizer`, `lock` and `stages`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from training.config.section import Section, Share
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Optimizer(Section):
+    """AdamW, linear warm-up and cosine decay; gains, biases and the logit scale are not decayed."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
+    eps: float = Field(default=1e-6, gt=0)
+    weight_decay: float = Field(default=0.2, ge=0)
+    warmup_steps: int = Field(default=2000, ge=0)
+    # Gradients whose norm, over all parameters, is larger are scaled down to it; null: none is.
+    clip_norm: float | None = Field(default=1.0, gt=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)  # each layer learns at this share of the rate of the one above
+
+
+class Objective(Section):
+    """The paper's softmax over a batch, or a sigmoid for each pair (SigLIP); and what a teacher sees."""
+
+    kind: Literal["contrastive", "sigmoid"] = "contrastive"
+    teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
+    teacher_weight: float = Field(default=1.0, gt=0)
+    teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
+
+    @model_validator(mode="after")
+    def _teacher_fields_need_a_teacher(self) -> Objective:
+        for name in ("teacher_weight", "teacher_scale"):
+            if self.teacher is None and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of a teacher: name one, or leave it away")
+        return self
+
+
+def _as_span(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value, value)
+
+
+Span = Annotated[tuple[Share, Share], BeforeValidator(_as_span)]
+
+
+class Lock(Section):
+    """For which share of all steps a tower keeps its weights; 1: always, as LiT keeps the image tower.
+
+    Of two shares the first is when its top layer begins to learn and the second when all of them do: between the two
+    they are unlocked from the top down.
+    """
+
+    image: Span = (0.0, 0.0)
+    text: Span = (0.0, 0.0)
+
+    @model_validator(mode="after")
+    def _spans_in_order(self) -> Lock:
+        for name, (first, last) in (("image", self.image), ("text", self.text)):
+            if first > last:
+                raise ValueError(f"{name} begins to learn at {first} and wholly learns before, at {last}")
+        return self
+
+
+class Stage(Section):
+    """From `start` (a share of all steps) on, crops have `pixels`."""
+
+    start: float = Field(ge=0, lt=1)
+    pixels: int = Field(gt=0)
