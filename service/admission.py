@@ -67,9 +67,9 @@ class Admission:
             self.works.discard(work)
             self.items -= items
 
-    def hold_bytes(self) -> Hold:
+    def hold_bytes(self) -> ByteReservation:
         """Count what a request receives, until the end of the `with`."""
-        return Hold(self)
+        return ByteReservation(self)
 
 
 class Work:
@@ -96,7 +96,7 @@ class Work:
         self.seconds = max(0.0, self.seconds - seconds)
 
 
-class Hold:
+class ByteReservation:
     """The bytes that one request holds."""
 
     def __init__(self, admission: Admission) -> None:

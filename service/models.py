@@ -16,8 +16,8 @@ from model.runtime.engine import Engine, EngineError, give_back_freed_memory
 from model.runtime.providers import choose
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
-from service.inference.shared_resources import Shared
-from service.inference.warmup import Measured
+from service.inference.shared_resources import SharedResources
+from service.inference.warmup import TowerProfile
 from service.pulling import Puller
 from service.threads import StalledError, Watch, in_daemon_thread
 
@@ -31,7 +31,7 @@ TURN_S = 10.0  # to wait for a reload that goes on already
 class Models:
     """One pipeline for each configured folder or name, in their order; the first is the default."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: SharedResources) -> None:
         self._shared = shared
         self._puller = Puller()
         self._folders: list[Path] = []
@@ -162,7 +162,7 @@ class Models:
         # Under load, a measurement of the best batch would be one of the load.
         return self._open(bundle, pipeline.measured if same_shape else None)
 
-    def _open(self, bundle: Bundle, known: Mapping[str, Measured] | None = None) -> Pipeline:
+    def _open(self, bundle: Bundle, known: Mapping[str, TowerProfile] | None = None) -> Pipeline:
         def open_engine(_: object) -> Pipeline:
             return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
 

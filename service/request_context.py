@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.admission import Hold
+from service.admission import ByteReservation
 
 STAGES = ("fetch", "decode", "preprocess", "tokenize", "cache", "queue", "inference", "serialize")
 
@@ -53,8 +53,8 @@ class _Stage:
 
 
 @dataclass(slots=True)
-class Call:
-    """What is known of one request while it runs."""
+class RequestContext:
+    """What is known of one request while it runs: its id, timing, answer, and what it holds."""
 
     request_id: str
     timing: Timing = field(default_factory=Timing)
@@ -63,6 +63,6 @@ class Call:
     items: int = 0
     digest: str | None = None  # of the model that answers
     read_as: dict[str, str] = field(default_factory=dict)  # how each list in a form or a query was read
-    hold: Hold | None = None  # the bytes received for it
+    hold: ByteReservation | None = None  # the bytes received for it
     body: bytes = b""  # all of it, while the request is at work
     hang_up: Callable[[], None] = lambda: None  # for the connection, whose client is gone

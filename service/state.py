@@ -13,14 +13,14 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from model.bundle import Bundle
-from service.classification.class_vectors import Classes
+from service.classification.class_vectors import ClassVectorCache
 from service.classification.label_sets import LabelSets
 from service.inference.pipeline import Pipeline
-from service.inference.shared_resources import Shared
+from service.inference.shared_resources import SharedResources
 from service.keys import Keys
 from service.metrics import Metrics
 from service.models import Models
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.settings import Settings
 from service.threads import in_daemon_thread
 from service.tracing import from_environment
@@ -55,10 +55,10 @@ class Service:
         self.keys = Keys(settings)
         self.metrics = Metrics()
         self.traces = from_environment()
-        self.shared = Shared(settings, self.metrics)
+        self.shared = SharedResources(settings, self.metrics)
         self.models = Models(self.shared)
         self.label_sets = LabelSets(settings, self.metrics)
-        self.classes = Classes(self.shared)
+        self.classes = ClassVectorCache(self.shared)
         self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()
@@ -126,10 +126,10 @@ async def _service(request: Request) -> Service:
     return service
 
 
-async def _call(request: Request) -> Call:
-    call: Call = request.state.call
+async def _call(request: Request) -> RequestContext:
+    call: RequestContext = request.state.call
     return call
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
-CallDep = Annotated[Call, Depends(_call)]
+RequestContextDep = Annotated[RequestContext, Depends(_call)]

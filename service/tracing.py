@@ -16,7 +16,7 @@ from typing import Any
 from starlette.types import Scope
 
 from service import __version__
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
 
-    def record(self, scope: Scope, route: str, call: Call, status: int) -> str | None:
+    def record(self, scope: Scope, route: str, call: RequestContext, status: int) -> str | None:
         """Make the spans of a request that has just ended; returns the id of its trace, or None if not sampled."""
         now = time.perf_counter()
         epoch_ns = time.time_ns() - int(now * 1e9)
@@ -105,7 +105,7 @@ def _carrier(scope: Scope) -> dict[str, str]:
     return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _PARENT_HEADERS}
 
 
-def _attributes(scope: Scope, method: str, route: str, call: Call, status: int) -> dict[str, Any]:
+def _attributes(scope: Scope, method: str, route: str, call: RequestContext, status: int) -> dict[str, Any]:
     """Names of OpenTelemetry's semantic conventions for HTTP servers; ours begin with `sightword`."""
     attributes: dict[str, Any] = {
         "http.request.method": method,

@@ -31,12 +31,12 @@ class Way:
     """One session of so many threads, run from so many threads of Python at once."""
 
     threads: int
-    lanes: int
+    workers: int
     spin: bool = False
 
     def __str__(self) -> str:
         spins = ", spinning" if self.spin else ""
-        return f"one session of {self.threads} thread{'s' * (self.threads > 1)}{spins}, run from {self.lanes} at once"
+        return f"one session of {self.threads} thread{'s' * (self.threads > 1)}{spins}, run from {self.workers} at once"
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Tower:
 
     def rate(self, setting: Setting, seconds: float) -> Rate:
         """How fast it runs that way."""
-        return rate(self.runner(setting), setting.batch, setting.way.lanes, seconds)
+        return rate(self.runner(setting), setting.batch, setting.way.workers, seconds)
 
     def best(self, seconds: float, rounds: int) -> Setting:
         """The fastest setting, each tried in turn, for so long in all."""
@@ -117,7 +117,7 @@ class Tower:
 
     def lone_ms(self, seconds: float) -> float:
         """The median time of a single item, in the way that is best for it."""
-        every_core = [Setting(1, way) for way in self.ways if way.lanes == 1]
+        every_core = [Setting(1, way) for way in self.ways if way.workers == 1]
         return min(median_ms(self.runner(setting), seconds / len(every_core)) for setting in every_core)
 
     def _session(self, way: Way) -> Any:
@@ -158,20 +158,20 @@ def towers(bundle: Bundle, provider: str, pictures: Sequence[bytes]) -> dict[str
     return {"image": Tower(bundle, "image", provider, pixels), "text": Tower(bundle, "text", provider, rows)}
 
 
-def rate(run: Callable[[], None], items: int, lanes: int, seconds: float) -> Rate:
+def rate(run: Callable[[], None], items: int, workers: int, seconds: float) -> Rate:
     """How fast `run`, which does so many items, is when called from so many threads for so long, twice at least."""
-    rates, done = [0.0] * lanes, [0] * lanes
+    rates, done = [0.0] * workers, [0] * workers
     run()
 
-    def work(lane: int) -> None:
+    def work(worker: int) -> None:
         started = now = time.perf_counter()
         while now < started + seconds:
             run()
-            done[lane] += items
+            done[worker] += items
             now = time.perf_counter()
-        rates[lane] = done[lane] / (now - started)
+        rates[worker] = done[worker] / (now - started)
 
-    threads = [threading.Thread(target=work, args=(lane,)) for lane in range(lanes)]
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(workers)]
     cpu = time.process_time()
     for thread in threads:
         thread.start()

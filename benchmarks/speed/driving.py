@@ -19,10 +19,10 @@ from benchmarks.service_process import Running, running
 from benchmarks.speed.bare import Rate
 from model.runtime.engine import usable_cores
 from service.inference.pipeline import Pipeline
-from service.inference.shared_resources import Shared
+from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
 from service.models import Models
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.schema.items import Item
 from service.settings import Settings
 
@@ -128,7 +128,7 @@ class _InProcess:
 
     async def send(self, data: Item, /) -> Answer:
         sent = time.perf_counter()
-        await self._pipeline.embed([data], Call("benchmark"), truncate=None, keep_errors=False)
+        await self._pipeline.embed([data], RequestContext("benchmark"), truncate=None, keep_errors=False)
         return Answer(200, sent, time.perf_counter() - sent)
 
 
@@ -144,7 +144,7 @@ async def pipeline_of(bundle: Path, provider: str) -> AsyncIterator[Pipeline]:
     settings = Settings(
         model=(str(bundle),), provider=provider, cache_bytes=0, timeout_s=TIMEOUT_S, _env_file=None,
     )  # fmt: skip
-    shared = Shared(settings, Metrics())
+    shared = SharedResources(settings, Metrics())
     models = Models(shared)
     try:
         models.load()

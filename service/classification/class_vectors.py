@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from model.zeroshot import class_vectors, fill
 from service.inference.pipeline import Pipeline
-from service.inference.shared_resources import Shared
-from service.inference.single_flight import Flights
-from service.request_context import Call
+from service.inference.shared_resources import SharedResources
+from service.inference.single_flight import SingleFlight
+from service.request_context import RequestContext
 from service.schema.items import TextItem
 
 LEAST_BYTES = 64 * 2**20
@@ -83,17 +83,19 @@ class ClassVectors:
     usage: dict[str, int]
 
 
-class Classes:
+class ClassVectorCache:
     """Class vectors by model and prompts. Lives on the event loop."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: SharedResources) -> None:
         self._shared = shared
         self._most_bytes = max(LEAST_BYTES, LARGEST_SETS * BYTES_PER_LABEL * shared.settings.max_labels)
         self._known: LRUCache[str, ClassVectors] = LRUCache(self._most_bytes, getsizeof=_size)
-        self._flights: Flights[ClassVectors] = Flights()
+        self._single_flight: SingleFlight[ClassVectors] = SingleFlight()
         self._kept: set[asyncio.Future[ClassVectors]] = set()
 
-    async def get(self, pipeline: Pipeline, prompts: Prompts, call: Call, *, finish: bool = False) -> ClassVectors:
+    async def get(
+        self, pipeline: Pipeline, prompts: Prompts, call: RequestContext, *, finish: bool = False
+    ) -> ClassVectors:
         """The class vectors of that model, embedded now if they are not known.
 
         Goes on when the one who asked leaves: while others wait for the same, or with `finish` in any case. Raises the
@@ -102,16 +104,16 @@ class Classes:
         key = f"{pipeline.bundle.digest}:{pipeline.engine.vectors_id}:{await self._digest(prompts)}"
         if (known := self._known.get(key)) is not None:
             return known
-        flight = self._flights.join(key)
-        if flight is None:
+        waiting = self._single_flight.join(key)
+        if waiting is None:
             work = asyncio.ensure_future(self._embed(pipeline, prompts, key, call))
-            flight = self._flights.start(key, work)
+            waiting = self._single_flight.start(key, work)
             if finish:
                 self._keep(key)
         try:
-            return await flight
+            return await waiting
         finally:
-            del flight  # raised in this frame, its error would lead back to it
+            del waiting  # raised in this frame, its error would lead back to it
 
     async def _digest(self, prompts: Prompts) -> str:
         characters = sum(map(len, prompts.labels)) + sum(map(len, prompts.templates))
@@ -119,7 +121,7 @@ class Classes:
             return prompts.digest
         return await self._shared.in_thread(lambda: prompts.digest)
 
-    async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, call: Call) -> ClassVectors:
+    async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, call: RequestContext) -> ClassVectors:
         with pipeline.used():
             few = len(prompts.labels) * len(prompts.templates) <= PROMPTS_INLINE
             embedded = await pipeline.embed_prompts(prompts.items(), call, truncate=prompts.truncate)
@@ -132,7 +134,7 @@ class Classes:
 
     def _keep(self, key: str) -> None:
         """Wait too, so that those who want a large set are not all too impatient to ever get it."""
-        waiting = self._flights.join(key)
+        waiting = self._single_flight.join(key)
         assert waiting is not None
         self._kept.add(waiting)
         waiting.add_done_callback(self._done)

@@ -19,7 +19,7 @@ def probabilities(cosine: Matrix, bundle: Bundle) -> Matrix:
     return sigmoid(bundle.logit_scale * cosine + bundle.logit_bias)
 
 
-def standing_alone(cosine: Matrix, bundle: Bundle) -> Matrix:
+def label_vs_background(cosine: Matrix, bundle: Bundle) -> Matrix:
     """Cosines [items, labels + 1], the last to the prompt without a label -> probabilities [items, labels].
 
     Each label against that prompt: a softmax over the two, which is the sigmoid of their difference.
@@ -27,7 +27,7 @@ def standing_alone(cosine: Matrix, bundle: Bundle) -> Matrix:
     return sigmoid(bundle.logit_scale * (cosine[:, :-1] - cosine[:, -1:]))
 
 
-def best_first(scores: Matrix, top_k: int | None) -> NDArray[np.int64]:
+def top_k_indices(scores: Matrix, top_k: int | None) -> NDArray[np.int64]:
     """Columns of each row from the highest score down, at most `top_k`; equal scores keep their order."""
     if top_k is None or top_k * SORT_ALL > scores.shape[1]:
         return np.argsort(-scores, axis=1, kind="stable")[:, :top_k]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.zeroshot import DEFAULT_TEMPLATES, softmax, template_sets
 from service.classification.class_vectors import ClassVectors, Prompts
-from service.classification.scores import best_first, probabilities, standing_alone
+from service.classification.scores import label_vs_background, probabilities, top_k_indices
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.schema.items import Item, check_count, raise_first_bad
 from service.schema.requests import ClassifyOptions, TemplateOptions
 from service.settings import MAX_PREDICTIONS, Settings
@@ -39,7 +39,7 @@ class Classified:
 
 
 async def classify(
-    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: Call
+    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: RequestContext
 ) -> Classified:
     """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
     if options.on_error == "fail":
@@ -105,7 +105,12 @@ async def _prompts(service: Service, pipeline: Pipeline, options: ClassifyOption
 
 
 async def _class_vectors(
-    service: Service, pipeline: Pipeline, prompts: Prompts, is_stored: bool, options: ClassifyOptions, call: Call
+    service: Service,
+    pipeline: Pipeline,
+    prompts: Prompts,
+    is_stored: bool,
+    options: ClassifyOptions,
+    call: RequestContext,
 ) -> ClassVectors:
     try:
         return await service.classes.get(pipeline, prompts, call, finish=is_stored)
@@ -126,12 +131,12 @@ def _answers(
     """
     if options.multi_label and bundle.logit_bias is None:
         cosine = vectors @ classes.T
-        scores = standing_alone(cosine, bundle)
+        scores = label_vs_background(cosine, bundle)
     else:
         cosine = vectors @ classes[: len(labels)].T
         # Among labels one is chosen, also by a model that learned to judge pairs; `multi_label` judges each alone.
         scores = probabilities(cosine, bundle) if options.multi_label else softmax(bundle.logit_scale * cosine)
-    order = best_first(scores, options.top_k)
+    order = top_k_indices(scores, options.top_k)
     sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
     threshold = 0.0 if options.threshold is None else options.threshold
     kept = (sorted_scores >= threshold).sum(axis=1).tolist()

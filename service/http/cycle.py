@@ -12,7 +12,7 @@ from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.request_context import Call
+from service.request_context import RequestContext
 
 _NOT_IN_A_HEADER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _WITHOUT_BODY = (204, 304)
@@ -57,7 +57,7 @@ class Exchange(RequestResponseCycle):
             return
         self.disconnected, self.waiting_for_100_continue = True, False
         self.message_event.set()
-        call: Call | None = self.scope["state"].get("call")  # none yet, if its task has not begun
+        call: RequestContext | None = self.scope["state"].get("call")  # none yet, if its task has not begun
         if call is not None:
             call.hang_up()
 

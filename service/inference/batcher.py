@@ -1,15 +1,15 @@
-"""One queue per tower and its lanes, threads that run batches side by side: while they run, the next ones fill.
+"""One queue per tower and its workers, threads that run batches side by side: while they run, the next ones fill.
 
-There is no timer. A lane takes what waits as soon as it is free, so a lone request never waits and a busy service
+There is no timer. A worker takes what waits as soon as it is free, so a lone request never waits and a busy service
 fills its batches by itself. Five promises hold here, each with a test:
 
 - every future is resolved, whatever fails;
 - one poisoned item fails alone: when a batch raises, its items are run again one by one;
 - an entry whose request was cancelled is not run;
 - requests take turns: one of a single item does not wait for all the items of a large one before it;
-- the engine is never idle while something waits: a lane takes its next batch without asking the event loop.
+- the engine is never idle while something waits: a worker takes its next batch without asking the event loop.
 
-The first lane to run has all cores, through the threads of the engine; another one beside it takes its share of them.
+The first worker to run has all cores, through the threads of the engine; another one beside it takes its share of them.
 That pays for batches of some size only: beside one that runs, another begins when a third of the largest is there.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ApiError
-from service.inference.fair_queue import URGENT, Entry, Turns, Vector
+from service.inference.fair_queue import URGENT, Entry, FairQueue, Vector
 from service.request_context import Timing
 
 Run = Callable[[Sequence[Any]], NDArray[np.float32]]
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Batcher:
     """Collects payloads of one tower and runs them together.
 
-    `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the lanes, from
+    `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the workers, from
     all of them at once. Only payloads of the same `group` share a batch: texts are grouped by length, so that a long
     one does not make short ones pay for its padding. The group in which a request has waited longest for its turn goes
     first.
@@ -49,28 +49,28 @@ class Batcher:
         max_batch: int,
         group: Callable[[Any], int] = lambda payload: 0,
         on_batch: Callable[[str, int], None] = lambda tower, items: None,
-        lanes: int = 1,
+        workers: int = 1,
     ) -> None:
         self.tower, self.max_batch = tower, max_batch
         self.failing = False  # the last execution raised; readiness then asks for a probe
         self._run, self._group, self._on_batch = run, group, on_batch
         self._worthwhile = -(-max_batch // 3)  # items, beside a batch that runs
-        self._waiting = Turns()
+        self._waiting = FairQueue()
         self._changed = threading.Condition()
         self._closed = False
-        # By lane: since when it runs, of time.perf_counter, and how many items.
+        # By worker: since when it runs, of time.perf_counter, and how many items.
         self._running: dict[int, tuple[float, int]] = {}
-        self._lanes_left = lanes
+        self._live_workers = workers
         self._threads = [
-            threading.Thread(target=self._work, args=(lane,), name=f"{tower}-tower-{lane}", daemon=True)
-            for lane in range(lanes)
+            threading.Thread(target=self._work, args=(worker,), name=f"{tower}-tower-{worker}", daemon=True)
+            for worker in range(workers)
         ]
         for thread in self._threads:
             thread.start()
 
     @property
     def alive(self) -> bool:
-        """All lanes run: when one has ended, nothing is ever answered."""
+        """All workers run: when one has ended, nothing is ever answered."""
         return all(thread.is_alive() for thread in self._threads)
 
     @property
@@ -122,40 +122,40 @@ class Batcher:
             self._changed.notify()
 
     def _may_begin(self) -> bool:
-        """Whether a lane that is free should take a batch now."""
+        """Whether a worker that is free should take a batch now."""
         beside = self._running and not self._waiting.urgent
         return len(self._waiting) >= (self._worthwhile if beside else 1)
 
-    def _work(self, lane: int) -> None:
+    def _work(self, worker: int) -> None:
         batch: list[Entry] | None = []
         try:
-            while (batch := self._take(lane)) is not None:
-                _hand_back(batch, self._execute(batch), self._running[lane][0])
+            while (batch := self._take(worker)) is not None:
+                _hand_back(batch, self._execute(batch), self._running[worker][0])
                 batch = []
         finally:
             # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
             _hand_back(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
-            self._give_up(lane)
+            self._give_up(worker)
 
-    def _take(self, lane: int) -> list[Entry] | None:
+    def _take(self, worker: int) -> list[Entry] | None:
         """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
         with self._changed:
-            self._running.pop(lane, None)
+            self._running.pop(worker, None)
             while not self._closed and not self._may_begin():
                 self._changed.wait()
             if self._closed:
                 return None
-            ring = self._waiting.first()
-            batch = ring.take(self._share(len(ring)))
-            self._waiting.forget_empty()
-            self._running[lane] = time.perf_counter(), len(batch)
-            self._notify()  # of what is left, another lane may make a batch
+            queue = self._waiting.next_group()
+            batch = queue.take(self._share(len(queue)))
+            self._waiting.drop_empty_groups()
+            self._running[worker] = time.perf_counter(), len(batch)
+            self._notify()  # of what is left, another worker may make a batch
             return batch
 
     def _share(self, waiting: int) -> int:
-        """How many of them a lane takes: as many as the others have, or will find when they are free."""
+        """How many of them a worker takes: as many as the others have, or will find when they are free."""
         items = waiting + sum(size for _, size in self._running.values())
-        parts = max(1, min(self._lanes_left, items // self._worthwhile))
+        parts = max(1, min(self._live_workers, items // self._worthwhile))
         return min(self.max_batch, -(-items // parts))
 
     def _execute(self, batch: Sequence[Entry]) -> list[Vector | ApiError]:
@@ -176,15 +176,15 @@ class Batcher:
         self.failing = False
         return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
 
-    def _give_up(self, lane: int) -> None:
-        """One lane that ends ends them all."""
+    def _give_up(self, worker: int) -> None:
+        """One worker that ends ends them all."""
         with self._changed:
             self._closed = True
-            self._running.pop(lane, None)
-            left = self._waiting.empty()
+            self._running.pop(worker, None)
+            left = self._waiting.drain()
             self._changed.notify_all()
-            self._lanes_left -= 1
-            if not self._lanes_left:
+            self._live_workers -= 1
+            if not self._live_workers:
                 del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
         _hand_back(left, [_stopping()] * len(left), time.perf_counter())
 

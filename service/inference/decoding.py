@@ -12,21 +12,21 @@ from contextlib import suppress
 from service.errors import ApiError, internal_error, without_frames
 from service.inference.batcher import Batcher
 from service.inference.fair_queue import Vector
-from service.inference.reading import LARGE_PIXELS, Picture, Reader
+from service.inference.reading import LARGE_PIXELS, EncodedImage, Reader
 from service.request_context import Timing
 
 log = logging.getLogger(__name__)
 
 
-class Decoding:
+class DecodeJob:
     """Decodes a few pictures at a time, so that a request of many leaves room for others. Starts on the event loop."""
 
     def __init__(self, reader: Reader, batcher: Batcher, timing: Timing) -> None:
         self._reader, self._shared, self._batcher, self._timing = reader, reader.shared, batcher, timing
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Picture, asyncio.Future[Vector]]] = deque()
+        self._waiting: deque[tuple[EncodedImage, asyncio.Future[Vector]]] = deque()
 
-    def start(self, pictures: Iterable[tuple[Picture, asyncio.Future[Vector]]]) -> None:
+    def start(self, pictures: Iterable[tuple[EncodedImage, asyncio.Future[Vector]]]) -> None:
         """Each future gets the vector [dim] of its picture or raises ApiError; one that is cancelled costs no work."""
         self._waiting.extend(pictures)
         for _ in range(min(len(self._waiting), 2 * self._shared.cores)):
@@ -55,11 +55,11 @@ class Decoding:
             if self._waiting:
                 self._go_on()
 
-    def _decode_alone(self, picture: Picture, future: asyncio.Future[Vector]) -> None:
+    def _decode_alone(self, picture: EncodedImage, future: asyncio.Future[Vector]) -> None:
         task = asyncio.ensure_future(self._wait_and_decode(picture, future))
         future.add_done_callback(lambda _: task.cancel())
 
-    async def _wait_and_decode(self, picture: Picture, future: asyncio.Future[Vector]) -> None:
+    async def _wait_and_decode(self, picture: EncodedImage, future: asyncio.Future[Vector]) -> None:
         try:
             pixels = await self._shared.alone_in_thread(self._reader.decode, picture, self._timing, None)
             self._batcher.put(pixels, future, self._timing)

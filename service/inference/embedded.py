@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from service.errors import ApiError
 from service.inference.fair_queue import Vector
-from service.inference.reading import Picture, Text
+from service.inference.reading import EncodedImage, TokenizedText
 from service.schema.items import BadItem, Item
 
 
 @dataclass(slots=True)
-class Embedded:
+class EmbeddingResult:
     """The vectors of a request's items in their order; a failed item has an error and a row of zeros."""
 
     vectors: NDArray[np.float32]  # [items, dimensions]
@@ -24,12 +24,12 @@ class Embedded:
     errors: dict[int, ApiError]
     usage: dict[str, int]
 
-    def count(self, good: Mapping[int, Picture | Text]) -> None:
+    def count(self, good: Mapping[int, EncodedImage | TokenizedText]) -> None:
         """Count what was answered of what could be read."""
         for index, each in good.items():
             if index in self.errors:
                 continue
-            if isinstance(each, Text):
+            if isinstance(each, TokenizedText):
                 self.usage["texts"] += 1
                 self.usage["tokens"] += len(each.ids)
             else:

@@ -1,4 +1,7 @@
-"""What waits for a tower: requests take turns, and so do the groups that may share a batch."""
+"""The queue of one tower: entries grouped by what may share a batch, and within a group served round robin by request.
+
+Fair queueing: a request of one item does not wait for all the items of a large one that came before it.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from numpy.typing import NDArray
 
 from service.request_context import Timing
 
-Vector = NDArray[np.float32]
-URGENT = -1  # a group of its own, and the one that has waited longest
+Vector = NDArray[np.float32]  # [dimensions]
+URGENT = -1  # the group of health probes; enqueued at time 0, it is always served first
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One item that waits, and where its vector goes."""
+    """One queued item, the future of its vector, and when it was enqueued (of time.perf_counter)."""
 
     payload: Any
     future: asyncio.Future[Vector]
@@ -28,87 +31,87 @@ class Entry:
 
 
 @dataclass(slots=True)
-class _Flow:
-    """What waits of one request. `since` is when it came, or when its last turn was."""
+class _RequestQueue:
+    """The entries of one request, first in, first out. `waiting_since`: when it came, or was last served."""
 
-    since: float
+    waiting_since: float
     entries: deque[Entry] = field(default_factory=deque)
 
 
-class Ring:
-    """The entries of one group. Each turn takes one entry of the request at the front, which then goes to the back."""
+class RoundRobin:
+    """The entries of one group: each step serves one entry of the request at the front, which then goes to the back."""
 
     def __init__(self) -> None:
-        self._flows: OrderedDict[int, _Flow] = OrderedDict()
+        self._requests: OrderedDict[int, _RequestQueue] = OrderedDict()
         self._items = 0
 
     def __len__(self) -> int:
         return self._items
 
     @property
-    def since(self) -> float:
-        """When the request whose turn it is had its last one."""
-        return next(iter(self._flows.values())).since
+    def waiting_since(self) -> float:
+        """When the request at the front was last served; the group must not be empty."""
+        return next(iter(self._requests.values())).waiting_since
 
     def add(self, entry: Entry) -> None:
-        """To the end of what waits of its request."""
+        """Append to the queue of the entry's request."""
         request = id(entry.timing)  # one object a request, alive as long as its entries
-        if (flow := self._flows.get(request)) is None:
-            flow = self._flows[request] = _Flow(entry.enqueued)
-        flow.entries.append(entry)
+        if (queue := self._requests.get(request)) is None:
+            queue = self._requests[request] = _RequestQueue(entry.enqueued)
+        queue.entries.append(entry)
         self._items += 1
 
-    def take(self, most: int) -> list[Entry]:
-        """Up to `most` entries whose requests still want them."""
+    def take(self, limit: int) -> list[Entry]:
+        """Remove and return up to `limit` entries; those whose future was cancelled are dropped."""
         now = time.perf_counter()
-        taken: list[Entry] = []
-        while self._flows and len(taken) < most:
-            request, flow = self._flows.popitem(last=False)
-            entry = flow.entries.popleft()
+        batch: list[Entry] = []
+        while self._requests and len(batch) < limit:
+            request, queue = self._requests.popitem(last=False)
+            entry = queue.entries.popleft()
             self._items -= 1
-            if flow.entries:
-                flow.since = now
-                self._flows[request] = flow
+            if queue.entries:
+                queue.waiting_since = now
+                self._requests[request] = queue
             if not entry.future.cancelled():
-                taken.append(entry)
-        return taken
+                batch.append(entry)
+        return batch
 
-    def empty(self) -> list[Entry]:
-        """All that is left."""
-        left = [entry for flow in self._flows.values() for entry in flow.entries]
-        self._flows.clear()
+    def drain(self) -> list[Entry]:
+        """Remove and return all entries."""
+        entries = [entry for queue in self._requests.values() for entry in queue.entries]
+        self._requests.clear()
         self._items = 0
-        return left
+        return entries
 
 
-class Turns:
-    """The rings of all groups. The one in which a request has waited longest for its turn goes first."""
+class FairQueue:
+    """One round robin a group; the group in which a request has waited longest to be served is served next."""
 
     def __init__(self) -> None:
-        self._rings: dict[int, Ring] = {}
+        self._groups: dict[int, RoundRobin] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._rings.values()))
+        return sum(map(len, self._groups.values()))
 
     @property
     def urgent(self) -> bool:
-        """Something waits that must not be late."""
-        return URGENT in self._rings
+        """Whether a health probe is queued."""
+        return URGENT in self._groups
 
     def add(self, entry: Entry, group: int) -> None:
-        """To the ring of that group."""
-        self._rings.setdefault(group, Ring()).add(entry)
+        """Append to that group."""
+        self._groups.setdefault(group, RoundRobin()).add(entry)
 
-    def first(self) -> Ring:
-        """The ring whose turn it is; there must be one."""
-        return min(self._rings.values(), key=lambda ring: ring.since)
+    def next_group(self) -> RoundRobin:
+        """The group to serve next; the queue must not be empty."""
+        return min(self._groups.values(), key=lambda entries: entries.waiting_since)
 
-    def forget_empty(self) -> None:
-        """After entries were taken."""
-        self._rings = {group: ring for group, ring in self._rings.items() if ring}
+    def drop_empty_groups(self) -> None:
+        """Forget groups of which all entries were taken."""
+        self._groups = {group: entries for group, entries in self._groups.items() if entries}
 
-    def empty(self) -> list[Entry]:
-        """All that is left."""
-        left = [entry for ring in self._rings.values() for entry in ring.empty()]
-        self._rings.clear()
+    def drain(self) -> list[Entry]:
+        """Remove and return all entries."""
+        left = [entry for entries in self._groups.values() for entry in entries.drain()]
+        self._groups.clear()
         return left

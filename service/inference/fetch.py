@@ -24,7 +24,7 @@ from service.addresses import (
     parse_network,
     unmapped,
 )
-from service.admission import Admission, Hold
+from service.admission import Admission, ByteReservation
 from service.errors import ApiError, without_frames
 from service.settings import Settings
 
@@ -66,7 +66,7 @@ class Fetcher:
             network_backend=CheckedNetwork([parse_network(text) for text in settings.url_networks]),
         )
 
-    async def fetch(self, url: str, hold: Hold | None) -> bytes:
+    async def fetch(self, url: str, hold: ByteReservation | None) -> bytes:
         """The file at `url`, its bytes counted in `hold`. ApiErrors name no field."""
         if hold is None:
             with self._admission.hold_bytes() as own:
@@ -79,7 +79,7 @@ class Fetcher:
             except TimeoutError:
                 raise _failed(f"it took more than {FETCH_S:g} s") from None
 
-    async def _follow(self, url: Url, hold: Hold) -> bytes:
+    async def _follow(self, url: Url, hold: ByteReservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self._get(url, hold)
             if isinstance(answer, bytes):
@@ -87,7 +87,7 @@ class Fetcher:
             url = answer
         raise _failed(f"it redirects more than {MAX_REDIRECTS} times")
 
-    async def _get(self, url: Url, hold: Hold) -> bytes | Url:
+    async def _get(self, url: Url, hold: ByteReservation) -> bytes | Url:
         """The file, or where it is said to be."""
         request = self._pool.stream(
             "GET",
@@ -114,7 +114,7 @@ class Fetcher:
             log.info("could not fetch from %s: %s", url.host, reason)
             raise _failed("its host could not be reached over https, or broke off") from None
 
-    async def _read(self, response: httpcore2.Response, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
+    async def _read(self, response: httpcore2.Response, headers: Mapping[bytes, bytes], hold: ByteReservation) -> bytes:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise _failed("its host sent it compressed, unasked")
         if int(headers.get(b"content-length", b"0")) > self._max_bytes:  # digits: the protocol's parser saw to that

@@ -15,15 +15,15 @@ from model.runtime.engine import Engine
 from service.admission import Work
 from service.errors import ApiError, without_frames
 from service.inference.batcher import Batcher
-from service.inference.decoding import Decoding
-from service.inference.embedded import Embedded
+from service.inference.decoding import DecodeJob
+from service.inference.embedded import EmbeddingResult
 from service.inference.fair_queue import Vector
-from service.inference.reading import Picture, Reader, Text
-from service.inference.shared_resources import Shared
-from service.inference.single_flight import Flights
-from service.inference.throughput import Pace
-from service.inference.warmup import Measured, warm_up
-from service.request_context import Call, Timing
+from service.inference.reading import EncodedImage, Reader, TokenizedText
+from service.inference.shared_resources import SharedResources
+from service.inference.single_flight import SingleFlight
+from service.inference.throughput import ThroughputEstimate
+from service.inference.warmup import TowerProfile, warm_up
+from service.request_context import RequestContext, Timing
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 from service.threads import in_daemon_thread
 
@@ -36,7 +36,7 @@ class Pipeline:
     """One served model: bundle, engine and two batchers. Closed when it was retired and its last user has left."""
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, shared: Shared, known: Mapping[str, Measured] | None = None
+        self, bundle: Bundle, engine: Engine, shared: SharedResources, known: Mapping[str, TowerProfile] | None = None
     ) -> None:
         """Warms the engine up; what is `known` of its towers is not measured again."""
         self.bundle, self.engine, self.shared = bundle, engine, shared
@@ -44,16 +44,19 @@ class Pipeline:
         self.measured = warm_up(engine, bundle, shared.settings.max_batch, known)
         self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
         done = shared.metrics.batch_done
-        self.lanes = {tower: measured.lanes for tower, measured in self.measured.items()}
+        self.workers = {tower: measured.workers for tower, measured in self.measured.items()}
         self.images = Batcher(
-            "image", self._run_images, self.max_batch["image"], on_batch=done, lanes=self.lanes["image"]
+            "image", self._run_images, self.max_batch["image"], on_batch=done, workers=self.workers["image"]
         )
         self.texts = Batcher(
-            "text", self._run_texts, self.max_batch["text"], self._length_group, done, self.lanes["text"]
+            "text", self._run_texts, self.max_batch["text"], self._length_group, done, self.workers["text"]
         )
         self.towers = (self.images, self.texts)
-        self._pace = {Picture: Pace(self.measured["image"].item_s), Text: Pace(self.measured["text"].item_s)}
-        self._flights: Flights[Vector] = Flights()
+        self._throughput = {
+            EncodedImage: ThroughputEstimate(self.measured["image"].seconds_per_item),
+            TokenizedText: ThroughputEstimate(self.measured["text"].seconds_per_item),
+        }
+        self._single_flight: SingleFlight[Vector] = SingleFlight()
         self._users = 0
         self._retired: asyncio.Event | None = None
 
@@ -75,7 +78,9 @@ class Pipeline:
             await self._retired.wait()
         await in_daemon_thread(self.close)
 
-    async def embed(self, items: Sequence[Item], call: Call, *, truncate: bool | None, keep_errors: bool) -> Embedded:
+    async def embed(
+        self, items: Sequence[Item], call: RequestContext, *, truncate: bool | None, keep_errors: bool
+    ) -> EmbeddingResult:
         """Embed the items. Raises the first failure, or with `keep_errors` keeps each in its place."""
         if not keep_errors:
             raise_first_bad(items)
@@ -84,20 +89,22 @@ class Pipeline:
         with self.shared.admission.admit(min(len(items), ITEMS_AT_ONCE)) as at_work:
             return await self._embed(items, call, truncate, keep_errors, at_work)
 
-    async def embed_prompts(self, prompts: Sequence[TextItem], call: Call, *, truncate: bool | None) -> Embedded:
+    async def embed_prompts(
+        self, prompts: Sequence[TextItem], call: RequestContext, *, truncate: bool | None
+    ) -> EmbeddingResult:
         """Embed what may be many texts, a few at a time, so that they take no more places than they need."""
-        parts: list[Embedded] = []
+        parts: list[EmbeddingResult] = []
         with self.shared.admission.admit(min(len(prompts), ITEMS_AT_ONCE)) as at_work:
             for start in range(0, len(prompts), ITEMS_AT_ONCE):
                 part = prompts[start : start + ITEMS_AT_ONCE]
                 parts.append(await self._embed(part, call, truncate, False, at_work))
         usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
         truncated = [cut for part in parts for cut in part.truncated]
-        return Embedded(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
+        return EmbeddingResult(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
 
     async def _embed(
-        self, items: Sequence[Item], call: Call, truncate: bool | None, keep_errors: bool, at_work: Work
-    ) -> Embedded:
+        self, items: Sequence[Item], call: RequestContext, truncate: bool | None, keep_errors: bool, at_work: Work
+    ) -> EmbeddingResult:
         at_work.expect(self.reader.expected_s(items))
         read = await self._read(items, call, keep_errors)
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
@@ -120,9 +127,9 @@ class Pipeline:
 
     async def _run(
         self,
-        missing: Mapping[int, Picture | Text],
+        missing: Mapping[int, EncodedImage | TokenizedText],
         items: Sequence[Item],
-        result: Embedded,
+        result: EmbeddingResult,
         timing: Timing,
         keep_errors: bool,
         at_work: Work,
@@ -137,8 +144,10 @@ class Pipeline:
         finally:
             _abandon(work.values())
 
-    async def _read(self, items: Sequence[Item], call: Call, keep_errors: bool) -> dict[int, Picture | Text | ApiError]:
-        read: dict[int, Picture | Text | ApiError] = {}
+    async def _read(
+        self, items: Sequence[Item], call: RequestContext, keep_errors: bool
+    ) -> dict[int, EncodedImage | TokenizedText | ApiError]:
+        read: dict[int, EncodedImage | TokenizedText | ApiError] = {}
         texts = [(index, item) for index, item in enumerate(items) if isinstance(item, TextItem)]
         images = [(index, item) for index, item in enumerate(items) if isinstance(item, ImageItem | UrlItem)]
         if texts:
@@ -148,27 +157,29 @@ class Pipeline:
         read.update({index: item.error for index, item in enumerate(items) if isinstance(item, BadItem)})
         return read
 
-    def _result(self, items: Sequence[Item], read: Mapping[int, Picture | Text | ApiError], truncate: bool) -> Embedded:
+    def _result(
+        self, items: Sequence[Item], read: Mapping[int, EncodedImage | TokenizedText | ApiError], truncate: bool
+    ) -> EmbeddingResult:
         """The answer before any vector is known."""
         vectors = np.zeros((len(items), self.bundle.dimensions), np.float32)
-        result = Embedded(vectors, [False] * len(items), {}, {"texts": 0, "tokens": 0, "images": 0})
+        result = EmbeddingResult(vectors, [False] * len(items), {}, {"texts": 0, "tokens": 0, "images": 0})
         for index, each in read.items():  # not all, where reading ended at the first that failed
             item = items[index]
             if isinstance(each, ApiError):
                 result.errors[index] = each
-            elif isinstance(each, Text) and isinstance(item, TextItem):
+            elif isinstance(each, TokenizedText) and isinstance(item, TextItem):
                 result.truncated[index] = each.excess is not None
                 if each.excess is not None and not truncate:
                     result.errors[index] = self.reader.too_long(item, each.excess)
         return result
 
     async def _from_cache(
-        self, wanted: Mapping[int, Picture | Text], result: Embedded, timing: Timing
-    ) -> dict[int, Picture | Text]:
+        self, wanted: Mapping[int, EncodedImage | TokenizedText], result: EmbeddingResult, timing: Timing
+    ) -> dict[int, EncodedImage | TokenizedText]:
         """Fill in the vectors that the cache has; give back the rest."""
         with timing.stage("cache"):
             found = await self.shared.cache.get([each.key for each in wanted.values()], self.bundle.dimensions)
-        missing: dict[int, Picture | Text] = {}
+        missing: dict[int, EncodedImage | TokenizedText] = {}
         for (index, each), vector in zip(wanted.items(), found, strict=True):
             if vector is None:
                 missing[index] = each
@@ -176,56 +187,58 @@ class Pipeline:
                 result.vectors[index] = vector
         return missing
 
-    def _expected_s(self, items: Sequence[Item], missing: Mapping[int, Picture | Text]) -> float:
+    def _expected_s(self, items: Sequence[Item], missing: Mapping[int, EncodedImage | TokenizedText]) -> float:
         """How long the items that are missing will take where nothing else is at work."""
         decoding_s = self.reader.expected_s(
-            items[index] for index, each in missing.items() if isinstance(each, Picture)
+            items[index] for index, each in missing.items() if isinstance(each, EncodedImage)
         )
-        return decoding_s + sum(self._pace[type(each)].item_s for each in missing.values())
+        return decoding_s + sum(self._throughput[type(each)].seconds_per_item for each in missing.values())
 
     def _start(
         self,
-        missing: Mapping[int, Picture | Text],
+        missing: Mapping[int, EncodedImage | TokenizedText],
         timing: Timing,
         work: dict[int, asyncio.Future[Vector]],
         at_work: Work,
     ) -> None:
         """Join what is already being computed, and begin the rest; into `work`, by index."""
-        new_texts: dict[str, tuple[int, Text]] = {}
-        new_pictures: list[tuple[Picture, asyncio.Future[Vector]]] = []
+        new_texts: dict[str, tuple[int, TokenizedText]] = {}
+        new_pictures: list[tuple[EncodedImage, asyncio.Future[Vector]]] = []
         for index, each in missing.items():
-            if (future := self._flights.join(each.key)) is not None:
+            if (future := self._single_flight.join(each.key)) is not None:
                 work[index] = future
-            elif isinstance(each, Picture):
+            elif isinstance(each, EncodedImage):
                 new_pictures.append((each, asyncio.get_running_loop().create_future()))
                 work[index] = self._launch(*new_pictures[-1], at_work)
             else:
                 new_texts.setdefault(each.key, (index, each))
         if new_pictures:
-            Decoding(self.reader, self.images, timing).start(new_pictures)
+            DecodeJob(self.reader, self.images, timing).start(new_pictures)
         futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
         for (index, text), future in zip(new_texts.values(), futures, strict=True):
             work[index] = self._launch(text, future, at_work)
         for index, each in missing.items():
             if index not in work:  # a text that this request holds more than once
-                twin = self._flights.join(each.key)
+                twin = self._single_flight.join(each.key)
                 assert twin is not None
                 work[index] = twin
 
-    def _launch(self, item: Picture | Text, future: asyncio.Future[Vector], at_work: Work) -> asyncio.Future[Vector]:
-        pace = self._pace[type(item)]
-        item_s = pace.item_s
+    def _launch(
+        self, item: EncodedImage | TokenizedText, future: asyncio.Future[Vector], at_work: Work
+    ) -> asyncio.Future[Vector]:
+        throughput = self._throughput[type(item)]
+        item_s = throughput.seconds_per_item
 
         def landed(done: asyncio.Future[Vector]) -> None:
             answered = not done.cancelled() and done.exception() is None
-            pace.end(answered)
+            throughput.finish_item(answered)
             at_work.done(item_s)
             if answered:
                 self.shared.cache.put(item.key, done.result())
 
-        pace.begin()
+        throughput.start_item()
         future.add_done_callback(landed)
-        return self._flights.start(item.key, future)
+        return self._single_flight.start(item.key, future)
 
     def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))

@@ -17,9 +17,9 @@ from model.bundle import Bundle
 from model.images.preprocessing import ImageError, open_header, preprocess
 from model.tokenizers.clip import READ_WHOLE
 from service.errors import ApiError, internal_error, without_frames
-from service.inference.shared_resources import Shared
-from service.inference.throughput import Rate
-from service.request_context import Call, Timing
+from service.inference.shared_resources import SharedResources
+from service.inference.throughput import UnitCost
+from service.request_context import RequestContext, Timing
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
 
@@ -34,7 +34,7 @@ LARGE_PIXELS = 9_000_000  # those of more, or that take as much memory, are deco
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """An encoded file; `key` is its name in the cache."""
 
     file: bytes
@@ -42,7 +42,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TokenizedText:
     """Token ids cut to the context; `excess` is the size of a text that does not fit, `key` the name in the cache."""
 
     ids: list[int]
@@ -51,7 +51,7 @@ class Text:
 
 
 Kind = TypeVar("Kind")
-Read = Callable[[int, Picture | Text | ApiError], None]  # told of each item, by its index
+Read = Callable[[int, EncodedImage | TokenizedText | ApiError], None]  # told of each item, by its index
 
 
 class _Failed(Exception):  # noqa: N818
@@ -61,14 +61,14 @@ class _Failed(Exception):  # noqa: N818
 class Reader:
     """Reads items for one bundle. `vectors_id` is what the vectors depend on beside it, as its engine says."""
 
-    def __init__(self, bundle: Bundle, shared: Shared, vectors_id: str = "") -> None:
+    def __init__(self, bundle: Bundle, shared: SharedResources, vectors_id: str = "") -> None:
         self.bundle, self.shared, self.vectors_id = bundle, shared, vectors_id
         self.tokenizer = bundle.tokenizer()
-        self.per_character = Rate(CHARACTER_S, span=CHARACTERS_PER_PART)
-        self.per_picture = Rate(PICTURE_S, span=16)
+        self.per_character = UnitCost(CHARACTER_S, span=CHARACTERS_PER_PART)
+        self.per_picture = UnitCost(PICTURE_S, span=16)
 
     async def read_images(
-        self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: Call, read: Read, keep_errors: bool
+        self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: RequestContext, read: Read, keep_errors: bool
     ) -> None:
         """Undo base64, fetch what is a URL, and hash. Without `keep_errors`, ends at the first URL that fails."""
         files = [(index, item) for index, item in images if isinstance(item, ImageItem)]
@@ -88,7 +88,9 @@ class Reader:
             except ApiError as error:
                 read(index, without_frames(error))
 
-    async def _fetch_all(self, urls: Sequence[tuple[int, UrlItem]], call: Call, read: Read, keep_errors: bool) -> None:
+    async def _fetch_all(
+        self, urls: Sequence[tuple[int, UrlItem]], call: RequestContext, read: Read, keep_errors: bool
+    ) -> None:
         turns = asyncio.Semaphore(FETCHES_AT_ONCE)
 
         async def fetch(index: int, item: UrlItem) -> None:
@@ -118,8 +120,8 @@ class Reader:
             failures = [task.exception() for task in tasks if not task.cancelled()]
             failures.clear()  # asked for, so that asyncio does not log them
 
-    def _picture(self, file: bytes) -> Picture:
-        return Picture(file, self._key("image", file))
+    def _picture(self, file: bytes) -> EncodedImage:
+        return EncodedImage(file, self._key("image", file))
 
     def _key(self, modality: str, content: bytes) -> str:
         return f"{self.bundle.digest}:{modality}:{self.vectors_id}:{hashlib.sha256(content).hexdigest()}"
@@ -146,8 +148,8 @@ class Reader:
             elif len(beginning) == MAX_TEXT_CHARACTERS < len(item.text.strip()):
                 excess = f"{len(item.text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
             # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
-            read(index, Text(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes())))
-        self.per_character.note(characters(texts), time.perf_counter() - started)
+            read(index, TokenizedText(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes())))
+        self.per_character.observe(characters(texts), time.perf_counter() - started)
 
     def too_long(self, item: TextItem, size: str) -> ApiError:
         """The refusal of a text of this size."""
@@ -159,10 +161,12 @@ class Reader:
         """How long it will take to read texts and to decode pictures, where nothing else is at work."""
         texts = [(0, item) for item in items if isinstance(item, TextItem)]
         pictures = sum(isinstance(item, ImageItem | UrlItem) for item in items)
-        reading_s = characters(texts) * self.per_character.seconds + pictures * self.per_picture.seconds
+        reading_s = (
+            characters(texts) * self.per_character.seconds_per_unit + pictures * self.per_picture.seconds_per_unit
+        )
         return reading_s / self.shared.cores
 
-    def decode(self, picture: Picture, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
+    def decode(self, picture: EncodedImage, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
         """Decode and resize, for a thread: [size, size, 3]; None if it takes more memory than one of `most` pixels.
 
         ApiErrors name no field.
@@ -182,7 +186,7 @@ class Reader:
         except ImageError as error:
             raise _told(error) from None
         finally:
-            self.per_picture.note(1, time.perf_counter() - started)
+            self.per_picture.observe(1, time.perf_counter() - started)
 
 
 def _told(error: ImageError) -> ApiError:

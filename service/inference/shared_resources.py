@@ -1,4 +1,4 @@
-"""What all models of a process share: one door, one pool of threads, one cache."""
+"""What all models of a process share: admission, the cache, the fetcher of URLs, and the thread pool."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Shared:
-    """Lives as long as the process; models come and go."""
+class SharedResources:
+    """Admission, cache, fetcher and thread pool. They live as long as the process; models come and go."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics

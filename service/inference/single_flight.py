@@ -1,4 +1,4 @@
-"""Work that several requests wait for at the same time, done once."""
+"""Single flight: concurrent requests for one key share one computation."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from service.errors import without_frames
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
-    """Results in the making, by their key in a cache. Lives on the event loop."""
+class SingleFlight(Generic[T]):
+    """Computations in progress, by key. Used on the event loop only."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, _Flight[T]] = {}
+        self._in_progress: dict[str, _Computation[T]] = {}
 
     def join(self, key: str) -> asyncio.Future[T] | None:
-        """A future of what somebody else already asked for, if so."""
-        flight = self._flights.get(key)
-        return flight.wait() if flight else None
+        """A future of the result of the computation in progress for `key`; None if there is none."""
+        computation = self._in_progress.get(key)
+        return computation.add_waiter() if computation else None
 
     def start(self, key: str, work: asyncio.Future[T]) -> asyncio.Future[T]:
-        """A future of what `work` will give; others may join until it is done."""
-        self._flights[key] = flight = _Flight(work, partial(self._forget, key))
-        work.add_done_callback(lambda _: self._forget(key, flight))
-        return flight.wait()
+        """Register `work` as the computation for `key` until it is done; returns a future of its result."""
+        self._in_progress[key] = computation = _Computation(work, partial(self._remove, key))
+        work.add_done_callback(lambda _: self._remove(key, computation))
+        return computation.add_waiter()
 
-    def _forget(self, key: str, flight: _Flight[T]) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _remove(self, key: str, computation: _Computation[T]) -> None:
+        if self._in_progress.get(key) is computation:
+            del self._in_progress[key]
 
 
-class _Flight(Generic[T]):
-    """One piece of work and those who wait for it. Cancelled when the last of them has left."""
+class _Computation(Generic[T]):
+    """One computation and the futures of those who wait for it; cancelled once all of these are."""
 
-    def __init__(self, work: asyncio.Future[T], abandon: Callable[[_Flight[T]], None]) -> None:
-        self._work, self._abandon = work, abandon
-        self._waiting: set[asyncio.Future[T]] = set()
-        work.add_done_callback(self._land)
+    def __init__(self, work: asyncio.Future[T], on_abandoned: Callable[[_Computation[T]], None]) -> None:
+        self._work, self._on_abandoned = work, on_abandoned
+        self._waiters: set[asyncio.Future[T]] = set()
+        work.add_done_callback(self._resolve_waiters)
 
-    def wait(self) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = self._work.get_loop().create_future()
-        self._waiting.add(future)
-        future.add_done_callback(self._leave)
-        return future
+    def add_waiter(self) -> asyncio.Future[T]:
+        waiter: asyncio.Future[T] = self._work.get_loop().create_future()
+        self._waiters.add(waiter)
+        waiter.add_done_callback(self._remove_waiter)
+        return waiter
 
-    def _leave(self, future: asyncio.Future[T]) -> None:
-        self._waiting.discard(future)
-        if not self._waiting and not self._work.done():
-            self._abandon(self)
+    def _remove_waiter(self, waiter: asyncio.Future[T]) -> None:
+        self._waiters.discard(waiter)
+        if not self._waiters and not self._work.done():
+            self._on_abandoned(self)
             self._work.cancel()
 
-    def _land(self, work: asyncio.Future[T]) -> None:
+    def _resolve_waiters(self, work: asyncio.Future[T]) -> None:
         error = None if work.cancelled() else work.exception()
-        for future in tuple(self._waiting):
-            if future.done():
+        for waiter in tuple(self._waiters):
+            if waiter.done():
                 continue
             if work.cancelled():
-                future.cancel()
+                waiter.cancel()
             elif error is not None:
-                future.set_exception(without_frames(error))  # to each its own: raised, it gathers frames
+                waiter.set_exception(without_frames(error))  # a copy each: raised, it gathers frames
             else:
-                future.set_result(work.result())
+                waiter.set_result(work.result())

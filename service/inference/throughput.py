@@ -1,4 +1,4 @@
-"""How long things take, as running means: what tells how much work a request is."""
+"""Running means of what work takes, from which admission computes the expected seconds of a request."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ import time
 WEIGHT = 1 / 64  # of one interval in the running mean; whole batches end at once, so it has to span several
 
 
-class Rate:
-    """Seconds that a unit of something takes. Noted from any thread; a note that is lost does no harm."""
+class UnitCost:
+    """Seconds a unit of work takes in a thread: a running mean. Observed from any thread; one lost does no harm."""
 
-    def __init__(self, seconds: float, span: float) -> None:
-        """`seconds` is the first guess; so many units, `span`, weigh as much as all before them."""
-        self.seconds = seconds
+    def __init__(self, seconds_per_unit: float, span: float) -> None:
+        """`seconds_per_unit` is the first guess; observations of `span` units weigh as much as all before them."""
+        self.seconds_per_unit = seconds_per_unit
         self._span = span
 
-    def note(self, units: float, took_s: float) -> None:
-        """So many units took so long."""
+    def observe(self, units: float, took_s: float) -> None:
+        """Take in that so many units took so many seconds."""
         if units:
-            self.seconds += units / (units + self._span) * (took_s / units - self.seconds)
+            self.seconds_per_unit += units / (units + self._span) * (took_s / units - self.seconds_per_unit)
 
 
-class Pace:
-    """Averages the time from the end of one item of a tower to the next, while any is at work. On the event loop."""
+class ThroughputEstimate:
+    """Seconds from the end of one item of a tower to the end of the next, while any is pending: 1 / (items per second).
+
+    A running mean; used on the event loop only.
+    """
 
     def __init__(self, seconds_per_item: float) -> None:
         """`seconds_per_item` is the first guess, from the warm-up."""
         self.pending = 0
-        self.item_s = seconds_per_item
-        self._last = 0.0
+        self.seconds_per_item = seconds_per_item
+        self._last_end = 0.0
 
-    def begin(self) -> None:
-        """One more item."""
+    def start_item(self) -> None:
+        """One more item is pending."""
         if not self.pending:
-            self._last = time.perf_counter()
+            self._last_end = time.perf_counter()
         self.pending += 1
 
-    def end(self, answered: bool) -> None:
-        """One item less; one that was given up says nothing about the pace."""
+    def finish_item(self, answered: bool) -> None:
+        """One item less is pending; one that was cancelled or failed is not measured."""
         self.pending -= 1
         if answered:
             now = time.perf_counter()
-            self.item_s += WEIGHT * (now - self._last - self.item_s)
-            self._last = now
+            self.seconds_per_item += WEIGHT * (now - self._last_end - self.seconds_per_item)
+            self._last_end = now

@@ -1,4 +1,4 @@
-"""Before the first request: run both towers, and find how to run them: the batch size, and how many at once."""
+"""Warm-up before the first request: run both towers once, and measure the batch size and the workers that pay."""
 
 from __future__ import annotations
 
@@ -25,21 +25,25 @@ LONGEST_RUN_S = 1.0  # a batch that runs longer makes everybody behind it wait f
 TYPICAL_TEXT_TOKENS = 16
 
 
-class Measured(NamedTuple):
-    """The largest batch of a tower that is worth it, how many to run at once, and how long an item takes then."""
+class TowerProfile(NamedTuple):
+    """The largest batch that pays, how many batches to run side by side, and the seconds an item takes then."""
 
     max_batch: int
-    lanes: int
-    item_s: float
+    workers: int
+    seconds_per_item: float
 
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+Costs = Mapping[tuple[int, int], float]  # seconds per item, by workers and batch size
 
 
 def warm_up(
-    engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, Measured] | None = None
-) -> Mapping[str, Measured]:
-    """What is known by tower, or else measured: for batches of up to `max_batch` if given."""
+    engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, TowerProfile] | None = None
+) -> Mapping[str, TowerProfile]:
+    """Run both towers once. Returns their profiles by tower: `known`, or else measured.
+
+    With `max_batch`, batches of that size only are tried.
+    """
     engine.warm_up()
     if known is not None:
         return known
@@ -51,46 +55,58 @@ def warm_up(
         "image": (engine.embed_images, pixels),
         "text": (engine.embed_texts, ids),
     }
-    return {tower: _measure(engine, tower, run, one, max_batch) for tower, (run, one) in towers.items()}
+    return {tower: _profile(engine, tower, run, one, max_batch) for tower, (run, one) in towers.items()}
 
 
-def _measure(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch: int | None) -> Measured:
+def _profile(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch: int | None) -> TowerProfile:
     sizes: Sequence[int] = BATCHES_ON_CPU[tower] if engine.provider in ON_CPU else BATCHES_ON_ACCELERATOR
     if max_batch is not None:
         sizes = [min(max_batch, sizes[-1])]
-    # OpenVINO's threads take the batches of several lanes in turn.
-    ways = sorted({1, usable_cores()}) if engine.provider == PROVIDERS["cpu"] else [1]
-    item_s = _item_s(run, one, sizes, ways)
+    # OpenVINO's threads take the batches of several workers in turn.
+    worker_counts = sorted({1, usable_cores()}) if engine.provider == PROVIDERS["cpu"] else [1]
+    costs = measure_costs(run, one, sizes, worker_counts)
     best = {
-        lanes: _best_size({size: item_s[lanes, size] for size in sizes if (lanes, size) in item_s}) for lanes in ways
+        workers: best_size({size: costs[workers, size] for size in sizes if (workers, size) in costs})
+        for workers in worker_counts
     }
-    lanes = 1 if item_s[1, best[1]] * CLEAR_GAIN < item_s[ways[-1], best[ways[-1]]] else ways[-1]
-    return Measured(max_batch or best[lanes], lanes, item_s[lanes, best[lanes]])
+    many = worker_counts[-1]
+    workers = 1 if costs[1, best[1]] * CLEAR_GAIN < costs[many, best[many]] else many
+    return TowerProfile(max_batch or best[workers], workers, costs[workers, best[workers]])
 
 
-def _best_size(item_s: Mapping[int, float]) -> int:
+def best_size(seconds_per_item: Mapping[int, float]) -> int:
     """The smallest batch whose items are nearly as cheap as the cheapest; larger ones would only add latency."""
-    return min(size for size in item_s if item_s[size] <= min(item_s.values()) * WORTHWHILE_GAIN)
+    least = min(seconds_per_item.values())
+    return min(size for size, seconds in seconds_per_item.items() if seconds <= least * WORTHWHILE_GAIN)
 
 
-def _item_s(run: Run, one: NDArray[Any], sizes: Sequence[int], ways: Sequence[int]) -> dict[tuple[int, int], float]:
-    """The least seconds for an item, by lanes and size; without sizes that take too long, but the smallest."""
-    least: dict[tuple[int, int], float] = {}
+def measure_costs(
+    run: Run,
+    one: NDArray[Any],
+    sizes: Sequence[int],
+    worker_counts: Sequence[int],
+    longest_run_s: float = LONGEST_RUN_S,
+) -> Costs:
+    """The least seconds per item. `one` is an input of one item [1, ...].
+
+    Once a run takes longer than half of `longest_run_s`, larger batches are left out.
+    """
+    costs: dict[tuple[int, int], float] = {}
     ends = time.perf_counter() + MEASURING_S
-    with ThreadPoolExecutor(ways[-1]) as pool:
+    with ThreadPoolExecutor(worker_counts[-1]) as pool:
         for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine does not decide
-            for lanes in ways:
+            for workers in worker_counts:
                 for size in sizes:
-                    took_s = _timed(pool, run, np.repeat(one, size, axis=0), lanes)
-                    least[lanes, size] = min(least.get((lanes, size), took_s), took_s / (lanes * size))
-                    if 2 * took_s > LONGEST_RUN_S:
+                    took_s = _timed(pool, run, np.repeat(one, size, axis=0), workers)
+                    costs[workers, size] = min(costs.get((workers, size), took_s), took_s / (workers * size))
+                    if 2 * took_s > longest_run_s:
                         break
             if time.perf_counter() > ends:
                 break
-    return least
+    return costs
 
 
-def _timed(pool: ThreadPoolExecutor, run: Run, batch: NDArray[Any], lanes: int) -> float:
+def _timed(pool: ThreadPoolExecutor, run: Run, batch: NDArray[Any], workers: int) -> float:
     started = time.perf_counter()
-    list(pool.map(run, [batch] * lanes))
+    list(pool.map(run, [batch] * workers))
     return time.perf_counter() - started

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from service.classification import zero_shot
 from service.schema.answers import ClassifyAnswer
 from service.schema.requests import ClassifyOptions, ClassifyRequest
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import READ_AS_HEADERS, WORK_ERRORS, body_of
 from service.web.responses import json_response, write_rows
@@ -21,7 +21,7 @@ router = APIRouter(tags=["zero-shot"])
     responses={200: {"model": ClassifyAnswer, "headers": READ_AS_HEADERS}, **WORK_ERRORS},
     openapi_extra=body_of(ClassifyRequest, ClassifyOptions),
 )
-async def classify(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def classify(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query (`labels=cat,dog`)."""
     items, options = await body.read(ClassifyRequest, ClassifyOptions)
     with service.model(options.model) as pipeline:

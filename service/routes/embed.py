@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from service.inference.embedded import Embedded
+from service.inference.embedded import EmbeddingResult
 from service.schema.answers import EmbedAnswer
 from service.schema.requests import EmbedOptions, EmbedRequest
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import (
@@ -42,7 +42,7 @@ MATRIX = {"schema": {"type": "string", "format": "binary"}}
     },
     openapi_extra=body_of(EmbedRequest, EmbedOptions),
 )
-async def embed(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def embed(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query.
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
@@ -62,11 +62,11 @@ async def embed(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
         return json_response({"model": pipeline.bundle.id, "data": data, "usage": embedded.usage})
 
 
-def _entries(rows: Iterable[object], embedded: Embedded) -> Iterator[dict[str, Any]]:
+def _entries(rows: Iterable[object], embedded: EmbeddingResult) -> Iterator[dict[str, Any]]:
     return (_entry(index, row, embedded) for index, row in enumerate(rows))
 
 
-def _entry(index: int, row: object, embedded: Embedded) -> dict[str, Any]:
+def _entry(index: int, row: object, embedded: EmbeddingResult) -> dict[str, Any]:
     if error := embedded.errors.get(index):
         return {"index": index, "error": error.detail()}
     return {"index": index, "embedding": row, "truncated": embedded.truncated[index]}

@@ -13,7 +13,7 @@ from service.errors import ApiError, from_validation
 from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
 from service.settings import Settings
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import COMPATIBLE_ERRORS, body_of
 from service.web.responses import json_response
@@ -33,7 +33,9 @@ _THEIR_NAMES = {
     responses={200: {"model": list[LabelScore], "description": "Best first."}, **COMPATIBLE_ERRORS},
     openapi_extra=body_of(TaskRequest),
 )
-async def zero_shot_image_classification(id: str, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def zero_shot_image_classification(
+    id: str, body: BodyDep, service: ServiceDep, call: RequestContextDep
+) -> Response:
     """Give this address as the `model` of huggingface_hub's InferenceClient."""
     request = await body.json(TaskRequest)
     with _their_names(), service.model(id) as pipeline:

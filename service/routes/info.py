@@ -70,7 +70,8 @@ def _served(pipeline: Pipeline) -> ServedModel:
         source_warnings=bundle.manifest.source_warnings,
         provider=pipeline.engine.provider,
         max_batch=pipeline.max_batch,
-        lanes=pipeline.lanes,
+        lanes=pipeline.workers,
+        workers=pipeline.workers,
     )
 
 

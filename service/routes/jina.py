@@ -11,10 +11,10 @@ from orjson import Fragment
 
 from model.bundle import Bundle
 from service.classification import zero_shot
-from service.classification.scores import best_first, probabilities
+from service.classification.scores import probabilities, top_k_indices
 from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import COMPATIBLE_ERRORS, body_of
 from service.web.responses import Matrix, json_response, write, write_rows
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     responses={200: {"model": LabelsAnswer}, **COMPATIBLE_ERRORS},
     openapi_extra=body_of(LabelsRequest),
 )
-async def classify(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def classify(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Score as /classify does: labels go into its default template unless templates are sent."""
     request = await body.json(LabelsRequest)
     with service.model(request.model) as pipeline:
@@ -57,7 +57,7 @@ def _classification(entry: dict[str, Any]) -> dict[str, Any]:
     responses={200: {"model": RerankAnswer}, **COMPATIBLE_ERRORS},
     openapi_extra=body_of(RerankRequest),
 )
-async def rerank(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def rerank(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Rank texts and images by their cosine to a text or an image."""
     request = await body.json(RerankRequest)
     items = [request.query, *request.documents]
@@ -66,7 +66,7 @@ async def rerank(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
     with call.timing.stage("serialize"):
         cosine = embedded.vectors[1:] @ embedded.vectors[0]
         scores = cosine if request.raw_scores else relevance(cosine, pipeline.bundle)
-        order = best_first(cosine[np.newaxis], request.top_n)[0].tolist()
+        order = top_k_indices(cosine[np.newaxis], request.top_n)[0].tolist()
         results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in order]
         if request.return_documents:  # which may be as large as the request
             results = await service.shared.in_thread(_with_documents, order, scores, request.documents)

@@ -13,7 +13,7 @@ from service.classification.zero_shot import check_prompts, chosen_templates
 from service.errors import ApiError, documented
 from service.schema.answers import LabelSetAnswer, LabelSetsAnswer, LabelSetStored
 from service.schema.requests import LabelSetRequest
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import json_response
@@ -66,7 +66,7 @@ async def get_label_set(name: NameDep, service: ServiceDep) -> Response:
     },
     openapi_extra=body_of(LabelSetRequest),
 )
-async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Embed it, so that nothing is stored that cannot be used, and store it under this name.
 
     From then on, `{"inputs": ..., "label_set": name}` to /classify costs no more than the inputs.

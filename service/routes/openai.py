@@ -12,7 +12,7 @@ from model.bundle import Bundle
 from service.errors import ApiError, documented
 from service.schema.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
 from service.schema.requests import EncodingFormat
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import COMPATIBLE_ERRORS, body_of
 from service.web.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     responses={200: {"model": EmbeddingsAnswer}, **COMPATIBLE_ERRORS},
     openapi_extra=body_of(EmbeddingsRequest),
 )
-async def embeddings(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def embeddings(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Answer as OpenAI does; the vectors are those of /embed."""
     request = await body.json(EmbeddingsRequest)
     dimensions = request.dimensions or None

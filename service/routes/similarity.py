@@ -11,12 +11,12 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from service.classification.scores import best_first, probabilities
+from service.classification.scores import probabilities, top_k_indices
 from service.classification.zero_shot import check_answer_size
-from service.inference.embedded import Embedded
+from service.inference.embedded import EmbeddingResult
 from service.schema.answers import SimilarityAnswer
 from service.schema.requests import SimilarityRequest
-from service.state import CallDep, ServiceDep
+from service.state import RequestContextDep, ServiceDep
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
 from service.web.responses import NUMBERS_INLINE, json_response, write
@@ -31,7 +31,7 @@ Matrix = NDArray[np.float32]
     responses={200: {"model": SimilarityAnswer}, **WORK_ERRORS},
     openapi_extra=body_of(SimilarityRequest),
 )
-async def similarity(body: BodyDep, service: ServiceDep, call: CallDep) -> Response:
+async def similarity(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
     """Cosines, and the probability of each candidate given the query; texts and images on both sides."""
     request = await body.json(SimilarityRequest)
     check_answer_size(len(request.queries), len(request.candidates), request.top_k or 1)
@@ -44,7 +44,7 @@ async def similarity(body: BodyDep, service: ServiceDep, call: CallDep) -> Respo
         return await service.shared.in_thread(answer) if large else answer()
 
 
-def _answer(embedded: Embedded, request: SimilarityRequest, bundle: Bundle) -> Response:
+def _answer(embedded: EmbeddingResult, request: SimilarityRequest, bundle: Bundle) -> Response:
     count = len(request.queries)
     queries, candidates = embedded.vectors[:count], embedded.vectors[count:]
     good = np.array([index for index in range(len(candidates)) if index + count not in embedded.errors], np.int64)
@@ -77,7 +77,7 @@ def _spread(matrix: Matrix, good: NDArray[np.int64], columns: int) -> Iterator[l
         yield spread
 
 
-def _errors(embedded: Embedded, queries: int) -> dict[str, list[dict[str, Any]]]:
+def _errors(embedded: EmbeddingResult, queries: int) -> dict[str, list[dict[str, Any]]]:
     errors: dict[str, list[dict[str, Any]]] = {"queries": [], "candidates": []}
     for index, error in sorted(embedded.errors.items()):
         side, first = ("queries", 0) if index < queries else ("candidates", queries)
@@ -88,7 +88,7 @@ def _errors(embedded: Embedded, queries: int) -> dict[str, list[dict[str, Any]]]
 def _ranking(
     cosine: Matrix, probability: Matrix, good: NDArray[np.int64], top_k: int
 ) -> Iterator[list[dict[str, Any]]]:
-    order = best_first(cosine, top_k)
+    order = top_k_indices(cosine, top_k)
     columns = (good[order], np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
     for row in zip(*(column.tolist() for column in columns), strict=True):
         yield [{"index": index, "cosine": c, "probability": p} for index, c, p in zip(*row, strict=True)]

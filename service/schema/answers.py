@@ -155,7 +155,8 @@ class ServedModel(BaseModel):
     source_warnings: list[str] = Field([], description="what was doubtful when a published checkpoint was imported")
     provider: str = Field(description="the execution provider that is active")
     max_batch: dict[str, int] = Field(description="by tower")
-    lanes: dict[str, int] = Field(description="batches run side by side, by tower")
+    workers: dict[str, int] = Field(description="batches run side by side, by tower")
+    lanes: dict[str, int] = Field(description="the former name of `workers`", json_schema_extra={"deprecated": True})
 
 
 class ModelsAnswer(BaseModel):

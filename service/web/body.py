@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import Scope
 
 from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.schema.items import ImageItem, Item
 from service.state import Service, ServiceDep
 from service.web.form_lists import read_labels, read_templates
@@ -32,7 +32,7 @@ class Body:
     def __init__(self, scope: Scope, service: Service) -> None:
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self._query_string: bytes = scope["query_string"]
-        self._call: Call = scope["state"]["call"]
+        self._call: RequestContext = scope["state"]["call"]
         self._service = service
 
     async def read(self, schema: type[M], options: type[Opt]) -> tuple[Sequence[Item], Opt]:

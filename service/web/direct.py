@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.state import Service
 from service.web.body import Body
 
-Endpoint = Callable[[Body, Service, Call], Awaitable[Response]]
+Endpoint = Callable[[Body, Service, RequestContext], Awaitable[Response]]
 
 
 class Direct:

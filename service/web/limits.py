@@ -16,9 +16,9 @@ from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import Admission, Hold
+from service.admission import Admission, ByteReservation
 from service.errors import ApiError, error_response
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.settings import Settings
 from service.web.auth import is_admin
 from service.web.cutoff import ClientGoneError, Cutoff
@@ -40,7 +40,7 @@ class RequestLimits:
         """Serve one request within its limits."""
         if scope["type"] != "http" or _is_always_answered(scope["path"]):
             return await self.app(scope, receive, send)
-        call: Call = scope["state"]["call"]
+        call: RequestContext = scope["state"]["call"]
         try:
             await self._serve(scope, call, receive, send)
         except ApiError as error:
@@ -53,7 +53,7 @@ class RequestLimits:
                 await error_response(_stopping())(scope, receive, send)
             raise
 
-    async def _serve(self, scope: Scope, call: Call, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, call: RequestContext, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         asked = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
         timeout_s = _timeout_s(asked, self.timeout_s)
@@ -123,7 +123,7 @@ def _stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
-def _held(send: Send, hold: Hold, cutoff: Cutoff) -> Send:
+def _held(send: Send, hold: ByteReservation, cutoff: Cutoff) -> Send:
     """Send an answer that is in time, and stay until a large one has been read; the connection ends those that do not.
 
     Its end is sent by itself: the server takes it once there is little left of what was sent before.

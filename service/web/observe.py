@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ApiError, error_response, internal_error
 from service.logs import Sampler, tell_of_request
 from service.metrics import Metrics
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.tracing import Traces
 from service.web.auth import is_admin
 from service.web.cutoff import ClientGoneError
@@ -47,7 +47,7 @@ class Observe:
         work = scope["method"] == "POST" and scope["path"] in self._known and not is_admin(scope["path"])
         if not (work and self.allows(scope)) or self.draining():
             return None
-        call = Call(_request_id(scope), error_code="overloaded")
+        call = RequestContext(_request_id(scope), error_code="overloaded")
         self._tell(scope, call, 429)
         return _FULL % (call.request_id.encode(), call.timing.header().encode())
 
@@ -55,7 +55,7 @@ class Observe:
         """Serve one request and tell of it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        call = Call(_request_id(scope))
+        call = RequestContext(_request_id(scope))
         scope.setdefault("state", {})["call"] = call
 
         async def send_with_headers(message: Message) -> None:
@@ -87,7 +87,7 @@ class Observe:
         finally:
             self._tell(scope, call, call.status or CLIENT_GONE)
 
-    def _tell(self, scope: Scope, call: Call, status: int) -> None:
+    def _tell(self, scope: Scope, call: RequestContext, status: int) -> None:
         route = self._route(scope)
         left_out = self._refusals.left_out() if call.error_code in SAMPLED else 0
         silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from service.errors import ApiError
-from service.inference.shared_resources import Shared
+from service.inference.shared_resources import SharedResources
 from service.schema.requests import EmbedOptions
 
 NPY = "application/x-npy"
@@ -30,7 +30,7 @@ def json_response(content: object) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-async def write_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: Shared) -> list[Any]:
+async def write_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources) -> list[Any]:
     """The rows, ready for `json_response`; written already, and in a thread, where they hold many numbers."""
     return list(rows()) if numbers <= NUMBERS_INLINE else await shared.in_thread(lambda: write(rows()))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model.bundle import MANIFEST, MAX_LOGIT, MAX_MANIFEST_BYTES, Bundle, BundleError, bundled, read_manifest
-from service.classification.scores import probabilities, standing_alone
+from service.classification.scores import label_vs_background, probabilities
 
 NO_NUMBER = ["NaN", "Infinity", "-Infinity", "1e400", "true", '"5"', "[5]", "null", "9" * 5000]
 FIELDS = {
@@ -91,6 +91,6 @@ def test_what_is_let_in_gives_probabilities(bundle_copy: Path, scale: float, bia
     bundle = Bundle.load(bundle_copy)
     cosine = np.array([[-1, -0.5, 0, 0.5, 1], [1, 1, 1, 1, 1]], np.float32)
     with np.errstate(over="raise", invalid="raise"):
-        for found in (probabilities(cosine, bundle), standing_alone(cosine, bundle)):
+        for found in (probabilities(cosine, bundle), label_vs_background(cosine, bundle)):
             assert np.isfinite(found).all()
             assert ((found >= 0) & (found <= 1)).all()

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.service_process import PATIENCE_S, Running, running
 from service.admission import Admission
 from service.errors import ApiError
-from service.inference.throughput import Rate
+from service.inference.throughput import UnitCost
 from service.metrics import Metrics
 
 TEXTS, CHARACTERS = 512, 2048
@@ -74,15 +74,15 @@ def test_nothing_stays_reserved() -> None:
     assert door.items == 0
 
 
-def test_a_rate_follows_what_is_measured() -> None:
-    rate = Rate(1.0, span=10)
-    rate.note(10, 30)
-    assert rate.seconds == pytest.approx(2.0)
+def test_a_cost_follows_what_is_measured() -> None:
+    cost = UnitCost(1.0, span=10)
+    cost.observe(10, 30)
+    assert cost.seconds_per_unit == pytest.approx(2.0)
     for _ in range(100):
-        rate.note(10, 50)
-    assert rate.seconds == pytest.approx(5.0)
-    rate.note(0, 1)
-    assert rate.seconds == pytest.approx(5.0)
+        cost.observe(10, 50)
+    assert cost.seconds_per_unit == pytest.approx(5.0)
+    cost.observe(0, 1)
+    assert cost.seconds_per_unit == pytest.approx(5.0)
 
 
 @pytest.fixture(scope="module")

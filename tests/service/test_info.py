@@ -41,6 +41,15 @@ def test_info(client: httpx.Client, bundle: Bundle) -> None:
     assert client.get("/models").json() == {"models": info["models"]}
 
 
+def test_workers_by_their_former_name_too(client: httpx.Client) -> None:
+    [model] = client.get("/info").json()["models"]
+    assert set(model["workers"]) == {"image", "text"}
+    assert model["lanes"] == model["workers"]
+    fields = client.get("/openapi.json").json()["components"]["schemas"]["ServedModel"]["properties"]
+    assert fields["lanes"]["deprecated"] is True
+    assert "deprecated" not in fields["workers"]
+
+
 def test_limits_in_force_are_shown(narrow_client: httpx.Client) -> None:
     info = narrow_client.get("/info").json()
     assert info["limits"]["max_items"] == 32

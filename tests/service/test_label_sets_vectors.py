@@ -11,13 +11,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from service.classification.class_vectors import Classes, Prompts
-from service.classification.scores import best_first
+from service.classification.class_vectors import ClassVectorCache, Prompts
+from service.classification.scores import top_k_indices
 from service.errors import ApiError
-from service.inference.pipeline import Embedded, Pipeline
-from service.inference.shared_resources import Shared
+from service.inference.pipeline import EmbeddingResult, Pipeline
+from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.schema.items import TextItem
 from service.settings import Settings
 
@@ -52,7 +52,9 @@ class FakePipeline:
         yield
         self.users -= 1
 
-    async def embed_prompts(self, prompts: Sequence[TextItem], call: Call, *, truncate: bool | None) -> Embedded:
+    async def embed_prompts(
+        self, prompts: Sequence[TextItem], call: RequestContext, *, truncate: bool | None
+    ) -> EmbeddingResult:
         self.asked.append([prompt.text for prompt in prompts])
         assert self.users
         await self.go.wait()
@@ -61,22 +63,24 @@ class FakePipeline:
         self.finished += 1
         seed = sum(map(ord, self.bundle.digest))
         vectors = np.random.default_rng(seed).normal(size=(len(prompts), DIMENSIONS)).astype(np.float32)
-        return Embedded(vectors, [False] * len(prompts), {}, {"texts": len(prompts), "tokens": 9, "images": 0})
+        return EmbeddingResult(vectors, [False] * len(prompts), {}, {"texts": len(prompts), "tokens": 9, "images": 0})
 
 
-def with_classes(test: Callable[[Classes], Awaitable[None]]) -> None:
+def with_classes(test: Callable[[ClassVectorCache], Awaitable[None]]) -> None:
     async def run() -> None:
-        shared = Shared(Settings(), Metrics())
+        shared = SharedResources(Settings(), Metrics())
         try:
-            await test(Classes(shared))
+            await test(ClassVectorCache(shared))
         finally:
             await shared.aclose()
 
     asyncio.run(run())
 
 
-def ask(classes: Classes, pipeline: FakePipeline, prompts: Prompts = CATS, **options: Any) -> asyncio.Task[Any]:
-    return asyncio.ensure_future(classes.get(cast(Pipeline, pipeline), prompts, Call("id"), **options))
+def ask(
+    classes: ClassVectorCache, pipeline: FakePipeline, prompts: Prompts = CATS, **options: Any
+) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(classes.get(cast(Pipeline, pipeline), prompts, RequestContext("id"), **options))
 
 
 async def settle() -> None:
@@ -85,7 +89,7 @@ async def settle() -> None:
 
 
 def test_once_for_all_who_ask() -> None:
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         asking = [ask(classes, pipeline) for _ in range(5)]
         await settle()
@@ -101,7 +105,7 @@ def test_once_for_all_who_ask() -> None:
 
 
 def test_the_first_may_leave() -> None:
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         first, second = ask(classes, pipeline), ask(classes, pipeline)
         await settle()
@@ -117,7 +121,7 @@ def test_the_first_may_leave() -> None:
 
 @pytest.mark.parametrize("finish", [False, True])
 def test_when_all_have_left(finish: bool) -> None:
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         asking = [ask(classes, pipeline, finish=finish) for _ in range(2)]
         await settle()
@@ -132,7 +136,7 @@ def test_when_all_have_left(finish: bool) -> None:
 
 
 def test_a_failure_is_told_to_all_and_not_remembered() -> None:
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         pipeline.error = ApiError("text_too_long", "Too long.", "labels.1")
         pipeline.go.set()
@@ -146,7 +150,7 @@ def test_a_failure_is_told_to_all_and_not_remembered() -> None:
 
 
 def test_nothing_is_shared_between_models_or_prompts() -> None:
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         one, two = FakePipeline("one"), FakePipeline("two")
         for pipeline in (one, two):
             pipeline.go.set()
@@ -175,7 +179,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.classification.class_vectors.LEAST_BYTES", 100_000)
     monkeypatch.setattr("service.classification.class_vectors.BYTES_PER_LABEL", 0)
 
-    async def test(classes: Classes) -> None:
+    async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         pipeline.go.set()
         labels = [str(number) for number in range(600)]  # 19,200 bytes of vectors: room for four
@@ -199,4 +203,4 @@ def test_the_best_are_those_of_sorting(levels: int) -> None:
     scores = (np.random.default_rng(0).integers(levels, size=(3, 1000)) / levels).astype(np.float32)
     everything = np.argsort(-scores, axis=1, kind="stable")
     for top_k in (1, 2, 10, 49, 51, 999, 1000, 2000, None):
-        assert (best_first(scores, top_k) == everything[:, :top_k]).all()
+        assert (top_k_indices(scores, top_k) == everything[:, :top_k]).all()

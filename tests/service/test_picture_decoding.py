@@ -18,9 +18,9 @@ from model.bundle import Bundle
 from model.runtime.engine import Engine
 from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.decoding import Decoding
-from service.inference.reading import LARGE_PIXELS, Picture, Reader
-from service.inference.shared_resources import Shared
+from service.inference.decoding import DecodeJob
+from service.inference.reading import LARGE_PIXELS, EncodedImage, Reader
+from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
 from service.request_context import Timing
 from service.settings import Settings
@@ -44,16 +44,16 @@ class Recorder:
 
 @asynccontextmanager
 async def reading(bundle: Bundle) -> AsyncIterator[Reader]:
-    shared = Shared(Settings(cache_bytes=0), Metrics())
+    shared = SharedResources(Settings(cache_bytes=0), Metrics())
     try:
         yield Reader(bundle, shared)
     finally:
         await shared.aclose()
 
 
-def expected(files: Sequence[bytes]) -> list[tuple[Picture, Vectors]]:
+def expected(files: Sequence[bytes]) -> list[tuple[EncodedImage, Vectors]]:
     loop = asyncio.get_running_loop()
-    return [(Picture(file, str(number)), loop.create_future()) for number, file in enumerate(files)]
+    return [(EncodedImage(file, str(number)), loop.create_future()) for number, file in enumerate(files)]
 
 
 def large_picture(grey: int) -> bytes:
@@ -69,11 +69,11 @@ def test_what_takes_the_memory_of_a_large_picture_is_large(bundle: Bundle) -> No
 
     async def scenario() -> None:
         async with reading(bundle) as reader:
-            assert reader.decode(Picture(scans.getvalue(), ""), Timing(), LARGE_PIXELS) is None
-            assert reader.decode(Picture(one_tile(13_000), ""), Timing(), LARGE_PIXELS) is None
-            assert reader.decode(Picture(scans.getvalue(), ""), Timing(), None) is not None
+            assert reader.decode(EncodedImage(scans.getvalue(), ""), Timing(), LARGE_PIXELS) is None
+            assert reader.decode(EncodedImage(one_tile(13_000), ""), Timing(), LARGE_PIXELS) is None
+            assert reader.decode(EncodedImage(scans.getvalue(), ""), Timing(), None) is not None
             with pytest.raises(ApiError, match="would take 2,018 MiB, more than 794") as caught:
-                reader.decode(Picture(one_tile(46_000), ""), Timing(), LARGE_PIXELS)
+                reader.decode(EncodedImage(one_tile(46_000), ""), Timing(), LARGE_PIXELS)
             assert (caught.value.code, caught.value.status) == ("image_too_large", 413)
 
     drive(scenario())
@@ -90,7 +90,7 @@ def test_a_lone_picture_does_not_wait_for_all_of_a_large_request(
             for name, wanted in (("large", many), ("lone", one)):
                 for _, future in wanted:
                     future.add_done_callback(lambda _, name=name: finished.append(name))
-                Decoding(reader, batcher, Timing()).start(wanted)
+                DecodeJob(reader, batcher, Timing()).start(wanted)
             await asyncio.gather(*(future for _, future in many + one))
             assert finished.index("lone") < 30
 
@@ -104,7 +104,7 @@ def test_pictures_that_nobody_waits_for_cost_no_decoding(
         async with reading(bundle) as reader:
             recorder = Recorder(engine)
             wanted = expected([PHOTOGRAPH] * 200)
-            Decoding(reader, make_batcher(recorder), Timing()).start(wanted)
+            DecodeJob(reader, make_batcher(recorder), Timing()).start(wanted)
             for _, future in wanted[:-1]:
                 future.cancel()
             await wanted[-1][1]
@@ -123,7 +123,7 @@ def test_large_and_broken_pictures_among_others_keep_their_places(
 
     async def outcomes(reader: Reader, files: Sequence[bytes], batcher: Batcher) -> list[Any]:
         wanted = expected(files)
-        Decoding(reader, batcher, Timing()).start(wanted)
+        DecodeJob(reader, batcher, Timing()).start(wanted)
         return await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
 
     async def scenario() -> None:
@@ -150,7 +150,7 @@ def test_the_end_of_the_pool_leaves_nobody_waiting(
             wanted = expected([PHOTOGRAPH] * 100)
             if ends == "before":
                 await reader.shared.aclose()
-            Decoding(reader, make_batcher(Recorder(engine)), Timing()).start(wanted)
+            DecodeJob(reader, make_batcher(Recorder(engine)), Timing()).start(wanted)
             await reader.shared.aclose()
             outcomes = await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
             refused = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]

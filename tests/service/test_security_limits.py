@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.admission import Admission
 from service.app import create_app
 from service.metrics import Metrics
-from service.request_context import Call
+from service.request_context import RequestContext
 from service.settings import Settings
 from service.state import Service
 from service.web.limits import LARGE_ANSWER_BYTES, RequestLimits
@@ -36,7 +36,7 @@ async def call(app: ASGIApp, path: str, receive: Receive, **headers: str) -> lis
     scope: Scope = {
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
         "headers": given, "http_version": "1.1", "scheme": "http", "server": ("service", 80), "client": None,
-        "root_path": "", "state": {"call": Call("id")},
+        "root_path": "", "state": {"call": RequestContext("id")},
     }  # fmt: skip
     await app(scope, receive, send)
     return sent
@@ -136,7 +136,7 @@ class TestAnswersOnTheirWay:
 
     def test_leave_nothing_behind_that_the_request_held(self) -> None:
         """An idle connection keeps what is known of its last request."""
-        calls: list[Call] = []
+        calls: list[RequestContext] = []
 
         async def answering(scope: Scope, receive: Receive, send: Send) -> None:
             calls.append(scope["state"]["call"])

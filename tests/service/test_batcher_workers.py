@@ -1,4 +1,4 @@
-"""Lanes: batches of one tower that run side by side, and how they share what waits."""
+"""Workers: batches of one tower that run side by side, and how they share what waits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ async def begun(tower: GatedTower, batches: int) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_another_lane_begins_beside_a_batch_once_a_third_of_the_largest_waits(
+def test_another_worker_begins_beside_a_batch_once_a_third_of_the_largest_waits(
     tower: GatedTower, make_batcher: Callable[..., Batcher]
 ) -> None:
     async def scenario() -> None:
-        batcher = make_batcher(tower, max_batch=6, lanes=2)
+        batcher = make_batcher(tower, max_batch=6, workers=2)
         futures = [await occupy(batcher, tower)]
         since = batcher.running_since
         futures += batcher.submit(tower.ids("a"), Timing())
@@ -38,9 +38,9 @@ def test_another_lane_begins_beside_a_batch_once_a_third_of_the_largest_waits(
     drive(scenario())
 
 
-def test_lanes_share_a_large_request(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
+def test_workers_share_a_large_request(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
     async def scenario() -> None:
-        batcher = make_batcher(tower, max_batch=32, lanes=2)
+        batcher = make_batcher(tower, max_batch=32, workers=2)
         futures = batcher.submit(tower.ids(*(f"text {n}" for n in range(32))), Timing())
         await begun(tower, 2)
         tower.gate.set()
@@ -50,9 +50,9 @@ def test_lanes_share_a_large_request(tower: GatedTower, make_batcher: Callable[.
     drive(scenario())
 
 
-def test_a_probe_takes_a_free_lane_at_once(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
+def test_a_probe_takes_a_free_worker_at_once(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
     async def scenario() -> None:
-        batcher = make_batcher(tower, max_batch=32, lanes=2)
+        batcher = make_batcher(tower, max_batch=32, workers=2)
         futures = [await occupy(batcher, tower)]
         futures += batcher.submit(tower.ids("probe"), Timing(), urgent=True)
         await begun(tower, 2)
@@ -63,7 +63,7 @@ def test_a_probe_takes_a_free_lane_at_once(tower: GatedTower, make_batcher: Call
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_the_end_of_one_lane_ends_all(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
+def test_the_end_of_one_worker_ends_all(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
     fatal = tower.ids("fatal")
 
     def run(rows: Rows) -> object:
@@ -72,7 +72,7 @@ def test_the_end_of_one_lane_ends_all(tower: GatedTower, make_batcher: Callable[
         return tower(rows)
 
     async def scenario() -> None:
-        batcher = make_batcher(run, max_batch=3, lanes=2)
+        batcher = make_batcher(run, max_batch=3, workers=2)
         first = await occupy(batcher, tower)
         [ends] = batcher.submit(fatal, Timing())
         with pytest.raises(ApiError, match="failed"):
@@ -87,10 +87,10 @@ def test_the_end_of_one_lane_ends_all(tower: GatedTower, make_batcher: Callable[
     drive(scenario())
 
 
-def test_closing_ends_all_lanes(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
+def test_closing_ends_all_workers(tower: GatedTower, make_batcher: Callable[..., Batcher]) -> None:
     async def scenario() -> None:
         tower.gate.set()
-        batcher = make_batcher(tower, lanes=3)
+        batcher = make_batcher(tower, workers=3)
         await asyncio.gather(*batcher.submit(tower.ids(*"abcdef"), Timing()))
         await asyncio.to_thread(batcher.close)
         assert not batcher.alive
