@@ -20,12 +20,11 @@ from service.inference.shared_resources import SharedResources
 from service.inference.single_flight import SingleFlight
 from service.request_context import RequestContext
 from service.schema.items import TextItem
+from service.thread_pool import INLINE_AVERAGED_PROMPTS, INLINE_PROMPT_CHARACTERS
 
 LEAST_BYTES = 64 * 2**20
 LARGEST_SETS = 4  # there is room for so many with as many labels as are allowed
 BYTES_PER_LABEL = 4096  # of vectors with 1,024 dimensions
-CHARACTERS_INLINE = 100_000  # up to here, hashing takes less than 0.2 ms
-PROMPTS_INLINE = 200  # up to here, so does averaging their vectors
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,16 @@ class ClassVectorCache:
 
     async def _digest(self, prompts: Prompts) -> str:
         characters = sum(map(len, prompts.labels)) + sum(map(len, prompts.templates))
-        if characters <= CHARACTERS_INLINE:
-            return prompts.digest
-        return await self._shared.in_thread(lambda: prompts.digest)
+        pool = self._shared.pool
+        return await pool.run_inline_or_in_thread(characters, INLINE_PROMPT_CHARACTERS, lambda: prompts.digest)
 
     async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, call: RequestContext) -> ClassVectors:
         with pipeline.used():
-            few = len(prompts.labels) * len(prompts.templates) <= PROMPTS_INLINE
             embedded = await pipeline.embed_prompts(prompts.items(), call, truncate=prompts.truncate)
             by_label = embedded.vectors.reshape(-1, len(prompts.templates), pipeline.bundle.dimensions)
-            vectors = class_vectors(by_label) if few else await self._shared.in_thread(class_vectors, by_label)
+            vectors = await self._shared.pool.run_inline_or_in_thread(
+                len(prompts.labels) * len(prompts.templates), INLINE_AVERAGED_PROMPTS, class_vectors, by_label
+            )
         classes = ClassVectors(vectors, embedded.usage)
         if _size(classes) <= self._most_bytes:
             self._known[key] = classes

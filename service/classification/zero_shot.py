@@ -20,8 +20,8 @@ from service.schema.items import Item, check_count, raise_first_bad
 from service.schema.requests import ClassifyOptions, TemplateOptions
 from service.settings import MAX_PREDICTIONS, Settings
 from service.state import Service
+from service.thread_pool import INLINE_SCORES
 
-SCORES_INLINE = 4_000  # up to here, scoring takes less than 1 ms
 Matrix = NDArray[np.float32]
 
 
@@ -50,8 +50,8 @@ async def classify(
     embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
     with call.timing.stage("serialize"):
         arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
-        inline = len(items) * len(prompts.labels) <= SCORES_INLINE
-        data = _answers(*arguments) if inline else await service.shared.in_thread(_answers, *arguments)
+        scores = len(items) * len(prompts.labels)
+        data = await service.shared.pool.run_inline_or_in_thread(scores, INLINE_SCORES, _answers, *arguments)
         for index, error in embedded.errors.items():
             data[index] = {"index": index, "error": error.detail()}
     free = dict.fromkeys(embedded.usage, 0)

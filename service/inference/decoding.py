@@ -29,13 +29,13 @@ class DecodeJob:
     def start(self, pictures: Iterable[tuple[EncodedImage, asyncio.Future[Vector]]]) -> None:
         """Each future gets the vector [dim] of its picture or raises ApiError; one that is cancelled costs no work."""
         self._waiting.extend(pictures)
-        for _ in range(min(len(self._waiting), 2 * self._shared.cores)):
+        for _ in range(min(len(self._waiting), 2 * self._shared.pool.size)):
             self._go_on()
 
     def _go_on(self) -> None:
         """Take a place in the pool's queue for the next picture: behind those that others have there by now."""
         try:
-            self._shared.start(self._decode_next).add_done_callback(self._look_for_the_end)
+            self._shared.pool.submit(self._decode_next).add_done_callback(self._look_for_the_end)
         except RuntimeError:  # the pool has ended
             self._stop()
 
@@ -61,7 +61,7 @@ class DecodeJob:
 
     async def _wait_and_decode(self, picture: EncodedImage, future: asyncio.Future[Vector]) -> None:
         try:
-            pixels = await self._shared.alone_in_thread(self._reader.decode, picture, self._timing, None)
+            pixels = await self._shared.pool.run_exclusively(self._reader.decode, picture, self._timing, None)
             self._batcher.put(pixels, future, self._timing)
         except Exception as error:
             self._fail(future, error)

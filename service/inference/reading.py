@@ -22,12 +22,11 @@ from service.inference.throughput import UnitCost
 from service.request_context import RequestContext, Timing
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
+from service.thread_pool import INLINE_HASHED_BYTES, INLINE_TOKENIZED_CHARACTERS
 
 log = logging.getLogger(__name__)
 CHARACTER_S, PICTURE_S = 1e-6, 0.01  # first guesses
-CHARACTERS_INLINE = 1_000  # up to here, tokenizing takes less time than handing it to a thread
 CHARACTERS_PER_PART = 20_000  # tokenized in one go
-BYTES_INLINE = 256 * 1024  # up to here, so does undoing base64 and hashing
 BYTES_PER_PART = 4 * 2**20
 FETCHES_AT_ONCE = 8  # of one request
 LARGE_PIXELS = 9_000_000  # those of more, or that take as much memory, are decoded one at a time; a 4K screen has less
@@ -73,11 +72,11 @@ class Reader:
         """Undo base64, fetch what is a URL, and hash. Without `keep_errors`, ends at the first URL that fails."""
         files = [(index, item) for index, item in images if isinstance(item, ImageItem)]
         urls = [(index, item) for index, item in images if isinstance(item, UrlItem)]
-        if sum(len(item.data) for _, item in files) <= BYTES_INLINE:
+        if sum(len(item.data) for _, item in files) <= INLINE_HASHED_BYTES:
             self._read_files(files, read)
         else:
             for part in _parts(files, lambda item: len(item.data), BYTES_PER_PART):
-                await self.shared.in_thread(self._read_files, part, read)
+                await self.shared.pool.run_in_thread(self._read_files, part, read)
         if urls:
             await self._fetch_all(urls, call, read, keep_errors)
 
@@ -98,8 +97,8 @@ class Reader:
                 async with turns:
                     with call.timing.stage("fetch"):
                         file = await self.shared.fetcher.fetch(item.url, call.hold)
-                large = len(file) > BYTES_INLINE
-                read(index, await self.shared.in_thread(self._picture, file) if large else self._picture(file))
+                pool = self.shared.pool
+                read(index, await pool.run_inline_or_in_thread(len(file), INLINE_HASHED_BYTES, self._picture, file))
                 return
             except ApiError as error:
                 read(index, error.at(item.param))
@@ -129,12 +128,12 @@ class Reader:
     async def read_texts(self, texts: Sequence[tuple[int, TextItem]], timing: Timing, read: Read) -> None:
         """Tokenize. A text that does not fit the context is still read, cut; its `excess` says so."""
         with timing.stage("tokenize"):
-            if characters(texts) <= CHARACTERS_INLINE:
+            if characters(texts) <= INLINE_TOKENIZED_CHARACTERS:
                 self._tokenize(texts, read)
                 return
             # A thread cannot be interrupted; between two parts, a cancelled request ends.
             for part in _parts(texts, _characters, CHARACTERS_PER_PART):
-                await self.shared.in_thread(self._tokenize, part, read)
+                await self.shared.pool.run_in_thread(self._tokenize, part, read)
 
     def _tokenize(self, texts: Sequence[tuple[int, TextItem]], read: Read) -> None:
         started = time.perf_counter()
@@ -164,7 +163,7 @@ class Reader:
         reading_s = (
             characters(texts) * self.per_character.seconds_per_unit + pictures * self.per_picture.seconds_per_unit
         )
-        return reading_s / self.shared.cores
+        return reading_s / self.shared.pool.size
 
     def decode(self, picture: EncodedImage, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
         """Decode and resize, for a thread: [size, size, 3]; None if it takes more memory than one of `most` pixels.

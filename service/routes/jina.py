@@ -69,7 +69,7 @@ async def rerank(body: BodyDep, service: ServiceDep, call: RequestContextDep) ->
         order = top_k_indices(cosine[np.newaxis], request.top_n)[0].tolist()
         results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in order]
         if request.return_documents:  # which may be as large as the request
-            results = await service.shared.in_thread(_with_documents, order, scores, request.documents)
+            results = await service.shared.pool.run_in_thread(_with_documents, order, scores, request.documents)
         usage = token_usage(embedded.usage)
         answer = {"id": call.request_id, "object": "list", "results": results}
         return json_response({**answer, "model": pipeline.bundle.id, "usage": usage})

@@ -53,7 +53,7 @@ async def list_label_sets(service: ServiceDep) -> Response:
 async def get_label_set(name: NameDep, service: ServiceDep) -> Response:
     """Give its labels and templates."""
     label_set = await service.label_sets.find(name, "name")
-    return await service.shared.in_thread(json_response, _answer(label_set))
+    return await service.shared.pool.run_in_thread(json_response, _answer(label_set))
 
 
 @router.put(
@@ -87,7 +87,7 @@ async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call:
         classes = await service.classes.get(pipeline, label_set.prompts, call)
     is_new = await service.label_sets.put(label_set)
     told = {**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage}
-    answer = await service.shared.in_thread(json_response, told)
+    answer = await service.shared.pool.run_in_thread(json_response, told)
     answer.status_code = 201 if is_new else 200
     return answer
 

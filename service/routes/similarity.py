@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from service.inference.embedded import EmbeddingResult
 from service.schema.answers import SimilarityAnswer
 from service.schema.requests import SimilarityRequest
 from service.state import RequestContextDep, ServiceDep
+from service.thread_pool import INLINE_WRITTEN_NUMBERS
 from service.web.body import BodyDep
 from service.web.openapi import WORK_ERRORS, body_of
-from service.web.responses import NUMBERS_INLINE, json_response, write
+from service.web.responses import json_response, write
 
 router = APIRouter(tags=["zero-shot"])
 Matrix = NDArray[np.float32]
@@ -39,9 +39,10 @@ async def similarity(body: BodyDep, service: ServiceDep, call: RequestContextDep
     with service.model(request.model) as pipeline:
         embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=request.on_error == "item")
     with call.timing.stage("serialize"):
-        large = len(request.queries) * len(request.candidates) > NUMBERS_INLINE
-        answer = partial(_answer, embedded, request, pipeline.bundle)
-        return await service.shared.in_thread(answer) if large else answer()
+        numbers = len(request.queries) * len(request.candidates)
+        return await service.shared.pool.run_inline_or_in_thread(
+            numbers, INLINE_WRITTEN_NUMBERS, _answer, embedded, request, pipeline.bundle
+        )
 
 
 def _answer(embedded: EmbeddingResult, request: SimilarityRequest, bundle: Bundle) -> Response:

@@ -14,13 +14,13 @@ from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
 from service.request_context import RequestContext
 from service.schema.items import ImageItem, Item
 from service.state import Service, ServiceDep
+from service.thread_pool import INLINE_PARSED_BYTES
 from service.web.form_lists import read_labels, read_templates
 from service.web.multipart import read_form
 from service.web.strict_json import parse_json
 
 M = TypeVar("M", bound=BaseModel)
 Opt = TypeVar("Opt", bound=BaseModel)
-INLINE_BYTES = 256 * 1024  # above this, parsing moves to a thread
 MAX_JSON_VALUES = 1_000_000  # parsing more would hold up everything else for seconds, and take gigabytes
 MAX_JSON_FIELDS = 100  # there is one complaint for each that is unknown
 _LISTS = {"labels": read_labels, "templates": read_templates}
@@ -41,7 +41,7 @@ class Body:
         if media_type == "multipart/form-data":
             body = self._bytes_with_options()
             # However short, it may be many parts.
-            return await self._service.shared.in_thread(self._form, options, body)
+            return await self._service.shared.pool.run_in_thread(self._form, options, body)
         if media_type.startswith("image/"):
             return self._image(options)
         request: Any = await self.json(schema)
@@ -51,9 +51,8 @@ class Body:
         """The JSON body as a `schema`. Raises `invalid_request` with the path of the first field that is wrong."""
         self._expect_json()
         body = self._bytes_with_options()
-        if len(body) <= INLINE_BYTES:
-            return self._json(schema, body)
-        return await self._service.shared.in_thread(self._json, schema, body)
+        pool = self._service.shared.pool
+        return await pool.run_inline_or_in_thread(len(body), INLINE_PARSED_BYTES, self._json, schema, body)
 
     def _image(self, options: type[Opt]) -> tuple[Sequence[Item], Opt]:
         """The body as one image file, and the query as `options`."""

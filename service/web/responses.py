@@ -17,11 +17,11 @@ from model.bundle import Bundle
 from service.errors import ApiError
 from service.inference.shared_resources import SharedResources
 from service.schema.requests import EmbedOptions
+from service.thread_pool import INLINE_WRITTEN_NUMBERS
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,8})?|1(?:\.0{0,8})?", re.ASCII)  # RFC 9110 has three places
-NUMBERS_INLINE = 16_384  # up to here, writing them takes about 1 ms
 Matrix = NDArray[np.float32]
 
 
@@ -30,13 +30,15 @@ def json_response(content: object) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-async def write_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources) -> list[Any]:
-    """The rows, ready for `json_response`; written already, and in a thread, where they hold many numbers."""
-    return list(rows()) if numbers <= NUMBERS_INLINE else await shared.in_thread(lambda: write(rows()))
+async def write_rows(
+    rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources
+) -> list[orjson.Fragment]:
+    """The rows as JSON, ready for `json_response`; `numbers` is how many they hold."""
+    return await shared.pool.run_inline_or_in_thread(numbers, INLINE_WRITTEN_NUMBERS, lambda: write(rows()))
 
 
 def write(rows: Iterable[object]) -> list[orjson.Fragment]:
-    """The rows as JSON, for a thread: one by one, because writing holds up every other thread."""
+    """The rows as JSON: one by one, because writing holds up every other thread."""
     return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
 
 
