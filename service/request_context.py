@@ -63,6 +63,6 @@ class RequestContext:
     items: int = 0
     digest: str | None = None  # of the model that answers
     read_as: dict[str, str] = field(default_factory=dict)  # how each list in a form or a query was read
-    hold: ByteReservation | None = None  # the bytes received for it
+    reservation: ByteReservation | None = None  # of the bytes received for it
     body: bytes = b""  # all of it, while the request is at work
     hang_up: Callable[[], None] = lambda: None  # for the connection, whose client is gone

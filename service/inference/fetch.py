@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 import httpcore2
@@ -28,16 +29,11 @@ from service.admission import Admission, ByteReservation
 from service.errors import ApiError, without_frames
 from service.settings import Settings
 
-AT_ONCE = 32  # of all requests
-FETCH_S = 10.0  # redirects included
-CONNECT_S = 3.0  # for each address, and again for the TLS handshake
-RESOLVE_S = 3.0
 KEEP_ALIVE_S = 2.0  # less than servers keep theirs, so that none is reused in the moment in which it ends
 ADDRESSES_TRIED = 4  # of a host that has more
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 3
-PIECES_AT_A_TIME = 64  # then other requests have a turn
-MAX_PIECES = 50_000  # 32 MiB in pieces of less than 700 bytes is an attack on our time
+CHUNKS_AT_A_TIME = 64  # then other requests have a turn
 # OSError: names that cannot be resolved, not in time either, and TLS that breaks in the middle.
 FAILURES = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError)
 NOT_PLAIN = (
@@ -50,44 +46,56 @@ NOT_PUBLIC = "Pictures are fetched only from public addresses, and this host has
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What fetching may take."""
+
+    concurrency: int = 32  # fetches at once, of all requests
+    total_s: float = 10.0  # redirects included
+    connect_s: float = 3.0  # for each address, and again for the TLS handshake
+    resolve_s: float = 3.0
+    max_chunks: int = 50_000  # 32 MiB in chunks of less than 700 bytes is an attack on our time
+
+
 class Fetcher:
     """Fetches from the hosts in the settings. Keeps no cookies, sends no credentials and asks no proxy."""
 
-    def __init__(self, settings: Settings, admission: Admission) -> None:
+    def __init__(self, settings: Settings, admission: Admission, limits: FetchLimits | None = None) -> None:
         self._rules = [HostRule.parse(text) for text in settings.url_hosts]
         self._max_bytes = settings.max_body_bytes
         self._admission = admission
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._limits = limits = limits or FetchLimits()
+        self._slots = asyncio.Semaphore(limits.concurrency)
         self._pool = httpcore2.AsyncConnectionPool(
             # Made here rather than at the first picture, so that a bad SSL_CERT_FILE is told at the start.
             ssl_context=httpcore2.default_ssl_context() if self._rules else None,
-            max_connections=AT_ONCE,
+            max_connections=limits.concurrency,
             keepalive_expiry=KEEP_ALIVE_S,
-            network_backend=CheckedNetwork([parse_network(text) for text in settings.url_networks]),
+            network_backend=CheckedNetwork([parse_network(text) for text in settings.url_networks], limits.resolve_s),
         )
 
-    async def fetch(self, url: str, hold: ByteReservation | None) -> bytes:
-        """The file at `url`, its bytes counted in `hold`. ApiErrors name no field."""
-        if hold is None:
-            with self._admission.hold_bytes() as own:
+    async def fetch(self, url: str, reservation: ByteReservation | None) -> bytes:
+        """The file at `url`, its bytes counted in `reservation`. ApiErrors name no field."""
+        if reservation is None:
+            with self._admission.reserve_bytes() as own:
                 return await self.fetch(url, own)
         target = self._allowed(Url.parse, url)
-        async with self._turns:
+        async with self._slots:
             try:
-                async with asyncio.timeout(FETCH_S):
-                    return await self._follow(target, hold)
+                async with asyncio.timeout(self._limits.total_s):
+                    return await self._follow(target, reservation)
             except TimeoutError:
-                raise _failed(f"it took more than {FETCH_S:g} s") from None
+                raise _failed(f"it took more than {self._limits.total_s:g} s") from None
 
-    async def _follow(self, url: Url, hold: ByteReservation) -> bytes:
+    async def _follow(self, url: Url, reservation: ByteReservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
-            answer = await self._get(url, hold)
+            answer = await self._get(url, reservation)
             if isinstance(answer, bytes):
                 return answer
             url = answer
         raise _failed(f"it redirects more than {MAX_REDIRECTS} times")
 
-    async def _get(self, url: Url, hold: ByteReservation) -> bytes | Url:
+    async def _get(self, url: Url, reservation: ByteReservation) -> bytes | Url:
         """The file, or where it is said to be."""
         request = self._pool.stream(
             "GET",
@@ -98,7 +106,7 @@ class Fetcher:
                 "Accept": "image/*",
                 "Accept-Encoding": "identity",
             },
-            extensions={"timeout": {"connect": CONNECT_S}},
+            extensions={"timeout": {"connect": self._limits.connect_s}},
         )
         try:
             async with request as response:
@@ -107,34 +115,36 @@ class Fetcher:
                     return self._allowed(url.join, headers[b"location"].decode("latin-1"))
                 if response.status != 200:
                     raise _failed(f"its host answered {response.status}")
-                return await self._read(response, headers, hold)
+                return await self._read(response, headers, reservation)
         except FAILURES as error:
             # Protocol errors quote what the host sent, which may be the query.
             reason = type(error).__name__ if isinstance(error, httpcore2.ProtocolError) else repr(error)
             log.info("could not fetch from %s: %s", url.host, reason)
             raise _failed("its host could not be reached over https, or broke off") from None
 
-    async def _read(self, response: httpcore2.Response, headers: Mapping[bytes, bytes], hold: ByteReservation) -> bytes:
+    async def _read(
+        self, response: httpcore2.Response, headers: Mapping[bytes, bytes], reservation: ByteReservation
+    ) -> bytes:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise _failed("its host sent it compressed, unasked")
         if int(headers.get(b"content-length", b"0")) > self._max_bytes:  # digits: the protocol's parser saw to that
             raise self._too_large()
         file = bytearray()
-        pieces = 0
+        chunks = 0
         try:
             async with aclosing(response.aiter_stream()) as stream:
-                async for piece in stream:
-                    pieces += 1
-                    if len(file) + len(piece) > self._max_bytes:
+                async for chunk in stream:
+                    chunks += 1
+                    if len(file) + len(chunk) > self._max_bytes:
                         raise self._too_large()
-                    if pieces > MAX_PIECES:
+                    if chunks > self._limits.max_chunks:
                         raise _failed("its host sent it in too small pieces")
-                    hold.add(len(piece))
-                    file += piece
-                    if pieces % PIECES_AT_A_TIME == 0:
+                    reservation.add(len(chunk))
+                    file += chunk
+                    if chunks % CHUNKS_AT_A_TIME == 0:
                         await asyncio.sleep(0)
         except BaseException:
-            hold.release(len(file))
+            reservation.release(len(file))
             raise
         return bytes(file)
 
@@ -158,8 +168,8 @@ class Fetcher:
 class CheckedNetwork(httpcore2.AsyncNetworkBackend):
     """Resolves a name once, checks every address it has, and connects to one of these: there is no second answer."""
 
-    def __init__(self, networks: Sequence[Network]) -> None:
-        self._networks = networks
+    def __init__(self, networks: Sequence[Network], resolve_s: float) -> None:
+        self._networks, self._resolve_s = networks, resolve_s
         self._tcp = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
@@ -184,10 +194,15 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
 
     async def _addresses(self, host: str, port: int) -> Sequence[Address]:
         address = literal(host)
-        addresses = await _resolve(host, port) if address is None else [address]
+        addresses = await self._resolve(host, port) if address is None else [address]
         if not all(is_allowed(address, self._networks) for address in addresses):
             raise ApiError("url_not_allowed", NOT_PUBLIC)
         return [unmapped(address) for address in addresses[:ADDRESSES_TRIED]]
+
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        async with asyncio.timeout(self._resolve_s):
+            answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [ip_address(sockaddr[0]) for *_, sockaddr in answers]
 
 
 class AwaitsTls(httpcore2.AsyncNetworkStream):
@@ -205,12 +220,6 @@ class AwaitsTls(httpcore2.AsyncNetworkStream):
         except BaseException:
             await self._stream.aclose()  # httpcore2 does so after errors, but not when it is cancelled
             raise
-
-
-async def _resolve(host: str, port: int) -> list[Address]:
-    async with asyncio.timeout(RESOLVE_S):
-        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(sockaddr[0]) for *_, sockaddr in answers]
 
 
 def _failed(why: str) -> ApiError:

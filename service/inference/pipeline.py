@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.runtime.engine import Engine
-from service.admission import Work
+from service.admission import ItemReservation
 from service.errors import ApiError, without_frames
 from service.inference.batcher import Batcher
 from service.inference.decoding import DecodeJob
@@ -86,26 +86,31 @@ class Pipeline:
             raise_first_bad(items)
         call.items += len(items)
         call.digest = self.bundle.digest
-        with self.shared.admission.admit(min(len(items), ITEMS_AT_ONCE)) as at_work:
-            return await self._embed(items, call, truncate, keep_errors, at_work)
+        with self.shared.admission.reserve_items(min(len(items), ITEMS_AT_ONCE)) as reservation:
+            return await self._embed(items, call, truncate, keep_errors, reservation)
 
     async def embed_prompts(
         self, prompts: Sequence[TextItem], call: RequestContext, *, truncate: bool | None
     ) -> EmbeddingResult:
         """Embed what may be many texts, a few at a time, so that they take no more places than they need."""
         parts: list[EmbeddingResult] = []
-        with self.shared.admission.admit(min(len(prompts), ITEMS_AT_ONCE)) as at_work:
+        with self.shared.admission.reserve_items(min(len(prompts), ITEMS_AT_ONCE)) as reservation:
             for start in range(0, len(prompts), ITEMS_AT_ONCE):
                 part = prompts[start : start + ITEMS_AT_ONCE]
-                parts.append(await self._embed(part, call, truncate, False, at_work))
+                parts.append(await self._embed(part, call, truncate, False, reservation))
         usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
         truncated = [cut for part in parts for cut in part.truncated]
         return EmbeddingResult(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
 
     async def _embed(
-        self, items: Sequence[Item], call: RequestContext, truncate: bool | None, keep_errors: bool, at_work: Work
+        self,
+        items: Sequence[Item],
+        call: RequestContext,
+        truncate: bool | None,
+        keep_errors: bool,
+        reservation: ItemReservation,
     ) -> EmbeddingResult:
-        at_work.expect(self.reader.expected_s(items))
+        reservation.expect(self.reader.expected_s(items))
         read = await self._read(items, call, keep_errors)
         result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
         if result.errors and not keep_errors:
@@ -117,11 +122,11 @@ class Pipeline:
         if not missing:
             result.count(good)
             return result
-        at_work.expect(self._expected_s(items, missing))
+        reservation.expect(self._expected_s(items, missing))
         indices = list(missing)
         for start in range(0, len(indices), ITEMS_AT_ONCE):
             part = {index: missing[index] for index in indices[start : start + ITEMS_AT_ONCE]}
-            await self._run(part, items, result, call.timing, keep_errors, at_work)
+            await self._run(part, items, result, call.timing, keep_errors, reservation)
         result.count(good)
         return result
 
@@ -132,12 +137,12 @@ class Pipeline:
         result: EmbeddingResult,
         timing: Timing,
         keep_errors: bool,
-        at_work: Work,
+        reservation: ItemReservation,
     ) -> None:
         """Compute what is missing into `result`."""
         work: dict[int, asyncio.Future[Vector]] = {}
         try:
-            self._start(missing, timing, work, at_work)
+            self._start(missing, timing, work, reservation)
             when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
             await asyncio.wait(work.values(), return_when=when)
             result.collect(work, items, keep_errors)
@@ -199,7 +204,7 @@ class Pipeline:
         missing: Mapping[int, EncodedImage | TokenizedText],
         timing: Timing,
         work: dict[int, asyncio.Future[Vector]],
-        at_work: Work,
+        reservation: ItemReservation,
     ) -> None:
         """Join what is already being computed, and begin the rest; into `work`, by index."""
         new_texts: dict[str, tuple[int, TokenizedText]] = {}
@@ -209,14 +214,14 @@ class Pipeline:
                 work[index] = future
             elif isinstance(each, EncodedImage):
                 new_pictures.append((each, asyncio.get_running_loop().create_future()))
-                work[index] = self._launch(*new_pictures[-1], at_work)
+                work[index] = self._launch(*new_pictures[-1], reservation)
             else:
                 new_texts.setdefault(each.key, (index, each))
         if new_pictures:
             DecodeJob(self.reader, self.images, timing).start(new_pictures)
         futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
         for (index, text), future in zip(new_texts.values(), futures, strict=True):
-            work[index] = self._launch(text, future, at_work)
+            work[index] = self._launch(text, future, reservation)
         for index, each in missing.items():
             if index not in work:  # a text that this request holds more than once
                 twin = self._single_flight.join(each.key)
@@ -224,7 +229,7 @@ class Pipeline:
                 work[index] = twin
 
     def _launch(
-        self, item: EncodedImage | TokenizedText, future: asyncio.Future[Vector], at_work: Work
+        self, item: EncodedImage | TokenizedText, future: asyncio.Future[Vector], reservation: ItemReservation
     ) -> asyncio.Future[Vector]:
         throughput = self._throughput[type(item)]
         item_s = throughput.seconds_per_item
@@ -232,7 +237,7 @@ class Pipeline:
         def landed(done: asyncio.Future[Vector]) -> None:
             answered = not done.cancelled() and done.exception() is None
             throughput.finish_item(answered)
-            at_work.done(item_s)
+            reservation.done(item_s)
             if answered:
                 self.shared.cache.put(item.key, done.result())
 

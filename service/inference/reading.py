@@ -96,7 +96,7 @@ class Reader:
             try:
                 async with turns:
                     with call.timing.stage("fetch"):
-                        file = await self.shared.fetcher.fetch(item.url, call.hold)
+                        file = await self.shared.fetcher.fetch(item.url, call.reservation)
                 pool = self.shared.pool
                 read(index, await pool.run_inline_or_in_thread(len(file), INLINE_HASHED_BYTES, self._picture, file))
                 return

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -63,21 +63,21 @@ class RequestLimits:
         has_body, admin = _has_body(scope["method"], headers), is_admin(scope["path"])
         refusable = has_body and not admin  # what an operator does to a busy service is not refused
         if refusable:
-            self.admission.refuse_if_full(size=int(declared) if declared.isdigit() else 0)
+            self.admission.check(items=1, size=int(declared) if declared.isdigit() else 0)
         elif not admin:
-            self.admission.refuse_if_full(items=0, size=1)  # the answer may be large, and stay unread
-        with Cutoff(timeout_s) as cutoff, self.admission.hold_bytes() as hold:
-            call.hang_up, call.hold = cutoff.hang_up, hold
+            self.admission.check(size=1)  # the answer may be large, and stay unread
+        with Cutoff(timeout_s) as cutoff, self.admission.reserve_bytes(refusable=refusable) as reservation:
+            call.hang_up, call.reservation = cutoff.hang_up, reservation
             try:
                 if has_body:
-                    call.body = await self._read(receive, hold.add if refusable else hold.count)
-                with self.admission.enter() if refusable else nullcontext():
+                    call.body = await self._read(receive, reservation)
+                with self.admission.reserve_request() if refusable else nullcontext():
                     await self.turnstile.wait()
-                    await self.app(scope, receive, _held(send, hold, cutoff))
+                    await self.app(scope, receive, _held(send, reservation, cutoff))
             finally:
                 call.body, call.hang_up = b"", lambda: None  # the connection keeps the call until its next request
 
-    async def _read(self, receive: Receive, hold: Callable[[int], None]) -> bytes:
+    async def _read(self, receive: Receive, reservation: ByteReservation) -> bytes:
         chunks: list[bytes] = []
         received = 0
         while True:
@@ -88,7 +88,7 @@ class RequestLimits:
             received += len(chunk)
             if received > self.max_body_bytes:
                 raise self._too_large()
-            hold(len(chunk))
+            reservation.add(len(chunk))
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -123,7 +123,7 @@ def _stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
-def _held(send: Send, hold: ByteReservation, cutoff: Cutoff) -> Send:
+def _held(send: Send, reservation: ByteReservation, cutoff: Cutoff) -> Send:
     """Send an answer that is in time, and stay until a large one has been read; the connection ends those that do not.
 
     Its end is sent by itself: the server takes it once there is little left of what was sent before.
@@ -133,7 +133,7 @@ def _held(send: Send, hold: ByteReservation, cutoff: Cutoff) -> Send:
         if message["type"] == "http.response.start":
             cutoff.lift_deadline()
         elif len(message.get("body", b"")) > LARGE_ANSWER_BYTES and not message.get("more_body", False):
-            hold.count(len(message["body"]))
+            reservation.add_unconditionally(len(message["body"]))
             await send({**message, "more_body": True})
             message = {**message, "body": b""}
         await send(message)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ApiError, error_response, internal_error
+from service.admission import queue_full
+from service.errors import error_response, internal_error
 from service.logs import Sampler, tell_of_request
 from service.metrics import Metrics
 from service.request_context import RequestContext
@@ -130,7 +131,7 @@ def _written(refusal: Response) -> bytes:
     return head.replace(b"%", b"%%") + b"x-request-id: %s\r\nserver-timing: %s\r\n\r\n" + rest
 
 
-_FULL = _written(error_response(ApiError("overloaded", "The queue is full; try again shortly.")))
+_FULL = _written(error_response(queue_full()))
 
 
 def _request_id(scope: Scope) -> str:

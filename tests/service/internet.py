@@ -14,8 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from service.admission import Admission
 from service.errors import ApiError
-from service.inference import fetch
-from service.inference.fetch import Fetcher
+from service.inference.fetch import Fetcher, FetchLimits
 from service.settings import Settings
 from tests.service.https_server import PATIENCE_S, HttpsServer
 
@@ -28,9 +27,10 @@ T = TypeVar("T")
 class Internet:
     """Each name has the addresses given here, in one answer after the other."""
 
-    def __init__(self, server: HttpsServer, *answers: list[str], limit_bytes: int = 2**30) -> None:
+    def __init__(self, server: HttpsServer, *answers: list[str], limit_bytes: int = 2**30, **limits: float) -> None:
         self.port, self.ca_file = server.port, server.ca_file
         self.answers = list(answers) or [[PUBLIC]]
+        self.limits = FetchLimits(connect_s=PATIENCE_S, **limits)  # type: ignore[arg-type]
         self.asked: list[str] = []
         self.connected: list[str] = []
         self.dead: set[str] = set()
@@ -49,12 +49,11 @@ class Internet:
             loop.getaddrinfo, loop.create_connection = self._getaddrinfo, self._create_connection
             hosts = tuple(f"{host}:{self.port}" for host in (NAME, "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"))
             with mock.patch.dict(os.environ, SSL_CERT_FILE=self.ca_file):
-                fetcher = Fetcher(Settings(url_hosts=hosts, max_body_bytes=MAX_BYTES), self.admission)
-            with mock.patch.object(fetch, "CONNECT_S", PATIENCE_S):
-                try:
-                    return await work(fetcher)
-                finally:
-                    await fetcher.aclose()
+                fetcher = Fetcher(Settings(url_hosts=hosts, max_body_bytes=MAX_BYTES), self.admission, self.limits)
+            try:
+                return await work(fetcher)
+            finally:
+                await fetcher.aclose()
 
         return asyncio.run(main())
 
@@ -62,13 +61,13 @@ class Internet:
         """Fetch a picture; what is held meanwhile is its bytes, or nothing if that fails."""
 
         async def work(fetcher: Fetcher) -> bytes:
-            with self.admission.hold_bytes() as hold:
+            with self.admission.reserve_bytes() as held:
                 try:
-                    file = await fetcher.fetch(self.url(path, name), hold)
+                    file = await fetcher.fetch(self.url(path, name), held)
                 except ApiError:
-                    assert hold.size == self.admission.bytes == 0
+                    assert held.size == self.admission.bytes == 0
                     raise
-                assert hold.size == self.admission.bytes == len(file)
+                assert held.size == self.admission.bytes == len(file)
                 return file
 
         return self.run(work)

@@ -24,54 +24,54 @@ TEXTS, CHARACTERS = 512, 2048
 LINES_CPU_S = 10.0
 
 
-def admission(limit_s: float) -> Admission:
+def make_admission(limit_s: float) -> Admission:
     metrics = Metrics()
     return Admission(1000, 10**9, metrics.queue_items, metrics.queue_bytes, limit_s)
 
 
 def test_a_large_request_is_refused_beside_large_ones_and_a_small_one_is_not() -> None:
-    door = admission(limit_s=20)
-    with door.admit(1) as first, door.admit(1) as second:
+    admission = make_admission(limit_s=20)
+    with admission.reserve_items(1) as first, admission.reserve_items(1) as second:
         first.expect(15)
         with pytest.raises(ApiError, match="this would take 30 s, of at most 20 s") as refused:
             second.expect(15)
         assert refused.value.code == "overloaded"
         second.expect(5)
         for _ in range(100):
-            with door.admit(1) as small:
+            with admission.reserve_items(1) as small:
                 small.expect(0.01)
         first.done(11)
         second.expect(15)  # 4 s are left of the first
 
 
 def test_many_small_ones_are_large_together() -> None:
-    door = admission(limit_s=20.05)
+    admission = make_admission(limit_s=20.05)
     with ExitStack() as stack:
         for _ in range(200):
-            stack.enter_context(door.admit(1)).expect(0.1)
-        with door.admit(1) as one_more, pytest.raises(ApiError):
+            stack.enter_context(admission.reserve_items(1)).expect(0.1)
+        with admission.reserve_items(1) as one_more, pytest.raises(ApiError):
             one_more.expect(0.1)
 
 
 def test_what_is_larger_than_the_limit_comes_in_alone() -> None:
-    door = admission(limit_s=20)
-    with door.admit(1) as large:
+    admission = make_admission(limit_s=20)
+    with admission.reserve_items(1) as large:
         large.expect(60)
-        with door.admit(1) as small:
+        with admission.reserve_items(1) as small:
             small.expect(1)
-    with door.admit(1) as again, door.admit(1) as other:
+    with admission.reserve_items(1) as again, admission.reserve_items(1) as other:
         other.expect(1)
         with pytest.raises(ApiError):
             again.expect(60)
 
 
 def test_nothing_stays_reserved() -> None:
-    door = admission(limit_s=20)
-    with suppress(ValueError), door.admit(1) as work:
+    admission = make_admission(limit_s=20)
+    with suppress(ValueError), admission.reserve_items(1) as work:
         work.expect(15)
         raise ValueError
-    assert not door.works
-    assert door.items == 0
+    assert not admission.reservations
+    assert admission.items == 0
 
 
 def test_a_cost_follows_what_is_measured() -> None:

@@ -7,8 +7,7 @@ import socket
 import pytest
 
 from service.errors import ApiError
-from service.inference import fetch as module
-from service.inference.fetch import Fetcher
+from service.inference.fetch import NOT_PUBLIC, Fetcher
 from tests.service import pictures
 from tests.service.https_server import HttpsServer, answer, raw, serving
 from tests.service.internet import NAME, PRIVATE, PUBLIC, PUBLIC_6, Internet
@@ -84,7 +83,7 @@ def test_a_redirect_is_resolved_and_checked_again(server: HttpsServer):
 def test_one_private_address_is_enough_to_refuse(server: HttpsServer, addresses: list[str]):
     internet = Internet(server, addresses)
     error = internet.refusal()
-    assert (error.code, error.message) == ("url_not_allowed", module.NOT_PUBLIC)
+    assert (error.code, error.message) == ("url_not_allowed", NOT_PUBLIC)
     assert internet.connected == []
     assert server.connections == 0
 
@@ -97,7 +96,7 @@ def test_private_addresses_look_the_same_whether_anything_listens_there(server: 
             internet = Internet(server, [PRIVATE])
             internet.port = port
             error = internet.refusal("/", name)
-            assert (error.code, error.message) == ("url_not_allowed", module.NOT_PUBLIC)
+            assert (error.code, error.message) == ("url_not_allowed", NOT_PUBLIC)
     assert server.connections == 0
 
 
@@ -158,8 +157,7 @@ def test_what_is_not_listed_is_not_resolved(internet: Internet, url: str):
 
 def test_a_host_that_cannot_be_reached(server: HttpsServer, monkeypatch: pytest.MonkeyPatch):
     """No such name, a name server that is silent, nobody there, no TLS, a stranger's certificate: all the same."""
-    monkeypatch.setattr(module, "RESOLVE_S", 0.2)
-    unknown, refused, slow = Internet(server, []), Internet(server), Internet(server)
+    unknown, refused, slow = Internet(server, []), Internet(server), Internet(server, resolve_s=0.2)
     refused.dead.add(PUBLIC)
 
     async def never(*_: object, **__: object) -> None:

@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from service.errors import ApiError
-from service.inference import fetch as module
 from service.inference.fetch import Fetcher
 from tests.service.https_server import PATIENCE_S, Answer, Handler, HttpsServer, answer, raw
 from tests.service.internet import MAX_BYTES, Internet
@@ -54,11 +53,9 @@ def server(host: HttpsServer) -> HttpsServer:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_answers(server: HttpsServer, monkeypatch: pytest.MonkeyPatch, name: str):
+def test_bad_answers(server: HttpsServer, name: str):
     message, server.answers["/"] = BAD[name]
-    monkeypatch.setattr(module, "MAX_PIECES", 1_000)
-    monkeypatch.setattr(module, "FETCH_S", 0.5 if message == SLOW else 60)
-    error = Internet(server).refusal()
+    error = Internet(server, max_chunks=1_000, total_s=0.5 if message == SLOW else 60).refusal()
     assert error.code == "url_fetch_failed"
     assert message in error.message
     server.wait_until_closed()
@@ -79,7 +76,7 @@ def test_a_cancelled_fetch_hangs_up(server: HttpsServer, stage: str, recwarn: py
     internet = Internet(server)
 
     async def work(fetcher: Fetcher) -> None:
-        with internet.admission.hold_bytes() as hold:
+        with internet.admission.reserve_bytes() as hold:
             task = asyncio.ensure_future(fetcher.fetch(internet.url(), hold))
             while not (server.open and (server.requests or server.stalls) and (hold.size or stage != "body")):
                 await asyncio.sleep(0.01)
@@ -94,14 +91,13 @@ def test_a_cancelled_fetch_hangs_up(server: HttpsServer, stage: str, recwarn: py
     assert not [warning for warning in recwarn if warning.category is ResourceWarning]  # closed, not collected
 
 
-def test_many_small_pieces_leave_others_a_turn(server: HttpsServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_PIECES", 1_000)
+def test_many_small_pieces_leave_others_a_turn(server: HttpsServer):
     server.answers["/"] = raw(CHUNKED, endless=b"1\r\na\r\n" * 2_000)
-    internet = Internet(server)
+    internet = Internet(server, max_chunks=1_000)
 
     async def work(fetcher: Fetcher) -> int:
         seen = set()
-        with internet.admission.hold_bytes() as hold:
+        with internet.admission.reserve_bytes() as hold:
             task = asyncio.ensure_future(fetcher.fetch(internet.url(), hold))
             while not task.done():
                 seen.add(hold.size)
@@ -112,8 +108,7 @@ def test_many_small_pieces_leave_others_a_turn(server: HttpsServer, monkeypatch:
     assert internet.run(work) > 10
 
 
-def test_no_more_than_so_many_at_once(server: HttpsServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "AT_ONCE", 2)
+def test_no_more_than_so_many_at_once(server: HttpsServer):
     at_work, peak, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2, timeout=PATIENCE_S)
 
     def slow(handler: Handler) -> None:
@@ -128,7 +123,7 @@ def test_no_more_than_so_many_at_once(server: HttpsServer, monkeypatch: pytest.M
         answer(200, b"picture")(handler)
 
     server.answers["/"] = slow
-    internet = Internet(server)
+    internet = Internet(server, concurrency=2)
 
     async def work(fetcher: Fetcher) -> list[bytes]:
         return await asyncio.gather(*[fetcher.fetch(internet.url(), None) for _ in range(6)])
@@ -142,7 +137,7 @@ def test_bytes_that_do_not_fit_are_refused_while_they_come(server: HttpsServer):
     internet = Internet(server, limit_bytes=MAX_BYTES)
 
     async def work(fetcher: Fetcher) -> None:
-        with internet.admission.hold_bytes() as others, internet.admission.hold_bytes() as hold:
+        with internet.admission.reserve_bytes() as others, internet.admission.reserve_bytes() as hold:
             others.add(1)
             with pytest.raises(ApiError) as refused:
                 await fetcher.fetch(internet.url(), hold)
