@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +40,8 @@ class Models:
         self._changing = asyncio.Lock()
         self._changing_since = 0.0
         self._reading: defaultdict[str, Watch] = defaultdict(lambda: Watch(STALL_S))  # by folder or name
+        self._users: Counter[Pipeline] = Counter()
+        self._unused: dict[Pipeline, asyncio.Event] = {}  # of those that are to be closed once nobody uses them
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -78,7 +80,7 @@ class Models:
         except Exception:
             _close_all(opened)
             raise
-        self._serve(opened)
+        self.serve(opened)
 
     def find(self, name: str | None) -> Pipeline:
         """The model of that id; the default one for None."""
@@ -91,6 +93,27 @@ class Models:
                 return pipeline
         there = ", ".join(pipeline.bundle.id for pipeline in self._serving)
         raise ApiError("model_not_found", f"No model of this name is served here; there is {there}.", "model")
+
+    @contextmanager
+    def use(self, pipeline: Pipeline) -> Iterator[Pipeline]:
+        """Keep it open in the `with`, also when a reload puts another in its place."""
+        self._users[pipeline] += 1
+        try:
+            yield pipeline
+        finally:
+            self._users[pipeline] -= 1
+            if not self._users[pipeline]:
+                del self._users[pipeline]
+                if pipeline in self._unused:
+                    self._unused[pipeline].set()
+
+    async def _retire(self, pipeline: Pipeline) -> None:
+        """Close one that no new user can reach any more, once its last user is done."""
+        if self._users[pipeline]:
+            self._unused[pipeline] = asyncio.Event()
+            await self._unused[pipeline].wait()
+            del self._unused[pipeline]
+        await in_daemon_thread(pipeline.close)
 
     async def reload(self, name: str | None = None) -> list[tuple[Pipeline, Pipeline]]:
         """Swap in what the folders hold now, of one model or of all: pairs of before and after, the same if unchanged.
@@ -124,7 +147,7 @@ class Models:
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
-            fresh = await in_daemon_thread(lambda: self._open(self._read(folder), failed.measured))
+            fresh = await in_daemon_thread(lambda: self._open(self._read(folder), failed.profiles))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
     @asynccontextmanager
@@ -160,7 +183,7 @@ class Models:
             return pipeline
         same_shape = _pace(bundle.manifest) == _pace(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
-        return self._open(bundle, pipeline.measured if same_shape else None)
+        return self._open(bundle, pipeline.profiles if same_shape else None)
 
     def _open(self, bundle: Bundle, known: Mapping[str, TowerProfile] | None = None) -> Pipeline:
         def open_engine(_: object) -> Pipeline:
@@ -188,14 +211,15 @@ class Models:
             ) from None
 
     def _swap(self, before: Sequence[Pipeline], after: Sequence[Pipeline]) -> None:
-        self._serve(after)
+        self.serve(after)
         for pipeline in before:
             if pipeline not in after:
-                task = asyncio.create_task(pipeline.retire())
+                task = asyncio.create_task(self._retire(pipeline))
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
 
-    def _serve(self, pipelines: Sequence[Pipeline]) -> None:
+    def serve(self, pipelines: Sequence[Pipeline]) -> None:
+        """Let these take the requests from now on."""
         self._serving = tuple(pipelines)  # the one moment at which it changes
         info = self._shared.metrics.model_info
         info.clear()

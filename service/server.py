@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
             self.give_up("cannot start")
         else:
             log.info("ready after %.1f s", self.service.uptime_s())
-            await Supervisor(self.service, self.give_up).watch()
+            await Supervisor(self.service.models, self.service.metrics, self.give_up).watch()
 
     def give_up(self, reason: str) -> None:
         """End with an exit code other than 0, so that an orchestrator starts the process again."""
@@ -150,7 +150,7 @@ class Server(uvicorn.Server):
         except Exception:
             log.exception("nothing was reloaded, what was served still is")
         else:
-            log.info("reloaded: %s", ", ".join(change.told() for change in changes))
+            log.info("reloaded: %s", ", ".join(change.describe() for change in changes))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

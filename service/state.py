@@ -22,6 +22,7 @@ from service.metrics import Metrics
 from service.models import Models
 from service.request_context import RequestContext
 from service.settings import Settings
+from service.supervisor import is_healthy
 from service.threads import in_daemon_thread
 from service.tracing import from_environment
 
@@ -41,8 +42,8 @@ class Change:
         """Whether vectors differ from now on."""
         return self.old is not self.new
 
-    def told(self) -> str:
-        """For a log line."""
+    def describe(self) -> str:
+        """The model as log lines name it."""
         return f"{self.new.id} ({self.new.digest[:12]})" if self.changed else f"{self.new.id} is unchanged"
 
 
@@ -58,7 +59,7 @@ class Service:
         self.shared = SharedResources(settings, self.metrics)
         self.models = Models(self.shared)
         self.label_sets = LabelSets(settings, self.metrics)
-        self.classes = ClassVectorCache(self.shared)
+        self.classes = ClassVectorCache(self.shared, self.models.use)
         self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()
@@ -68,7 +69,7 @@ class Service:
 
     def model(self, name: str | None) -> AbstractContextManager[Pipeline]:
         """The model of that id, or the default one for None; it stays the same and open in the `with`."""
-        return self.models.find(name).used()
+        return self.models.use(self.models.find(name))
 
     def uptime_s(self) -> float:
         """Seconds since the start."""
@@ -94,7 +95,7 @@ class Service:
     async def ready(self) -> bool:
         """Whether requests should be sent here."""
         pipelines = self.models.serving
-        return bool(pipelines) and not self.draining and all([await pipeline.healthy() for pipeline in pipelines])
+        return bool(pipelines) and not self.draining and all([await is_healthy(pipeline) for pipeline in pipelines])
 
     def _seems_ready(self) -> float:
         """As `ready`, without a probe, for /metrics: a tower whose last run failed counts as one that would fail."""

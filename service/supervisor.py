@@ -1,4 +1,7 @@
-"""Watches the engines: one that fails is opened again once; what that does not cure is left to the orchestrator."""
+"""Health: whether a model can answer, and a watch that opens a failing engine again once.
+
+What that does not cure ends the process, which is then for the orchestrator to start again.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,55 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
+from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.pipeline import Pipeline
-from service.state import Service
+from service.inference.pipeline import Pipeline, abandon
+from service.metrics import Metrics
+from service.models import Models
+from service.request_context import Timing
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.5
 STUCK_S = 120.0  # a run that takes longer never ends
 FORGIVEN_S = 600.0  # a failure so long after the last one counts as a first one
+PROBE_S = 5.0
+
+
+async def is_healthy(pipeline: Pipeline, timeout_s: float = PROBE_S) -> bool:
+    """Whether both towers run. One whose last execution failed has to prove itself with a forward pass."""
+    if not all(tower.alive for tower in pipeline.towers):
+        return False
+    size = pipeline.bundle.image_size
+    probes: list[tuple[Batcher, Any]] = [
+        (pipeline.images, np.zeros((size, size, 3), np.uint8)),
+        (pipeline.texts, pipeline.reader.tokenizer.encode(["probe"])[0]),
+    ]
+    try:
+        futures = [
+            future
+            for tower, probe in probes
+            if tower.failing
+            for future in tower.submit([probe], Timing(), urgent=True)
+        ]
+    except ApiError:
+        return False
+    if futures:
+        await asyncio.wait(futures, timeout=timeout_s)
+    passed = [future.done() and future.exception() is None for future in futures]
+    abandon(futures)
+    return all(passed)
 
 
 class Supervisor:
-    """`give_up` is called with the reason when the process should end."""
+    """Watches the engines of all models. `give_up` is called with the reason when the process should end."""
 
-    def __init__(self, service: Service, give_up: Callable[[str], None]) -> None:
-        self._service, self._give_up = service, give_up
+    def __init__(self, models: Models, metrics: Metrics, give_up: Callable[[str], None]) -> None:
+        self._models, self._metrics, self._give_up = models, metrics, give_up
         self._last_restart = -FORGIVEN_S
         self._looks: WeakKeyDictionary[Batcher, tuple[float | None, int]] = WeakKeyDictionary()  # run, times seen
 
@@ -31,7 +66,7 @@ class Supervisor:
         try:
             while True:
                 await asyncio.sleep(LOOK_S)
-                for pipeline in self._service.models.serving:
+                for pipeline in self._models.serving:
                     await self._look_at(pipeline)
         except Exception:
             log.exception("the watch over the engines failed")
@@ -42,7 +77,7 @@ class Supervisor:
             return self._give_up(f"a run of {pipeline.bundle.id} has not come back for {STUCK_S:g} s")
         if not any(tower.failing or not tower.alive for tower in pipeline.towers):
             return None
-        if await pipeline.healthy(STUCK_S) or pipeline not in self._service.models.serving:
+        if await is_healthy(pipeline, STUCK_S) or pipeline not in self._models.serving:
             return None
         return await self._restart(pipeline)
 
@@ -60,8 +95,8 @@ class Supervisor:
             return self._give_up(f"{name} fails again after its engine was opened anew")
         self._last_restart = time.monotonic()
         log.error("%s fails on a probe; opening its engine anew", name)
-        self._service.metrics.engine_restarts.inc()
+        self._metrics.engine_restarts.inc()
         try:
-            await self._service.models.reopen(pipeline)
+            await self._models.reopen(pipeline)
         except Exception as error:  # whatever it is, nothing serves any more
             self._give_up(f"{name} cannot be opened anew: {error}")

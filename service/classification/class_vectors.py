@@ -1,10 +1,11 @@
-"""Class vectors: what labels in templates become, embedded once for each model and remembered."""
+"""Class vectors: labels in prompt templates, embedded once for each model and cached."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
@@ -38,17 +39,17 @@ class Prompts:
 
     @cached_property
     def digest(self) -> str:
-        """Differs when anything does."""
+        """SHA-256 over all of it: the key in the cache."""
         content = orjson.dumps([list(self.labels), list(self.templates), self.without_label, self.truncate])
         return hashlib.sha256(content).hexdigest()
 
     def items(self) -> Sequence[TextItem]:
         """The prompts, label by label."""
-        return _Filled(self)
+        return _FilledTemplates(self)
 
 
-class _Filled(Sequence[TextItem]):
-    """Made when they are asked for: with long labels and many templates, all at once would take gigabytes."""
+class _FilledTemplates(Sequence[TextItem]):
+    """Filled when they are asked for: with long labels and many templates, all at once would take gigabytes."""
 
     def __init__(self, prompts: Prompts) -> None:
         self._prompts = prompts
@@ -63,15 +64,15 @@ class _Filled(Sequence[TextItem]):
     def __getitem__(self, index: slice) -> list[TextItem]: ...
 
     def __getitem__(self, index: int | slice) -> TextItem | list[TextItem]:
-        places = range(len(self))[index]
-        return self._fill(places) if isinstance(places, int) else [self._fill(place) for place in places]
+        positions = range(len(self))[index]
+        return self._fill(positions) if isinstance(positions, int) else [self._fill(each) for each in positions]
 
-    def _fill(self, place: int) -> TextItem:
-        label, template = divmod(place, len(self._prompts.templates))
-        words = self._prompts.templates[template]
-        if label == len(self._prompts.labels):
-            return TextItem(fill(words, "").strip(), "templates")
-        return TextItem(fill(words, self._prompts.labels[label]), f"labels.{label}")
+    def _fill(self, position: int) -> TextItem:
+        label_index, template_index = divmod(position, len(self._prompts.templates))
+        template = self._prompts.templates[template_index]
+        if label_index == len(self._prompts.labels):
+            return TextItem(fill(template, "").strip(), "templates")
+        return TextItem(fill(template, self._prompts.labels[label_index]), f"labels.{label_index}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +84,37 @@ class ClassVectors:
 
 
 class ClassVectorCache:
-    """Class vectors by model and prompts. Lives on the event loop."""
+    """Class vectors by model and prompts, the least recently used dropped first. Lives on the event loop."""
 
-    def __init__(self, shared: SharedResources) -> None:
-        self._shared = shared
-        self._most_bytes = max(LEAST_BYTES, LARGEST_SETS * BYTES_PER_LABEL * shared.settings.max_labels)
-        self._known: LRUCache[str, ClassVectors] = LRUCache(self._most_bytes, getsizeof=_size)
+    def __init__(
+        self,
+        shared: SharedResources,
+        use: Callable[[Pipeline], AbstractContextManager[Pipeline]],
+        max_bytes: int | None = None,
+    ) -> None:
+        """`use` keeps a pipeline open meanwhile. `max_bytes` is by default what LARGEST_SETS need."""
+        self._pool, self._use = shared.pool, use
+        largest_sets = LARGEST_SETS * BYTES_PER_LABEL * shared.settings.max_labels
+        self._max_bytes = max(LEAST_BYTES, largest_sets) if max_bytes is None else max_bytes
+        self._cached: LRUCache[str, ClassVectors] = LRUCache(self._max_bytes, getsizeof=_size)
         self._single_flight: SingleFlight[ClassVectors] = SingleFlight()
         self._kept: set[asyncio.Future[ClassVectors]] = set()
 
     async def get(
-        self, pipeline: Pipeline, prompts: Prompts, call: RequestContext, *, finish: bool = False
+        self, pipeline: Pipeline, prompts: Prompts, context: RequestContext, *, finish: bool = False
     ) -> ClassVectors:
-        """The class vectors of that model, embedded now if they are not known.
+        """The class vectors of that model, embedded now if they are not cached.
 
-        Goes on when the one who asked leaves: while others wait for the same, or with `finish` in any case. Raises the
-        first failure, of `labels.N` or `templates`.
+        Embedding goes on when the one who asked is cancelled: while others wait for the same, or with `finish` in any
+        case. Raises the first failure, of `labels.N` or `templates`.
         """
         key = f"{pipeline.bundle.digest}:{pipeline.engine.vectors_id}:{await self._digest(prompts)}"
-        if (known := self._known.get(key)) is not None:
-            return known
+        if (cached := self._cached.get(key)) is not None:
+            return cached
         waiting = self._single_flight.join(key)
         if waiting is None:
-            work = asyncio.ensure_future(self._embed(pipeline, prompts, key, call))
-            waiting = self._single_flight.start(key, work)
+            self._single_flight.start(key, asyncio.ensure_future(self._embed(pipeline, prompts, key, context)))
+            waiting = self._join(key)
             if finish:
                 self._keep(key)
         try:
@@ -116,32 +124,35 @@ class ClassVectorCache:
 
     async def _digest(self, prompts: Prompts) -> str:
         characters = sum(map(len, prompts.labels)) + sum(map(len, prompts.templates))
-        pool = self._shared.pool
-        return await pool.run_inline_or_in_thread(characters, INLINE_PROMPT_CHARACTERS, lambda: prompts.digest)
+        return await self._pool.run_inline_or_in_thread(characters, INLINE_PROMPT_CHARACTERS, lambda: prompts.digest)
 
-    async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, call: RequestContext) -> ClassVectors:
-        with pipeline.used():
-            embedded = await pipeline.embed_prompts(prompts.items(), call, truncate=prompts.truncate)
+    async def _embed(self, pipeline: Pipeline, prompts: Prompts, key: str, context: RequestContext) -> ClassVectors:
+        with self._use(pipeline):
+            embedded = await pipeline.embed_prompts(prompts.items(), context, truncate=prompts.truncate)
             by_label = embedded.vectors.reshape(-1, len(prompts.templates), pipeline.bundle.dimensions)
-            vectors = await self._shared.pool.run_inline_or_in_thread(
+            vectors = await self._pool.run_inline_or_in_thread(
                 len(prompts.labels) * len(prompts.templates), INLINE_AVERAGED_PROMPTS, class_vectors, by_label
             )
-        classes = ClassVectors(vectors, embedded.usage)
-        if _size(classes) <= self._most_bytes:
-            self._known[key] = classes
-        return classes
+        embedded_classes = ClassVectors(vectors, embedded.usage)
+        if _size(embedded_classes) <= self._max_bytes:
+            self._cached[key] = embedded_classes
+        return embedded_classes
+
+    def _join(self, key: str) -> asyncio.Future[ClassVectors]:
+        waiting = self._single_flight.join(key)
+        assert waiting is not None, "started before"
+        return waiting
 
     def _keep(self, key: str) -> None:
-        """Wait too, so that those who want a large set are not all too impatient to ever get it."""
-        waiting = self._single_flight.join(key)
-        assert waiting is not None
+        """Wait too, so that a large set is finished though all who asked for it have given up."""
+        waiting = self._join(key)
         self._kept.add(waiting)
-        waiting.add_done_callback(self._done)
+        waiting.add_done_callback(self._release)
 
-    def _done(self, waiting: asyncio.Future[ClassVectors]) -> None:
+    def _release(self, waiting: asyncio.Future[ClassVectors]) -> None:
         self._kept.discard(waiting)
         if not waiting.cancelled():
-            waiting.exception()  # told to those who asked; without this, asyncio would log it
+            waiting.exception()  # those who asked have got it; without this, asyncio would log it
 
 
 def _size(classes: ClassVectors) -> int:

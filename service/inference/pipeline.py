@@ -1,11 +1,13 @@
-"""The way of one request: admission, reading, the cache, decoding, the batcher of its tower, vectors in order."""
+"""From the items of a request to vectors: one record an item, and stages over the list of them.
+
+read (token ids, file bytes) -> look up (cache) -> run (single flight, decode, batcher, engine) -> collect. Admission
+control is asked before reading and again before running, when it is known what is left to compute.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,279 +15,225 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.runtime.engine import Engine
 from service.admission import ItemReservation
-from service.errors import ApiError, without_frames
+from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.decoding import DecodeJob
-from service.inference.embedded import EmbeddingResult
+from service.inference.decoding import DecodeJob, Decoder
 from service.inference.fair_queue import Vector
-from service.inference.reading import EncodedImage, Reader, TokenizedText
+from service.inference.reading import Reader, refuse_too_long
+from service.inference.records import (
+    EmbeddingResult,
+    EncodedImage,
+    Record,
+    TokenizedText,
+    collect,
+    concatenate,
+    new_records,
+    raise_first_error,
+)
 from service.inference.shared_resources import SharedResources
 from service.inference.single_flight import SingleFlight
 from service.inference.throughput import ThroughputEstimate
 from service.inference.warmup import TowerProfile, warm_up
 from service.request_context import RequestContext, Timing
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
-from service.threads import in_daemon_thread
 
 TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
 ITEMS_AT_ONCE = 256  # of one request; the rest of a larger one takes no places yet
-PROBE_S = 5.0
 
 
 class Pipeline:
-    """One served model: bundle, engine and two batchers. Closed when it was retired and its last user has left."""
+    """One served model: bundle, engine, and a batcher for each of its two towers."""
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, shared: SharedResources, known: Mapping[str, TowerProfile] | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        shared: SharedResources,
+        profiles: Mapping[str, TowerProfile] | None = None,
     ) -> None:
-        """Warms the engine up; what is `known` of its towers is not measured again."""
+        """Warms the engine up; with `profiles`, by tower, none are measured."""
         self.bundle, self.engine, self.shared = bundle, engine, shared
         self.reader = Reader(bundle, shared, engine.vectors_id)
-        self.measured = warm_up(engine, bundle, shared.settings.max_batch, known)
-        self.max_batch = {tower: measured.max_batch for tower, measured in self.measured.items()}
-        done = shared.metrics.batch_done
-        self.workers = {tower: measured.workers for tower, measured in self.measured.items()}
+        self.decoder = Decoder(bundle.preprocessing, shared)
+        self.profiles = warm_up(engine, bundle, shared.settings.max_batch, profiles)
+        self.max_batch = {tower: profile.max_batch for tower, profile in self.profiles.items()}
+        self.workers = {tower: profile.workers for tower, profile in self.profiles.items()}
+        on_batch = shared.metrics.batch_done
         self.images = Batcher(
-            "image", self._run_images, self.max_batch["image"], on_batch=done, workers=self.workers["image"]
+            "image", self._embed_images, self.max_batch["image"], on_batch=on_batch, workers=self.workers["image"]
         )
         self.texts = Batcher(
-            "text", self._run_texts, self.max_batch["text"], self._length_group, done, self.workers["text"]
+            "text", self._embed_texts, self.max_batch["text"], self._length_group, on_batch, self.workers["text"]
         )
         self.towers = (self.images, self.texts)
         self._throughput = {
-            EncodedImage: ThroughputEstimate(self.measured["image"].seconds_per_item),
-            TokenizedText: ThroughputEstimate(self.measured["text"].seconds_per_item),
+            kind: ThroughputEstimate(self.profiles[tower].seconds_per_item)
+            for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
         self._single_flight: SingleFlight[Vector] = SingleFlight()
-        self._users = 0
-        self._retired: asyncio.Event | None = None
-
-    @contextmanager
-    def used(self) -> Iterator[Pipeline]:
-        """Keep it open meanwhile."""
-        self._users += 1
-        try:
-            yield self
-        finally:
-            self._users -= 1
-            if self._retired is not None and not self._users:
-                self._retired.set()
-
-    async def retire(self) -> None:
-        """Wait for the last user and close. New ones must not come: take it out of their reach first."""
-        self._retired = asyncio.Event()
-        if self._users:
-            await self._retired.wait()
-        await in_daemon_thread(self.close)
 
     async def embed(
-        self, items: Sequence[Item], call: RequestContext, *, truncate: bool | None, keep_errors: bool
+        self, items: Sequence[Item], context: RequestContext, *, truncate: bool | None, keep_errors: bool
     ) -> EmbeddingResult:
-        """Embed the items. Raises the first failure, or with `keep_errors` keeps each in its place."""
+        """Embed the items. Raises the error of the first that fails, or with `keep_errors` keeps each in its place."""
         if not keep_errors:
             raise_first_bad(items)
-        call.items += len(items)
-        call.digest = self.bundle.digest
+        context.items += len(items)
+        context.digest = self.bundle.digest
         with self.shared.admission.reserve_items(min(len(items), ITEMS_AT_ONCE)) as reservation:
-            return await self._embed(items, call, truncate, keep_errors, reservation)
+            return await self._embed(items, context, truncate, keep_errors, reservation)
 
     async def embed_prompts(
-        self, prompts: Sequence[TextItem], call: RequestContext, *, truncate: bool | None
+        self, prompts: Sequence[TextItem], context: RequestContext, *, truncate: bool | None
     ) -> EmbeddingResult:
-        """Embed what may be many texts, a few at a time, so that they take no more places than they need."""
+        """Embed what may be many texts, ITEMS_AT_ONCE at a time, so that they hold no more memory than they need."""
         parts: list[EmbeddingResult] = []
         with self.shared.admission.reserve_items(min(len(prompts), ITEMS_AT_ONCE)) as reservation:
             for start in range(0, len(prompts), ITEMS_AT_ONCE):
                 part = prompts[start : start + ITEMS_AT_ONCE]
-                parts.append(await self._embed(part, call, truncate, False, reservation))
-        usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
-        truncated = [cut for part in parts for cut in part.truncated]
-        return EmbeddingResult(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
+                parts.append(await self._embed(part, context, truncate, False, reservation))
+        return concatenate(parts)
 
     async def _embed(
         self,
         items: Sequence[Item],
-        call: RequestContext,
+        context: RequestContext,
         truncate: bool | None,
         keep_errors: bool,
         reservation: ItemReservation,
     ) -> EmbeddingResult:
-        reservation.expect(self.reader.expected_s(items))
-        read = await self._read(items, call, keep_errors)
-        result = self._result(items, read, self.shared.settings.truncate if truncate is None else truncate)
-        if result.errors and not keep_errors:
-            raise without_frames(result.errors[min(result.errors)])
-        good = {
-            index: each for index, each in read.items() if index not in result.errors and not isinstance(each, ApiError)
-        }
-        missing = await self._from_cache(good, result, call.timing)
-        if not missing:
-            result.count(good)
-            return result
-        reservation.expect(self._expected_s(items, missing))
-        indices = list(missing)
-        for start in range(0, len(indices), ITEMS_AT_ONCE):
-            part = {index: missing[index] for index in indices[start : start + ITEMS_AT_ONCE]}
-            await self._run(part, items, result, call.timing, keep_errors, reservation)
-        result.count(good)
-        return result
+        """All stages, in their order."""
+        records = new_records(items)
+        reservation.expect(self._expected_reading_s(records))
+        await self.reader.read(records, context, keep_errors)
+        if not (self.shared.settings.truncate if truncate is None else truncate):
+            refuse_too_long(records, self.bundle.context_length)
+        if not keep_errors:
+            raise_first_error(records)
+        await self._look_up([record for record in records if record.error is None], context.timing)
+        missing = [record for record in records if record.error is None and record.vector is None]
+        if missing:
+            reservation.expect(self._expected_running_s(missing))
+        for start in range(0, len(missing), ITEMS_AT_ONCE):
+            part = missing[start : start + ITEMS_AT_ONCE]
+            await self._run(part, context.timing, keep_errors, reservation)
+            if not keep_errors:
+                raise_first_error(part)
+        return collect(records, self.bundle.dimensions)
+
+    def _expected_reading_s(self, records: Sequence[Record]) -> float:
+        images = sum(isinstance(record.item, ImageItem | UrlItem) for record in records)
+        return self.reader.expected_s(records) + self.decoder.expected_s(images)
+
+    def _expected_running_s(self, records: Sequence[Record]) -> float:
+        images = sum(isinstance(record.payload, EncodedImage) for record in records)
+        running_s = sum(self._throughput[type(_payload(record))].seconds_per_item for record in records)
+        return self.decoder.expected_s(images) + running_s
+
+    async def _look_up(self, records: Sequence[Record], timing: Timing) -> None:
+        """Set the vectors that the cache has."""
+        with timing.stage("cache"):
+            keys = [_payload(record).key for record in records]
+            found = await self.shared.cache.get(keys, self.bundle.dimensions)
+        for record, vector in zip(records, found, strict=True):
+            record.vector = vector
 
     async def _run(
-        self,
-        missing: Mapping[int, EncodedImage | TokenizedText],
-        items: Sequence[Item],
-        result: EmbeddingResult,
-        timing: Timing,
-        keep_errors: bool,
-        reservation: ItemReservation,
+        self, records: Sequence[Record], timing: Timing, keep_errors: bool, reservation: ItemReservation
     ) -> None:
-        """Compute what is missing into `result`."""
-        work: dict[int, asyncio.Future[Vector]] = {}
+        """Set the vector or the error of each record. Without `keep_errors`, the first error ends the wait for all."""
         try:
-            self._start(missing, timing, work, reservation)
-            when = asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION
-            await asyncio.wait(work.values(), return_when=when)
-            result.collect(work, items, keep_errors)
+            self._start(records, timing, reservation)
+            futures = [record.future for record in records if record.future is not None]
+            await asyncio.wait(futures, return_when=asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION)
+            for record in records:
+                _take_outcome(record)
         finally:
-            _abandon(work.values())
+            abandon(record.future for record in records if record.future is not None)
+            for record in records:
+                record.future = None
 
-    async def _read(
-        self, items: Sequence[Item], call: RequestContext, keep_errors: bool
-    ) -> dict[int, EncodedImage | TokenizedText | ApiError]:
-        read: dict[int, EncodedImage | TokenizedText | ApiError] = {}
-        texts = [(index, item) for index, item in enumerate(items) if isinstance(item, TextItem)]
-        images = [(index, item) for index, item in enumerate(items) if isinstance(item, ImageItem | UrlItem)]
+    def _start(self, records: Sequence[Record], timing: Timing, reservation: ItemReservation) -> None:
+        """Set the future of each record: of the computation in progress for its key, or else of a new one."""
+        texts: dict[str, TokenizedText] = {}  # by key: what a request holds twice is computed once
+        images: dict[str, EncodedImage] = {}
+        for record in records:
+            payload = _payload(record)
+            record.future = self._single_flight.join(payload.key)
+            if record.future is not None:
+                continue
+            if isinstance(payload, TokenizedText):
+                texts[payload.key] = payload
+            else:
+                images[payload.key] = payload
         if texts:
-            await self.reader.read_texts(texts, call.timing, read.__setitem__)
+            futures = self.texts.submit([text.ids for text in texts.values()], timing)
+            for text, future in zip(texts.values(), futures, strict=True):
+                self._track(text, future, reservation)
         if images:
-            await self.reader.read_images(images, call, read.__setitem__, keep_errors)
-        read.update({index: item.error for index, item in enumerate(items) if isinstance(item, BadItem)})
-        return read
+            loop = asyncio.get_running_loop()
+            decoding = [(image, loop.create_future()) for image in images.values()]
+            DecodeJob(self.decoder, self.images, timing).start(decoding)
+            for image, future in decoding:
+                self._track(image, future, reservation)
+        for record in records:
+            if record.future is None:
+                record.future = self._single_flight.join(_payload(record).key)
 
-    def _result(
-        self, items: Sequence[Item], read: Mapping[int, EncodedImage | TokenizedText | ApiError], truncate: bool
-    ) -> EmbeddingResult:
-        """The answer before any vector is known."""
-        vectors = np.zeros((len(items), self.bundle.dimensions), np.float32)
-        result = EmbeddingResult(vectors, [False] * len(items), {}, {"texts": 0, "tokens": 0, "images": 0})
-        for index, each in read.items():  # not all, where reading ended at the first that failed
-            item = items[index]
-            if isinstance(each, ApiError):
-                result.errors[index] = each
-            elif isinstance(each, TokenizedText) and isinstance(item, TextItem):
-                result.truncated[index] = each.excess is not None
-                if each.excess is not None and not truncate:
-                    result.errors[index] = self.reader.too_long(item, each.excess)
-        return result
-
-    async def _from_cache(
-        self, wanted: Mapping[int, EncodedImage | TokenizedText], result: EmbeddingResult, timing: Timing
-    ) -> dict[int, EncodedImage | TokenizedText]:
-        """Fill in the vectors that the cache has; give back the rest."""
-        with timing.stage("cache"):
-            found = await self.shared.cache.get([each.key for each in wanted.values()], self.bundle.dimensions)
-        missing: dict[int, EncodedImage | TokenizedText] = {}
-        for (index, each), vector in zip(wanted.items(), found, strict=True):
-            if vector is None:
-                missing[index] = each
-            else:
-                result.vectors[index] = vector
-        return missing
-
-    def _expected_s(self, items: Sequence[Item], missing: Mapping[int, EncodedImage | TokenizedText]) -> float:
-        """How long the items that are missing will take where nothing else is at work."""
-        decoding_s = self.reader.expected_s(
-            items[index] for index, each in missing.items() if isinstance(each, EncodedImage)
-        )
-        return decoding_s + sum(self._throughput[type(each)].seconds_per_item for each in missing.values())
-
-    def _start(
-        self,
-        missing: Mapping[int, EncodedImage | TokenizedText],
-        timing: Timing,
-        work: dict[int, asyncio.Future[Vector]],
-        reservation: ItemReservation,
+    def _track(
+        self, payload: EncodedImage | TokenizedText, computed: asyncio.Future[Vector], reservation: ItemReservation
     ) -> None:
-        """Join what is already being computed, and begin the rest; into `work`, by index."""
-        new_texts: dict[str, tuple[int, TokenizedText]] = {}
-        new_pictures: list[tuple[EncodedImage, asyncio.Future[Vector]]] = []
-        for index, each in missing.items():
-            if (future := self._single_flight.join(each.key)) is not None:
-                work[index] = future
-            elif isinstance(each, EncodedImage):
-                new_pictures.append((each, asyncio.get_running_loop().create_future()))
-                work[index] = self._launch(*new_pictures[-1], reservation)
-            else:
-                new_texts.setdefault(each.key, (index, each))
-        if new_pictures:
-            DecodeJob(self.reader, self.images, timing).start(new_pictures)
-        futures = self.texts.submit([text.ids for _, text in new_texts.values()], timing) if new_texts else ()
-        for (index, text), future in zip(new_texts.values(), futures, strict=True):
-            work[index] = self._launch(text, future, reservation)
-        for index, each in missing.items():
-            if index not in work:  # a text that this request holds more than once
-                twin = self._single_flight.join(each.key)
-                assert twin is not None
-                work[index] = twin
+        """Let others join the computation; when it ends, store its vector in the cache and give back its seconds."""
+        throughput = self._throughput[type(payload)]
+        seconds, key = throughput.seconds_per_item, payload.key
 
-    def _launch(
-        self, item: EncodedImage | TokenizedText, future: asyncio.Future[Vector], reservation: ItemReservation
-    ) -> asyncio.Future[Vector]:
-        throughput = self._throughput[type(item)]
-        item_s = throughput.seconds_per_item
-
-        def landed(done: asyncio.Future[Vector]) -> None:
+        def on_done(done: asyncio.Future[Vector]) -> None:
             answered = not done.cancelled() and done.exception() is None
             throughput.finish_item(answered)
-            reservation.done(item_s)
+            reservation.done(seconds)
             if answered:
-                self.shared.cache.put(item.key, done.result())
+                self.shared.cache.put(key, done.result())
 
         throughput.start_item()
-        future.add_done_callback(landed)
-        return self._single_flight.start(item.key, future)
+        computed.add_done_callback(on_done)
+        self._single_flight.start(key, computed)
 
-    def _run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         return self.engine.embed_images(np.stack(pixels))
 
-    def _run_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
+    def _embed_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
         return self.engine.embed_texts(self.reader.tokenizer.pad(rows))
 
     def _length_group(self, ids: list[int]) -> int:
         return (self.bundle.row_length(len(ids)) - 1) // TOKENS_PER_GROUP
 
-    async def healthy(self, patience_s: float = PROBE_S) -> bool:
-        """Both towers run. One whose last execution failed has to prove itself with a forward pass."""
-        if not all(tower.alive for tower in self.towers):
-            return False
-        size = self.bundle.image_size
-        probes: list[tuple[Batcher, Any]] = [
-            (self.images, np.zeros((size, size, 3), np.uint8)),
-            (self.texts, self.reader.tokenizer.encode(["probe"])[0]),
-        ]
-        try:
-            futures = [
-                future
-                for tower, probe in probes
-                if tower.failing
-                for future in tower.submit([probe], Timing(), urgent=True)
-            ]
-        except ApiError:
-            return False
-        if futures:
-            await asyncio.wait(futures, timeout=patience_s)
-        good = [future.done() and future.exception() is None for future in futures]
-        _abandon(futures)
-        return all(good)
-
     def close(self) -> None:
-        """End the threads; what still waits is told that the service stops."""
+        """End the threads; what is still queued fails with `unavailable`."""
         for tower in self.towers:
             tower.close()
 
 
-def _abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
-    """Take what is not done out of its queue, and note the failures that nobody will ask for."""
+def _payload(record: Record) -> EncodedImage | TokenizedText:
+    assert record.payload is not None, "read before"
+    return record.payload
+
+
+def _take_outcome(record: Record) -> None:
+    """Set the vector or the error that has come of the record's future."""
+    future, item = record.future, record.item
+    if future is None or not future.done():  # another item failed and ended the wait
+        return
+    error = future.exception()
+    if error is None:
+        record.vector = future.result()
+    elif isinstance(error, ApiError) and not isinstance(item, BadItem):
+        record.error = error.at(item.param)
+    else:
+        raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
+
+
+def abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
+    """Take what is not done out of its queue, and retrieve the failures that nobody will ask for."""
     for future in futures:
         if not future.cancel() and not future.cancelled():
             future.exception()

@@ -1,4 +1,4 @@
-"""From items to what the towers take and the cache is asked for: file bytes or token ids, with their digests."""
+"""The reading stage: items to payloads, which are token ids or the bytes of an image file, each with its cache key."""
 
 from __future__ import annotations
 
@@ -6,54 +6,30 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.images.preprocessing import ImageError, open_header, preprocess
 from model.tokenizers.clip import READ_WHOLE
 from service.errors import ApiError, internal_error, without_frames
+from service.inference.records import EncodedImage, Record, TokenizedText
 from service.inference.shared_resources import SharedResources
 from service.inference.throughput import UnitCost
-from service.request_context import RequestContext, Timing
-from service.schema.items import ImageItem, Item, TextItem, UrlItem
+from service.request_context import RequestContext
+from service.schema.items import ImageItem, TextItem, UrlItem
 from service.settings import MAX_TEXT_CHARACTERS
 from service.thread_pool import INLINE_HASHED_BYTES, INLINE_TOKENIZED_CHARACTERS
 
 log = logging.getLogger(__name__)
-CHARACTER_S, PICTURE_S = 1e-6, 0.01  # first guesses
+SECONDS_PER_CHARACTER = 1e-6  # first guess
 CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_PER_PART = 4 * 2**20
 FETCHES_AT_ONCE = 8  # of one request
-LARGE_PIXELS = 9_000_000  # those of more, or that take as much memory, are decoded one at a time; a 4K screen has less
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """An encoded file; `key` is its name in the cache."""
-
-    file: bytes
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class TokenizedText:
-    """Token ids cut to the context; `excess` is the size of a text that does not fit, `key` the name in the cache."""
-
-    ids: list[int]
-    excess: str | None
-    key: str
-
-
-Kind = TypeVar("Kind")
-Read = Callable[[int, EncodedImage | TokenizedText | ApiError], None]  # told of each item, by its index
-
-
-class _Failed(Exception):  # noqa: N818
+class _FetchFailedError(Exception):
     """Enough has been read to refuse the request."""
 
 
@@ -63,52 +39,70 @@ class Reader:
     def __init__(self, bundle: Bundle, shared: SharedResources, vectors_id: str = "") -> None:
         self.bundle, self.shared, self.vectors_id = bundle, shared, vectors_id
         self.tokenizer = bundle.tokenizer()
-        self.per_character = UnitCost(CHARACTER_S, span=CHARACTERS_PER_PART)
-        self.per_picture = UnitCost(PICTURE_S, span=16)
+        self.text_cost = UnitCost(SECONDS_PER_CHARACTER, span=CHARACTERS_PER_PART)  # by character
 
-    async def read_images(
-        self, images: Sequence[tuple[int, ImageItem | UrlItem]], call: RequestContext, read: Read, keep_errors: bool
-    ) -> None:
-        """Undo base64, fetch what is a URL, and hash. Without `keep_errors`, ends at the first URL that fails."""
-        files = [(index, item) for index, item in images if isinstance(item, ImageItem)]
-        urls = [(index, item) for index, item in images if isinstance(item, UrlItem)]
-        if sum(len(item.data) for _, item in files) <= INLINE_HASHED_BYTES:
-            self._read_files(files, read)
-        else:
-            for part in _parts(files, lambda item: len(item.data), BYTES_PER_PART):
-                await self.shared.pool.run_in_thread(self._read_files, part, read)
+    async def read(self, records: Sequence[Record], context: RequestContext, keep_errors: bool) -> None:
+        """Set the payload of each record, or its error. Without `keep_errors`, ends at the first URL that fails.
+
+        A text that does not fit the context is still read, cut; its `excess` says so.
+        """
+        texts = [record for record in records if isinstance(record.item, TextItem)]
+        files = [record for record in records if isinstance(record.item, ImageItem)]
+        urls = [record for record in records if isinstance(record.item, UrlItem)]
+        if texts:
+            with context.timing.stage("tokenize"):
+                await self._read_in_parts(
+                    self._tokenize, texts, _characters, INLINE_TOKENIZED_CHARACTERS, CHARACTERS_PER_PART
+                )
+        if files:
+            await self._read_in_parts(self._read_files, files, _size, INLINE_HASHED_BYTES, BYTES_PER_PART)
         if urls:
-            await self._fetch_all(urls, call, read, keep_errors)
+            await self._fetch_all(urls, context, keep_errors)
 
-    def _read_files(self, files: Sequence[tuple[int, ImageItem]], read: Read) -> None:
-        for index, item in files:
-            try:
-                read(index, self._picture(item.file()))
-            except ApiError as error:
-                read(index, without_frames(error))
+    def expected_s(self, records: Sequence[Record]) -> float:
+        """How many seconds tokenizing their texts will take, where nothing else is at work."""
+        characters = sum(_characters(record) for record in records if isinstance(record.item, TextItem))
+        return characters * self.text_cost.seconds_per_unit / self.shared.pool.size
 
-    async def _fetch_all(
-        self, urls: Sequence[tuple[int, UrlItem]], call: RequestContext, read: Read, keep_errors: bool
+    async def _read_in_parts(
+        self,
+        read: Callable[[Sequence[Record]], None],
+        records: Sequence[Record],
+        size: Callable[[Record], int],
+        inline_limit: int,
+        part_size: int,
     ) -> None:
-        turns = asyncio.Semaphore(FETCHES_AT_ONCE)
+        """A thread cannot be interrupted; between two parts, a cancelled request ends."""
+        total = sum(map(size, records))
+        for part in _parts(records, size, part_size):
+            await self.shared.pool.run_inline_or_in_thread(total, inline_limit, read, part)
 
-        async def fetch(index: int, item: UrlItem) -> None:
+    def _tokenize(self, records: Sequence[Record]) -> None:
+        started = time.perf_counter()
+        context_length = self.bundle.context_length
+        texts = [cast(TextItem, record.item).text for record in records]
+        heads = [text.strip()[:MAX_TEXT_CHARACTERS] for text in texts]
+        rows = self.tokenizer.encode(heads, enough=context_length)
+        for record, text, head, row in zip(records, texts, heads, rows, strict=True):
+            ids, excess = self.tokenizer.truncate(row), None
+            if len(row) > context_length:
+                excess = f"{len(row)} tokens" if len(head) <= READ_WHOLE else f"more than {context_length} tokens"
+            elif len(head) == MAX_TEXT_CHARACTERS < len(text.strip()):
+                excess = f"{len(text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
+            # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
+            record.payload = TokenizedText(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes()))
+        self.text_cost.observe(sum(map(_characters, records)), time.perf_counter() - started)
+
+    def _read_files(self, records: Sequence[Record]) -> None:
+        for record in records:
             try:
-                async with turns:
-                    with call.timing.stage("fetch"):
-                        file = await self.shared.fetcher.fetch(item.url, call.reservation)
-                pool = self.shared.pool
-                read(index, await pool.run_inline_or_in_thread(len(file), INLINE_HASHED_BYTES, self._picture, file))
-                return
+                record.payload = self._encoded_image(cast(ImageItem, record.item).file())
             except ApiError as error:
-                read(index, error.at(item.param))
-            except Exception:
-                log.exception("a fetch failed")
-                read(index, internal_error().at(item.param))
-            if not keep_errors:
-                raise _Failed
+                record.error = without_frames(error)
 
-        tasks = [asyncio.ensure_future(fetch(index, item)) for index, item in urls]
+    async def _fetch_all(self, records: Sequence[Record], context: RequestContext, keep_errors: bool) -> None:
+        slots = asyncio.Semaphore(FETCHES_AT_ONCE)
+        tasks = [asyncio.ensure_future(self._fetch(record, slots, context, keep_errors)) for record in records]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -119,96 +113,61 @@ class Reader:
             failures = [task.exception() for task in tasks if not task.cancelled()]
             failures.clear()  # asked for, so that asyncio does not log them
 
-    def _picture(self, file: bytes) -> EncodedImage:
+    async def _fetch(
+        self, record: Record, slots: asyncio.Semaphore, context: RequestContext, keep_errors: bool
+    ) -> None:
+        item = cast(UrlItem, record.item)
+        try:
+            async with slots:
+                with context.timing.stage("fetch"):
+                    file = await self.shared.fetcher.fetch(item.url, context.reservation)
+            record.payload = await self.shared.pool.run_inline_or_in_thread(
+                len(file), INLINE_HASHED_BYTES, self._encoded_image, file
+            )
+            return
+        except ApiError as error:
+            record.error = error.at(item.param)
+        except Exception:
+            log.exception("a fetch failed")
+            record.error = internal_error().at(item.param)
+        if not keep_errors:
+            raise _FetchFailedError
+
+    def _encoded_image(self, file: bytes) -> EncodedImage:
         return EncodedImage(file, self._key("image", file))
 
     def _key(self, modality: str, content: bytes) -> str:
         return f"{self.bundle.digest}:{modality}:{self.vectors_id}:{hashlib.sha256(content).hexdigest()}"
 
-    async def read_texts(self, texts: Sequence[tuple[int, TextItem]], timing: Timing, read: Read) -> None:
-        """Tokenize. A text that does not fit the context is still read, cut; its `excess` says so."""
-        with timing.stage("tokenize"):
-            if characters(texts) <= INLINE_TOKENIZED_CHARACTERS:
-                self._tokenize(texts, read)
-                return
-            # A thread cannot be interrupted; between two parts, a cancelled request ends.
-            for part in _parts(texts, _characters, CHARACTERS_PER_PART):
-                await self.shared.pool.run_in_thread(self._tokenize, part, read)
 
-    def _tokenize(self, texts: Sequence[tuple[int, TextItem]], read: Read) -> None:
-        started = time.perf_counter()
-        most = self.bundle.context_length
-        beginnings = [item.text.strip()[:MAX_TEXT_CHARACTERS] for _, item in texts]
-        rows = self.tokenizer.encode(beginnings, enough=most)
-        for (index, item), beginning, row in zip(texts, beginnings, rows, strict=True):
-            ids, excess = self.tokenizer.truncate(row), None
-            if len(row) > most:
-                excess = f"{len(row)} tokens" if len(beginning) <= READ_WHOLE else f"more than {most} tokens"
-            elif len(beginning) == MAX_TEXT_CHARACTERS < len(item.text.strip()):
-                excess = f"{len(item.text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
-            # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
-            read(index, TokenizedText(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes())))
-        self.per_character.observe(characters(texts), time.perf_counter() - started)
-
-    def too_long(self, item: TextItem, size: str) -> ApiError:
-        """The refusal of a text of this size."""
-        limit = f"{self.bundle.context_length} tokens, start and end included"
-        message = f'This text has {size}; the model reads {limit}: shorten it or send "truncate": true.'
-        return ApiError("text_too_long", message, item.param)
-
-    def expected_s(self, items: Iterable[Item]) -> float:
-        """How long it will take to read texts and to decode pictures, where nothing else is at work."""
-        texts = [(0, item) for item in items if isinstance(item, TextItem)]
-        pictures = sum(isinstance(item, ImageItem | UrlItem) for item in items)
-        reading_s = (
-            characters(texts) * self.per_character.seconds_per_unit + pictures * self.per_picture.seconds_per_unit
-        )
-        return reading_s / self.shared.pool.size
-
-    def decode(self, picture: EncodedImage, timing: Timing, most: int | None) -> NDArray[np.uint8] | None:
-        """Decode and resize, for a thread: [size, size, 3]; None if it takes more memory than one of `most` pixels.
-
-        ApiErrors name no field.
-        """
-        settings, config = self.shared.settings, self.bundle.preprocessing
-        started = time.perf_counter()
-        try:
-            with timing.stage("decode"):
-                opened = open_header(picture.file, settings.max_image_pixels, config.draft_size)
-                width, height = opened.size
-                if most is not None and opened.pixels > most:
-                    return None
-                opened.load()
-            self.shared.metrics.decoded_pixels.inc(width * height)
-            with timing.stage("preprocess"):
-                return preprocess(opened.take(), config, opened.box)
-        except ImageError as error:
-            raise _told(error) from None
-        finally:
-            self.per_picture.observe(1, time.perf_counter() - started)
+def refuse_too_long(records: Sequence[Record], context_length: int) -> None:
+    """Set the error of each text that does not fit into the context."""
+    for record in records:
+        payload, item = record.payload, record.item
+        if isinstance(payload, TokenizedText) and isinstance(item, TextItem) and payload.excess is not None:
+            limit = f"{context_length} tokens, start and end included"
+            record.error = ApiError(
+                "text_too_long",
+                f'This text has {payload.excess}; the model reads {limit}: shorten it or send "truncate": true.',
+                item.param,
+            )
 
 
-def _told(error: ImageError) -> ApiError:
-    text = str(error)
-    return ApiError(error.code, text[:1].upper() + text[1:].rstrip(".") + ".")
+def _characters(record: Record) -> int:
+    """How many are read of its text, at most."""
+    return min(len(cast(TextItem, record.item).text), MAX_TEXT_CHARACTERS)
 
 
-def characters(texts: Iterable[tuple[int, TextItem]]) -> int:
-    """How many are read of the texts, at most."""
-    return sum(_characters(item) for _, item in texts)
+def _size(record: Record) -> int:
+    """Bytes of its file, or characters of the base64."""
+    return len(cast(ImageItem, record.item).data)
 
 
-def _characters(item: TextItem) -> int:
-    return min(len(item.text), MAX_TEXT_CHARACTERS)
-
-
-def _parts(
-    items: Sequence[tuple[int, Kind]], size: Callable[[Kind], int], most: int
-) -> Iterator[Sequence[tuple[int, Kind]]]:
-    """Consecutive slices of about `most` in all."""
+def _parts(records: Sequence[Record], size: Callable[[Record], int], part_size: int) -> Iterator[Sequence[Record]]:
+    """Consecutive slices of about `part_size` in all."""
     start = total = 0
-    for stop, (_, item) in enumerate(items, start=1):
-        total += size(item)
-        if total >= most or stop == len(items):
-            yield items[start:stop]
+    for stop, record in enumerate(records, start=1):
+        total += size(record)
+        if total >= part_size or stop == len(records):
+            yield records[start:stop]
             start, total = stop, 0

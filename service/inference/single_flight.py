@@ -23,11 +23,10 @@ class SingleFlight(Generic[T]):
         computation = self._in_progress.get(key)
         return computation.add_waiter() if computation else None
 
-    def start(self, key: str, work: asyncio.Future[T]) -> asyncio.Future[T]:
-        """Register `work` as the computation for `key` until it is done; returns a future of its result."""
+    def start(self, key: str, work: asyncio.Future[T]) -> None:
+        """Register `work` as the computation for `key`, for whoever joins until it is done."""
         self._in_progress[key] = computation = _Computation(work, partial(self._remove, key))
         work.add_done_callback(lambda _: self._remove(key, computation))
-        return computation.add_waiter()
 
     def _remove(self, key: str, computation: _Computation[T]) -> None:
         if self._in_progress.get(key) is computation:

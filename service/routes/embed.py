@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from service.inference.embedded import EmbeddingResult
+from service.inference.records import EmbeddingResult
 from service.schema.answers import EmbedAnswer
 from service.schema.requests import EmbedOptions, EmbedRequest
 from service.state import RequestContextDep, ServiceDep

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from service.classification.scores import probabilities, top_k_indices
 from service.classification.zero_shot import check_answer_size
-from service.inference.embedded import EmbeddingResult
+from service.inference.records import EmbeddingResult
 from service.schema.answers import SimilarityAnswer
 from service.schema.requests import SimilarityRequest
 from service.state import RequestContextDep, ServiceDep

@@ -48,7 +48,7 @@ def engine(bundle: Bundle) -> FragileEngine:
 @pytest.fixture
 def fragile(bundle: Bundle, bundle_path: Path, engine: FragileEngine) -> Iterator[Service]:
     service = Service(Settings.read({"model": str(bundle_path), "max_batch": 8}))
-    service.models._serve([Pipeline(bundle, engine, service.shared)])
+    service.models.serve([Pipeline(bundle, engine, service.shared)])
     yield service
     engine.broken = False
     asyncio.run(service.aclose())
@@ -144,7 +144,7 @@ def test_what_would_wait_for_too_long_is_refused_at_once(
     """On a slow model, the places in the queue are not what runs out first."""
     service = Service(Settings.read({"model": str(bundle_path), "max_batch": 4, "timeout_s": 10}))
     engine.seconds_per_text = 0.05
-    service.models._serve([Pipeline(bundle, engine, service.shared)])
+    service.models.serve([Pipeline(bundle, engine, service.shared)])
 
     async def scenario(client: httpx.AsyncClient) -> None:
         requests = (client.post("/embed", json={"inputs": f"text {number}"}) for number in range(400))

@@ -14,7 +14,8 @@ import pytest
 from service.classification.class_vectors import ClassVectorCache, Prompts
 from service.classification.scores import top_k_indices
 from service.errors import ApiError
-from service.inference.pipeline import EmbeddingResult, Pipeline
+from service.inference.pipeline import Pipeline
+from service.inference.records import EmbeddingResult
 from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
 from service.request_context import RequestContext
@@ -47,7 +48,7 @@ class FakePipeline:
         self.error: ApiError | None = None
 
     @contextmanager
-    def used(self) -> Iterator[None]:
+    def used(self) -> Iterator[Any]:
         self.users += 1
         yield
         self.users -= 1
@@ -66,11 +67,11 @@ class FakePipeline:
         return EmbeddingResult(vectors, [False] * len(prompts), {}, {"texts": len(prompts), "tokens": 9, "images": 0})
 
 
-def with_classes(test: Callable[[ClassVectorCache], Awaitable[None]]) -> None:
+def with_classes(test: Callable[[ClassVectorCache], Awaitable[None]], max_bytes: int | None = None) -> None:
     async def run() -> None:
         shared = SharedResources(Settings(), Metrics())
         try:
-            await test(ClassVectorCache(shared))
+            await test(ClassVectorCache(shared, lambda pipeline: cast(FakePipeline, pipeline).used(), max_bytes))
         finally:
             await shared.aclose()
 
@@ -175,10 +176,7 @@ def test_nothing_is_shared_between_models_or_prompts() -> None:
     with_classes(test)
 
 
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.classification.class_vectors.LEAST_BYTES", 100_000)
-    monkeypatch.setattr("service.classification.class_vectors.BYTES_PER_LABEL", 0)
-
+def test_memory_is_bounded() -> None:
     async def test(classes: ClassVectorCache) -> None:
         pipeline = FakePipeline()
         pipeline.go.set()
@@ -195,7 +193,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len((await ask(classes, pipeline, too_large)).vectors) == 4000
         assert await embed("2 {}") == 8
 
-    with_classes(test)
+    with_classes(test, max_bytes=100_000)
 
 
 @pytest.mark.parametrize("levels", [2, 50, 10**6])

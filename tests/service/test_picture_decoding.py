@@ -18,8 +18,8 @@ from model.bundle import Bundle
 from model.runtime.engine import Engine
 from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.decoding import DecodeJob
-from service.inference.reading import LARGE_PIXELS, EncodedImage, Reader
+from service.inference.decoding import LARGE_PIXELS, DecodeJob, Decoder
+from service.inference.records import EncodedImage
 from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
 from service.request_context import Timing
@@ -43,10 +43,10 @@ class Recorder:
 
 
 @asynccontextmanager
-async def reading(bundle: Bundle) -> AsyncIterator[Reader]:
+async def decoding(bundle: Bundle) -> AsyncIterator[Decoder]:
     shared = SharedResources(Settings(cache_bytes=0), Metrics())
     try:
-        yield Reader(bundle, shared)
+        yield Decoder(bundle.preprocessing, shared)
     finally:
         await shared.aclose()
 
@@ -68,12 +68,12 @@ def test_what_takes_the_memory_of_a_large_picture_is_large(bundle: Bundle) -> No
     Image.new("RGB", (5_100, 5_000)).save(scans, "JPEG", progressive=True, subsampling=0)
 
     async def scenario() -> None:
-        async with reading(bundle) as reader:
-            assert reader.decode(EncodedImage(scans.getvalue(), ""), Timing(), LARGE_PIXELS) is None
-            assert reader.decode(EncodedImage(one_tile(13_000), ""), Timing(), LARGE_PIXELS) is None
-            assert reader.decode(EncodedImage(scans.getvalue(), ""), Timing(), None) is not None
+        async with decoding(bundle) as decoder:
+            assert decoder.decode(EncodedImage(scans.getvalue(), ""), Timing(), LARGE_PIXELS) is None
+            assert decoder.decode(EncodedImage(one_tile(13_000), ""), Timing(), LARGE_PIXELS) is None
+            assert decoder.decode(EncodedImage(scans.getvalue(), ""), Timing(), None) is not None
             with pytest.raises(ApiError, match="would take 2,018 MiB, more than 794") as caught:
-                reader.decode(EncodedImage(one_tile(46_000), ""), Timing(), LARGE_PIXELS)
+                decoder.decode(EncodedImage(one_tile(46_000), ""), Timing(), LARGE_PIXELS)
             assert (caught.value.code, caught.value.status) == ("image_too_large", 413)
 
     drive(scenario())
@@ -83,14 +83,14 @@ def test_a_lone_picture_does_not_wait_for_all_of_a_large_request(
     bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
 ) -> None:
     async def scenario() -> None:
-        async with reading(bundle) as reader:
+        async with decoding(bundle) as decoder:
             batcher = make_batcher(Recorder(engine), max_batch=1)
             finished: list[str] = []
             many, one = expected([PHOTOGRAPH] * 60), expected([PHOTOGRAPH])
             for name, wanted in (("large", many), ("lone", one)):
                 for _, future in wanted:
                     future.add_done_callback(lambda _, name=name: finished.append(name))
-                DecodeJob(reader, batcher, Timing()).start(wanted)
+                DecodeJob(decoder, batcher, Timing()).start(wanted)
             await asyncio.gather(*(future for _, future in many + one))
             assert finished.index("lone") < 30
 
@@ -101,17 +101,17 @@ def test_pictures_that_nobody_waits_for_cost_no_decoding(
     bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
 ) -> None:
     async def scenario() -> None:
-        async with reading(bundle) as reader:
+        async with decoding(bundle) as decoder:
             recorder = Recorder(engine)
             wanted = expected([PHOTOGRAPH] * 200)
-            DecodeJob(reader, make_batcher(recorder), Timing()).start(wanted)
+            DecodeJob(decoder, make_batcher(recorder), Timing()).start(wanted)
             for _, future in wanted[:-1]:
                 future.cancel()
             await wanted[-1][1]
             assert sum(recorder.sizes) < 100
             with Image.open(io.BytesIO(PHOTOGRAPH)) as photograph:
                 pixels = photograph.width * photograph.height
-            assert reader.shared.metrics.decoded_pixels._value.get() < 100 * pixels
+            assert decoder.shared.metrics.decoded_pixels._value.get() < 100 * pixels
 
     drive(scenario())
 
@@ -121,16 +121,16 @@ def test_large_and_broken_pictures_among_others_keep_their_places(
 ) -> None:
     files = [PHOTOGRAPH, large_picture(20), b"no picture", large_picture(200), PHOTOGRAPH[:2_000], PHOTOGRAPH] * 2
 
-    async def outcomes(reader: Reader, files: Sequence[bytes], batcher: Batcher) -> list[Any]:
+    async def outcomes(decoder: Decoder, files: Sequence[bytes], batcher: Batcher) -> list[Any]:
         wanted = expected(files)
-        DecodeJob(reader, batcher, Timing()).start(wanted)
+        DecodeJob(decoder, batcher, Timing()).start(wanted)
         return await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
 
     async def scenario() -> None:
-        async with reading(bundle) as reader:
+        async with decoding(bundle) as decoder:
             batcher = make_batcher(Recorder(engine))
-            together = await outcomes(reader, files, batcher)
-            alone = [outcome for file in files for outcome in await outcomes(reader, [file], batcher)]
+            together = await outcomes(decoder, files, batcher)
+            alone = [outcome for file in files for outcome in await outcomes(decoder, [file], batcher)]
         for one, other in zip(together, alone, strict=True):
             if isinstance(other, ApiError):
                 assert (one.code, one.message) == (other.code, other.message)
@@ -146,12 +146,12 @@ def test_the_end_of_the_pool_leaves_nobody_waiting(
     bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher], ends: str
 ) -> None:
     async def scenario() -> None:
-        async with reading(bundle) as reader:
+        async with decoding(bundle) as decoder:
             wanted = expected([PHOTOGRAPH] * 100)
             if ends == "before":
-                await reader.shared.aclose()
-            DecodeJob(reader, make_batcher(Recorder(engine)), Timing()).start(wanted)
-            await reader.shared.aclose()
+                await decoder.shared.aclose()
+            DecodeJob(decoder, make_batcher(Recorder(engine)), Timing()).start(wanted)
+            await decoder.shared.aclose()
             outcomes = await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
             refused = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]
             assert refused

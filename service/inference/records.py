@@ -1,0 +1,96 @@
+"""One record an item: what the stages of a request pass along, and the result that is made of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import ApiError, without_frames
+from service.inference.fair_queue import Vector
+from service.schema.items import BadItem, Item
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """An image file as it was sent, and its key in the cache."""
+
+    file: bytes
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """Token ids cut to the context, the size of a text that does not fit into it, and the key in the cache."""
+
+    ids: list[int]
+    excess: str | None
+    key: str
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """One item on its way to a vector. Each stage fills in one field; one that fails gets an error and goes no further.
+
+    `payload` is set by reading, `vector` by the cache or by running, `future` while it runs.
+    """
+
+    item: Item
+    payload: EncodedImage | TokenizedText | None = None
+    vector: Vector | None = None
+    future: asyncio.Future[Vector] | None = None
+    error: ApiError | None = None
+
+
+@dataclass(slots=True)
+class EmbeddingResult:
+    """The vectors of a request's items in their order; a failed item has an error and a row of zeros."""
+
+    vectors: NDArray[np.float32]  # [items, dimensions]
+    truncated: list[bool]
+    errors: dict[int, ApiError]  # by index
+    usage: dict[str, int]  # texts, tokens and images that were embedded
+
+
+def new_records(items: Sequence[Item]) -> list[Record]:
+    """A record for each item, in their order; bad ones have their error already."""
+    return [Record(item, error=item.error) if isinstance(item, BadItem) else Record(item) for item in items]
+
+
+def raise_first_error(records: Sequence[Record]) -> None:
+    """Raise the error of the first record that has one."""
+    for record in records:
+        if record.error is not None:
+            raise without_frames(record.error)
+
+
+def collect(records: Sequence[Record], dimensions: int) -> EmbeddingResult:
+    """The result of records that each have a vector or an error."""
+    vectors = np.zeros((len(records), dimensions), np.float32)
+    truncated = [False] * len(records)
+    errors: dict[int, ApiError] = {}
+    texts = tokens = images = 0
+    for index, record in enumerate(records):
+        payload = record.payload
+        if isinstance(payload, TokenizedText):
+            truncated[index] = payload.excess is not None
+        if record.error is not None:
+            errors[index] = record.error
+            continue
+        vectors[index] = record.vector
+        if isinstance(payload, TokenizedText):
+            texts += 1
+            tokens += len(payload.ids)
+        else:
+            images += 1
+    return EmbeddingResult(vectors, truncated, errors, {"texts": texts, "tokens": tokens, "images": images})
+
+
+def concatenate(parts: Sequence[EmbeddingResult]) -> EmbeddingResult:
+    """One result of several without errors."""
+    usage = {name: sum(part.usage[name] for part in parts) for name in ("texts", "tokens", "images")}
+    truncated = [cut for part in parts for cut in part.truncated]
+    return EmbeddingResult(np.concatenate([part.vectors for part in parts]), truncated, {}, usage)
