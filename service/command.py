@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic_core import PydanticUndefined
-from typer.models import OptionInfo
 
 from model.requirements import needs
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
@@ -18,43 +19,30 @@ SECRETS = ("api_keys", "admin_key")
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
-def flag(name: str) -> OptionInfo:
-    """An option with the help of its setting; without a default, so that the environment speaks where it is silent."""
+def _option(name: str) -> Parameter:
+    """The option of one setting. Its default is None, so that the environment speaks where the option is not given."""
     field = Settings.model_fields[name]
-    told = "" if field.default in (None, (), "", PydanticUndefined) else f" [default: {field.default}]"
-    option: OptionInfo = typer.Option(help=f"{field.description}{told} ({PREFIX}{name.upper()})", show_default=False)
-    return option
+    kinds = {field.annotation, *get_args(field.annotation)}
+    kind = next((each for each in (bool, int, float, Path) if each in kinds), str)  # Settings parses the others
+    default = "" if field.default in (None, (), "", PydanticUndefined) else f" [default: {field.default}]"
+    option = typer.Option(help=f"{field.description}{default} ({PREFIX}{name.upper()})", show_default=False)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _options_from_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that takes `**flags` an option for each field of Settings.
+
+    The command line of pydantic-settings would give the same options. It does not offer the nearest name for one that
+    is misspelt, does not show the variables in `--help`, and adds up an option that is given twice; and this command
+    would look different from `python -m model` and `python -m training`.
+    """
+    command.__signature__ = Signature([_option(name) for name in Settings.model_fields])  # type: ignore[attr-defined]
+    return command
 
 
 @app.command()
-def serve(
-    host: Annotated[str | None, flag("host")] = None,
-    port: Annotated[int | None, flag("port")] = None,
-    root_path: Annotated[str | None, flag("root_path")] = None,
-    model: Annotated[str | None, flag("model")] = None,
-    provider: Annotated[str | None, flag("provider")] = None,
-    api_keys: Annotated[str | None, flag("api_keys")] = None,
-    api_keys_file: Annotated[Path | None, flag("api_keys_file")] = None,
-    admin_key: Annotated[str | None, flag("admin_key")] = None,
-    redis_url: Annotated[str | None, flag("redis_url")] = None,
-    redis_prefix: Annotated[str | None, flag("redis_prefix")] = None,
-    cache_bytes: Annotated[int | None, flag("cache_bytes")] = None,
-    cache_ttl_s: Annotated[int | None, flag("cache_ttl_s")] = None,
-    label_sets: Annotated[Path | None, flag("label_sets")] = None,
-    url_hosts: Annotated[str | None, flag("url_hosts")] = None,
-    url_networks: Annotated[str | None, flag("url_networks")] = None,
-    max_body_bytes: Annotated[int | None, flag("max_body_bytes")] = None,
-    max_image_pixels: Annotated[int | None, flag("max_image_pixels")] = None,
-    max_items: Annotated[int | None, flag("max_items")] = None,
-    max_labels: Annotated[int | None, flag("max_labels")] = None,
-    queue_items: Annotated[int | None, flag("queue_items")] = None,
-    queue_bytes: Annotated[int | None, flag("queue_bytes")] = None,
-    max_batch: Annotated[int | None, flag("max_batch")] = None,
-    timeout_s: Annotated[float | None, flag("timeout_s")] = None,
-    drain_s: Annotated[float | None, flag("drain_s")] = None,
-    truncate: Annotated[bool | None, flag("truncate")] = None,
-    log_format: Annotated[str | None, flag("log_format")] = None,
-) -> None:
+@_options_from_settings
+def serve(**flags: Any) -> None:
     """Serve text and image embeddings, similarity and zero-shot classification over HTTP.
 
     Every option can also be set by the environment variable named beside it, or in a file `.env`; options win.
@@ -73,7 +61,6 @@ def serve(
     One process serves one device; for more throughput run more of them behind a balancer.
     """
     try:
-        flags = dict(locals())
         settings = Settings.read(flags)
         unknown = unknown_variables()
     except SettingsError as error:
@@ -94,8 +81,8 @@ def serve(
         log.warning("%s is not a setting: %s", name, offer or "see --help for those there are")
     for name in SECRETS:
         if flags[name] is not None:
-            told = name.replace("_", "-")
-            log.warning("--%s shows a secret to everybody on this machine; use %s", told, PREFIX + name.upper())
+            option, variable = name.replace("_", "-"), PREFIX + name.upper()
+            log.warning("--%s shows a secret to everybody on this machine; use %s", option, variable)
     try:
         service = Service(settings)
         server = Server(service)
