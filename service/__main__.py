@@ -3,7 +3,7 @@
 import gc
 
 # What is imported makes hundreds of thousands of objects, all of which stay: looking for garbage among them, time and
-# again, was a fifth of a start. `service.memory.leave_out_what_stays` turns the collector on.
+# again, was a fifth of a start. `service.memory.freeze_garbage_collector` turns the collector on.
 if __name__ == "__main__":
     gc.disable()
 

@@ -69,14 +69,14 @@ def serve(**flags: Any) -> None:
         from model.bundle import BundleError
         from model.runtime.engine import EngineError, usable_cores
         from service import logs
-        from service.memory import container_limit, give_back_large_blocks, warn_if_short
+        from service.memory import container_limit, return_freed_memory_to_system, warn_if_memory_is_short
         from service.server import Server, end_now
         from service.state import Service
         from service.threads import still_running
         from service.web.auth import warn_if_open
         from service.web.binding import BindingError, bind
     logs.configure(settings.log_format)
-    give_back_large_blocks()
+    return_freed_memory_to_system()
     for name, offer in unknown.items():
         log.warning("%s is not a setting: %s", name, offer or "see --help for those there are")
     for name in SECRETS:
@@ -89,7 +89,7 @@ def serve(**flags: Any) -> None:
     except SettingsError as error:  # what only shows when it is used, such as a URL
         raise typer.BadParameter(str(error)) from None
     warn_if_open(service.keys, settings.host)
-    warn_if_short(settings, usable_cores(), container_limit())
+    warn_if_memory_is_short(settings, usable_cores(), container_limit())
     try:
         server.loading = service.models.check()
         sockets = bind(settings.host, settings.port)

@@ -11,8 +11,8 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
 from model.files import NotRegularError, read_regular_file
-from service.serial_thread import SerialThread
 from service.settings import PREFIX, Settings, SettingsError
+from service.threads import SerialThread
 
 log = logging.getLogger(__name__)
 MAX_KEYS = 1000  # each is compared with what a client sends, which takes 0.1 ms then

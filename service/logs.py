@@ -55,7 +55,7 @@ class JsonHandler(logging.StreamHandler[TextIO]):
             self.stream.write(_as_json(time.time(), "info", _requests.name, message, fields) + self.terminator)
 
 
-def tell_of_request(message: str, fields: Mapping[str, object]) -> None:
+def log_request(message: str, fields: Mapping[str, object]) -> None:
     """Log that a request has ended; `fields` are of those that lines have."""
     match logging.root.handlers:
         case [JsonHandler() as handler]:

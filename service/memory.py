@@ -26,7 +26,7 @@ _SMALL_PICTURE_BYTES = 180_000_000  # decoding one that is decoded beside others
 _OBJECTS_BETWEEN_COLLECTIONS = (5_000, 10, 10)  # a thousand requests at work are some 100,000 objects
 
 
-def give_back_large_blocks() -> None:
+def return_freed_memory_to_system() -> None:
     """Large blocks come from the system and go back to it as soon as they are free. Only glibc needs to be told."""
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
@@ -34,7 +34,7 @@ def give_back_large_blocks() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
-def leave_out_what_stays() -> None:
+def freeze_garbage_collector() -> None:
     """Take all that is there now, before models are loaded, out of the garbage collector's sight.
 
     Modules and schemas are hundreds of thousands of objects. To look through them takes the event loop 0.2 s, and under
@@ -62,7 +62,7 @@ def needed_bytes(settings: Settings, cores: int) -> int:
     return _AT_REST_BYTES + settings.queue_bytes + settings.cache_bytes + pictures + files
 
 
-def warn_if_short(settings: Settings, cores: int, limit: int | None) -> None:
+def warn_if_memory_is_short(settings: Settings, cores: int, limit: int | None) -> None:
     """A container that is too small is ended by the kernel in the middle of requests, and not by its first one."""
     needed = needed_bytes(settings, cores)
     if limit is not None and needed > limit:

@@ -19,7 +19,7 @@ from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.inference.warmup import TowerProfile
 from service.pulling import Puller
-from service.threads import StalledError, Watch, in_daemon_thread
+from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -35,11 +35,11 @@ class Models:
         self._shared = shared
         self._puller = Puller()
         self._folders: list[Path] = []
-        self._opening = Watch(OPEN_S)
+        self._opening = Watchdog(OPEN_S)
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
         self._changing_since = 0.0
-        self._reading: defaultdict[str, Watch] = defaultdict(lambda: Watch(STALL_S))  # by folder or name
+        self._reading: defaultdict[str, Watchdog] = defaultdict(lambda: Watchdog(STALL_S))  # by folder or name
         self._users: Counter[Pipeline] = Counter()
         self._unused: dict[Pipeline, asyncio.Event] = {}  # of those that are to be closed once nobody uses them
         self._retiring: set[asyncio.Task[None]] = set()
@@ -113,7 +113,7 @@ class Models:
             self._unused[pipeline] = asyncio.Event()
             await self._unused[pipeline].wait()
             del self._unused[pipeline]
-        await in_daemon_thread(pipeline.close)
+        await run_in_daemon_thread(pipeline.close)
 
     async def reload(self, name: str | None = None) -> list[tuple[Pipeline, Pipeline]]:
         """Swap in what the folders hold now, of one model or of all: pairs of before and after, the same if unchanged.
@@ -126,7 +126,7 @@ class Models:
             named = self.find(name)
             chosen = before if name is None else [named]
             try:
-                after = await in_daemon_thread(self._renew, before, chosen)
+                after = await run_in_daemon_thread(self._renew, before, chosen)
             except Exception:
                 self._shared.metrics.reloads.labels("failed").inc()
                 raise
@@ -147,7 +147,7 @@ class Models:
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
-            fresh = await in_daemon_thread(lambda: self._open(self._read(folder), failed.profiles))
+            fresh = await run_in_daemon_thread(lambda: self._open(self._read(folder), failed.profiles))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
     @asynccontextmanager

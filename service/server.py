@@ -21,10 +21,10 @@ from service.errors import ApiError
 from service.http.early_rejection import Door
 from service.http.listener import Listener
 from service.http.protocol import Protocol
-from service.memory import leave_out_what_stays
+from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
-from service.threads import in_daemon_thread, still_running
+from service.threads import run_in_daemon_thread, still_running
 
 log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
         await self.service.check_stores()
         await super().startup(sockets)
         if self.started:
-            leave_out_what_stays()
+            freeze_garbage_collector()
             # All that uvicorn asks of a server.
             self.servers = [Listener(server, self._connection) for server in self.servers]  # type: ignore[misc]
             host, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -90,7 +90,7 @@ class Server(uvicorn.Server):
 
     async def _load(self) -> None:
         try:
-            await in_daemon_thread(self.service.models.load)
+            await run_in_daemon_thread(self.service.models.load)
         except (BundleError, EngineError) as error:
             self.give_up(f"cannot start: {error}")
         except Exception:

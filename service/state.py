@@ -23,7 +23,7 @@ from service.models import Models
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.supervisor import is_healthy
-from service.threads import in_daemon_thread
+from service.threads import run_in_daemon_thread
 from service.tracing import from_environment
 
 log = logging.getLogger(__name__)
@@ -105,12 +105,12 @@ class Service:
     async def aclose(self) -> None:
         """End threads and connections, side by side and for at most CLOSE_S; what hangs is named and left behind."""
         ends: dict[str, Coroutine[Any, Any, None]] = {
-            "models": in_daemon_thread(self.models.close),
+            "models": run_in_daemon_thread(self.models.close),
             "label sets": self.label_sets.aclose(),
             "cache and connections": self.shared.aclose(),
         }
         if self.traces is not None:
-            ends["traces"] = in_daemon_thread(self.traces.close)
+            ends["traces"] = run_in_daemon_thread(self.traces.close)
         tasks = {asyncio.ensure_future(end): name for name, end in ends.items()}
         done, late = await asyncio.wait(tasks, timeout=CLOSE_S)
         for task in late:

@@ -24,7 +24,7 @@ from benchmarks.speed.record import Record
 from benchmarks.speed.report import page
 from benchmarks.speed.rivals import rivals
 from model.bundle import bundled
-from service.memory import give_back_large_blocks, leave_out_what_stays
+from service.memory import freeze_garbage_collector, return_freed_memory_to_system
 
 RESULTS = Path(__file__).parents[1] / "results"
 PHASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -45,8 +45,8 @@ def run(
     """Measure and print, and write the readings into `json`; whether every phase ran to its end."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # As the service does, so that the same work costs the same here.
-    give_back_large_blocks()
-    leave_out_what_stays()
+    return_freed_memory_to_system()
+    freeze_garbage_collector()
     leave_generator_core()
     console = Console()
     chosen = SIZES[size] if rounds is None else dataclasses.replace(SIZES[size], rounds=rounds)

@@ -1,4 +1,4 @@
-"""Vectors that were computed before: in this process, then in Redis."""
+"""The cache of vectors, in two tiers: this process, then Redis."""
 
 from __future__ import annotations
 
@@ -7,41 +7,58 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.cache.memory import Memory
+from service.cache.memory_tier import MemoryTier
 from service.cache.value import Vector
 from service.metrics import Metrics
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.cache.remote import Remote
+    from service.cache.redis_tier import RedisTier
 
 CONNECTIONS = 32
+REDIS_TIMEOUT_S = 0.05  # a lookup that takes longer is a miss
+PROBE_TIMEOUT_S = 1.0
 
 
 class Cache:
-    """Asked with keys that name bundle, modality, what computes, and content. Lives on the event loop."""
+    """Vectors by key; a key names the bundle, the modality, what computes, and the content. For the event loop only."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        """Opens no connection yet. Raises SettingsError if `redis_url` is no good."""
-        self._memory = Memory(settings.cache_bytes, settings.cache_ttl_s)
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        redis_timeout_s: float = REDIS_TIMEOUT_S,
+        probe_timeout_s: float = PROBE_TIMEOUT_S,
+    ) -> None:
+        """Opens no connection yet. Raises SettingsError where `redis_url` cannot be used.
+
+        `redis_timeout_s` bounds what a request waits for Redis, `probe_timeout_s` what nothing but a check waits for.
+        """
+        self._memory = MemoryTier(settings.cache_bytes, settings.cache_ttl_s)
         metrics.cache_bytes.set_function(self._memory.held_bytes)
         self._hits, self._misses = (metrics.cache_lookups.labels("memory", outcome) for outcome in ("hit", "miss"))
-        self._remote = _remote(settings, metrics)
+        self._redis = _redis_tier(settings, metrics, redis_timeout_s, probe_timeout_s)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be written to Redis."""
+        return self._redis is None or self._redis.idle
 
     async def check(self) -> bool:
-        """At the start: whether Redis, if there is to be one, can be read. Tells the log what cannot be done."""
-        return self._remote is None or await self._remote.check()
+        """At the start: whether Redis, where it is configured, can be read; logs what it refuses."""
+        return self._redis is None or await self._redis.check()
 
     async def get(self, keys: Sequence[str], dimensions: int) -> list[Vector | None]:
-        """For each key its vector [dimensions], read-only, or None. Keys may come more than once."""
+        """For each key its vector [dimensions], read-only, or None. Keys may repeat."""
         found = [self._memory.get(key) for key in keys]
         missing = [index for index, vector in enumerate(found) if vector is None]
         if hits := len(keys) - len(missing):
             self._hits.inc(hits)
         if missing:
             self._misses.inc(len(missing))
-        if missing and self._remote is not None:
-            shared = await self._remote.get(list({keys[index]: None for index in missing}), dimensions)
+        if missing and self._redis is not None:
+            shared = await self._redis.get(list({keys[index]: None for index in missing}), dimensions)
             for key, vector in shared.items():
                 self._memory.put(key, vector)
             for index in missing:
@@ -51,26 +68,29 @@ class Cache:
         return found
 
     def put(self, key: str, vector: Vector) -> None:
-        """Remember a vector [dimensions], which may be a part of an array that is used again."""
+        """Store a copy of a vector [dimensions]; one that is not finite is left out."""
         if not np.isfinite(vector).all():
             return
         vector = np.array(vector, np.float32)
         vector.flags.writeable = False
         self._memory.put(key, vector)
-        if self._remote is not None:
-            self._remote.put(key, vector)
+        if self._redis is not None:
+            self._redis.put(key, vector)
 
     async def aclose(self) -> None:
-        """Store what is still to be stored, and end the connections."""
-        if self._remote is not None:
-            await self._remote.aclose()
+        """Write what is queued for Redis, and close the connections."""
+        if self._redis is not None:
+            await self._redis.aclose()
 
 
-def _remote(settings: Settings, metrics: Metrics) -> Remote | None:
+def _redis_tier(settings: Settings, metrics: Metrics, timeout_s: float, probe_timeout_s: float) -> RedisTier | None:
     if settings.redis_url is None:
         return None
     # Only for those who have Redis: its client is a tenth of what a start imports.
-    from service.cache.redis import connect
-    from service.cache.remote import Remote
+    from service.cache.client import RedisClient
+    from service.cache.connection import connect
+    from service.cache.redis_tier import RedisTier
 
-    return Remote(connect(settings.redis_url, connections=CONNECTIONS), settings, metrics)
+    redis = connect(settings.redis_url, connections=CONNECTIONS)
+    client = RedisClient(redis, settings.redis_prefix, metrics, timeout_s=timeout_s, probe_timeout_s=probe_timeout_s)
+    return RedisTier(client, settings.cache_ttl_s, metrics)

@@ -83,7 +83,7 @@ async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call:
         updated=datetime.now(UTC).isoformat(),
     )
     with service.model(request.model) as pipeline:
-        await service.label_sets.expect_room(name)
+        await service.label_sets.check_capacity(name)
         classes = await service.classes.get(pipeline, label_set.prompts, call)
     is_new = await service.label_sets.put(label_set)
     told = {**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage}

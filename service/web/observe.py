@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import queue_full
 from service.errors import error_response, internal_error
-from service.logs import Sampler, tell_of_request
+from service.logs import Sampler, log_request
 from service.metrics import Metrics
 from service.request_context import RequestContext
 from service.tracing import Traces
@@ -97,7 +97,7 @@ class Observe:
         if silent:
             return
         others = f" (and {left_out} other refusals before it)" if left_out else ""
-        tell_of_request(
+        log_request(
             f"{scope['method']} {route} {status}{others}",
             {
                 "request_id": call.request_id,

@@ -11,7 +11,6 @@ import trustme
 
 from benchmarks.redis_server import RedisServer
 from benchmarks.service_process import free_port
-from service.cache import calls
 from service.cache.breaker import FAILURES
 from tests.service.redis_or_skip import redis_server
 from tests.service.tiers import (
@@ -22,6 +21,7 @@ from tests.service.tiers import (
     expect_given_up,
     key,
     numbers,
+    patient,
     run,
     until,
     vector,
@@ -46,16 +46,15 @@ def test_nobody_there(url: str, caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("credentials", ["", ":wrong-secret@", "somebody:wrong-secret@"])
 def test_a_password_that_is_missing_or_wrong(
-    tmp_path: Path, credentials: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, credentials: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path, password="right-secret") as server:
 
         async def scenario() -> None:
-            cache = Tiers(f"redis://{credentials}127.0.0.1:{server.port}")
+            cache = patient(f"redis://{credentials}127.0.0.1:{server.port}")
             await expect_given_up(cache, "auth")
             await cache.aclose()
-            right = Tiers(server.url, cache_bytes=0)
+            right = patient(server.url, cache_bytes=0)
             await expect_found(right)
             await right.aclose()
 
@@ -87,13 +86,12 @@ def test_it_is_asked_again_when_it_is_back(tmp_path: Path, caplog: pytest.LogCap
     assert all("answers again" in message for message in told[1::2]), told
 
 
-def test_restarted_between_two_lookups_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarted_between_two_lookups_costs_nothing(tmp_path: Path) -> None:
     """The connections kept open are dead then, which must not count as failures."""
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
 
     async def scenario() -> None:
         with redis_server(tmp_path) as server:
-            cache = Tiers(server.url)
+            cache = patient(server.url)
             await asyncio.gather(*(cache.get([key(number)], DIMENSIONS) for number in range(20)))
             server.kill()
             server.start()
@@ -106,14 +104,11 @@ def test_restarted_between_two_lookups_costs_nothing(tmp_path: Path, monkeypatch
     run(scenario)
 
 
-def test_full_it_still_answers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
+def test_full_it_still_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with redis_server(tmp_path, "--maxmemory-policy", "noeviction") as server, caplog.at_level("INFO", "service"):
 
         async def scenario() -> None:
-            cache = Tiers(server.url, cache_bytes=0)
+            cache = patient(server.url, cache_bytes=0)
             await expect_found(cache)
             with server.client() as client:
                 client.config_set("maxmemory", 1)
@@ -164,12 +159,10 @@ def test_closing_does_not_wait_for_a_redis_that_hangs(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_a_cancelled_lookup_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
-
+def test_a_cancelled_lookup_is_no_failure(tmp_path: Path) -> None:
     async def scenario() -> None:
         with redis_server(tmp_path) as server:
-            cache = Tiers(server.url)
+            cache = patient(server.url)
             await expect_found(cache)
             server.pause()
             for number in range(3 * FAILURES):
@@ -185,8 +178,7 @@ def test_a_cancelled_lookup_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
     run(scenario)
 
 
-def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
+def test_tls(tmp_path: Path) -> None:
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -202,10 +194,10 @@ def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("this redis-server was built without TLS")
 
     async def scenario() -> None:
-        trusting = Tiers(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}", cache_bytes=0)
+        trusting = patient(f"rediss://127.0.0.1:{port}?ssl_ca_certs={tmp_path / 'ca.pem'}", cache_bytes=0)
         await expect_found(trusting)
         await trusting.aclose()
-        strict = Tiers(f"rediss://127.0.0.1:{port}")
+        strict = patient(f"rediss://127.0.0.1:{port}")
         await expect_given_up(strict, "connection")
         await strict.aclose()
 

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from service.cache.memory import Memory
+from service.cache.memory_tier import MemoryTier
 from tests.service.tiers import DIMENSIONS, Tiers, key, numbers, run, vector
 
 
@@ -29,14 +29,14 @@ def test_memory_is_bounded_by_bytes_and_the_least_used_leave() -> None:
 
 @pytest.mark.parametrize("most_bytes", [0, 100])
 def test_a_memory_too_small_for_one_vector_holds_none(most_bytes: int) -> None:
-    memory = Memory(most_bytes, 10)
+    memory = MemoryTier(most_bytes, 10)
     memory.put(key(1), vector(1))
     assert memory.get(key(1)) is None
 
 
 def test_what_is_too_old_is_gone() -> None:
     now = 0.0
-    memory = Memory(100_000, 10, timer=lambda: now)
+    memory = MemoryTier(100_000, 10, timer=lambda: now)
     memory.put(key(1), vector(1))
     now = 9.0
     assert memory.get(key(1)) is not None
@@ -49,7 +49,7 @@ def test_what_is_too_old_is_gone() -> None:
 def test_the_bytes_counted_are_the_bytes_taken() -> None:
     tracemalloc.start()
     try:
-        memory = Memory(2**30, 10)
+        memory = MemoryTier(2**30, 10)
         before = tracemalloc.get_traced_memory()[0]
         for number in range(5000):
             memory.put(key(number, "d" * 64), np.array(np.zeros(512), np.float32))

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.cache import calls
-from tests.service.tiers import DIMENSIONS, PATIENCE_S, Tiers, expect_given_up, key, run
+from tests.service.tiers import DIMENSIONS, PATIENCE_S, Tiers, expect_given_up, key, patient, run
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -83,26 +82,23 @@ PEERS: dict[str, tuple[Peer, str]] = {
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_server_that_is_no_redis(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_no_redis(name: str) -> None:
     behave, kind = PEERS[name]
-    if kind != "timeout":  # which is what a busy machine would make of any of them
-        monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
+    cache_of = Tiers if kind == "timeout" else patient  # a busy machine would make a timeout of any of them
 
     async def scenario() -> None:
         async with peer(behave) as url:
-            cache = Tiers(url)
+            cache = cache_of(url)
             await expect_given_up(cache, kind)
             await cache.aclose()
 
     run(scenario)
 
 
-def test_answers_of_the_wrong_kind_inside_a_good_list_are_misses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
-
+def test_answers_of_the_wrong_kind_inside_a_good_list_are_misses() -> None:
     async def scenario() -> None:
         async with peer(answering(b"*3\r\n:5\r\n-ERR what\r\n*1\r\n$1\r\nx\r\n")) as url:
-            cache = Tiers(url)
+            cache = patient(url)
             assert await cache.get([key(1), key(2), key(3)], DIMENSIONS) == [None] * 3
             assert cache.count("redis", "invalid") == 3
             assert cache.is_up()

@@ -12,19 +12,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from benchmarks.redis_server import RedisServer
-from service.cache import Cache, calls
-from service.cache.remote import QUEUE_ITEMS
+from service.cache import Cache
+from service.cache.redis_tier import QUEUE_ITEMS
 from service.cache.value import decode, encode
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.service.redis_or_skip import redis_server
-from tests.service.tiers import DIMENSIONS, PATIENCE_S, PREFIX, Tiers, key, numbers, run, stored, vector
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is busy with other things must not turn a hit into a miss."""
-    monkeypatch.setattr(calls, "TIMEOUT_S", PATIENCE_S)
+from tests.service.tiers import DIMENSIONS, PREFIX, key, numbers, patient, run, stored, vector
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +46,12 @@ def test_each_key_of_a_list_gets_its_own_vector_or_none(redis: RedisServer) -> N
             client.flushall()
 
         async def scenario() -> None:
-            await stored(Tiers(redis.url), *(number for number, where in known.items() if where == "redis"))
+            await stored(patient(redis.url), *(number for number, where in known.items() if where == "redis"))
             with redis.client() as client:
                 for number, where in known.items():
                     if where == "poisoned":
                         client.set(PREFIX + key(number), encode(key(number + 1), vector(number + 1)))
-            cache = Tiers(redis.url)
+            cache = patient(redis.url)
             for number, where in known.items():
                 if where == "memory":
                     cache.put(key(number), vector(number))
@@ -74,8 +68,8 @@ def test_each_key_of_a_list_gets_its_own_vector_or_none(redis: RedisServer) -> N
 
 def test_what_memory_has_not_is_asked_of_redis_in_one_mget(redis: RedisServer) -> None:
     async def scenario() -> None:
-        await stored(Tiers(redis.url), *range(40))
-        cache = Tiers(redis.url)
+        await stored(patient(redis.url), *range(40))
+        cache = patient(redis.url)
         cache.put(key(100), vector(100))
         before = redis.calls("mget")
         asked = [100, *range(40), 200, 7, 7]
@@ -93,8 +87,8 @@ def test_what_memory_has_not_is_asked_of_redis_in_one_mget(redis: RedisServer) -
 
 def test_without_memory_redis_alone_serves(redis: RedisServer) -> None:
     async def scenario() -> None:
-        await stored(Tiers(redis.url, cache_bytes=0), 1)
-        cache = Tiers(redis.url, cache_bytes=0)
+        await stored(patient(redis.url, cache_bytes=0), 1)
+        cache = patient(redis.url, cache_bytes=0)
         assert numbers(await cache.get([key(1), key(1), key(2)], DIMENSIONS)) == [1, 1, None]
         assert cache.sample("sightword_cache_bytes") == 0
         await cache.aclose()
@@ -104,8 +98,8 @@ def test_without_memory_redis_alone_serves(redis: RedisServer) -> None:
 
 def test_another_bundle_never_sees_the_vectors_of_this_one(redis: RedisServer) -> None:
     async def scenario() -> None:
-        await stored(Tiers(redis.url), 1)
-        cache = Tiers(redis.url)
+        await stored(patient(redis.url), 1)
+        cache = patient(redis.url)
         assert await cache.get([key(1, "d2"), key(1).replace("image", "text")], DIMENSIONS) == [None, None]
         await cache.aclose()
 
@@ -114,7 +108,7 @@ def test_another_bundle_never_sees_the_vectors_of_this_one(redis: RedisServer) -
 
 def test_keys_in_redis_have_the_prefix_and_expire(redis: RedisServer) -> None:
     async def scenario() -> None:
-        await stored(Tiers(redis.url, redis_prefix="mine:", cache_ttl_s=1000), 1)
+        await stored(patient(redis.url, redis_prefix="mine:", cache_ttl_s=1000), 1)
         with redis.client() as client:
             assert client.keys() == [b"mine:" + key(1).encode()]
             assert 900 < client.ttl("mine:" + key(1)) <= 1000
@@ -144,12 +138,12 @@ def test_an_odd_value_is_a_miss_and_is_written_anew(redis: RedisServer, poison: 
     async def scenario() -> None:
         with redis.client() as client:
             client.set(PREFIX + key(1), POISON[poison])
-        await stored(Tiers(redis.url), 3)
-        cache = Tiers(redis.url)
+        await stored(patient(redis.url), 3)
+        cache = patient(redis.url)
         assert numbers(await cache.get([key(3), key(1)], DIMENSIONS)) == [3, None]
         assert (cache.count("redis", "invalid"), cache.count("redis", "hit")) == (1, 1)
         await stored(cache, 1)
-        again = Tiers(redis.url)
+        again = patient(redis.url)
         assert numbers(await again.get([key(1)], DIMENSIONS)) == [1]
         await again.aclose()
 
@@ -160,7 +154,7 @@ def test_a_list_under_a_key_is_a_miss(redis: RedisServer) -> None:
     async def scenario() -> None:
         with redis.client() as client:
             client.lpush(PREFIX + key(1), "a", "b")
-        cache = Tiers(redis.url)
+        cache = patient(redis.url)
         assert await cache.get([key(1)], DIMENSIONS) == [None]
         await stored(cache, 1)
         with redis.client() as client:
@@ -176,7 +170,7 @@ def test_nothing_but_what_encode_wrote_is_ever_read(value: bytes) -> None:
 
 def test_a_vector_is_copied_and_stays_what_it_was(redis: RedisServer) -> None:
     async def scenario() -> None:
-        cache = Tiers(redis.url)
+        cache = patient(redis.url)
         batch = np.ones((4, DIMENSIONS), np.float32)
         cache.put(key(1), batch[2])
         batch[:] = 7
@@ -197,7 +191,7 @@ def test_a_vector_is_copied_and_stays_what_it_was(redis: RedisServer) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_vector_that_is_no_vector_is_not_kept(redis: RedisServer, bad: float) -> None:
     async def scenario() -> None:
-        cache = Tiers(redis.url)
+        cache = patient(redis.url)
         spoilt = vector(1)
         spoilt[3] = bad
         cache.put(key(1), spoilt)
@@ -211,7 +205,7 @@ def test_a_vector_that_is_no_vector_is_not_kept(redis: RedisServer, bad: float) 
 
 def test_closing_stores_what_is_queued_and_a_full_queue_drops(redis: RedisServer) -> None:
     async def scenario() -> None:
-        cache = Tiers(redis.url)
+        cache = patient(redis.url)
         for number in range(QUEUE_ITEMS + 100):
             cache.put(key(number), vector(number))
         assert cache.sample("sightword_redis_errors_total", kind="dropped") == 100

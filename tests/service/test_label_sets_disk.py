@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from service.classification.label_sets.files import MAX_COMPLAINTS, MAX_ENTRIES, FilesStore
+from service.classification.label_sets.file_store import MAX_ENTRIES, MAX_WARNINGS, FileStore
 from service.classification.label_sets.store import MAX_DOCUMENT_BYTES, LabelSet
 from service.errors import ApiError
 from tests.service.conftest import checking_client
@@ -188,7 +188,7 @@ def test_many_that_are_none_make_few_lines(odd: tuple[Running, Path, httpx.Clien
     for number in range(200):
         (folder / f"bad-{number}.json").write_text("{")
     assert client.get("/label-sets").json()["skipped"] == 200
-    assert service.log().count("left alone") == before + MAX_COMPLAINTS
+    assert service.log().count("left alone") == before + MAX_WARNINGS
     assert service.log().count("counts it as skipped") == 1
 
 
@@ -230,7 +230,7 @@ def test_a_label_set_too_large_to_be_read_again_is_not_written(tmp_path: Path) -
     )
 
     async def scenario() -> None:
-        store = FilesStore(tmp_path)
+        store = FileStore(tmp_path)
         await store.write(fitting, 2)
         with pytest.raises(ApiError, match="one can take") as refusal:
             await store.write(large, 2)

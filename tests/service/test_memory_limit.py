@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.memory import container_limit, needed_bytes, warn_if_short
+from service.memory import container_limit, needed_bytes, warn_if_memory_is_short
 from service.settings import Settings
 
 V1, V2 = "memory/memory.limit_in_bytes", "memory.max"
@@ -34,10 +34,10 @@ def test_a_limit_under_what_clients_can_make_it_need_is_a_warning(caplog: pytest
     settings = Settings.read({})
     needed = needed_bytes(settings, cores=2)
     with caplog.at_level(logging.WARNING):
-        warn_if_short(settings, 2, None)
-        warn_if_short(settings, 2, needed)
+        warn_if_memory_is_short(settings, 2, None)
+        warn_if_memory_is_short(settings, 2, needed)
         assert not caplog.records
-        warn_if_short(settings, 2, needed - 1)
+        warn_if_memory_is_short(settings, 2, needed - 1)
     [record] = caplog.records
     assert "SIGHTWORD_MAX_IMAGE_PIXELS" in record.getMessage()
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from benchmarks.service_process import free_port, running
-from service.cache import calls
+from service.cache import Cache
 from service.classification.label_sets import LabelSet
 from service.errors import ApiError
 from service.settings import Settings
@@ -33,17 +33,20 @@ QUOTED = urllib.parse.quote(PASSWORD, safe="")
 SET = LabelSet.model_validate(GOOD)
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "PROBE_S", PATIENCE_S)
+def service_of(url: str, probe_timeout_s: float = PATIENCE_S) -> Service:
+    service = Service(Settings.read({"redis_url": url}))
+    service.shared.cache = Cache(service.settings, service.metrics, probe_timeout_s=probe_timeout_s)
+    return service
 
 
-def asked(url: str, caplog: pytest.LogCaptureFixture) -> tuple[list[str], float, float, str]:
+def asked(
+    url: str, caplog: pytest.LogCaptureFixture, probe_timeout_s: float = PATIENCE_S
+) -> tuple[list[str], float, float, str]:
     """The lines of the start, the gauges `redis_up` and `redis_writable`, and what a client hears who stores a set."""
     outcome: list[tuple[float, float, str]] = []
 
     async def scenario() -> None:
-        service = Service(Settings.read({"redis_url": url}))
+        service = service_of(url, probe_timeout_s)
         sample = service.metrics.registry.get_sample_value
         await service.check_stores()
         lines.extend(record.getMessage() for record in caplog.records if record.name.startswith("service"))
@@ -248,7 +251,7 @@ def test_a_redis_that_is_loading_and_one_that_echoes_what_it_is_sent(caplog: pyt
     async def scenario() -> None:
         for behave in (answering(b"-LOADING Redis is loading the dataset in memory\r\n"), echo):
             async with peer(behave) as url:
-                service = Service(Settings.read({"redis_url": url.replace("//", f"//:{QUOTED}@")}))
+                service = service_of(url.replace("//", f"//:{QUOTED}@"))
                 await service.check_stores()
                 assert service.metrics.registry.get_sample_value("sightword_redis_up") == 0
                 await service.aclose()
@@ -260,12 +263,10 @@ def test_a_redis_that_is_loading_and_one_that_echoes_what_it_is_sent(caplog: pyt
     assert PASSWORD not in caplog.text
 
 
-def test_a_redis_that_never_answers_does_not_hold_up_the_start(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(calls, "PROBE_S", 0.5)
+def test_a_redis_that_never_answers_does_not_hold_up_the_start(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepted by the kernel, and never answered
-        lines, up, _, heard = asked(f"redis://:{QUOTED}@127.0.0.1:{silent.getsockname()[1]}", caplog)
+        url = f"redis://:{QUOTED}@127.0.0.1:{silent.getsockname()[1]}"
+        lines, up, _, heard = asked(url, caplog, probe_timeout_s=0.5)
     assert up == 0
     assert "no answer in time" in lines[0]
     assert "does not answer in time" in heard

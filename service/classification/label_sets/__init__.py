@@ -1,4 +1,4 @@
-"""Label sets: stored where the operator said, remembered here."""
+"""Label sets by name: stored in Redis or in files, and cached in this process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-from service.classification.label_sets.files import FilesStore
+from service.classification.label_sets.file_store import FileStore
 from service.classification.label_sets.store import (
     NAME_PATTERN,
     REASONS,
     LabelSet,
+    LabelSetStore,
     LimitError,
-    Store,
     StoreError,
     is_name,
 )
@@ -31,135 +31,135 @@ __all__ = ["NAME_PATTERN", "LabelSet", "LabelSets", "is_name"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-FRESH_S = 1.0  # what another replica changed is seen so much later
-CHECK_S = 0.2  # for the question whether a label set that is known here has changed
-ANSWER_S = 2.0  # for everything else that is read
-WRITE_S = 10.0  # many may write at once, and the store takes one at a time; whether it answers, reading has shown
+FRESH_S = 1.0  # how long a cached label set is used without asking whether another replica changed it
+CHECK_S = 0.2  # timeout of asking whether a cached label set has changed
+READ_S = 2.0  # timeout of every other read
+WRITE_S = 10.0  # timeout of a write: many may come at once, and the store takes one at a time
 CONNECTIONS = 8
-REMEMBERED_BYTES = 64 * 2**20
+CACHE_BYTES = 64 * 2**20
 
 
 @dataclass(slots=True)
-class _Seen:
+class _CachedLabelSet:
     label_set: LabelSet
     version: str
     checked: float  # on the monotonic clock
 
 
 class LabelSets:
-    """In Redis if there is one, else in files. What this process has seen it can use while the store is down."""
+    """In Redis where it is configured, else in files. What this process has cached it uses while the store is down."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._store = _store(settings)
+        self._store = _open_store(settings)
         self._redis_errors = None if settings.redis_url is None else metrics.redis_errors
         # From the start at 0: of a counter that appears with its first failure, Prometheus sees no increase.
         self._errors = {kind: metrics.label_set_errors.labels(kind) for kind in REASONS}
-        self._seen: LRUCache[str, _Seen] = LRUCache(REMEMBERED_BYTES, getsizeof=_size)
+        self._cached: LRUCache[str, _CachedLabelSet] = LRUCache(CACHE_BYTES, getsizeof=_size)
         self._failing = False
 
     async def find(self, name: str, param: str) -> LabelSet:
-        """The label set of that name, as it was at most `FRESH_S` ago.
+        """The label set of that name, as it was at most FRESH_S ago.
 
-        Raises `label_set_not_found`, or `unavailable` when it is not known here and the store is down.
+        Raises ApiError `label_set_not_found`, or `unavailable` when it is not cached and the store is down.
         """
         if not is_name(name):
             raise _not_found(param)
-        seen = self._seen.get(name)
-        if seen is not None and time.monotonic() - seen.checked < FRESH_S:
-            return seen.label_set
-        found = await (self._fetch(name) if seen is None else self._check(seen))
+        cached = self._cached.get(name)
+        if cached is not None and time.monotonic() - cached.checked < FRESH_S:
+            return cached.label_set
+        found = await (self._fetch(name) if cached is None else self._refresh(cached))
         if found is None:
             raise _not_found(param)
         return found
 
     async def list(self) -> tuple[Sequence[LabelSetSummary], int]:
-        """All of them, by name, and how many entries of the store are none."""
-        found, skipped = await self._ask(self._store.summaries())
+        """All of them, sorted by name, and how many entries of the store are not label sets."""
+        found, skipped = await self._call(self._store.summaries())
         return sorted(found, key=lambda summary: summary.name), skipped
 
-    async def expect_room(self, name: str) -> None:
-        """Raise `too_many_inputs` if there is no room for one more."""
-        names = await self._ask(self._store.names())
+    async def check_capacity(self, name: str) -> None:
+        """Raise ApiError `too_many_inputs` where that name is new and MAX_LABEL_SETS are stored."""
+        names = await self._call(self._store.names())
         if name not in names and len(names) >= MAX_LABEL_SETS:
-            raise _no_room(len(names))
+            raise _too_many(len(names))
 
     async def put(self, label_set: LabelSet) -> bool:
-        """Store it in the place of what had its name; gives whether it is new. Raises `too_many_inputs`."""
+        """Store it, replacing one of the same name; returns whether it is new. Raises ApiError `too_many_inputs`."""
         try:
-            is_new, version = await self._ask(self._store.write(label_set, MAX_LABEL_SETS), WRITE_S)
+            is_new, version = await self._call(self._store.write(label_set, MAX_LABEL_SETS), WRITE_S)
         except LimitError as error:  # others came while this one was embedded
-            raise _no_room(error.count) from None
-        self._remember(label_set, version)
+            raise _too_many(error.count) from None
+        self._cache(label_set, version)
         return is_new
 
     async def remove(self, name: str) -> None:
-        """Forget it. Raises `label_set_not_found`."""
+        """Remove it. Raises ApiError `label_set_not_found`."""
         # A store that is down is best noticed by reading: what it is told to write, it may still do later.
-        if name not in await self._ask(self._store.names()) or not await self._ask(self._store.remove(name), WRITE_S):
+        if name not in await self._call(self._store.names()) or not await self._call(self._store.remove(name), WRITE_S):
             raise _not_found("name")
-        self._seen.pop(name, None)
+        self._cached.pop(name, None)
 
     async def check(self) -> None:
-        """At the start: tell the log if label sets cannot be read or stored."""
-        with suppress(StoreError):  # which is in the log then
-            await self._bounded(self._store.check(), ANSWER_S)
+        """At the start: log it if label sets cannot be read or stored."""
+        with suppress(StoreError):  # logged by _with_timeout
+            await self._with_timeout(self._store.check(), READ_S)
 
     async def aclose(self) -> None:
-        """End the connections."""
+        """Close the store."""
         await self._store.aclose()
 
-    async def _check(self, seen: _Seen) -> LabelSet | None:
-        seen.checked = time.monotonic()  # those who come meanwhile do not ask too
-        name = seen.label_set.name
+    async def _refresh(self, cached: _CachedLabelSet) -> LabelSet | None:
+        cached.checked = time.monotonic()  # those who come meanwhile do not ask too
+        name = cached.label_set.name
         try:
-            version = await self._bounded(self._store.version(name), CHECK_S)
-            if version == seen.version:
-                return seen.label_set
+            version = await self._with_timeout(self._store.version(name), CHECK_S)
+            if version == cached.version:
+                return cached.label_set
             if version is not None:
-                return await self._bounded(self._read(name), ANSWER_S)
+                return await self._with_timeout(self._read(name), READ_S)
         except StoreError:
-            return seen.label_set
-        self._seen.pop(name, None)
+            return cached.label_set
+        self._cached.pop(name, None)
         return None
 
     async def _fetch(self, name: str) -> LabelSet | None:
-        return await self._ask(self._read(name))
+        return await self._call(self._read(name))
 
     async def _read(self, name: str) -> LabelSet | None:
-        before = self._seen.get(name)
+        before = self._cached.get(name)
         found = await self._store.read(name)
-        if found is not None and self._seen.get(name) is before:  # else somebody stored a newer one meanwhile
-            self._remember(*found)
+        if found is not None and self._cached.get(name) is before:  # else somebody stored a newer one meanwhile
+            self._cache(*found)
         return None if found is None else found[0]
 
-    def _remember(self, label_set: LabelSet, version: str) -> None:
-        seen = _Seen(label_set, version, time.monotonic())
-        if _size(seen) <= REMEMBERED_BYTES:
-            self._seen[label_set.name] = seen
+    def _cache(self, label_set: LabelSet, version: str) -> None:
+        cached = _CachedLabelSet(label_set, version, time.monotonic())
+        if _size(cached) <= CACHE_BYTES:
+            self._cached[label_set.name] = cached
 
-    async def _ask(self, work: Awaitable[T], most_s: float = ANSWER_S) -> T:
+    async def _call(self, work: Awaitable[T], timeout_s: float = READ_S) -> T:
         try:
-            return await self._bounded(work, most_s)
+            return await self._with_timeout(work, timeout_s)
         except StoreError as error:
             message = f"Label sets cannot be read or stored at the moment: {REASONS[error.kind]}; try again."
             raise ApiError("unavailable", message) from None
 
-    async def _bounded(self, work: Awaitable[T], most_s: float) -> T:
-        """Raises StoreError, also when it takes too long."""
+    async def _with_timeout(self, work: Awaitable[T], timeout_s: float) -> T:
+        """Await and record a failure. Raises StoreError, also after `timeout_s`."""
         try:
-            async with asyncio.timeout(most_s):
+            async with asyncio.timeout(timeout_s):
                 answer = await work
         except (StoreError, TimeoutError) as error:
             if isinstance(error, StoreError):
-                self._note(error)
+                self._record_failure(error)
                 raise
             late = ("timeout", "label sets: no answer in time")
-            self._note(StoreError(*late))
+            self._record_failure(StoreError(*late))
             raise StoreError(*late) from None
         self._failing = False
         return answer
 
-    def _note(self, error: StoreError) -> None:
+    def _record_failure(self, error: StoreError) -> None:
         self._errors[error.kind].inc()
         if self._redis_errors is not None:
             self._redis_errors.labels(error.kind).inc()
@@ -167,22 +167,22 @@ class LabelSets:
         self._failing = True
 
 
-def _store(settings: Settings) -> Store:
+def _open_store(settings: Settings) -> LabelSetStore:
     if settings.redis_url is None:
-        return FilesStore(settings.label_sets)
+        return FileStore(settings.label_sets)
     # As in service.cache.tiers: only for those who have Redis.
-    from service.cache.redis import connect
-    from service.classification.label_sets.redis import RedisStore
+    from service.cache.connection import connect
+    from service.classification.label_sets.redis_store import RedisStore
 
     return RedisStore(connect(settings.redis_url, connections=CONNECTIONS), settings.redis_prefix)
 
 
-def _size(seen: _Seen) -> int:
-    label_set = seen.label_set
+def _size(cached: _CachedLabelSet) -> int:
+    label_set = cached.label_set
     return 100 * len(label_set.labels) + sum(map(len, label_set.labels)) + sum(map(len, label_set.templates))
 
 
-def _no_room(count: int) -> ApiError:
+def _too_many(count: int) -> ApiError:
     message = f"There are {count} label sets, and there can be {MAX_LABEL_SETS}; remove one first."
     return ApiError("too_many_inputs", message, "name")
 

@@ -1,4 +1,4 @@
-"""What is stored of a label set, and what a place to store it can do."""
+"""The label set as it is stored, and the interface of a store of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NAME_PATTERN = f"^{_NAME.pattern}$"
 
 
 def is_name(name: str) -> bool:
-    """Whether a label set can be called so; such a name is also safe as the name of a file."""
+    """Whether that is a valid name of a label set; such a name is also safe as a file name."""
     return _NAME.fullmatch(name) is not None
 
 
-# Why a store fails, as clients are told; the names and paths of this machine are for the log.
+# Kinds of StoreError, as the API words them; names and paths of this machine appear in the log only.
 REASONS = {
     "timeout": "their store does not answer in time",
     "connection": "Redis cannot be reached",
@@ -40,7 +40,7 @@ MAX_DOCUMENT_BYTES = 32 * 2**20  # of one label set as it is stored; whatever el
 
 
 class StoreError(Exception):
-    """The place where label sets are stored fails; `kind` is one of REASONS, and one word for the metrics."""
+    """A store failed; `kind` is a key of REASONS and the label of the metric."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class StoreError(Exception):
 
 
 class LimitError(Exception):
-    """There are `count` label sets already, and no room for one more."""
+    """`count` label sets are stored already: no more fit."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -56,7 +56,7 @@ class LimitError(Exception):
 
 
 class LabelSet(BaseModel):
-    """Labels and the templates they are put into."""
+    """Labels, and the templates that make prompts of them."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -69,7 +69,7 @@ class LabelSet(BaseModel):
 
     @cached_property
     def prompts(self) -> Prompts:
-        """What is embedded of it: for every way to classify, so that none costs anything later."""
+        """The prompts to embed, for every way to classify, so that no later request embeds any."""
         return Prompts(self.labels, self.templates, without_label=True, truncate=self.truncate)
 
     def summary(self) -> LabelSetSummary:
@@ -107,32 +107,32 @@ def decode(name: str, document: bytes) -> LabelSet:
     return label_set
 
 
-class Store(Protocol):
-    """Each call raises StoreError where it cannot be done. Versions differ when the label set does."""
+class LabelSetStore(Protocol):
+    """Where label sets are stored. Every method raises StoreError. A version is different after each change."""
 
     async def names(self) -> set[str]:
-        """The names that are taken."""
+        """The names in use."""
 
     async def summaries(self) -> tuple[Sequence[LabelSetSummary], int]:
-        """All label sets, in any order, and how many entries were left out because they are none."""
+        """All label sets, in any order, and how many entries were skipped because they are not label sets."""
 
     async def version(self, name: str) -> str | None:
-        """The version there is now; None if there is no such label set."""
+        """The current version; None if there is no such label set."""
 
     async def read(self, name: str) -> tuple[LabelSet, str] | None:
-        """The label set and its version; None if there is none, or what is there is none."""
+        """The label set and its version; None if there is none, or the entry is not a label set."""
 
-    async def write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
-        """Store it, and give whether it is new and its version.
+    async def write(self, label_set: LabelSet, limit: int) -> tuple[bool, str]:
+        """LabelSetStore it, and give whether it is new and its version.
 
-        Raises LimitError if it is new and there are `most` already, whoever else stores some at the same moment.
+        Raises LimitError if it is new and `limit` are stored already; atomic across processes and replicas.
         """
 
     async def remove(self, name: str) -> bool:
-        """Remove it, and tell whether there was one."""
+        """Remove it; returns whether there was one."""
 
     async def check(self) -> None:
-        """Whether label sets can be read and stored, asked without storing one. Raises StoreError."""
+        """Raise StoreError where label sets cannot be read or stored; stores nothing."""
 
     async def aclose(self) -> None:
-        """End the connections."""
+        """Close connections and threads."""

@@ -1,4 +1,4 @@
-"""Connections to Redis, and the few kinds of its failures."""
+"""Connecting to Redis, and classifying its errors for metrics and log lines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from redis.backoff import NoBackoff
 from service.settings import PREFIX, SettingsError
 
 KINDS = ("timeout", "connection", "auth", "full", "readonly", "refused", "protocol", "dropped")
-MAX_WORDS_CHARACTERS = 200
+MAX_MESSAGE_CHARACTERS = 200
 _NOT_PERMITTED = ("NOPERM", "ACL failure", "The user executing the script can't run")  # the last two: to a script
-_OWN_WORDS = {"timeout": "no answer in time", "protocol": "what answers is not Redis"}
+_OWN_MESSAGES = {"timeout": "no answer in time", "protocol": "what answers is not Redis"}
 
 
 class TlsConnection(SSLConnection):
@@ -59,8 +59,8 @@ def connect(url: SecretStr, *, connections: int, timeout_s: float | None = None)
     return Redis.from_pool(pool)
 
 
-def kind_of(error: Exception) -> str:
-    """Which of the KINDS a failed call is."""
+def error_kind(error: Exception) -> str:
+    """Classify the error of a failed call as one of KINDS."""
     if isinstance(error, TimeoutError | exceptions.TimeoutError):
         return "timeout"
     if isinstance(error, exceptions.OutOfMemoryError):
@@ -70,7 +70,7 @@ def kind_of(error: Exception) -> str:
     if isinstance(error, exceptions.ReadOnlyError):
         return "readonly"
     if isinstance(error, exceptions.ResponseError):
-        return _refusal(_reply(error))
+        return _reply_kind(_reply(error))
     if isinstance(error, exceptions.BusyLoadingError):
         return "refused"
     if isinstance(error, exceptions.ConnectionError | OSError):
@@ -78,44 +78,44 @@ def kind_of(error: Exception) -> str:
     return "protocol"
 
 
-def _refusal(words: str) -> str:
-    """The kind by Redis' own code, which stands first, or further behind where a script was refused."""
-    if words.startswith(("NOAUTH", "WRONGPASS")) or any(part in words for part in _NOT_PERMITTED):
+def _reply_kind(message: str) -> str:
+    """Classify by the error code of the reply, which stands first, or further behind where a script was refused."""
+    if message.startswith(("NOAUTH", "WRONGPASS")) or any(part in message for part in _NOT_PERMITTED):
         return "auth"
-    if words.startswith("OOM") or "-OOM" in words:
+    if message.startswith("OOM") or "-OOM" in message:
         return "full"
-    return "readonly" if words.startswith("READONLY") or "-READONLY" in words else "refused"
+    return "readonly" if message.startswith("READONLY") or "-READONLY" in message else "refused"
 
 
 def _reply(error: Exception) -> str:
-    """Of an error, what Redis answered: in a pipeline the client puts the command in front, with what it stores."""
+    """The reply of Redis in an error; in a pipeline the client puts the command before it, with what it stores."""
     _, of_pipeline, reply = str(error).rpartition("caused error: ")
     return reply.strip("(,)\"'") if of_pipeline else reply
 
 
-def address_of(redis: Redis) -> str:
+def address(redis: Redis) -> str:
     """Host and port, or the path of the socket."""
     options = redis.connection_pool.connection_kwargs
     return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
 
 
-def words_of(error: Exception, redis: Redis) -> str:
-    """What Redis said, for the log: its first sentence, without what the client sent and so without any password."""
-    if (own := _OWN_WORDS.get(kind_of(error))) is not None:
+def error_message(error: Exception, redis: Redis) -> str:
+    """The first sentence of Redis' error message for the log, without anything the client sent, such as a password."""
+    if (own := _OWN_MESSAGES.get(error_kind(error))) is not None:
         return own
     # Redis repeats an unknown command with its arguments: those of AUTH are the password.
-    words = _reply(error).partition("with args")[0].partition(". ")[0]
+    message = _reply(error).partition("with args")[0].partition(". ")[0]
     if (code := getattr(error, "status_code", None)) not in (None, "ERR"):  # which the client cuts off
-        words = f"{code} {words}"
+        message = f"{code} {message}"
     options = redis.connection_pool.connection_kwargs
     for secret in (options.get("password"), options.get("username")):
         if secret:
-            words = words.replace(str(secret), "***")
-    printable = "".join(character if character.isprintable() else "?" for character in words)
-    return printable[:MAX_WORDS_CHARACTERS].strip(" .,") or type(error).__name__
+            message = message.replace(str(secret), "***")
+    printable = "".join(character if character.isprintable() else "?" for character in message)
+    return printable[:MAX_MESSAGE_CHARACTERS].strip(" .,") or type(error).__name__
 
 
-def reason_of(error: Exception, redis: Redis) -> str:
-    """The kind, and Redis' words where the kind does not say it all."""
-    kind = kind_of(error)
-    return kind if kind in ("full", "timeout") else f"{kind}: {words_of(error, redis)}"
+def describe_failure(error: Exception, redis: Redis) -> str:
+    """`kind: message` for a log line; the kind alone where it says it all."""
+    kind = error_kind(error)
+    return kind if kind in ("full", "timeout") else f"{kind}: {error_message(error, redis)}"

@@ -1,4 +1,4 @@
-"""Calls to Redis: bounded in time, never an exception, and the breaker is told how each went."""
+"""A Redis client whose calls are bounded in time, never raise, and report to a circuit breaker."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 
-from service.cache.breaker import Breaker
-from service.cache.redis import KINDS, address_of, kind_of, reason_of, words_of
+from service.cache.breaker import CircuitBreaker
+from service.cache.connection import KINDS, address, describe_failure, error_kind, error_message
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-TIMEOUT_S = 0.05
-LAST_LOOK_S = 0.005  # part of it: time to read what arrived while the loop was busy with other things
-PROBE_S = 1.0
+LAST_READ_S = 0.005  # of a timeout: time to read what arrived while the loop was busy with other things
 CLOSE_S = 0.5
 
 
@@ -26,62 +24,68 @@ class ProtocolError(Exception):
     """An answer that Redis would not give."""
 
 
-class Calls:
-    """What is asked of Redis. Lives on the event loop."""
+class RedisClient:
+    """Reads and writes values under keys that all begin with `prefix`. For the event loop only.
 
-    def __init__(self, redis: Redis, prefix: str, metrics: Metrics) -> None:
+    `timeout_s` bounds a call that a request waits for, `probe_timeout_s` the first call and those of the breaker.
+    """
+
+    def __init__(
+        self, redis: Redis, prefix: str, metrics: Metrics, *, timeout_s: float, probe_timeout_s: float
+    ) -> None:
         self._redis, self._prefix = redis, prefix
+        self._timeout_s, self._probe_timeout_s = timeout_s, probe_timeout_s
         self._errors = {kind: metrics.redis_errors.labels(kind) for kind in KINDS}
         self._writable = metrics.redis_writable
-        self.breaker = Breaker(self._probe, metrics.redis_up)
+        self.breaker = CircuitBreaker(self._probe, metrics.redis_up)
 
     async def check(self) -> bool:
-        """Ask once for what requests will ask for, without storing anything; whether Redis reads. Tells the log."""
-        at = address_of(self._redis)
+        """Try a read and a write that stores nothing, and log the outcome; returns whether Redis can be read."""
+        at = address(self._redis)
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(self._probe_timeout_s):
                 await self._mget(["probe"])
         except Exception as error:
-            self.count(kind_of(error))
+            self.count(error_kind(error))
             self.breaker.open()
             log.error(
                 "Redis at %s cannot be used (%s): until it can, vectors are not shared and label sets not stored",
                 at,
-                words_of(error, self._redis),
+                error_message(error, self._redis),
             )
             return False
         try:
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(self._probe_timeout_s):
                 # Of a key that there is not: all is checked that may refuse a write, and nothing is written.
                 await self._redis.set(self._prefix + "probe", b"", xx=True, px=1)
         except Exception as error:
-            self.count(kind_of(error))
+            self.count(error_kind(error))
             self._writable.set(0)
-            log.warning("Redis at %s stores no vectors (%s); it is still read", at, words_of(error, self._redis))
+            log.warning("Redis at %s stores no vectors (%s); it is still read", at, error_message(error, self._redis))
         else:
             self._writable.set(1)
             log.info("Redis at %s answers", at)
         return True
 
     async def read(self, keys: Sequence[str]) -> list[object] | None:
-        """What lies under the keys, in their order: bytes, or None where nothing does. None if the call failed."""
-        return await self._told(self._mget(keys))
+        """MGET: for each key its bytes, or None where there are none. None if the call failed."""
+        return await self._guarded(self._mget(keys))
 
     async def write(self, values: Sequence[tuple[str, bytes]], ttl_s: int) -> list[object] | None:
-        """Store in one go: for each value what Redis said, an exception if it refused. None if the call failed."""
-        return await self._told(self._set_all(values, ttl_s))
+        """SET all pairs in one pipeline: for each the reply, an exception if refused. None if the call failed."""
+        return await self._guarded(self._set_all(values, ttl_s))
 
     def count(self, kind: str, number: int = 1) -> None:
-        """Count failures of a kind."""
+        """Count failures of a kind, one of KINDS, in the metrics."""
         self._errors[kind].inc(number)
 
-    def note_writes(self, answers: Sequence[object]) -> str | None:
-        """Count what Redis refused to store, and give the first reason; None if it stored all."""
+    def record_writes(self, answers: Sequence[object]) -> str | None:
+        """Count the replies to `write` that are refusals; returns the reason of the first one, or None."""
         refusals = [answer for answer in answers if isinstance(answer, Exception)]
         for refusal in refusals:
-            self.count(kind_of(refusal))
+            self.count(error_kind(refusal))
         self._writable.set(0 if refusals else 1)
-        return reason_of(refusals[0], self._redis) if refusals else None
+        return describe_failure(refusals[0], self._redis) if refusals else None
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -90,25 +94,26 @@ class Calls:
             async with asyncio.timeout(CLOSE_S):
                 await self._redis.aclose()
 
-    async def _told(self, call: Awaitable[T]) -> T | None:
-        began = asyncio.get_running_loop().time()
+    async def _guarded(self, call: Awaitable[T]) -> T | None:
+        """The result of a call, or None where it failed; the breaker and the metrics hear of it."""
+        started = asyncio.get_running_loop().time()
         try:
-            answer = await _bounded(call)
+            answer = await _with_timeout(call, self._timeout_s)
         except Exception as error:  # there is no telling what nonsense from the network makes of the client
-            self.count(kind_of(error))
-            self.breaker.failed(began, reason_of(error, self._redis))
+            self.count(error_kind(error))
+            self.breaker.record_failure(started, describe_failure(error, self._redis))
             return None
-        self.breaker.succeeded()
+        self.breaker.record_success()
         return answer
 
     async def _probe(self) -> bool:
         try:
             # Connecting takes more than one turn of the loop, which a busy process does not make in 50 ms.
-            async with asyncio.timeout(PROBE_S):
+            async with asyncio.timeout(self._probe_timeout_s):
                 await self._mget(["probe"])
-            await _bounded(self._mget(["probe"]))
+            await _with_timeout(self._mget(["probe"]), self._timeout_s)
         except Exception as error:
-            self.count(kind_of(error))
+            self.count(error_kind(error))
             return False
         return True
 
@@ -126,15 +131,15 @@ class Calls:
             return list(await pipeline.execute(raise_on_error=False))
 
 
-async def _bounded(call: Awaitable[T]) -> T:
-    """Await for at most TIMEOUT_S. Raises TimeoutError.
+async def _with_timeout(call: Awaitable[T], timeout_s: float) -> T:
+    """Await for at most so long. Raises TimeoutError.
 
     When a loop is late, timers come before what has arrived meanwhile. So the time ends in two steps, between which
     the loop reads.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(None) as limit:
-        first = loop.call_later(TIMEOUT_S - LAST_LOOK_S, lambda: limit.reschedule(loop.time() + LAST_LOOK_S))
+        first = loop.call_later(timeout_s - LAST_READ_S, lambda: limit.reschedule(loop.time() + LAST_READ_S))
         try:
             return await call
         finally:

@@ -1,4 +1,4 @@
-"""The tier in this process: what was used least recently leaves first; bounded by bytes and by age."""
+"""The cache tier in this process: least recently used first out, bounded by bytes and by age."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ def _size(vector: Vector) -> int:
     return vector.nbytes + ENTRY_BYTES
 
 
-class Memory:
-    """Vectors by key."""
+class MemoryTier:
+    """Vectors by key, in at most `max_bytes`, each for `ttl_s` seconds of `timer`."""
 
-    def __init__(self, most_bytes: int, ttl_s: float, timer: Callable[[], float] = monotonic) -> None:
-        self._entries: TTLCache[str, Vector] = TTLCache(most_bytes, ttl_s, timer, _size)
+    def __init__(self, max_bytes: int, ttl_s: float, timer: Callable[[], float] = monotonic) -> None:
+        self._entries: TTLCache[str, Vector] = TTLCache(max_bytes, ttl_s, timer, _size)
 
     def get(self, key: str) -> Vector | None:
-        """The vector, if it is here."""
+        """The vector [dimensions], or None."""
         try:
             return self._entries[key]
         except KeyError:
             return None
 
     def put(self, key: str, vector: Vector) -> None:
-        """Keep a vector that owns its numbers and does not change any more. Others may leave for it."""
+        """Store a vector [dimensions] that owns its data and is not changed any more; may evict others."""
         if _size(vector) <= self._entries.maxsize:
             self._entries[key] = vector
 
     def held_bytes(self) -> float:
-        """Bytes taken now."""
+        """Bytes in use."""
         return self._entries.currsize

@@ -1,4 +1,4 @@
-"""Label sets as files in a folder, one each. Several processes of one machine may share the folder."""
+"""Label sets as JSON files in a folder, one each; processes of one machine may share it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from service.classification.label_sets.store import (
     is_name,
 )
 from service.schema.answers import LabelSetSummary
-from service.serial_thread import SerialThread
+from service.threads import SerialThread
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 SUFFIX = ".json"
-MAX_ENTRIES = 10_000  # of the folder: one that holds more is most likely meant for something else
-MAX_COMPLAINTS = 20  # lines in the log about files that are no label sets
-LOCK_S, LOCK_TRY_S = 5.0, 0.01
+MAX_ENTRIES = 10_000  # of the folder: one that holds more is most likely used for something else
+MAX_WARNINGS = 20  # in the log, about files that are not label sets
+LOCK_TIMEOUT_S, LOCK_POLL_S = 5.0, 0.01
 _KINDS = {
     errno.ENOSPC: "full",
     errno.EDQUOT: "full",
@@ -48,73 +48,73 @@ _KINDS = {
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of this file system
 
 
-class FilesStore:
-    """The folder is made when the first label set is stored. All that is done with it is done in one thread."""
+class FileStore:
+    """The folder is created with the first label set. One daemon thread does all file operations."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = SerialThread("label-sets")
-        self._summaries: dict[str, tuple[str, LabelSetSummary]] = {}  # by name, of the version that it is true for
-        self._complained: dict[str, str] = {}  # the version by name, so that a bad file is logged once
-        self._shares = True
+        self._summaries: dict[str, tuple[str, LabelSetSummary]] = {}  # (version, summary) by name
+        self._warned: dict[str, str] = {}  # version by name, so that a bad file is logged once
+        self._has_locks = True
 
     async def names(self) -> set[str]:
-        """Names of files, also of those that are no label sets."""
-        return {name for name in await self._do(self._entries) if is_name(name)}
+        """Names of files, also of those that are not label sets."""
+        return {name for name in await self._run(self._entries) if is_name(name)}
 
     async def summaries(self) -> tuple[Sequence[LabelSetSummary], int]:
-        """Reads the files that changed since the last call; others have their turn between two of them."""
-        names = await self._do(self._entries)
-        found = [summary for name in names if (summary := await self._do(self._summary, name)) is not None]
-        for known in (self._summaries, self._complained):
+        """Reads the files that changed since the last call, each as a job of its own: others run in between."""
+        names = await self._run(self._entries)
+        found = [summary for name in names if (summary := await self._run(self._summary, name)) is not None]
+        for known in (self._summaries, self._warned):
             for gone in known.keys() - names:
                 del known[gone]
         return found, len(names) - len(found)
 
     async def version(self, name: str) -> str | None:
-        """From size and time, so that a file that somebody else replaced is noticed too."""
-        return await self._do(self._version, name)
+        """Of the file's size, time and inode, so that a change by another program is noticed too."""
+        return await self._run(self._version, name)
 
     async def read(self, name: str) -> tuple[LabelSet, str] | None:
-        """Read its file."""
-        return await self._do(self._read, name)
+        """Read and validate its file."""
+        return await self._run(self._read, name)
 
-    async def write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
-        """Write a new file and put it in the place of the old one. Raises LimitError."""
-        return await self._unlocked(self._write, label_set, most)
+    async def write(self, label_set: LabelSet, limit: int) -> tuple[bool, str]:
+        """Write its file atomically, under the lock of the folder. Raises LimitError."""
+        return await self._run_when_unlocked(self._write, label_set, limit)
 
     async def remove(self, name: str) -> bool:
-        """Remove its file."""
-        return await self._unlocked(self._remove, name)
+        """Remove its file, under the lock of the folder."""
+        return await self._run_when_unlocked(self._remove, name)
 
     async def check(self) -> None:
-        """Whether the folder can be listed and written, or made."""
-        await self._do(self._check)
+        """Raise StoreError where the folder can be neither listed and written, nor created."""
+        await self._run(self._check)
 
     async def aclose(self) -> None:
-        """End the thread, once it is done."""
+        """End the thread after what was submitted."""
         self._thread.close()
 
-    async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.wrap_future(self._thread.submit(work, *args, **kwargs))
 
-    async def _unlocked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do it once no other process has locked the folder; until then, others may read."""
-        ends = time.monotonic() + LOCK_S
+    async def _run_when_unlocked(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Retry until no other process has the lock of the folder; reads run in between."""
+        ends = time.monotonic() + LOCK_TIMEOUT_S
         while True:
             try:
-                return await self._do(work, *args, **kwargs)
+                return await self._run(work, *args, **kwargs)
             except BlockingIOError:
                 if time.monotonic() > ends:
-                    message = f"another process has locked {self._folder} for {LOCK_S:g} s"
+                    message = f"another process has locked {self._folder} for {LOCK_TIMEOUT_S:g} s"
                     raise StoreError("timeout", f"label sets cannot be written: {message}") from None
-            await asyncio.sleep(LOCK_TRY_S)
+            await asyncio.sleep(LOCK_POLL_S)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}{SUFFIX}"
 
     def _entries(self) -> set[str]:
-        """What stands before the suffix in the names of all files that have it."""
+        """Names of the files that have the suffix, without it."""
         found: set[str] = set()
         try:
             with os.scandir(self._folder) as entries:
@@ -127,12 +127,12 @@ class FilesStore:
         except FileNotFoundError:
             return set()
         except OSError as error:
-            raise _failed("listed", error) from error
+            raise _store_error("listed", error) from error
         return found
 
     def _summary(self, name: str) -> LabelSetSummary | None:
         if not is_name(name):
-            self._complain(name, "", "its name is none of a label set")
+            self._warn_once(name, "", "its name is none of a label set")
             return None
         version, known = self._version(name), self._summaries.get(name)
         if known is not None and known[0] == version:
@@ -149,7 +149,7 @@ class FilesStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _failed("read", error) from error
+            raise _store_error("read", error) from error
 
     def _read(self, name: str) -> tuple[LabelSet, str] | None:
         try:
@@ -161,35 +161,35 @@ class FilesStore:
         except FileNotFoundError:
             return None
         except (ValueError, NotRegularError) as error:
-            self._complain(name, self._version(name) or "", str(error))
+            self._warn_once(name, self._version(name) or "", str(error))
             return None
         except OSError as error:
-            raise _failed("read", error) from error
+            raise _store_error("read", error) from error
 
-    def _complain(self, name: str, version: str, why: str) -> None:
-        if self._complained.get(name) == version:
+    def _warn_once(self, name: str, version: str, why: str) -> None:
+        if self._warned.get(name) == version:
             return
-        if len(self._complained) < MAX_COMPLAINTS:
+        if len(self._warned) < MAX_WARNINGS:
             log.warning("%s is not a label set and is left alone: %s", self._file(name), why)
-        elif len(self._complained) == MAX_COMPLAINTS:
+        elif len(self._warned) == MAX_WARNINGS:
             log.warning("%s holds more that is not a label set; GET /label-sets counts it as skipped", self._folder)
-        self._complained[name] = version
+        self._warned[name] = version
 
-    def _write(self, label_set: LabelSet, most: int) -> tuple[bool, str]:
+    def _write(self, label_set: LabelSet, limit: int) -> tuple[bool, str]:
         document = label_set.encode()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._locked() as folder:
                 names = {name for name in self._entries() if is_name(name)}
                 is_new = label_set.name not in names
-                if is_new and len(names) >= most:
+                if is_new and len(names) >= limit:
                     raise LimitError(len(names))
                 version = self._replace(label_set.name, document)
                 os.fsync(folder)  # a rename outlives a loss of power only when its folder is on the disk
         except BlockingIOError:
             raise
         except OSError as error:
-            raise _failed("written", error) from error
+            raise _store_error("written", error) from error
         return is_new, version
 
     def _replace(self, name: str, document: bytes) -> str:
@@ -218,7 +218,7 @@ class FilesStore:
         except BlockingIOError:
             raise
         except OSError as error:
-            raise _failed("removed", error) from error
+            raise _store_error("removed", error) from error
         return True
 
     def _check(self) -> None:
@@ -231,11 +231,11 @@ class FilesStore:
                 code = errno.EROFS if readonly else errno.EACCES
                 raise OSError(code, os.strerror(code), str(existing))
         except OSError as error:
-            raise _failed("written", error) from error
+            raise _store_error("written", error) from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The folder, open, while no other process writes to it: the lock is on the folder itself."""
+        """Descriptor of the folder, exclusively locked. Raises BlockingIOError while another process has the lock."""
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._lock(folder)
@@ -244,20 +244,20 @@ class FilesStore:
             os.close(folder)
 
     def _lock(self, folder: int) -> None:
-        """Raises BlockingIOError while another process has it."""
+        """Lock without waiting; where the file system has no locks, warn once and go on."""
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            if self._shares:
+            if self._has_locks:
                 log.warning("%s is on a file system without locks: let no other process use it", self._folder)
-            self._shares = False
+            self._has_locks = False
 
 
 def _version_of(status: os.stat_result) -> str:
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
 
 
-def _failed(done: str, error: OSError) -> StoreError:
-    return StoreError(_KINDS.get(error.errno or 0, "files"), f"label sets cannot be {done}: {error}")
+def _store_error(action: str, error: OSError) -> StoreError:
+    return StoreError(_KINDS.get(error.errno or 0, "files"), f"label sets cannot be {action}: {error}")
