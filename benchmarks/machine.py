@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from model.runtime.engine import usable_cores
+from model.runtime.processor import cpu_info
 from service import __version__
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "orjson", "uvicorn", "fastapi")
@@ -30,13 +31,10 @@ def machine() -> dict[str, int | float | str]:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
+    if not (info := cpu_info()):
         return platform.processor()
-    told = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     # A virtual machine may hide the name; family and model tell one generation from the next.
-    return f"{told.get('model name', 'unknown')} (family {told.get('cpu family', '?')}, model {told.get('model', '?')})"
+    return f"{info.get('model name', 'unknown')} (family {info.get('cpu family', '?')}, model {info.get('model', '?')})"
 
 
 def _commit() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from model.hub.errors import HubError
 from model.hub.settings import HubSettings
+from model.runtime.processor import multiplies_bf16
 
 log = logging.getLogger(__name__)
 PROVIDERS = {
@@ -116,17 +117,6 @@ def computation(provider: str, precision: str) -> str:
 def _openvino_precision(precision: str) -> str:
     # As with TensorRT: what the bundle promises in fp32 is not rounded.
     return "bf16" if precision == "bf16" and multiplies_bf16() else "f32"
-
-
-def multiplies_bf16() -> bool:
-    """Whether this processor does (avx512_bf16, amx_bf16; bf16 on ARM): OpenVINO would imitate it, more slowly."""
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return any(
-            line.startswith(("flags", "Features")) and any(flag.endswith("bf16") for flag in line.split())
-            for line in lines
-        )
-    return False
 
 
 def _engines(digest: str) -> Path:

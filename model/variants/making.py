@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Bundle, Manifest, s
 from model.checkpoints.folders import new_folder
 from model.checkpoints.restoring import refuse_variant
 from model.runtime.engine import usable_cores
+from model.runtime.processor import processor_name
 from model.variant import PROBE_CROPS, Precision, TowerReport, VariantReport
 from model.variants import measuring
 from model.variants.errors import VariantError
@@ -92,7 +92,7 @@ def _write(source: Bundle, draft: Path, wanted: Wanted, manifest: dict[str, Any]
         top1_agreement=comparison.top1_agreement,
         onnxruntime=ort.__version__,
         provider=comparison.provider,
-        machine=_processor(),
+        machine=processor_name(),
         threads=usable_cores(),
         created=manifest["created"],
     )
@@ -163,13 +163,3 @@ def _tower(stored: Stored, closeness: measuring.Closeness, graph: Path, calibrat
         alone_min_cosine=float(closeness.alone.min()),
         speed_ratio=closeness.speed_ratio,
     )
-
-
-def _processor() -> str:
-    """The model of the processor, as well as the system knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()

@@ -17,7 +17,8 @@ from benchmarks.service_process import running
 from model.bundle import MANIFEST, Bundle, bundled
 from model.images.preprocessing import load_image
 from model.runtime.engine import Engine
-from model.runtime.providers import PROVIDERS, multiplies_bf16
+from model.runtime.processor import multiplies_bf16
+from model.runtime.providers import PROVIDERS
 from model.smoke_inputs import pictures as probe_pictures
 from model.smoke_inputs import token_rows
 from tests.service import pictures
