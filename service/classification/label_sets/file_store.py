@@ -9,13 +9,12 @@ import logging
 import os
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from model.files import NotRegularError, read_regular_file
+from model.files import NotRegularError, WriteError, read_regular_file, write_atomically
 from service.classification.label_sets.store import (
     MAX_DOCUMENT_BYTES,
     LabelSet,
@@ -179,13 +178,12 @@ class FileStore:
         document = label_set.encode()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with self._locked() as folder:
+            with self._locked():
                 names = {name for name in self._entries() if is_name(name)}
                 is_new = label_set.name not in names
                 if is_new and len(names) >= limit:
                     raise LimitError(len(names))
                 version = self._replace(label_set.name, document)
-                os.fsync(folder)  # a rename outlives a loss of power only when its folder is on the disk
         except BlockingIOError:
             raise
         except OSError as error:
@@ -193,17 +191,9 @@ class FileStore:
         return is_new, version
 
     def _replace(self, name: str, document: bytes) -> str:
-        draft = self._folder / f".{name}.{uuid.uuid4().hex}.partial"
-        try:
-            with draft.open("xb") as stream:
-                stream.write(document)
-                stream.flush()
-                os.fsync(stream.fileno())
-                version = _version_of(os.fstat(stream.fileno()))
-            draft.replace(self._file(name))
-        finally:
-            draft.unlink(missing_ok=True)
-        return version
+        with write_atomically(self._file(name), concurrent=True) as draft:
+            draft.write_bytes(document)
+            return _version_of(draft.stat())
 
     def _remove(self, name: str) -> bool:
         file = self._file(name)
@@ -260,4 +250,5 @@ def _version_of(status: os.stat_result) -> str:
 
 
 def _store_error(action: str, error: OSError) -> StoreError:
-    return StoreError(_KINDS.get(error.errno or 0, "files"), f"label sets cannot be {action}: {error}")
+    reason = error.reason if isinstance(error, WriteError) else error
+    return StoreError(_KINDS.get(error.errno or 0, "files"), f"label sets cannot be {action}: {reason}")
