@@ -77,8 +77,8 @@ def serve(**flags: Any) -> None:
         from service.web.binding import BindingError, bind
     logs.configure(settings.log_format)
     return_freed_memory_to_system()
-    for name, offer in unknown.items():
-        log.warning("%s is not a setting: %s", name, offer or "see --help for those there are")
+    for name, suggestion in unknown.items():
+        log.warning("%s is not a setting: %s", name, suggestion or "see --help for those there are")
     for name in SECRETS:
         if flags[name] is not None:
             option, variable = name.replace("_", "-"), PREFIX + name.upper()

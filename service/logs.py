@@ -1,4 +1,4 @@
-"""Log lines: readable on a terminal, JSON everywhere else. Never the content of a request."""
+"""Logging: text on a terminal, JSON lines everywhere else; never the content of a request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """The line of a record."""
         fields: dict[str, object] = {name: getattr(record, name, None) for name in _FIELDS}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
@@ -43,20 +43,20 @@ def _as_json(created: float, level: str, logger: str, message: str, fields: Mapp
 
 
 class JsonHandler(logging.StreamHandler[TextIO]):
-    """Lines of JSON."""
+    """Writes JSON lines to stderr."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
         self.setFormatter(JsonFormatter())
 
     def write_request(self, message: str, fields: Mapping[str, object]) -> None:
-        """The line that a record would give, without the record: making one takes longer than many an answer."""
-        with suppress(OSError, ValueError):  # nobody reads it, or nobody does any more
+        """Write the line that a LogRecord would give, without making one: that takes longer than many a request."""
+        with suppress(OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
             self.stream.write(_as_json(time.time(), "info", _requests.name, message, fields) + self.terminator)
 
 
 def log_request(message: str, fields: Mapping[str, object]) -> None:
-    """Log that a request has ended; `fields` are of those that lines have."""
+    """Log a finished request; the keys of `fields` are among _FIELDS."""
     match logging.root.handlers:
         case [JsonHandler() as handler]:
             handler.write_request(message, fields)
@@ -65,10 +65,10 @@ def log_request(message: str, fields: Mapping[str, object]) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """For a terminal."""
+    """A line for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
+        """The line of a record."""
         line = super().format(record)
         if ms := getattr(record, "ms", None):
             line += f"  {ms['total']} ms"
@@ -76,15 +76,16 @@ class TextFormatter(logging.Formatter):
 
 
 class Sampler:
-    """Lets through a few lines a second, of a kind that clients can cause without end."""
+    """Rate limit for log lines of a kind that clients can cause without end."""
 
-    def __init__(self, a_second: int = 10) -> None:
-        self._a_second = a_second
+    def __init__(self, a_second: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        """At most `a_second` lines in each second of `clock`."""
+        self._a_second, self._clock = a_second, clock
         self._second = self._passed = self._left_out = 0
 
     def left_out(self) -> int | None:
-        """How many lines before this one were left out; None where this one is, too."""
-        second = int(time.monotonic())
+        """How many lines were dropped since the last one; None where this one is to be dropped too."""
+        second = int(self._clock())
         if second != self._second:
             self._second, self._passed = second, 0
         if self._passed >= self._a_second:
@@ -96,19 +97,19 @@ class Sampler:
 
 
 def configure(log_format: Literal["text", "json"]) -> None:
-    """Send all logs of the process to stderr in this format."""
+    """Write all logs of the process to stderr in this format."""
     handler = JsonHandler() if log_format == "json" else logging.StreamHandler(sys.stderr)
     if log_format == "text":
         handler.setFormatter(TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # Neither format shows them, and to find them out takes longer than the rest of a line.
+    # Neither format shows them, and finding them takes longer than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # the switch that Python's documentation names
-    _leave_out_what_requests_hold()
+    _silence_libraries()
 
 
-def _leave_out_what_requests_hold() -> None:
-    """These libraries tell of everything odd in a request, in its own words; the client is told by the answer."""
+def _silence_libraries() -> None:
+    """These libraries log everything odd in a request, quoting it; the client learns of it by the response."""
     for name in ("PIL", "python_multipart"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # and Python remembers each different warning for ever

@@ -1,4 +1,4 @@
-"""How the process keeps memory that it no longer needs, and whether a container lets it have what it may need."""
+"""Memory of the process: glibc's allocator, the garbage collector, and the limit of the container."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OBJECTS_BETWEEN_COLLECTIONS = (5_000, 10, 10)  # a thousand requests at work ar
 
 
 def return_freed_memory_to_system() -> None:
-    """Large blocks come from the system and go back to it as soon as they are free. Only glibc needs to be told."""
+    """Have glibc map large blocks, so that they go back to the system once freed. Does nothing with another libc."""
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
@@ -35,7 +35,7 @@ def return_freed_memory_to_system() -> None:
 
 
 def freeze_garbage_collector() -> None:
-    """Take all that is there now, before models are loaded, out of the garbage collector's sight.
+    """Exclude all objects of now, before models are loaded, from garbage collection, and enable it.
 
     Modules and schemas are hundreds of thousands of objects. To look through them takes the event loop 0.2 s, and under
     load it would happen every second. Models must not be among them: a reload has to free the old ones.
@@ -47,7 +47,7 @@ def freeze_garbage_collector() -> None:
 
 
 def container_limit(cgroup: Path = _CGROUP) -> int | None:
-    """Bytes that the container may hold before the kernel ends it, or None."""
+    """Bytes that the container may use before the kernel ends it; None for no limit."""
     for name in _LIMITS:
         with suppress(OSError, ValueError):  # "max" is none
             limit = int((cgroup / name).read_text("ascii"))
@@ -56,14 +56,14 @@ def container_limit(cgroup: Path = _CGROUP) -> int | None:
 
 
 def needed_bytes(settings: Settings, cores: int) -> int:
-    """What the bundled model, a full queue and cache, and the worst pictures that are let in take together."""
+    """Bytes of the worst case: the bundled model, a full queue and cache, and the costliest pictures admitted."""
     files = settings.max_body_bytes * (cores + 1)
     pictures = BYTES_PER_PIXEL * settings.max_image_pixels + ALLOWANCE + _SMALL_PICTURE_BYTES * cores
     return _AT_REST_BYTES + settings.queue_bytes + settings.cache_bytes + pictures + files
 
 
 def warn_if_memory_is_short(settings: Settings, cores: int, limit: int | None) -> None:
-    """A container that is too small is ended by the kernel in the middle of requests, and not by its first one."""
+    """Warn where the worst case exceeds the container's limit: the kernel would end it in the middle of requests."""
     needed = needed_bytes(settings, cores)
     if limit is not None and needed > limit:
         log.warning(

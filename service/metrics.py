@@ -1,4 +1,4 @@
-"""What /metrics shows. One registry per process: running several is done by replicas."""
+"""Prometheus metrics, as /metrics shows them. One registry for each process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters and histograms, and the moments at which they move."""
+    """The Prometheus metrics of one process, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -102,10 +102,10 @@ class Metrics:
         self._request_seconds = cache(self.request_seconds.labels)
         self._stage_seconds = cache(self.stage_seconds.labels)
 
-    def request_done(
+    def record_request(
         self, route: str, status: int, timing: Timing, error_code: str | None, trace_id: str | None = None
     ) -> None:
-        """Count an answer and its stages; `trace_id` becomes the exemplar that leads from a slow one to its trace."""
+        """Count a response and observe its stages; `trace_id` becomes the exemplar of its duration."""
         self._requests(route, status).inc()
         self._request_seconds(route).observe(timing.total_s(), {"trace_id": trace_id} if trace_id else None)
         for stage, seconds in tuple(timing.stages.items()):
@@ -113,14 +113,14 @@ class Metrics:
         if error_code is not None:
             self.rejections.labels(error_code).inc()
 
-    def batch_done(self, tower: str, items: int) -> None:
-        """Count one run of a tower."""
+    def record_batch(self, tower: str, items: int) -> None:
+        """Count one batch that a tower has run."""
         self.batch_items.labels(tower).observe(items)
         self.inference_items.labels(tower).inc(items)
         self.inference_executions.labels(tower).inc()
 
-    def text(self, accept: str = "") -> tuple[bytes, str]:
-        """All of it, and its content type: OpenMetrics, which alone has exemplars, for who accepts that."""
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type: OpenMetrics, which alone has exemplars, where `accept` asks for it."""
         if "application/openmetrics-text" in accept:
             content: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             return content, openmetrics.CONTENT_TYPE_LATEST

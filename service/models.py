@@ -57,7 +57,7 @@ class Models:
         """
         choose(self._shared.settings.provider)
         names = self._shared.settings.model
-        folders = {name: self._answer(name, self._puller.local) for name in names} or {"": bundled()}
+        folders = {name: self._answer(name, self._puller.find) for name in names} or {"": bundled()}
         found = {
             name: self._answer(str(folder), lambda path: read_manifest(Path(path)))
             for name, folder in folders.items()
@@ -71,7 +71,7 @@ class Models:
         Raises BundleError or EngineError.
         """
         self._folders = [
-            self._answer(name, self._puller.local) or self._puller.pull(name) for name in self._shared.settings.model
+            self._answer(name, self._puller.find) or self._puller.pull(name) for name in self._shared.settings.model
         ] or [bundled()]
         opened: list[Pipeline] = []
         try:

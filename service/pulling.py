@@ -1,4 +1,4 @@
-"""Models named rather than given as folders: those that were pulled, and the process that pulls one."""
+"""Models by name instead of folder: finds those that were pulled, and pulls others in a subprocess."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from model.hub.errors import HubError
 from model.hub.store import find
 
 log = logging.getLogger(__name__)
-GIVE_UP_S = 5.0
-SILENT_S = 1800.0  # a download tells of itself every few seconds; to convert the largest models takes minutes
-# What the process that reads files of others has no use for.
+TERMINATE_S = 5.0
+SILENT_S = 1800.0  # without output; a download logs every few seconds, converting the largest model takes minutes
+# Variables that the subprocess, which reads files of others, does not need.
 SECRETS = ("SIGHTWORD_API_KEYS", "SIGHTWORD_ADMIN_KEY", "SIGHTWORD_REDIS_URL")
 
 
 class Puller:
-    """A process of its own does it, with torch, which has no place in this one."""
+    """Pulls models in a subprocess, `python -m model pull`, as the service must not import torch."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
         self._stopped = False
 
-    def local(self, model: str) -> Path | None:
-        """The bundle of a model: that folder, or where the model of that name is; None where it must be pulled first.
+    def find(self, model: str) -> Path | None:
+        """The folder of a model's bundle, given that folder or a name; None where it must be pulled first.
 
-        Raises BundleError where it is neither a folder nor a name that a model can have.
+        Raises BundleError where it is neither a folder nor a valid name.
         """
         try:
             if Path(model).exists() or model.startswith(("/", "./", "../")):
@@ -52,19 +52,19 @@ class Puller:
             raise BundleError(f"{model} cannot be looked up: {error.strerror}") from None
 
     def pull(self, model: str) -> Path:
-        """Fetch the published model of that name. Raises BundleError with the reason why that cannot be."""
+        """Download and convert the published model of that name. Raises BundleError with the reason of a failure."""
         log.warning("%s is no folder here: fetching the published model of that name", model)
         try:
-            told = self._run(model)
+            last_line = self._run(model)
             folder = find(model)
         except OSError as error:
             raise BundleError(f"{model} cannot be pulled: {error.strerror}") from None
         if folder is None:
-            raise BundleError(f"{model} is no folder, and could not be pulled: {told}")
+            raise BundleError(f"{model} is no folder, and could not be pulled: {last_line}")
         return folder
 
     def _run(self, model: str) -> str:
-        """The last line that the process wrote; where it failed, that is the reason."""
+        """Run the subprocess and log its output; returns the last line, the reason where it failed."""
         with self._lock:
             if self._stopped:
                 return "the service is stopping"
@@ -74,36 +74,36 @@ class Puller:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                 start_new_session=True, env={name: value for name, value in os.environ.items() if name not in SECRETS},
             )  # fmt: skip
-        told = "it ended without a word"
+        last_line = "it ended without a word"
         with self._process as process:
-            silence = self._end_after_silence(process)
+            timer = self._kill_after_silence(process)
             for line in process.stdout or ():
-                silence.cancel()
-                silence = self._end_after_silence(process)
+                timer.cancel()
+                timer = self._kill_after_silence(process)
                 if line.strip():
-                    told = line.strip()
-                    log.info("%s", told)
-            silence.cancel()
-        return told
+                    last_line = line.strip()
+                    log.info("%s", last_line)
+            timer.cancel()
+        return last_line
 
-    def _end_after_silence(self, process: subprocess.Popen[str]) -> threading.Timer:
-        def end() -> None:
+    def _kill_after_silence(self, process: subprocess.Popen[str]) -> threading.Timer:
+        def kill() -> None:
             log.error("the pull has said nothing for %g s, and is ended", SILENT_S)
             process.kill()
 
-        timer = threading.Timer(SILENT_S, end)
+        timer = threading.Timer(SILENT_S, kill)
         timer.daemon = True
         timer.start()
         return timer
 
     def stop(self) -> None:
-        """End a pull; what has arrived is kept for the next one."""
+        """End a pull; what it has downloaded is kept for the next one."""
         with self._lock:
             self._stopped = True
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
         try:
-            self._process.wait(GIVE_UP_S)
+            self._process.wait(TERMINATE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()

@@ -1,4 +1,4 @@
-"""Settings: flags over the environment over `.env` over files in /run/secrets over these defaults."""
+"""Settings. Precedence: flags, environment, `.env`, files in /run/secrets, the defaults here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from model.suggestions import did_you_mean
 from service.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
-SECRETS = Path("/run/secrets")  # where container engines and orchestrators mount secrets: a file named as the variable
-MAX_TEXT_CHARACTERS = 10_000  # read of a text: many times what a context holds, at no more than 10 µs each
+SECRETS = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
+MAX_TEXT_CHARACTERS = 10_000  # tokenized of a text: many times a context, at 10 µs each at most
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
-MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of settings: what is above them is a slip
+MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of a setting: anything above is a typing error
 MAX_ROOT_PATH_CHARACTERS = 200
 # Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
 # segment of dots is taken off by clients.
@@ -31,14 +31,14 @@ _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 
 class SettingsError(ValueError):
-    """Names the setting and says what it may be."""
+    """A setting has a value that it cannot have; the message names the setting and says what is expected."""
 
 
-def _split(value: object) -> object:
+def _split_commas(value: object) -> object:
     return tuple(name for part in value.split(",") if (name := part.strip())) if isinstance(value, str) else value
 
 
-def _each(parse: Callable[[str], object]) -> AfterValidator:
+def _validate_each(parse: Callable[[str], object]) -> AfterValidator:
     def check(names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             parse(name)
@@ -56,7 +56,7 @@ def _check_root_path(path: str) -> str:
     return path
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]  # written with commas
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
 class Settings(BaseSettings):
@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         description="Path under which a proxy shows this service, and which it takes off, such as /clip; for /docs and "
         "the schema.",
     )
-    model: Names = Field(
+    model: CommaSeparated = Field(
         (),
         description="Bundle folders to serve, or names of published models such as ViT-B-32, which are pulled first; "
         "separated by commas, the default one first; the bundled checkpoint if not given.",
@@ -98,12 +98,12 @@ class Settings(BaseSettings):
         7 * 86_400, ge=1, le=10 * 365 * 86_400, description="How long a cached vector is kept, here and in Redis."
     )
     label_sets: Path = Field(Path("label-sets"), description="Folder for label sets, where Redis is not configured.")
-    url_hosts: Annotated[Names, _each(HostRule.parse)] = Field(
+    url_hosts: Annotated[CommaSeparated, _validate_each(HostRule.parse)] = Field(
         (),
         description="Hosts whose https pictures may be fetched, separated by commas: example.com, *.example.com, "
         "example.com:8443; no URLs are fetched if not given.",
     )
-    url_networks: Annotated[Names, _each(parse_network)] = Field(
+    url_networks: Annotated[CommaSeparated, _validate_each(parse_network)] = Field(
         (),
         description="Private networks that those hosts may be in, such as 10.0.0.0/8; public addresses only if not "
         "given.",
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], secrets: Path = SECRETS) -> Settings:
-        """From the flags that were given, the environment, then the files in `secrets`. Raises SettingsError."""
+        """Read all sources; flags that are None were not given. Raises SettingsError."""
         given = {name: value for name, value in flags.items() if value is not None}
         try:
             environment.read_file()
@@ -147,15 +147,15 @@ class Settings(BaseSettings):
         except EnvironmentFileError as error:
             raise SettingsError(str(error)) from None
         except UnreadableSettingError as error:  # only files are read there; the cause may quote what they hold
-            what = str(error).partition(" from source")[0]
-            raise SettingsError(f"{what}: its file in {secrets} cannot be read, or is not UTF-8") from None
+            setting = str(error).partition(" from source")[0]
+            raise SettingsError(f"{setting}: its file in {secrets} cannot be read, or is not UTF-8") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"
-            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {_sentence(first)}") from None
+            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {_describe(first)}") from None
 
     def limits(self) -> dict[str, int | float | None]:
-        """What a client can run into."""
+        """The limits that a client can exceed, as /info shows them."""
         names = (
             "max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "queue_bytes", "timeout_s"
         )  # fmt: skip
@@ -166,32 +166,32 @@ class Settings(BaseSettings):
         }
         return {name: getattr(self, name) for name in names} | fixed
 
-    def shown(self) -> dict[str, Any]:
-        """Every setting for /info; of a secret only that there is one."""
+    def redacted(self) -> dict[str, Any]:
+        """Every setting as JSON for /info; a secret as asterisks."""
         return self.model_dump(mode="json")
 
 
 def unknown_variables() -> dict[str, str]:
-    """Variables, of the environment or `.env`, that nothing reads, each with what may have been meant, or nothing.
+    """Variables SIGHTWORD_... that nothing reads, each with a suggestion of the one that was meant, or "".
 
-    Raises SettingsError where one may have been meant to hold a key: without it, the service would be open.
+    Raises SettingsError where one may have been meant to hold a key: the service would be open without it.
     """
     try:
         unknown = environment.unknown_variables()
     except EnvironmentFileError as error:
         raise SettingsError(str(error)) from None
-    for name, offer in unknown.items():
+    for name, suggestion in unknown.items():
         if "KEY" in name:
-            raise SettingsError(f"{name} is not a setting: {offer or 'those for keys are in --help'}")
+            raise SettingsError(f"{name} is not a setting: {suggestion or 'those for keys are in --help'}")
     return unknown
 
 
-def _sentence(first: ErrorDetails) -> str:
-    """What is wrong with a value, and the nearest right one where there are few; a value is never repeated."""
+def _describe(first: ErrorDetails) -> str:
+    """What is wrong with a value, and the nearest valid one of a few; the value itself is never repeated."""
     message = first["msg"].removeprefix("Value error, ")
     choices = ["true", "false"] if first["type"] == "bool_parsing" else _choices(str(first["loc"][0]))
-    offer = did_you_mean(str(first["input"]), choices, most=1)
-    return f"{message}: {offer}" if offer else message
+    suggestion = did_you_mean(str(first["input"]), choices, most=1)
+    return f"{message}: {suggestion}" if suggestion else message
 
 
 def _choices(name: str) -> list[str]:

@@ -27,11 +27,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTION
 _PARENT_HEADERS = (b"traceparent", b"tracestate")
 
 
-class Traces:
-    """Makes the spans of a request when it has ended, out of what it noted on its way."""
+class RequestTracer:
+    """Creates the spans of a request once it has ended, from the timings in its context."""
 
     def __init__(self) -> None:
-        """Start the thread that sends. Raises ImportError where the extra `tracing` is not installed."""
+        """Start the exporter's thread. Raises ImportError where the extra `tracing` is not installed."""
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -49,7 +49,7 @@ class Traces:
         self._trace = trace
 
     def record(self, scope: Scope, route: str, call: RequestContext, status: int) -> str | None:
-        """Make the spans of a request that has just ended; returns the id of its trace, or None if not sampled."""
+        """Create the spans of a request that has just ended; returns its trace id, or None if it is not sampled."""
         now = time.perf_counter()
         epoch_ns = time.time_ns() - int(now * 1e9)
 
@@ -76,14 +76,14 @@ class Traces:
         return self._trace.format_trace_id(span.get_span_context().trace_id) if sampled else None
 
     def close(self) -> None:
-        """Send what is left, for at most FLUSH_S: a collector that does not answer must not delay the end."""
+        """Export what is left, for at most FLUSH_S: a collector that does not answer must not delay the exit."""
         flush = threading.Thread(target=self._provider.shutdown, name="flush-traces", daemon=True)
         flush.start()
         flush.join(FLUSH_S)
 
 
-def from_environment() -> Traces | None:
-    """Traces, where the environment asks for them and they can be had."""
+def from_environment() -> RequestTracer | None:
+    """A tracer, where the environment names a collector and the extra is installed. Raises SettingsError."""
     environment = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
     asked = next((name for name in ENDPOINTS if environment.get(name)), None)
     disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
@@ -93,7 +93,7 @@ def from_environment() -> Traces | None:
         if environment.get(name, "http/protobuf") != "http/protobuf":
             log.warning("%s=%s is not supported; traces are sent as http/protobuf", name, environment[name])
     try:
-        return Traces()
+        return RequestTracer()
     except (ValueError, OverflowError) as error:
         raise SettingsError(f"a variable OTEL_... cannot be used, so that no traces could be sent: {error}") from None
     except ImportError:

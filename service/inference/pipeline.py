@@ -58,7 +58,7 @@ class Pipeline:
         self.profiles = warm_up(engine, bundle, shared.settings.max_batch, profiles)
         self.max_batch = {tower: profile.max_batch for tower, profile in self.profiles.items()}
         self.workers = {tower: profile.workers for tower, profile in self.profiles.items()}
-        on_batch = shared.metrics.batch_done
+        on_batch = shared.metrics.record_batch
         self.images = Batcher(
             "image", self._embed_images, self.max_batch["image"], on_batch=on_batch, workers=self.workers["image"]
         )

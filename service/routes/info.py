@@ -33,7 +33,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
         models=[_served(pipeline) for pipeline in service.models.serving],
         template_sets={name: list(templates) for name, templates in template_sets().items()},
         limits=service.settings.limits(),
-        settings=service.settings.shown(),
+        settings=service.settings.redacted(),
     )
 
 
@@ -49,7 +49,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
 )
 async def metrics(request: Request, service: ServiceDep) -> Response:
     """Requests, stages, batches, queue, rejections; in OpenMetrics, slow requests lead to their traces."""
-    content, media_type = service.metrics.text(request.headers.get("accept", ""))
+    content, media_type = service.metrics.render(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
 

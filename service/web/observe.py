@@ -15,7 +15,7 @@ from service.errors import error_response, internal_error
 from service.logs import Sampler, log_request
 from service.metrics import Metrics
 from service.request_context import RequestContext
-from service.tracing import Traces
+from service.tracing import RequestTracer
 from service.web.auth import is_admin
 from service.web.cutoff import ClientGoneError
 
@@ -36,7 +36,7 @@ class Observe:
         draining: Callable[[], bool],
         full: Callable[[], bool],
         allows: Callable[[Scope], bool],
-        traces: Traces | None = None,
+        traces: RequestTracer | None = None,
     ) -> None:
         self.app, self.metrics, self.traces = app, metrics, traces
         self.draining, self.full, self.allows = draining, full, allows
@@ -93,7 +93,7 @@ class Observe:
         left_out = self._refusals.left_out() if call.error_code in SAMPLED else 0
         silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
         traced = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
-        self.metrics.request_done(route, status, call.timing, call.error_code, traced)
+        self.metrics.record_request(route, status, call.timing, call.error_code, traced)
         if silent:
             return
         others = f" (and {left_out} other refusals before it)" if left_out else ""

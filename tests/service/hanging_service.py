@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 
@@ -30,5 +31,5 @@ for module in (model.files, model.bundle):
     module.open_regular_file = hanging  # type: ignore[attr-defined]
 service.models.STALL_S = 1.0
 service.models.TURN_S = 0.2
-service.keys.READ_S = 1.0
+service.keys.Keys = partial(service.keys.Keys, read_timeout_s=1.0)  # type: ignore[misc, assignment]
 app()

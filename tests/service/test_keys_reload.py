@@ -16,9 +16,7 @@ import httpx
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from model.files import read_regular_file
-from service import keys as keys_module
-from service.keys import Keys
+from service.keys import Keys, read_key_file
 from service.settings import Settings, SettingsError
 
 KEPT, COMES_AND_GOES, ADMIN = (f"{name}-0123456789abcdef" for name in ("kept", "comes-and-goes", "admin"))
@@ -117,29 +115,26 @@ def test_a_link_to_the_keys_is_followed(tmp_path: Path) -> None:
 class Held:
     """A file system on which one reading takes until it is let go."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.reading, self.go_on = threading.Event(), threading.Event()
-        self._first = True
-        monkeypatch.setattr(keys_module, "read_regular_file", self._read)
+        self.hold_next = False
 
-    def _read(self, *arguments: Any, **options: Any) -> tuple[bytes, os.stat_result]:
-        content = read_regular_file(*arguments, **options)
-        if self._first:
-            self._first = False
+    def read(self, path: Path) -> list[str]:
+        content = read_key_file(path)
+        if self.hold_next:
+            self.hold_next = False
             self.reading.set()
             assert self.go_on.wait(PATIENCE_S)
         return content
 
 
-def test_a_reload_that_began_earlier_and_ends_later_brings_no_key_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "keys"
+def test_a_reload_that_began_earlier_and_ends_later_brings_no_key_back(tmp_path: Path) -> None:
+    file, held = tmp_path / "keys", Held()
     put_in_place(file, KEPT, COMES_AND_GOES)
-    keys = Keys(Settings.read({"api_keys_file": file}))
+    keys = Keys(Settings.read({"api_keys_file": file}), read_file=held.read)
 
     async def scenario() -> None:
-        held = Held(monkeypatch)
+        held.hold_next = True
         earlier = asyncio.create_task(keys.reload())
         await asyncio.to_thread(held.reading.wait, PATIENCE_S)
         put_in_place(file, KEPT)
@@ -153,14 +148,11 @@ def test_a_reload_that_began_earlier_and_ends_later_brings_no_key_back(
     assert not keys.is_client(COMES_AND_GOES.encode())
 
 
-def test_a_file_system_that_does_not_answer_ends_the_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = tmp_path / "keys"
+def test_a_file_system_that_does_not_answer_ends_the_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, held = tmp_path / "keys", Held()
     put_in_place(file, KEPT)
-    keys = Keys(Settings.read({"api_keys_file": file}))
-    monkeypatch.setattr(keys_module, "READ_S", 0.2)
-    held = Held(monkeypatch)
+    keys = Keys(Settings.read({"api_keys_file": file}), read_file=held.read, read_timeout_s=0.2)
+    held.hold_next = True
     asyncio.run(keys.reload())  # which also waits for the threads of its own pool
     assert keys.problem == "The API keys are those from before: the file was not read within 0.2 s."
     assert keys.is_client(KEPT.encode())

@@ -99,11 +99,11 @@ def test_paths_that_do_not_exist_make_no_series(client: httpx.Client) -> None:
 
 def test_readiness_follows_loading_and_draining(bundle: Bundle, bundle_path: Path, engine: Engine) -> None:
     service = Service(Settings.read({"model": str(bundle_path), "max_batch": 8}))
-    assert b"\nsightword_ready 0.0\n" in service.metrics.text()[0]
+    assert b"\nsightword_ready 0.0\n" in service.metrics.render()[0]
     service.models.serve([Pipeline(bundle, engine, service.shared)])
-    assert b"\nsightword_ready 1.0\n" in service.metrics.text()[0]
+    assert b"\nsightword_ready 1.0\n" in service.metrics.render()[0]
     service.draining = True
-    assert b"\nsightword_ready 0.0\n" in service.metrics.text()[0]
+    assert b"\nsightword_ready 0.0\n" in service.metrics.render()[0]
     asyncio.run(service.aclose())
 
 

@@ -131,12 +131,12 @@ def test_a_folder_that_is_missing_is_not_fetched(
     monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path / "home"))
     Path("an-org").mkdir()
     with pytest.raises(BundleError, match=f"the folder {model} is missing.*python -m model pull ORGANISATION/NAME"):
-        Puller().local(model)
+        Puller().find(model)
     assert not hub.requests
     pulled = tmp_path / "home" / "bundles" / "an-org--a-model"
     pulled.mkdir(parents=True)
     (pulled / "bundle.json").touch()
-    assert Puller().local(f"hf-hub:{NAME}") == Puller().local(NAME) == pulled
+    assert Puller().find(f"hf-hub:{NAME}") == Puller().find(NAME) == pulled
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

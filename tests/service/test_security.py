@@ -158,10 +158,9 @@ def test_the_checklist_names_tests_that_exist() -> None:
     assert [name for name in named if not (root / name).is_file()] == []
 
 
-def test_refusals_without_end_make_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_without_end_make_few_lines() -> None:
     now = 5.0
-    monkeypatch.setattr("service.logs.time.monotonic", lambda: now)
-    sampler = Sampler(a_second=2)
+    sampler = Sampler(a_second=2, clock=lambda: now)
     assert [sampler.left_out() for _ in range(5)] == [0, 0, None, None, None]
     now = 6.0
     assert [sampler.left_out() for _ in range(3)] == [3, 0, None]
