@@ -1,1 +1,1 @@
-"""The connection: what of uvicorn is extended, here and nowhere else."""
+"""The connection. uvicorn's classes that are not its public ones are extended here, and nowhere else."""

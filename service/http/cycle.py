@@ -1,4 +1,4 @@
-"""One request and its answer on a connection, told by the connection of what comes and of its end."""
+"""The request/response cycle: the ASGI side of one request, fed by its connection."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ _NOT_IN_A_HEADER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _WITHOUT_BODY = (204, 304)
 
 
-class Exchange(RequestResponseCycle):
-    """Uvicorn's, but the head of an answer leaves together with the first of its body.
+class Cycle(RequestResponseCycle):
+    """uvicorn's, but the head of a response leaves together with the first of its body, and a body is not copied.
 
-    Each write wakes the client, and takes longer than all the Python of a short answer.
+    Each write wakes the client, and takes longer than all the Python of a short answer: `benchmarks/STEPS.md` has what
+    one instead of two buys.
     """
 
     def __init__(self, connection: HttpToolsProtocol) -> None:
-        """For the request whose head `connection` has just read; completes its scope. Raises HttpParserError."""
+        """For the request whose head `connection` has just parsed; completes its scope. Raises HttpParserError.
+
+        Against an address with a fragment, which uvicorn takes and proxies read as a part of the path.
+        """
         parser, scope = connection.parser, connection.scope
-        if b"#" in connection.url:  # never sent by a client, and read by others as a part of the path
+        if b"#" in connection.url:  # never sent by a client
             raise httptools.HttpParserError("a fragment")
         address, version = httptools.parse_url(connection.url), parser.get_http_version()
         scope["method"], scope["http_version"] = parser.get_method().decode("ascii"), version
@@ -47,12 +51,15 @@ class Exchange(RequestResponseCycle):
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=connection.on_response_complete,
         )
-        self._head = b""  # waits for the body of the answer
-        self._pieces: list[bytes] = []  # of the body of the request, not yet asked for
-        self._size = 0
+        self._response_head = b""  # waits for the body of the response
+        self._body_pieces: list[bytes] = []  # of the request, received and not yet asked for
+        self._body_bytes = 0  # their size
 
-    def hang_up(self) -> None:
-        """End the work on it: its client is gone, and to write to it from here on would be an error."""
+    def disconnect(self) -> None:
+        """End the work on it: its client is gone, and to write to it from here on would be an error.
+
+        An application learns this from uvicorn only where it waits in `receive`, which would take a task of its own.
+        """
         if self.response_complete:
             return
         self.disconnected, self.waiting_for_100_continue = True, False
@@ -61,16 +68,19 @@ class Exchange(RequestResponseCycle):
         if call is not None:
             call.hang_up()
 
-    def take(self, piece: bytes) -> None:
+    def feed_body(self, piece: bytes) -> None:
         """Keep a piece of the request's body as it came; uvicorn copies it, twice."""
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size > HIGH_WATER_LIMIT:
+        self._body_pieces.append(piece)
+        self._body_bytes += len(piece)
+        if self._body_bytes > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         self.message_event.set()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """Give what has come of the body, or wait for more of it or for the end of the connection."""
+        """ASGI: give what has come of the body, or wait for more of it or for the end of the connection.
+
+        Against a hang-up that is not seen: uvicorn does not read on after the last piece of a large body.
+        """
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -79,25 +89,29 @@ class Exchange(RequestResponseCycle):
             self.message_event.clear()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        pieces, self._body_pieces, self._body_bytes = self._body_pieces, [], 0
         self.flow.resume_reading()  # also after the last piece: what comes next may be the client's hang-up
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Take a part of the answer, once there is little left of what was sent before."""
+        """ASGI: send a part of the response, once there is little left of what was sent before.
+
+        Raises RuntimeError on parts out of order, and on a body that is not as long as its Content-Length says: the
+        client would take what is too much for the next response.
+        """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
             return
         if message["type"] == "http.response.start":
-            self._start(message["status"], [*self.default_headers, *message.get("headers", ())])
+            self._prepare_head(message["status"], [*self.default_headers, *message.get("headers", ())])
         elif message["type"] == "http.response.body" and self.response_started and not self.response_complete:
-            self._go_on(message.get("body", b""), message.get("more_body", False))
+            self._send_body(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"unexpected {message['type']}")
 
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _prepare_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if self.response_started:
             raise RuntimeError("the answer has begun already")
         lines = [STATUS_LINE[status]]
@@ -116,10 +130,10 @@ class Exchange(RequestResponseCycle):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(b"\r\n")
-        self._head = b"".join(lines)
+        self._response_head = b"".join(lines)
         self.response_started, self.waiting_for_100_continue = True, False
 
-    def _go_on(self, body: bytes, more: bool) -> None:
+    def _send_body(self, body: bytes, more: bool) -> None:
         if self.scope["method"] == "HEAD":
             body = b""
         elif self.chunked_encoding:
@@ -129,8 +143,8 @@ class Exchange(RequestResponseCycle):
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (self.expected_content_length and not more):
                 raise RuntimeError("the answer is not as long as its Content-Length says")
-        self.transport.writelines([piece for piece in (self._head, body) if piece])
-        self._head = b""
+        self.transport.writelines([piece for piece in (self._response_head, body) if piece])
+        self._response_head = b""
         if not more:
             self.response_complete = True
             self.message_event.set()

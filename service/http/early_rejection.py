@@ -1,7 +1,8 @@
-"""The shortest way out: a request that finds the queue full is refused by the connection itself, at its head.
+"""Early rejection: a request that finds the queue full is answered 429 by the connection itself, at its head.
 
-It takes no task, no body and none of the layers, so that refusing what comes in excess leaves the time for serving the
-rest. What cannot be told from the head alone is left to the layers, which refuse alike.
+It takes no task, no body and no middleware, so that refusing what comes in excess leaves the time for serving the rest
+(`benchmarks/STEPS.md` has what that buys). What cannot be decided by the head alone is left to the middleware, which
+answers alike.
 """
 
 from __future__ import annotations
@@ -13,59 +14,64 @@ from starlette.types import Scope
 
 from service.http.protocol import Protocol
 
-Refuse = Callable[[Scope], bytes | None]
+Reject = Callable[[Scope], bytes | None]
 
 
-class Door(Protocol):
-    """`full` is asked first. `refuse` gives all of an answer but its first line and date, or None: it may come in."""
+class EarlyRejectionProtocol(Protocol):
+    """Asks `is_full` at every head, and then `reject` for the answer.
 
-    def __init__(self, *args: Any, full: Callable[[], bool], refuse: Refuse, **kwargs: Any) -> None:
+    `reject` takes a scope with method, path and headers, and gives all of an answer but its first line and date, or
+    None where the request may come in.
+    """
+
+    def __init__(self, *args: Any, is_full: Callable[[], bool], reject: Reject, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._full, self._refuse_early = full, refuse
-        self._refused = False  # and what is left of its body is of no interest
-        self._may_refuse = True
+        self._is_full, self._reject = is_full, reject
+        self._skips_body = False  # of the request that was rejected
+        self._may_reject = True
 
     def data_received(self, data: bytes) -> None:
-        """Refuse one request of what came in at most: thousands, sent ahead, would hold up everybody else."""
-        self._may_refuse = not self.flow.write_paused
+        """Reject at most one request of what came in: thousands, sent ahead, would hold up everybody else."""
+        self._may_reject = not self.flow.write_paused
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        """Begin with a request, or refuse it."""
-        words = self._refusal() if self._may_refuse and self._full() else None
-        if words is None:
+        """Begin with a request, or reject it."""
+        response = self._rejection() if self._may_reject and self._is_full() else None
+        if response is None:
             super().on_headers_complete()
             return
-        self._may_refuse = False
+        self._may_reject = False
         date = b"".join(name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
-        self.transport.write(b"HTTP/1.1 429 Too Many Requests\r\n" + date + words)
-        self._refused = True
-        self._head_done()
+        self.transport.write(b"HTTP/1.1 429 Too Many Requests\r\n" + date + response)
+        self._skips_body = True
+        self._end_head()
 
-    def _refusal(self) -> bytes | None:
-        plain = not (self._at_work() or self.pipeline or self.expect_100_continue or self.parser.should_upgrade())
+    def _rejection(self) -> bytes | None:
+        """None also for a request that would change how the connection goes on."""
+        plain = not (self._is_answering() or self.pipeline or self.expect_100_continue or self.parser.should_upgrade())
         if not plain or self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive():
             return None
         self.scope["method"] = self.parser.get_method().decode("ascii")
         self.scope["path"] = self.url.partition(b"?")[0].decode("ascii", "replace")
-        return self._refuse_early(cast(Scope, self.scope))
+        return self._reject(cast(Scope, self.scope))
 
-    def _head_done(self) -> None:
+    def _end_head(self) -> None:
         self._head_timer.stop()
         self._unframed_bytes = 0
         self._in_head = False
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body, or let it go by."""
-        if self._refused:
+        """Take a piece of a body, or skip it."""
+        if self._skips_body:
             self._unframed_bytes = 0
         else:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request."""
-        if not self._refused:
+        if not self._skips_body:
             super().on_message_complete()
             return
-        self._head_done()
-        self._refused = self._in_message = False
+        self._end_head()
+        self._skips_body = self._in_message = False

@@ -1,7 +1,9 @@
-"""Takes the connections that wait, all of them, in each turn of the event loop.
+"""Accepts all connections that wait, in each turn of the event loop.
 
-uvloop takes one a turn. Under load, when a turn is long, new connections would then wait in the kernel for many
-seconds, where nothing refuses them and no health check gets past them.
+uvloop accepts one a turn, and has no setting for it; `backlog` only says how many may wait. Under load, when a turn is
+long, new connections would wait in the kernel for many seconds, where nothing refuses them and no health check gets
+past them. A server of the event loop also asks again at once where no descriptor is left, which takes a whole core, and
+at its end resets the connections that the kernel has already accepted.
 """
 
 from __future__ import annotations
@@ -11,66 +13,56 @@ import contextlib
 import errno
 import logging
 import math
-import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
-OTHER_FILES = 256  # descriptors for connections about to begin, models, Redis, fetched pictures
 PAUSE_S = 0.5  # between looks for new connections while there is no room for them
 WARN_EVERY_S = 60.0
-BACKLOG = 4096  # more than the kernel keeps
+MAX_BACKLOG = 4096  # more than the kernel keeps
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def _limits() -> tuple[int, int, int]:
-    """Connections that are served, those above that are told so, and those taken in a turn; few of few descriptors."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 4096, 64, 256
-    spare = min(64, soft // 6)
-    return max(min(64, soft // 4), min(4096, soft - OTHER_FILES - spare)), spare, max(1, min(256, soft // 8))
-
-
-MAX_CONNECTIONS, SPARE_CONNECTIONS, A_TURN = _limits()
-
-
 class Listener:
-    """Takes over the sockets of a server that listens; what uvicorn asks of a server."""
+    """Accepts on sockets that listen, and closes them. Has the methods that uvicorn calls on an asyncio.Server."""
 
-    def __init__(self, server: asyncio.Server, protocol: Callable[[], asyncio.Protocol]) -> None:
-        self.sockets = [socket.socket(fileno=os.dup(its.fileno())) for its in server.sockets]
-        server.close()
-        self._protocol = protocol
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        make_protocol: Callable[[], asyncio.Protocol],
+        accepts_per_turn: int,
+    ) -> None:
+        self.sockets = sockets
+        self._make_protocol, self._accepts_per_turn = make_protocol, accepts_per_turn
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._warned_s = -math.inf
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         for listening in self.sockets:
             listening.setblocking(False)
-            self._listen(listening)
+            self._resume(listening)
 
-    def _listen(self, listening: socket.socket) -> None:
+    def _resume(self, listening: socket.socket) -> None:
         self._pauses.pop(listening, None)
-        self._loop.add_reader(listening, self._accept, listening)
+        self._loop.add_reader(listening, self._accept, listening, self._accepts_per_turn)
 
-    def _accept(self, listening: socket.socket, most: int = A_TURN) -> None:
-        for _ in range(most):
+    def _accept(self, listening: socket.socket, limit: int) -> None:
+        for _ in range(limit):
             try:
                 connection, _ = listening.accept()
             except OSError as error:  # there is none; or it is gone again; or there is no room for it
                 if error.errno in NO_ROOM:
                     self._pause(listening, error)
                 return
-            task = self._loop.create_task(self._begin(connection))
+            task = self._loop.create_task(self._connect(connection))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Leave new connections in the kernel for a while: to ask again at once would take a whole core."""
+        """Leave new connections in the kernel for a while."""
         self._loop.remove_reader(listening)
-        self._pauses[listening] = self._loop.call_later(PAUSE_S, self._listen, listening)
+        self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
         if self._loop.time() - self._warned_s > WARN_EVERY_S:
             self._warned_s = self._loop.time()
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -81,16 +73,16 @@ class Listener:
                 soft,
             )
 
-    async def _begin(self, connection: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # reset before it began
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(self._protocol, connection)
+            await self._loop.connect_accepted_socket(self._make_protocol, connection)
 
     def close(self) -> None:
-        """Take what the kernel has accepted already, then listen no more."""
+        """Accept what waits in the kernel, then listen no more."""
         for listening in self.sockets:
-            self._accept(listening, BACKLOG)
+            self._accept(listening, MAX_BACKLOG)
             self._loop.remove_reader(listening)
             if (pause := self._pauses.pop(listening, None)) is not None:
                 pause.cancel()

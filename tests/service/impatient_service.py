@@ -1,10 +1,18 @@
-"""The real service, but with less patience for connections: python -m tests.service.impatient_service [its flags]."""
+"""The real service, but with less patience for connections: python -m tests.service.impatient_service --port 0."""
 
 from __future__ import annotations
 
-import service.http.protocol
-from service.__main__ import app
+from service import logs
+from service.http.connection_limits import ConnectionLimits
+from service.server import Server
+from service.settings import Settings
+from service.state import Service
+from service.web.binding import bind
 
-service.http.protocol.HEAD_S = 1.0
-service.http.protocol.ANSWER_S = 5.0
-app()
+if __name__ == "__main__":
+    settings = Settings.read({"port": 0})
+    logs.configure(settings.log_format)
+    service = Service(settings)
+    server = Server(service, ConnectionLimits(head_s=1.0, answer_s=5.0))
+    server.loading = service.models.check()
+    server.run(bind(settings.host, settings.port))

@@ -1,4 +1,4 @@
-"""Answers as they leave on a connection."""
+"""Responses as they leave on a connection."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def connected(app: ASGI3Application) -> tuple[Protocol, Transport, ServerS
     return connection, transport, state
 
 
-def exchanged(request: bytes, *answer: Message) -> Transport:
+def respond(request: bytes, *answer: Message) -> Transport:
     """What leaves when an application gives this answer."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,20 +80,20 @@ def start(*headers: tuple[bytes, bytes], status: int = 200) -> Message:
 
 
 def test_a_short_answer_is_one_write() -> None:
-    sent = exchanged(GET, start((b"content-length", b"5")), {"type": BODY, "body": b"short"})
+    sent = respond(GET, start((b"content-length", b"5")), {"type": BODY, "body": b"short"})
     assert sent.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 5\r\n\r\nshort"]
     assert not sent.closed
 
 
 def test_a_long_answer_leaves_as_it_comes() -> None:
     pieces: list[Message] = [{"type": BODY, "body": b"lon", "more_body": True}, {"type": BODY, "body": b"ger"}]
-    sent = exchanged(GET, start((b"content-length", b"6")), *pieces)
+    sent = respond(GET, start((b"content-length", b"6")), *pieces)
     assert [each[-3:] for each in sent.writes] == [b"lon", b"ger"]
 
 
 def test_an_answer_of_unknown_length_is_chunked() -> None:
     pieces: list[Message] = [{"type": BODY, "body": b"a piece", "more_body": True}, {"type": BODY}]
-    sent = exchanged(GET, start(), *pieces)
+    sent = respond(GET, start(), *pieces)
     assert sent.writes[0].endswith(b"transfer-encoding: chunked\r\n\r\n7\r\na piece\r\n")
     assert sent.writes[1:] == [b"0\r\n\r\n"]
 
@@ -102,7 +102,7 @@ def test_an_answer_of_unknown_length_is_chunked() -> None:
 def test_an_answer_without_a_body(method: bytes, status: int) -> None:
     length = [(b"content-length", b"5")] if method == b"HEAD" else []
     body = b"short" if method == b"HEAD" else b""
-    sent = exchanged(GET.replace(b"GET", method), start(*length, status=status), {"type": BODY, "body": body})
+    sent = respond(GET.replace(b"GET", method), start(*length, status=status), {"type": BODY, "body": body})
     assert len(sent.writes) == 1
     assert sent.writes[0].endswith(b"\r\n\r\n")
     assert b"chunked" not in sent.writes[0]
@@ -113,7 +113,7 @@ def test_the_last_answer_says_so() -> None:
         (GET, [(b"connection", b"close")]),
         (GET.replace(b"host", b"connection: close\r\nhost"), []),
     ):
-        sent = exchanged(request, start((b"content-length", b"0"), *headers), {"type": BODY})
+        sent = respond(request, start((b"content-length", b"0"), *headers), {"type": BODY})
         assert sent.writes[0].count(b"connection: close\r\n") == 1
         assert sent.closed
 
@@ -121,13 +121,13 @@ def test_the_last_answer_says_so() -> None:
 @pytest.mark.parametrize("body", [b"longer than that", b"less"])
 def test_an_answer_of_another_length_is_not_sent(body: bytes) -> None:
     """The client would take what is too much for the next answer, or wait for what is not there."""
-    sent = exchanged(GET, start((b"content-length", b"5")), {"type": BODY, "body": body})
+    sent = respond(GET, start((b"content-length", b"5")), {"type": BODY, "body": body})
     assert body not in b"".join(sent.writes)
     assert sent.closed
 
 
 def test_a_header_cannot_hold_a_line_break() -> None:
-    sent = exchanged(GET, start((b"x-request-id", b"1\r\nset-cookie: a=b")), {"type": BODY, "body": b""})
+    sent = respond(GET, start((b"x-request-id", b"1\r\nset-cookie: a=b")), {"type": BODY, "body": b""})
     assert sent.writes[0].startswith(b"HTTP/1.1 500 ")
     assert b"set-cookie" not in b"".join(sent.writes)
 
