@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model.bundle import BundleError
 from model.hub.errors import HubError
-from model.hub.store import find
+from model.hub.folders import find_bundle
 
 log = logging.getLogger(__name__)
 TERMINATE_S = 5.0
@@ -38,7 +38,7 @@ class Puller:
                 return Path(model)
             name = model.partition("@")[0]
             deep = name.count("/") > 1
-            if not deep and (folder := find(model)):
+            if not deep and (folder := find_bundle(model)):
                 return folder
             if deep or ("/" in name and Path(name).parent != Path() and Path(name).parent.is_dir()):
                 raise BundleError(
@@ -56,7 +56,7 @@ class Puller:
         log.warning("%s is no folder here: fetching the published model of that name", model)
         try:
             last_line = self._run(model)
-            folder = find(model)
+            folder = find_bundle(model)
         except OSError as error:
             raise BundleError(f"{model} cannot be pulled: {error.strerror}") from None
         if folder is None:

@@ -53,11 +53,11 @@ def load(path: Path | None) -> Bundle:
 
 def _pulled(name: str) -> Path:
     from model.hub.errors import HubError
-    from model.hub.store import find
+    from model.hub.folders import find_bundle
 
     near = did_you_mean_path(name).removeprefix(": ")
     try:
-        folder = find(name)
+        folder = find_bundle(name)
     except HubError as error:
         fail(f"{name} is no folder, and {error}{near and f'; or {near}'}")
     if folder is None:

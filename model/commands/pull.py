@@ -19,8 +19,8 @@ from model.requirements import needs
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Options
-    from model.hub.names import Published
-    from model.hub.pulling import Arrived
+    from model.hub.download import Downloaded
+    from model.hub.names import PublishedModel
     from model.hub.settings import HubSettings
 
 
@@ -77,22 +77,24 @@ def pull(
     """
     from model.bundle import MANIFEST
     from model.hub.errors import HubError
-    from model.hub.names import published
+    from model.hub.folders import bundle_folder, pull_lock
+    from model.hub.names import published_model
     from model.hub.settings import HubSettings
-    from model.hub.store import bundle_folder, locked
 
     try:
-        model = published(name)
+        model = published_model(name)
         settings = HubSettings.read()
         if from_ is not None:
             settings = settings.model_copy(update={"offline_folder": from_.expanduser()})
         folder = to or bundle_folder(model, settings)
-        with locked(model, settings, lambda: typer.echo(f"another process is pulling {model.name}: waiting", err=True)):
+        with pull_lock(
+            model, settings, lambda: typer.echo(f"another process is pulling {model.name}: waiting", err=True)
+        ):
             is_bundle = (folder / MANIFEST).is_file()
             if folder.exists() and not is_bundle and not (folder.is_dir() and not any(folder.iterdir())):
                 fail(f"{folder} is not empty and not a bundle: name another folder")
             if is_bundle and not force:
-                _expect(model, folder)
+                _check_bundle_id(model, folder)
             else:
                 _pull(model, folder, settings, keep_download)
     except HubError as error:
@@ -105,45 +107,45 @@ def pull(
 
 def models() -> None:
     """List the published models that `pull` and SIGHTWORD_MODEL know by name, and where they come from."""
-    from model.hub.names import Archive, known
+    from model.hub.names import Archive, known_models
 
-    for model in known().values():
+    for model in known_models().values():
         source = model.source
         where = source.url.partition("/clip/")[0] if isinstance(source, Archive) else f"hub: {source.repo}"
         typer.echo(f"{model.name:<38} {model.parameters_million or '?':>5} M parameters  {where}")
     typer.echo("Any other model on the hub: ORGANISATION/NAME, with @REVISION for one that is not `main`.")
 
 
-def _expect(model: Published, folder: Path) -> None:
+def _check_bundle_id(model: PublishedModel, folder: Path) -> None:
     from model.bundle import Bundle, BundleError
 
     try:
-        there = Bundle.load(folder).id
+        bundle_id = Bundle.load(folder).id
     except BundleError as error:
         fail(f"{error}; --force pulls it again")
-    if there != model.id:
-        fail(f"{folder} holds {there}: name another folder, or let --force replace it")
+    if bundle_id != model.id:
+        fail(f"{folder} holds {bundle_id}: name another folder, or let --force replace it")
     typer.echo(f"{model.name} is here already; --force pulls it again", err=True)
 
 
-def _pull(model: Published, folder: Path, settings: HubSettings, keep_download: bool) -> None:
+def _pull(model: PublishedModel, folder: Path, settings: HubSettings, keep_download: bool) -> None:
+    from model.hub.folders import download_folder
     from model.hub.names import Archive
-    from model.hub.store import download_folder
 
     with needs("convert"):  # first: to find out after gigabytes would be late
         from model.checkpoints.checkpoint import Options
         from model.commands.progress import Reporter
-        from model.hub.pulling import bring
+        from model.hub.download import download
     with Reporter() as reporter:
-        arrived = bring(model, settings, reporter)
+        downloaded = download(model, settings, reporter)
     # Not in the files, and published: all of OpenAI's were trained with it.
     options = Options(activation="quick_gelu") if isinstance(model.source, Archive) else Options()
-    _import(model, arrived, folder, options)
+    _import(model, downloaded, folder, options)
     if not keep_download and settings.offline_folder is None:
         shutil.rmtree(download_folder(model, settings), ignore_errors=True)
 
 
-def _import(model: Published, arrived: Arrived, folder: Path, options: Options) -> None:
+def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options: Options) -> None:
     from model.bundle import MANIFEST
     from model.checkpoints.checkpoint import CheckpointError
     from model.checkpoints.importing import import_checkpoint
@@ -151,15 +153,15 @@ def _import(model: Published, arrived: Arrived, folder: Path, options: Options) 
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        stack.enter_context(_cleaning_up_when_ended())
+        stack.enter_context(_exit_on_sigterm())
         fresh = folder
         if (folder / MANIFEST).exists():  # it may be served: it stays until the next one is whole
             aside = Path(stack.enter_context(TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)))
             fresh = aside / "fresh"
         try:
-            with announced(f"{model.name}: importing {arrived.checkpoint}"):
+            with announced(f"{model.name}: importing {downloaded.checkpoint}"):
                 _, warnings = import_checkpoint(
-                    arrived.checkpoint, fresh, options, bundle_id=model.id, origin=arrived.origin
+                    downloaded.checkpoint, fresh, options, bundle_id=model.id, origin=downloaded.origin
                 )
         except (CheckpointError, ExportError) as error:
             fail(f"{model.name} cannot be imported: {error}")
@@ -181,7 +183,7 @@ def _exchange(folder: Path, fresh: Path, replaced: Path) -> None:
 
 
 @contextmanager
-def _cleaning_up_when_ended() -> Iterator[None]:
+def _exit_on_sigterm() -> Iterator[None]:
     """Within it, SIGTERM ends the process as an error does: through what removes unfinished folders."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

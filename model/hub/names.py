@@ -20,7 +20,7 @@ _ID_CHARACTERS = 100  # of a bundle
 
 @dataclass(frozen=True)
 class Archive:
-    """One of OpenAI's own files."""
+    """One of OpenAI's checkpoints, a plain file over https."""
 
     url: str
     sha256: str
@@ -41,8 +41,8 @@ class Repository:
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published model under the one name that it has here."""
+class PublishedModel:
+    """A published model under its canonical name."""
 
     name: str
     source: Archive | Repository
@@ -55,33 +55,33 @@ class Published:
 
 
 @cache
-def known() -> dict[str, Published]:
-    """The models that have a name of their own."""
+def known_models() -> dict[str, PublishedModel]:
+    """By canonical name, the models of names.json: OpenAI's and those that are open_clip's tags."""
     data = json.loads(resources.files("model").joinpath("hub", "names.json").read_text("utf-8"))
     models = {
-        name: Published(name, Archive(entry["url"], entry["sha256"], entry["hub"]), entry["parameters_million"])
+        name: PublishedModel(name, Archive(entry["url"], entry["sha256"], entry["hub"]), entry["parameters_million"])
         for name, entry in data["openai"].items()
     }
     for architecture, entry in data["open_clip"].items():
         for tag, repo in entry["tags"].items():
             name = f"{architecture}:{tag}"
-            models[name] = Published(name, Repository(repo), entry["parameters_million"])
+            models[name] = PublishedModel(name, Repository(repo), entry["parameters_million"])
     return models
 
 
-def published(name: str) -> Published:
-    """The model of that name. Raises HubError with the names that are nearest."""
+def published_model(name: str) -> PublishedModel:
+    """The model that `name` means, in any spelling. Raises HubError with the nearest names."""
     name = name.removeprefix("hf-hub:")
     canonical = _canonical(name)
-    if canonical in known():
-        return known()[canonical]
+    if canonical in known_models():
+        return known_models()[canonical]
     match = _REPOSITORY.fullmatch(name)
     if match is not None and ".." not in name:
         source = Repository(match["repo"], match["revision"] or "main")
-        model = Published(name, source)
+        model = PublishedModel(name, source)
         if len(model.id) <= _ID_CHARACTERS:
             return model
-    near = did_you_mean(canonical, known(), cutoff=0.5)
+    near = did_you_mean(canonical, known_models(), cutoff=0.5)
     raise HubError(
         f"{name!r} is no model that is known by name: {near}{' ' if near else ''}`python -m model models` lists "
         "those that are, and any other on the Hugging Face hub is named ORGANISATION/NAME"

@@ -12,11 +12,12 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, Field, ValidationError
 
-from model.hub.download import LISTING_S, Remote, Watcher, asking, persist
 from model.hub.errors import HubError, TransientError
+from model.hub.file_download import RemoteFile
+from model.hub.http import ProgressReporter, retry, stream_get
 from model.hub.names import Repository
 
-MAX_LISTING_BYTES = 16 * 2**20
+MAX_LISTING_BYTES, LISTING_TIMEOUT_S = 16 * 2**20, 120.0
 # Only these names are ever fetched; whatever else a repository holds has no way onto this machine.
 # An open_clip configuration comes first: it also says how pictures were prepared.
 _LAYOUTS = (
@@ -26,7 +27,7 @@ _LAYOUTS = (
     ),
     ("config.json", ("model.safetensors", "pytorch_model.bin")),
 )
-_BESIDE = (
+_OPTIONAL = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt", "spiece.model", "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
@@ -50,55 +51,69 @@ class _Listing(BaseModel):
 
 
 @dataclass(frozen=True)
-class Found:
-    """A model in a repository, as of one commit."""
+class ModelFiles:
+    """The files of a repository that make a model, as of one commit."""
 
     commit: str
-    files: Sequence[Remote]
-    licence: str | None  # as its page says
+    files: Sequence[RemoteFile]
+    licence: str | None  # of the model card
 
 
-def look_up(client: httpx2.Client, endpoint: str, repository: Repository, watcher: Watcher) -> Found:
-    """Ask the hub at `endpoint` for the files of a model. Raises HubError where there is none that we could read."""
+def list_model_files(
+    client: httpx2.Client,
+    endpoint: str,
+    repository: Repository,
+    reporter: ProgressReporter,
+    max_bytes: int = MAX_LISTING_BYTES,
+) -> ModelFiles:
+    """Ask the hub at `endpoint` for a list, of at most `max_bytes`, and select the files of a model from it.
+
+    Raises HubError for an answer that is no such list, or that names no model which can be imported.
+    """
     url = f"{endpoint}/api/models/{repository.repo}/revision/{quote(repository.revision, safe='')}?blobs=true"
-    listing = _parse(persist(lambda: _read(client, url, repository.repo), watcher), repository.repo)
+    listing = _parse(retry(lambda: _read(client, url, repository.repo, max_bytes), reporter), repository.repo)
     by_name = {file.name: file for file in listing.files}
     base = f"{endpoint}/{repository.repo}/resolve/{listing.commit}"
-    files = [_remote(base, by_name[name]) for name in choose(by_name, repository.repo)]
+    files = [_to_remote_file(base, by_name[name]) for name in select_files(by_name, repository.repo)]
     licence = (listing.card or {}).get("license")
     plain = isinstance(licence, str) and re.fullmatch(r"[\w. -]{1,60}", licence, re.ASCII)
-    return Found(listing.commit, files, licence if plain else None)
+    return ModelFiles(listing.commit, files, licence if plain else None)
 
 
-def choose(there: Collection[str], repo: str) -> list[str]:
-    """The files of `there` that are needed: a configuration, weights in one format, and what tokenizer there is."""
+def select_files(available: Collection[str], repo: str) -> list[str]:
+    """The files needed of those `available`: a configuration, weights in one format, tokenizer and preprocessing.
+
+    Raises HubError where they are no model of a known layout.
+    """
     for config, formats in _LAYOUTS:
-        for name in formats if config in there else ():
-            if weights := _weights(there, name):
-                return [config, *(file for file in _BESIDE if file in there), *weights]
-    wanted = " or ".join(f"{config} with {formats[0]}" for config, formats in _LAYOUTS)
-    raise HubError(f"{repo} holds no model that can be imported: that would be {wanted}")
+        for name in formats if config in available else ():
+            if weights := _weight_files(available, name):
+                return [config, *(file for file in _OPTIONAL if file in available), *weights]
+    layouts = " or ".join(f"{config} with {formats[0]}" for config, formats in _LAYOUTS)
+    raise HubError(f"{repo} holds no model that can be imported: that would be {layouts}")
 
 
-def _weights(there: Collection[str], name: str) -> list[str]:
+def _weight_files(available: Collection[str], name: str) -> list[str]:
     """A file of weights, or its shards and their index."""
-    if name in there:
+    if name in available:
         return [name]
     index, (stem, _, suffix) = f"{name}.index.json", name.rpartition(".")
-    if index not in there:
+    if index not in available:
         return []
     shard = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}\.{suffix}", re.ASCII)
-    return [index, *sorted(file for file in there if shard.fullmatch(file))]
+    return [index, *sorted(file for file in available if shard.fullmatch(file))]
 
 
-def _read(client: httpx2.Client, url: str, name: str) -> bytes:
-    with asking(client, url, name) as response:
-        content, ends = bytearray(), time.monotonic() + LISTING_S
+def _read(client: httpx2.Client, url: str, name: str, max_bytes: int) -> bytes:
+    with stream_get(client, url, name) as response:
+        content, deadline = bytearray(), time.monotonic() + LISTING_TIMEOUT_S
         for piece in response.iter_raw():
             content += piece
-            if time.monotonic() > ends:
-                raise TransientError(f"{response.url.host} did not list the files of {name} within {LISTING_S:g} s")
-            if len(content) > MAX_LISTING_BYTES:
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"{response.url.host} did not list the files of {name} within {LISTING_TIMEOUT_S:g} s"
+                )
+            if len(content) > max_bytes:
                 raise HubError(f"{response.url.host} lists more files of {name} than a model has")
         return bytes(content)
 
@@ -112,6 +127,6 @@ def _parse(content: bytes, name: str) -> _Listing:
         raise HubError(f"the hub's list of the files of {name} is not understood: {where}: {first['msg']}") from None
 
 
-def _remote(base: str, file: _File) -> Remote:
+def _to_remote_file(base: str, file: _File) -> RemoteFile:
     sha256 = file.lfs.sha256 if file.lfs else None
-    return Remote(f"{base}/{quote(file.name)}", file.name, file.size, sha256, None if file.lfs else file.git_sha1)
+    return RemoteFile(f"{base}/{quote(file.name)}", file.name, file.size, sha256, None if file.lfs else file.git_sha1)

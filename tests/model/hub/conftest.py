@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from model.hub import download
 from model.hub.settings import HubSettings
 from tests.model.hub.hub_server import Hub, playing_hub
 from tests.model.hub.published_models import NAME, save_huggingface
-from tests.model.hub.watcher import Recorder
+from tests.model.hub.recorder import Recorder
 
 
 @pytest.fixture
@@ -20,19 +19,18 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def watcher() -> Recorder:
+def reporter() -> Recorder:
     return Recorder()
 
 
 @pytest.fixture(autouse=True)
 def environment(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine's settings; what is waited for between tries is short."""
+    """Nothing of this machine's settings."""
     for name in list(os.environ):
         if name.startswith(("SIGHTWORD_", "HF_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(download, "WAITS_S", (0.01, 0.01, 0.01))
 
 
 @pytest.fixture

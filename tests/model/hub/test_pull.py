@@ -21,15 +21,15 @@ from model.__main__ import app
 from model.bundle import Bundle, bundled
 from model.checkpoints import importing
 from model.hub import names
-from model.hub.names import Archive, Published, published
-from model.hub.pulling import bring
+from model.hub.download import download
+from model.hub.folders import find_bundle
+from model.hub.names import Archive, PublishedModel, published_model
 from model.hub.settings import HubSettings
-from model.hub.store import find
 from tests.model.checkpoints import archives
 from tests.model.checkpoints.openclip import models as openclip_models
 from tests.model.hub.hub_server import COMMIT, Hub
 from tests.model.hub.published_models import NAME
-from tests.model.hub.watcher import Recorder
+from tests.model.hub.recorder import Recorder
 
 WEIGHTS = "model.safetensors"
 
@@ -41,7 +41,7 @@ def pull(*arguments: str) -> Result:
 def test_a_model_of_the_hub_becomes_a_bundle(model_hub: Hub, tmp_path: Path, checkpoint: Path) -> None:
     outcome = pull(NAME)
     assert outcome.exit_code == 0, outcome.output
-    folder = find(NAME)
+    folder = find_bundle(NAME)
     assert folder == tmp_path / "home" / "bundles" / "an-org--a-model"
     bundle = Bundle.load(folder)
     assert bundle.id == "an-org--a-model"
@@ -83,7 +83,7 @@ def test_a_damaged_bundle_in_a_folder_of_its_own_is_pulled_again(model_hub: Hub,
     assert outcome.exit_code == 0, outcome.output
     assert f"SIGHTWORD_MODEL={to}" in outcome.stdout
     assert Bundle.load(to).id == "an-org--a-model"
-    assert find(NAME) is None
+    assert find_bundle(NAME) is None
     assert (tmp_path / "home" / "downloads" / "an-org--a-model" / COMMIT / WEIGHTS).is_file()
     assert [path.name for path in to.parent.iterdir()] == ["bundle"]
 
@@ -116,12 +116,12 @@ def test_an_archive_of_openai_becomes_a_bundle(
     content = file.read_bytes()
     hub.files["/RN50.pt"] = content
     archive = Archive(f"{hub.url}/RN50.pt", hashlib.sha256(content).hexdigest(), "timm/resnet50_clip.openai")
-    monkeypatch.setattr(names, "known", lambda: {"RN50": Published("RN50", archive)})
+    monkeypatch.setattr(names, "known_models", lambda: {"RN50": PublishedModel("RN50", archive)})
     hub.cut_after = [len(content) // 2]
     outcome = pull("RN50")
     assert outcome.exit_code == 0, outcome.output
     assert hub.sent("RN50.pt") == len(content)
-    folder = find("RN50")
+    folder = find_bundle("RN50")
     assert folder is not None
     bundle = Bundle.load(folder)
     assert bundle.id == "RN50"
@@ -160,7 +160,7 @@ def wait_until(true: Any) -> None:
 
 
 def test_a_process_that_was_killed_goes_on_where_it_ended(
-    model_hub: Hub, tmp_path: Path, children: list[Child], settings: HubSettings, watcher: Recorder
+    model_hub: Hub, tmp_path: Path, children: list[Child], settings: HubSettings, reporter: Recorder
 ) -> None:
     content = model_hub.repos[NAME][WEIGHTS]
     model_hub.pause_s = 0.3
@@ -170,13 +170,13 @@ def test_a_process_that_was_killed_goes_on_where_it_ended(
     child.process.kill()
     child.process.wait(20)
     [partial] = tmp_path.rglob("*.partial")
-    arrived = partial.stat().st_size
-    assert 0 < arrived < len(content)
+    downloaded = partial.stat().st_size
+    assert 0 < downloaded < len(content)
     model_hub.pause_s = 0
-    assert (bring(published(NAME), settings, watcher).checkpoint / WEIGHTS).read_bytes() == content
+    assert (download(published_model(NAME), settings, reporter).checkpoint / WEIGHTS).read_bytes() == content
     _, second = model_hub.asked(f"cdn/{WEIGHTS}")
-    assert second.headers["range"] == f"bytes={arrived}-"
-    assert (second.status, second.sent) == (206, len(content) - arrived)
+    assert second.headers["range"] == f"bytes={downloaded}-"
+    assert (second.status, second.sent) == (206, len(content) - downloaded)
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -193,9 +193,9 @@ def test_two_pulls_at_once(model_hub: Hub, tmp_path: Path, children: list[Child]
 
 
 def test_files_from_a_folder_leave_an_earlier_download(
-    model_hub: Hub, tmp_path: Path, checkpoint: Path, settings: HubSettings, watcher: Recorder
+    model_hub: Hub, tmp_path: Path, checkpoint: Path, settings: HubSettings, reporter: Recorder
 ) -> None:
-    kept = bring(published(NAME), settings, watcher).checkpoint / WEIGHTS
+    kept = download(published_model(NAME), settings, reporter).checkpoint / WEIGHTS
     assert pull(NAME, "--from", str(checkpoint)).exit_code == 0
     assert kept.is_file()
 

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from model.hub.download import connect
+from model.hub.download import download
 from model.hub.errors import HubError
-from model.hub.names import Repository, published
-from model.hub.pulling import bring
-from model.hub.repository import Found, choose, look_up
+from model.hub.http import create_client
+from model.hub.names import Repository, published_model
+from model.hub.repository import MAX_LISTING_BYTES, ModelFiles, list_model_files, select_files
 from model.hub.settings import HubSettings
 from tests.model.hub.hub_server import COMMIT, Hub, describe
-from tests.model.hub.watcher import Recorder
+from tests.model.hub.recorder import Recorder
 
 FILES = {"config.json": b"{}", "model.safetensors": b"w" * 20_000, "tokenizer.json": b"{}", "README.md": b"#"}
 
 
-def ask(hub: Hub, revision: str = "main") -> Found:
-    with connect() as client:
-        return look_up(client, hub.url, Repository("org/name", revision), Recorder())
+def ask(hub: Hub, revision: str = "main", max_bytes: int = MAX_LISTING_BYTES) -> ModelFiles:
+    with create_client() as client:
+        return list_model_files(client, hub.url, Repository("org/name", revision), Recorder(), max_bytes)
 
 
-def names(found: Found) -> list[str]:
+def names(found: ModelFiles) -> list[str]:
     return sorted(remote.name for remote in found.files)
 
 
@@ -56,7 +56,7 @@ def test_what_is_published_of_each_file(hub: Hub) -> None:
     ],
 )  # fmt: skip
 def test_weights_are_fetched_in_one_format(there: list[str], chosen: list[str]) -> None:
-    config, *rest = choose(there, "org/name")
+    config, *rest = select_files(there, "org/name")
     assert rest == chosen
     assert config.startswith("open_clip" if chosen[0].startswith("open_clip") else "config")
 
@@ -64,18 +64,18 @@ def test_weights_are_fetched_in_one_format(there: list[str], chosen: list[str]) 
 @pytest.mark.parametrize("there", [[], ["README.md"], ["config.json"], ["model.safetensors"], ["config.json", "w.npz"]])
 def test_no_model_in_it(there: list[str]) -> None:
     with pytest.raises(HubError, match=r"org/name holds no model.*config\.json with"):
-        choose(there, "org/name")
+        select_files(there, "org/name")
 
 
 def test_names_that_lead_out_of_the_folder_are_not_asked_for(
-    hub: Hub, settings: HubSettings, tmp_path: Path, watcher: Recorder
+    hub: Hub, settings: HubSettings, tmp_path: Path, reporter: Recorder
 ) -> None:
     hub.repos["org/name"] = FILES
     escapes = ["../escaped.json", "/etc/config.json", "a/config.json", "..\\tokenizer.json", "vocab.json/../../x", "\0"]
     listed = [describe(name, content) for name, content in FILES.items()]
     hub.listing = {"siblings": [*listed, *(describe(name, b"{}") for name in escapes)]}
-    arrived = bring(published("org/name"), settings, watcher)
-    assert sorted(path.name for path in arrived.checkpoint.iterdir()) == [
+    downloaded = download(published_model("org/name"), settings, reporter)
+    assert sorted(path.name for path in downloaded.checkpoint.iterdir()) == [
         "config.json", "model.safetensors", "tokenizer.json",
     ]  # fmt: skip
     here = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
@@ -100,12 +100,11 @@ def test_a_list_that_is_none(hub: Hub, listing: dict[str, Any], field: str) -> N
         ask(hub)
 
 
-def test_a_list_without_end(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.hub.repository.MAX_LISTING_BYTES", 10_000)
+def test_a_list_without_end(hub: Hub) -> None:
     hub.repos["org/name"] = FILES
     hub.listing = {"more": "x" * 20_000}
     with pytest.raises(HubError, match="more files of org/name"):
-        ask(hub)
+        ask(hub, max_bytes=10_000)
 
 
 def test_a_page_instead_of_a_list(hub: Hub) -> None:
@@ -128,12 +127,12 @@ def test_a_revision_with_slashes_is_one_part_of_the_address(hub: Hub) -> None:
     assert hub.requests[0].path == "/api/models/org/name/revision/refs%2Fpr%2F1?blobs=true"
 
 
-def test_files_without_a_published_hash_are_told(hub: Hub, settings: HubSettings, watcher: Recorder) -> None:
+def test_files_without_a_published_hash_are_told(hub: Hub, settings: HubSettings, reporter: Recorder) -> None:
     hub.repos["org/name"] = FILES
     hub.listing = {"siblings": [{"rfilename": name} for name in FILES]}
-    arrived = bring(published("org/name"), settings, watcher)
-    assert (arrived.checkpoint / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    assert sum("no hash is published" in note for note in watcher.notes) == 3
+    downloaded = download(published_model("org/name"), settings, reporter)
+    assert (downloaded.checkpoint / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert sum("no hash is published" in note for note in reporter.notes) == 3
 
 
 @pytest.mark.parametrize(
