@@ -13,11 +13,10 @@ from model.bundle import Bundle, BundleError, seal
 from model.export.bundle import export_bundle
 from model.network import Network
 from training.config import TrainConfig
-from training.evaluation.comparison import HELD_OUT, Comparison, compare
-from training.evaluation.datasets import Place
+from training.evaluation.datasets import DatasetSpec
 from training.evaluation.embedding import Embedder
-from training.evaluation.results import Result, as_json
-from training.evaluation.running import Wanted, evaluate
+from training.evaluation.evaluator import EvaluationOptions, evaluate
+from training.evaluation.results import HELD_OUT, Comparison, Result, compare_results, to_record
 from training.loop.metrics import METRICS
 from training.loop.trainer import Trainer
 from training.progress import announced, console
@@ -54,12 +53,12 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
             bundle_id=config.name,
             source=trainer.summary(),
         )
-    places = tests_of(config, base)
+    datasets = tests_of(config, base)
     finder = Finder(Embedder(bundle))
-    wanted = Wanted(templates=config.templates)
-    results = evaluate(finder.embedder, places, wanted, finder) if places else []
+    options = EvaluationOptions(templates=config.templates)
+    results = evaluate(finder.embedder, datasets, options, finder) if datasets else []
     compared = _compared(trainer, results)
-    records = [as_json(result, bundle.id, bundle.digest) for result in results]
+    records = [to_record(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     console.print(results_table(results), soft_wrap=True, markup=False)
     announce(compared)
@@ -86,9 +85,9 @@ def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tup
         return trainer, trainer.train()
 
 
-def tests_of(config: TrainConfig, base: Path) -> list[Place]:
+def tests_of(config: TrainConfig, base: Path) -> list[DatasetSpec]:
     """The data sets that are measured at the end."""
-    return [Place(name, patterns, base) for name, patterns in config.data.test.items()]
+    return [DatasetSpec(name, patterns, base) for name, patterns in config.data.test.items()]
 
 
 def _compared(trainer: Trainer, results: Sequence[Result]) -> list[Comparison]:
@@ -111,8 +110,8 @@ def _compared(trainer: Trainer, results: Sequence[Result]) -> list[Comparison]:
         log.warning("what was before cannot be measured: %s is not what it was when the run began", config.start)
         return held_out
     console.print("measuring the start on the same pictures")
-    before = evaluate(Embedder(start), tests_of(config, trainer.base), Wanted(templates=config.templates))
-    return held_out + compare(before, results)
+    before = evaluate(Embedder(start), tests_of(config, trainer.base), EvaluationOptions(templates=config.templates))
+    return held_out + compare_results(before, results)
 
 
 def announce(compared: Sequence[Comparison]) -> None:

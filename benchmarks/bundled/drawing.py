@@ -21,7 +21,7 @@ from model.bundle import Bundle
 from model.zeroshot import DEFAULT_TEMPLATES, softmax
 from training.config import TrainConfig, load_config
 from training.evaluation.embedding import Embedder, label_vectors
-from training.evaluation.running import Wanted, evaluate
+from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.loop.metrics import METRICS
 from training.report.calibration import BINS, Calibration
 from training.report.findings import Finder
@@ -60,7 +60,9 @@ def draw(run: Path, config: Path) -> list[str]:
             TO / "photographs.webp", dpi=100, pil_kwargs={"quality": 80}, bbox_inches="tight"
         )
         finder = Finder(embedder)
-        results = evaluate(embedder, tests_of(settings, config.parent), Wanted(templates=settings.templates), finder)
+        results = evaluate(
+            embedder, tests_of(settings, config.parent), EvaluationOptions(templates=settings.templates), finder
+        )
         found = {each.result.dataset: each.calibration for each in finder.found if each.calibration}
         _reliability(found).savefig(TO / "calibration.svg", metadata={"Date": None})
     seconds = sum(settings.batch_size / record["samples_per_s"] for record in records)

@@ -12,8 +12,8 @@ from model.bundle import Bundle
 from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
 from training.config import load_config
 from training.data.stratified import draw_per_label
-from training.evaluation.comparison import HELD_OUT
 from training.evaluation.intervals import percent
+from training.evaluation.results import HELD_OUT
 from training.loop.trainer import Trainer
 from training.run import train_and_export
 

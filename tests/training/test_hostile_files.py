@@ -23,7 +23,8 @@ from training.config.bounded_yaml import MAX_BYTES, YamlError, parse_yaml
 from training.corpus.archives import read_members
 from training.data.excluded import load_excluded
 from training.data.phrases import load_synonyms
-from training.evaluation.datasets import DataError, archives, find
+from training.evaluation.datasets import DataError, parse_dataset
+from training.evaluation.datasets.archives import read_idx, unpack
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
 
@@ -93,14 +94,11 @@ def bomb(file: Path, size: int) -> None:
         tar.addfile(info, io.BytesIO(bytes(size)))
 
 
-@pytest.mark.parametrize(("key", "name"), [("sun397", "Partitions.zip"), ("dtd", "dtd-r1.0.1.tar.gz")])
-def test_archives_that_grow_are_not_unpacked(
-    tmp_path: Path, key: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archives, "ALWAYS_BYTES", 2**20)
+@pytest.mark.parametrize("name", ["Partitions.zip", "dtd-r1.0.1.tar.gz"])
+def test_archives_that_grow_are_not_unpacked(tmp_path: Path, name: str) -> None:
     bomb(tmp_path / name, 300 * 2**20)  # of some 300 kB
     with pytest.raises(DataError, match="which is a bomb"):
-        find(f"{key}={tmp_path}", tmp_path).read("test")
+        unpack(tmp_path / name, allowed_bytes=2**20)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [name]
 
 
@@ -113,12 +111,11 @@ def test_links_and_devices_of_archives_are_refused(tmp_path: Path, kind: bytes) 
         info.type, info.linkname = kind, "/etc/passwd"
         tar.addfile(info)
     with pytest.raises(DataError, match="cannot be unpacked"):
-        find(f"dtd={inner}", tmp_path).read("test")
+        parse_dataset(f"dtd={inner}", tmp_path).read("test")
     assert [entry.name for entry in inner.iterdir()] == ["dtd-r1.0.1.tar.gz"]
 
 
-def test_files_of_archives_that_lie_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MAX_IDX_BYTES", 2**20)
+def test_files_of_archives_that_lie_are_named(tmp_path: Path) -> None:
     labels = struct.pack(">4Bi", 0, 0, 8, 1, 2) + bytes([3, 9])
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(labels)
     for content, message in (
@@ -129,7 +126,9 @@ def test_files_of_archives_that_lie_are_named(tmp_path: Path, monkeypatch: pytes
     ):
         (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
         with pytest.raises(DataError, match=message):
-            find(f"mnist={tmp_path}", tmp_path).read("test")
+            parse_dataset(f"mnist={tmp_path}", tmp_path).read("test")
+    with pytest.raises(DataError, match="not an idx file"):
+        read_idx(tmp_path / "t10k-images-idx3-ubyte", max_bytes=2**20)
 
 
 def test_entities_in_annotations_are_refused(tmp_path: Path) -> None:
@@ -140,7 +139,7 @@ def test_entities_in_annotations_are_refused(tmp_path: Path) -> None:
     laughs = '<!DOCTYPE a [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>'
     (root / "Annotations" / "000001.xml").write_text(laughs)
     with pytest.raises(DataError, match="defines entities"):
-        find(f"voc2007={tmp_path}", tmp_path).read("test")
+        parse_dataset(f"voc2007={tmp_path}", tmp_path).read("test")
 
 
 def npy(shape: str) -> bytes:

@@ -14,7 +14,7 @@ from tests.training.test_sources import read
 from training.__main__ import app
 from training.config import Source, load_config
 from training.data.index import open_index
-from training.evaluation.datasets import DataError, find
+from training.evaluation.datasets import DataError, parse_dataset
 from training.run import train_and_export
 
 JUNK = (
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_training_and_evaluation_pass_over_the_same_files(folder: Path) -> None:
     found, trained = read(folder, folder="set")
-    [split] = find("set", folder).read("test").values()
+    [split] = parse_dataset("set", folder).read("test").values()
     assert len(found) == len(split) == 2 * len(COLOURS)
     assert sorted({label for _, _, label in found.values() if label}) == sorted(split.classes) == sorted(COLOURS)
     assert dict(trained.counts) == dict(split.skipped.counts) == {"empty picture": 1}
@@ -82,7 +82,7 @@ def test_shards_of_a_mac_are_measured(tmp_path: Path) -> None:
         "y.txt": b"z",
     }
     write_shard(tmp_path / "test-0.tar", members)
-    [split] = find("test-*.tar", tmp_path).read("test").values()
+    [split] = parse_dataset("test-*.tar", tmp_path).read("test").values()
     assert sorted(split.classes) == sorted(COLOURS)
     assert dict(split.skipped.counts) == {"no picture": 1, "empty picture": 1}
 
@@ -97,21 +97,21 @@ def test_too_few_classes_are_an_error(tmp_path: Path, classes: list[str], messag
         (tmp_path / "set" / name).mkdir()
         (tmp_path / "set" / name / "1.png").write_bytes(picture("red", 0))
     with pytest.raises(DataError, match=message):
-        find("set", tmp_path).read("test")
+        parse_dataset("set", tmp_path).read("test")
 
 
 def test_samples_of_one_label_are_an_error_that_says_so(tmp_path: Path) -> None:
     members = {f"{n}.{s}": part for n in range(3) for s, part in (("png", picture("red", n)), ("cls", b"red"))}
     write_shard(tmp_path / "test-0.tar", members)
     with pytest.raises(DataError, match="all samples have the one label 'red'"):
-        find("test-*.tar", tmp_path).read("test")
+        parse_dataset("test-*.tar", tmp_path).read("test")
 
 
 def test_folders_whose_names_mean_the_same_are_one_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("fire_engine", "fire engine", "Tree", "tree"):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "set" / name / "1.png").write_bytes(picture("red", 0))
-    [split] = find("set", tmp_path).read("test").values()
+    [split] = parse_dataset("set", tmp_path).read("test").values()
     assert list(split.classes) == ["Tree", "fire engine", "tree"]
     assert "'Tree' and 'tree'" in capsys.readouterr().err
 

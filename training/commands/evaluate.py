@@ -11,11 +11,11 @@ import typer
 from model.suggestions import did_you_mean, not_one_of
 from model.zeroshot import template_sets
 from training.commands.common import user_errors
-from training.evaluation.tasks import TASKS
+from training.evaluation.results import TASKS
 
 if TYPE_CHECKING:
-    from training.evaluation.cards import Card
-    from training.evaluation.datasets import Place
+    from training.evaluation.cards import DatasetCard
+    from training.evaluation.datasets import DatasetSpec
 
 
 def evaluate(
@@ -67,34 +67,34 @@ def evaluate(
         from model.bundle import bundled
         from model.zeroshot import fill
         from training.config import ConfigError
-        from training.evaluation.datasets import DataError, find
+        from training.evaluation.datasets import DataError, parse_dataset
         from training.evaluation.embedding import Embedder
-        from training.evaluation.opening import opened
+        from training.evaluation.evaluator import EvaluationOptions
+        from training.evaluation.evaluator import evaluate as run_evaluation
         from training.evaluation.results import write_results
-        from training.evaluation.running import Wanted
-        from training.evaluation.running import evaluate as measure
+        from training.open_bundle import open_bundle
         from training.report.tables import reference_table, results_table
 
-        places, templates = places_of(data, config)
+        specs, data_templates = datasets_of(data, config)
         unknown = sorted(set(task or ()) - set(TASKS))
         if unknown:
             raise DataError(f"there is no task {unknown[0]}: {not_one_of(unknown[0], TASKS)}")
-        given = [each for name in template or () for each in template_sets().get(name, (name,))]
-        for each in given:
+        prompt_templates = [each for name in template or () for each in template_sets().get(name, (name,))]
+        for each in prompt_templates:
             if "{}" not in each and (near := did_you_mean(each, template_sets())):
                 raise ConfigError(
                     f"--template {each!r} is neither a template, with {{}} for the label, nor a set: {near}"
                 )
             fill(each, "label")
-        wanted = Wanted(
+        options = EvaluationOptions(
             tasks=task or (),
-            templates=given or templates,
-            names=_class_names(class_names),
+            templates=prompt_templates or data_templates,
+            class_names=_class_names(class_names),
             select_templates=select_templates,
-            train=find(train, Path.cwd()) if train else None,
+            train=parse_dataset(train, Path.cwd()) if train else None,
         )
-        with opened(model or bundled()) as bundle:
-            results = measure(Embedder(bundle), places, wanted)
+        with open_bundle(model or bundled()) as bundle:
+            results = run_evaluation(Embedder(bundle), specs, options)
             typer.echo("\n\n".join(filter(None, (results_table(results), reference_table(results)))))
             if output:
                 write_results(results, bundle.id, bundle.digest, output)
@@ -113,7 +113,7 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
                 f"there is no data set {key}: {near}{' ' if near else ''}python -m training datasets lists them"
             )
     if key is not None:
-        typer.echo(_whole(cards()[key]))
+        typer.echo(_describe(cards()[key]))
         return
     typer.echo("| key | data set | classes | train | test | figure | templates | read from |")
     typer.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -124,7 +124,7 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
         typer.echo(f"| {' | '.join(map(str, cells))} |")
 
 
-def _whole(card: Card) -> str:
+def _describe(card: DatasetCard) -> str:
     from training.report.tables import told
 
     lines = [
@@ -139,14 +139,14 @@ def _whole(card: Card) -> str:
     return "\n".join(lines)
 
 
-def places_of(data: list[str] | None, config: Path | None) -> tuple[list[Place], list[str] | None]:
-    """The places that --data or the tests of --config name, and the templates of the latter."""
+def datasets_of(data: list[str] | None, config: Path | None) -> tuple[list[DatasetSpec], list[str] | None]:
+    """The data sets that --data or the tests of --config name, and the templates of the latter."""
     from training.config import ConfigError, load_config
-    from training.evaluation.datasets import find_all
+    from training.evaluation.datasets import parse_datasets
     from training.run import tests_of
 
     if data:
-        return find_all(data, Path.cwd()), None
+        return parse_datasets(data, Path.cwd()), None
     if config:
         settings = load_config(config)
         return tests_of(settings, config.resolve().parent), settings.templates
@@ -162,9 +162,7 @@ def _class_names(file: Path | None) -> dict[str, list[str]]:
     from training.data.files import MAX_LIST_BYTES, read_bounded
 
     try:
-        told_names = TypeAdapter(dict[str, str | list[str]]).validate_python(
-            json.loads(read_bounded(file, MAX_LIST_BYTES))
-        )
+        names = TypeAdapter(dict[str, str | list[str]]).validate_python(json.loads(read_bounded(file, MAX_LIST_BYTES)))
     except (RecursionError, ValueError, ValidationError) as error:
         raise ConfigError(f"{file} is not a JSON object of class: name or class: [names]: {error}") from error
-    return {name: [others] if isinstance(others, str) else others for name, others in told_names.items()}
+    return {name: [others] if isinstance(others, str) else others for name, others in names.items()}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from training.commands.common import user_errors
-from training.commands.evaluate import places_of
+from training.commands.evaluate import datasets_of
 
 
 def publish(
@@ -44,6 +44,6 @@ def publish(
         from training.publishing.publish import publish as put_in
         from training.publishing.sample import draw
 
-        places, templates = places_of(check, config)
-        sample = draw(places, templates or DEFAULT_TEMPLATES)
+        specs, templates = datasets_of(check, config)
+        sample = draw(specs, templates or DEFAULT_TEMPLATES)
         put_in(Bundle.load(bundle), Where(to, folder, replace), sample)

@@ -70,8 +70,8 @@ class Idx(_Frozen):
     test: list[str]
 
 
-class Own(_Frozen):
-    """A form that one data set alone has."""
+class SpecialFormat(_Frozen):
+    """The file format of one data set alone, read by code of its own."""
 
     kind: Literal["stl10", "flowers"]
     archives: list[str]
@@ -87,11 +87,11 @@ class Voc(_Frozen):
     test: str
 
 
-Layout = Annotated[Folders | Lists | Cifar | Idx | Own | Voc, Field(discriminator="kind")]
+Layout = Annotated[Folders | Lists | Cifar | Idx | SpecialFormat | Voc, Field(discriminator="kind")]
 
 
-class Card(_Frozen):
-    """One data set. `train` and `test` are numbers of pictures as the paper gives them."""
+class DatasetCard(_Frozen):
+    """A data set of the registry. `train` and `test` are numbers of pictures as the paper gives them."""
 
     key: str
     title: str
@@ -113,10 +113,10 @@ class Card(_Frozen):
 
 
 @cache
-def cards() -> Mapping[str, Card]:
-    """All cards by key, in the order of the paper."""
+def cards() -> Mapping[str, DatasetCard]:
+    """The cards of all data sets by key, in the order of the paper."""
     text = resources.files("training.evaluation").joinpath("cards.json").read_text("utf-8")
-    return MappingProxyType({card["key"]: Card.model_validate(card) for card in json.loads(text)})
+    return MappingProxyType({card["key"]: DatasetCard.model_validate(card) for card in json.loads(text)})
 
 
 @cache

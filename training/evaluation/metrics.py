@@ -1,4 +1,4 @@
-"""What is told of scores and targets. Ties count against the model: one score for all is no knowledge."""
+"""Ranks and precisions from scores and targets. Ties count against the model: one score for all is no knowledge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-ROWS = 1024  # scored at a time, so that no [pictures, captions] of a large set is ever in memory
+CHUNK_ROWS = 1024  # queries scored at a time: no [pictures, captions] of a large set is ever in memory
 
 
 def ranks(scores: Floats, targets: Indices) -> Indices:
@@ -44,15 +44,17 @@ def eleven_point_precision(scores: Floats, truth: Flags) -> float:
     return float(best[places].mean())
 
 
-def retrieval_ranks(queries: Floats, keys: Floats, own: Sequence[Sequence[int]]) -> Indices:
+def retrieval_ranks(
+    queries: Floats, keys: Floats, own: Sequence[Sequence[int]], chunk_rows: int = CHUNK_ROWS
+) -> Indices:
     """Of each query, how many foreign keys come before the best of its own; `own[i]` are the rows of its keys.
 
     `queries` [count, dim], `keys` [others, dim]. A query counts as answered at k by any of its keys (rank < k), as in
     the CLIP paper, not by the share of them.
     """
     found = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), ROWS):
-        for row, scores in enumerate(queries[start : start + ROWS] @ keys.T, start=start):
+    for start in range(0, len(queries), chunk_rows):
+        for row, scores in enumerate(queries[start : start + chunk_rows] @ keys.T, start=start):
             mine = scores[list(own[row])]
             before = mine.max()
             found[row] = (scores >= before).sum() - (mine >= before).sum()

@@ -1,4 +1,4 @@
-"""One result of one task on one data set: in memory, as JSON in CLIP_benchmark's form, and as a row of a table."""
+"""Results: of one task on one data set, before and after training further, and as JSON in CLIP_benchmark's form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+TASKS = ("zeroshot", "retrieval", "linear-probe", "few-shot", "robustness")  # as --task names them
+HELD_OUT = "held-out training pictures"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,44 @@ class Result:
         return self.metrics[self.headline]
 
 
-def as_json(result: Result, model: str, digest: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Comparison:
+    """One figure, before and after, as shares in [0, 1]."""
+
+    dataset: str
+    metric: str
+    pictures: int
+    before: float
+    after: float
+
+    @property
+    def points(self) -> float:
+        """By how many percentage points it rose."""
+        return 100 * (self.after - self.before)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it fell."""
+        return self.after < self.before
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dataset}: {100 * self.before:.1f} % before, {100 * self.after:.1f} % after, "
+            f"{self.points:+.1f} points"
+        )
+
+
+def compare_results(before: Sequence[Result], after: Sequence[Result]) -> list[Comparison]:
+    """The headline metric of each task and data set that was measured both times, in the order of `after`."""
+    earlier = {(result.dataset, result.task): result for result in before}
+    return [
+        Comparison(result.dataset, result.headline, result.pictures, earlier[key].value, result.value)
+        for result in after
+        if (key := (result.dataset, result.task)) in earlier
+    ]
+
+
+def to_record(result: Result, model: str, digest: str) -> dict[str, Any]:
     """The record that CLIP_benchmark 1.6 writes, and beside its fields what it lacks."""
     return {
         "dataset": result.dataset,
@@ -52,7 +92,7 @@ def as_json(result: Result, model: str, digest: str) -> dict[str, Any]:
 
 def write_results(results: Sequence[Result], model: str, digest: str, to: Path) -> None:
     """A folder gets a file for each result, as `clip_benchmark build` reads them; a name ending in .json a list."""
-    records = [as_json(result, model, digest) for result in results]
+    records = [to_record(result, model, digest) for result in results]
     if to.suffix == ".json":
         to.write_text(json.dumps(records, indent=2) + "\n", "utf-8")
         return

@@ -69,7 +69,7 @@ class Finder:
         self.found: list[Findings] = []
 
     def __call__(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None) -> None:
-        """For training.evaluation.running.evaluate."""
+        """For training.evaluation.evaluator.evaluate."""
         if split.captions:
             self.found.append(Findings(result, self._by_caption(split, pictures)))
         elif split.truth is None and scores is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.cards import REFERENCE_MODELS, Reference, cards
-from training.evaluation.comparison import Comparison
 from training.evaluation.intervals import too_few
-from training.evaluation.results import Result
+from training.evaluation.results import Comparison, Result
 
 NAMES = {
     "acc1": "top-1",

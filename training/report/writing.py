@@ -19,8 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from model.bundle import Bundle
 from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
 from training.corpus.attributions import tally, write_attributions
-from training.evaluation.comparison import Comparison
 from training.evaluation.intervals import percent
+from training.evaluation.results import Comparison
 from training.report.curves import curves, reliability
 from training.report.findings import Findings
 from training.report.origins import origins

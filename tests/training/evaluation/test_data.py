@@ -17,13 +17,13 @@ from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.data.shards import ShardError
 from training.evaluation.cards import REFERENCE_MODELS, cards, class_names
-from training.evaluation.datasets import DataError, Split, find
+from training.evaluation.datasets import DataError, Split, parse_dataset
 
 NAMES = list(COLOURS)
 
 
 def read(where: str, base: Path, split: str = "test") -> Split:
-    [found] = find(where, base).read(split).values()
+    [found] = parse_dataset(where, base).read(split).values()
     return found
 
 
@@ -80,7 +80,7 @@ def test_clip_benchmarks_classification_layout(tmp_path: Path, origin: str) -> N
     found = read(origin, tmp_path)
     assert labelled(found) == colours_of(found) == NAMES * 2
     assert found.templates == ["a photo of {}.", "a {} thing."]
-    card = find(origin, tmp_path).card
+    card = parse_dataset(origin, tmp_path).card
     assert (card.key if card else None) == (None if origin == "elsewhere" else "mnist")
     with pytest.raises(DataError, match="no split 'train'"):
         read(origin, tmp_path, "train")

@@ -11,12 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score, top_k_accuracy_score
 from torch.nn import functional as F
 
-from training.evaluation import probe as probing
 from training.evaluation.intervals import bootstrap, wilson
+from training.evaluation.linear_probe import ProbeData, few_shot, fit, fit_and_score, linear_probe, search_strength
 from training.evaluation.metrics import eleven_point_precision, ranks, retrieval_ranks
-from training.evaluation.probe import Probe, few_shot, fit, linear_probe, search_strength
-from training.evaluation.selection import select_templates
-from training.evaluation.zeroshot import classify, classify_many, retrieve
+from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
 
 Array = np.ndarray
 
@@ -114,11 +112,10 @@ def test_a_caption_of_two_pictures_is_found_with_either() -> None:
     assert (found.value, found.choices, found.metrics["image_retrieval_recall@1"]) == (1.0, 3, 1.0)
 
 
-def test_ranks_do_not_depend_on_how_many_are_scored_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_do_not_depend_on_how_many_are_scored_at_a_time() -> None:
     queries, keys, own = unit(50, 5), unit(80, 6), [[i, i + 5] for i in range(50)]
     whole = retrieval_ranks(queries, keys, own)
-    monkeypatch.setattr("training.evaluation.metrics.ROWS", 7)
-    np.testing.assert_array_equal(retrieval_ranks(queries, keys, own), whole)
+    np.testing.assert_array_equal(retrieval_ranks(queries, keys, own, chunk_rows=7), whole)
     assert ranks(np.array([[3.0, 2.0, 1.0]]), np.array([1])).tolist() == [1]
 
 
@@ -145,7 +142,7 @@ def clusters(count: int, seed: int, spread: float = 1.2) -> tuple[Array, Array]:
 def test_a_linear_probe_is_scikit_learns_regression_at_the_chosen_penalty() -> None:
     train, train_targets = clusters(400, 7)
     test, test_targets = clusters(200, 8)
-    result = linear_probe("x", Probe(train, train_targets, test, test_targets, list("abcde")))
+    result = linear_probe("x", ProbeData(train, train_targets, test, test_targets, list("abcde")))
     theirs = LogisticRegression(C=result.settings["C"], max_iter=1000).fit(train, train_targets)
     assert result.value == pytest.approx(theirs.score(test, test_targets))
     assert result.value > 0.6
@@ -167,7 +164,7 @@ def test_the_search_ends_on_the_grid_of_the_paper_near_the_best() -> None:
 def test_few_shots_climb_and_leave_out_what_the_data_cannot_give() -> None:
     train, train_targets = clusters(90, 9)
     test, test_targets = clusters(200, 10)
-    curve = few_shot("x", Probe(train, train_targets, test, test_targets, list("abcde")))
+    curve = few_shot("x", ProbeData(train, train_targets, test, test_targets, list("abcde")))
     least = np.bincount(train_targets).min()
     assert [result.settings["shots"] for result in curve] == [shots for shots in (1, 2, 4, 8, 16) if 2 * shots <= least]
     assert len(curve) >= 3
@@ -179,8 +176,8 @@ def test_a_class_that_was_never_shown_is_never_chosen() -> None:
     train, train_targets = clusters(100, 11)
     shown = train_targets < 4
     test, test_targets = clusters(100, 12)
-    taught = Probe(train[shown], train_targets[shown], test, test_targets, list("abcde"))
-    result = probing._measured("x", taught, np.arange(shown.sum()), 1.0, "acc1", "linear_probe")
+    taught = ProbeData(train[shown], train_targets[shown], test, test_targets, list("abcde"))
+    result = fit_and_score("x", taught, np.arange(shown.sum()), 1.0, "acc1", "linear_probe")
     assert result.per_class["e"] == 0
     assert fit(train[shown], train_targets[shown], 1.0).classes_.tolist() == [0, 1, 2, 3]
 

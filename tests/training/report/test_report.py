@@ -17,10 +17,10 @@ from model.bundle import Bundle, bundled, seal
 from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.corpus.attributions import tally, write_attributions
-from training.evaluation.datasets import find
+from training.evaluation.datasets import parse_dataset
 from training.evaluation.embedding import Embedder
+from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.evaluation.results import Result
-from training.evaluation.running import Wanted, evaluate
 from training.report.calibration import Bin, calibration
 from training.report.confusion import SHOWN, confusion
 from training.report.curves import curves
@@ -96,7 +96,7 @@ def labelled_shard(file: Path, labels: list[str], **told: Any) -> Path:
 
 def found_in(shard: Path, bundle: Bundle) -> list[Findings]:
     finder = Finder(Embedder(bundle))
-    evaluate(finder.embedder, [find(f"set={shard}", Path("/"))], Wanted(), finder)
+    evaluate(finder.embedder, [parse_dataset(f"set={shard}", Path("/"))], EvaluationOptions(), finder)
     return finder.found
 
 

@@ -19,19 +19,19 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.files import MAX_LIST_BYTES, MAX_TEXT_BYTES, check_regular, read_bounded
-from training.evaluation.cards import Card, Cifar, Folders, Idx, Lists, Voc, class_names
+from training.evaluation.cards import Cifar, DatasetCard, Folders, Idx, Lists, Voc, class_names
 from training.evaluation.datasets.layouts import read_folders
-from training.evaluation.datasets.split import DataError, FilePicture, Pixels, Split
+from training.evaluation.datasets.split import ArrayImage, DataError, ImageFile, Split
 from training.progress import announced
 
-MAX_GROWTH, ALWAYS_BYTES = 100, 2**30  # of an archive when it is unpacked; pictures hardly grow, lists tenfold
+MAX_GROWTH, ALLOWED_BYTES = 100, 2**30  # when unpacked: pictures hardly grow, lists tenfold; so much always may
 MAX_MEMBERS = 20_000_000
 MAX_IDX_BYTES = 2**30
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError)
 UNPACKED = ".unpacked"  # NAME.unpacked beside an archive says that all of it is there
 
 
-def read_archives(card: Card, folder: Path, split: str) -> Split:
+def read_archives(card: DatasetCard, folder: Path, split: str) -> Split:
     """The `split`, train or test, of the data set of `card` in `folder`. Raises DataError."""
     assert card.layout is not None
     for archive in card.layout.archives:
@@ -44,7 +44,7 @@ def read_archives(card: Card, folder: Path, split: str) -> Split:
         raise DataError(f"{card.title} in {folder} is not as it was published: {error}") from error
 
 
-def unpack(archive: Path) -> None:
+def unpack(archive: Path, allowed_bytes: int = ALLOWED_BYTES) -> None:
     """Unpack it into its folder, unless that was done; an archive that is not there may have been unpacked by hand.
 
     Raises DataError, before anything is written where a zip says so, for more than a data set of pictures holds.
@@ -53,14 +53,14 @@ def unpack(archive: Path) -> None:
     if done.exists() or not archive.exists():
         return
     with announced(f"unpacking {archive}"):
-        _unpack(archive)
+        _unpack(archive, allowed_bytes)
     done.touch()
 
 
-def _unpack(archive: Path) -> None:
+def _unpack(archive: Path, allowed_bytes: int) -> None:
     try:
         check_regular(archive)
-        limit = min(MAX_GROWTH * archive.stat().st_size + ALWAYS_BYTES, shutil.disk_usage(archive.parent).free)
+        limit = min(MAX_GROWTH * archive.stat().st_size + allowed_bytes, shutil.disk_usage(archive.parent).free)
         if archive.suffix == ".zip":
             with zipfile.ZipFile(archive) as packed:
                 _check_size(sum(member.file_size for member in packed.infolist()), limit)
@@ -94,7 +94,7 @@ def _check_size(size: int, limit: int) -> None:
         )
 
 
-def _read(card: Card, folder: Path, split: str) -> Split:
+def _read(card: DatasetCard, folder: Path, split: str) -> Split:
     layout = card.layout
     train = split == "train"
     if isinstance(layout, Folders):
@@ -107,7 +107,7 @@ def _read(card: Card, folder: Path, split: str) -> Split:
     if isinstance(layout, Cifar):
         return _cifar(layout, folder, layout.train if train else layout.test)
     if isinstance(layout, Idx):
-        pixels, labels = (_idx(folder / name) for name in (layout.train if train else layout.test))
+        pixels, labels = (read_idx(folder / name) for name in (layout.train if train else layout.test))
         return _rows(pixels, labels.astype(np.int64), class_names(card.names or card.key))
     if isinstance(layout, Voc):
         return _voc(layout, folder, layout.train if train else layout.test)
@@ -115,7 +115,7 @@ def _read(card: Card, folder: Path, split: str) -> Split:
     return _stl10(card, folder, train) if layout.kind == "stl10" else _flowers(card, folder, train)
 
 
-def _folders(card: Card, layout: Folders, folder: Path) -> Split:
+def _folders(card: DatasetCard, layout: Folders, folder: Path) -> Split:
     if card.names is None:
         return read_folders(folder)
     names = class_names(card.names)
@@ -133,7 +133,7 @@ def _ids(layout: Folders, count: int) -> list[str]:
     return class_names("wordnet") if layout.ids == "wordnet" else [str(number) for number in range(count)]
 
 
-def _lists(card: Card, layout: Lists, folder: Path, files: str | list[str]) -> Split:
+def _lists(card: DatasetCard, layout: Lists, folder: Path, files: str | list[str]) -> Split:
     lines = [
         line
         for name in ([files] if isinstance(files, str) else files)
@@ -144,12 +144,12 @@ def _lists(card: Card, layout: Lists, folder: Path, files: str | list[str]) -> S
     for line, match in zip(lines, found, strict=True):
         if match is None:
             raise DataError(f"{card.title}: {line!r} is not a line of its lists")
-    told = [match.groupdict() for match in found if match is not None]
-    labels = sorted({each["label"] for each in told})
+    fields = [match.groupdict() for match in found if match is not None]
+    labels = sorted({each["label"] for each in fields})
     index = {label: number for number, label in enumerate(labels)}
-    pictures = [FilePicture(folder / layout.picture.format(**each)) for each in told]
+    pictures = [ImageFile(folder / layout.picture.format(**each)) for each in fields]
     names = class_names(card.names) if card.names else [re.sub(r"[_/]+", " ", label) for label in labels]
-    return Split(pictures, names, np.array([index[each["label"]] for each in told]))
+    return Split(pictures, names, np.array([index[each["label"]] for each in fields]))
 
 
 def _cifar(layout: Cifar, folder: Path, files: list[str]) -> Split:
@@ -160,16 +160,16 @@ def _cifar(layout: Cifar, folder: Path, files: list[str]) -> Split:
     return _rows(np.ascontiguousarray(planes), rows[:, layout.labels - 1].astype(np.int64), names)
 
 
-def _idx(file: Path) -> npt.NDArray[np.uint8]:
-    """MNIST's form: two zeros, the type (8: uint8), the number of dimensions, each as big-endian int32, the values."""
+def read_idx(file: Path, max_bytes: int = MAX_IDX_BYTES) -> npt.NDArray[np.uint8]:
+    """Read an idx file: two zeros, the type (8: uint8), the number of dimensions, each as big-endian int32, values."""
     packed = file.with_name(file.name + ".gz")
     if packed.exists():
         check_regular(packed)
         with gzip.open(packed) as stream:
-            content = stream.read(MAX_IDX_BYTES + 1)
+            content = stream.read(max_bytes + 1)
     else:
-        content = read_bounded(file, MAX_IDX_BYTES)
-    if content[:3] != b"\0\0\x08" or len(content) > MAX_IDX_BYTES:
+        content = read_bounded(file, max_bytes)
+    if content[:3] != b"\0\0\x08" or len(content) > max_bytes:
         raise DataError(f"{file} is not an idx file of bytes")
     dimensions = content[3]
     shape = np.frombuffer(content, ">i4", dimensions, 4).astype(np.int64)
@@ -183,7 +183,7 @@ def _voc(layout: Voc, folder: Path, listed: str) -> Split:
     objects = [_objects(folder / layout.root / "Annotations" / f"{key}.xml") for key in keys]
     classes = sorted({name for each in objects for name in each})
     truth = np.array([[name in each for name in classes] for each in objects], bool)
-    pictures = [FilePicture(folder / layout.root / "JPEGImages" / f"{key}.jpg") for key in keys]
+    pictures = [ImageFile(folder / layout.root / "JPEGImages" / f"{key}.jpg") for key in keys]
     return Split(pictures, classes, truth=truth)
 
 
@@ -196,7 +196,7 @@ def _objects(file: Path) -> set[str]:
     return {name for name, difficult in found if difficult == "0"}
 
 
-def _stl10(card: Card, folder: Path, train: bool) -> Split:
+def _stl10(card: DatasetCard, folder: Path, train: bool) -> Split:
     root, name = folder / "stl10_binary", "train" if train else "test"
     # Columns before rows.
     pixels = np.fromfile(root / f"{name}_X.bin", np.uint8).reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
@@ -206,17 +206,17 @@ def _stl10(card: Card, folder: Path, train: bool) -> Split:
     )
 
 
-def _flowers(card: Card, folder: Path, train: bool) -> Split:
+def _flowers(card: DatasetCard, folder: Path, train: bool) -> Split:
     from scipy.io import loadmat
 
     sets: dict[str, Any] = loadmat(folder / "setid.mat")
     labels: npt.NDArray[np.int64] = loadmat(folder / "imagelabels.mat")["labels"][0].astype(np.int64) - 1
     chosen = np.concatenate([sets["trnid"][0], sets["valid"][0]]) if train else sets["tstid"][0]
-    pictures = [FilePicture(folder / "jpg" / f"image_{number:05d}.jpg") for number in chosen]
+    pictures = [ImageFile(folder / "jpg" / f"image_{number:05d}.jpg") for number in chosen]
     return Split(pictures, class_names(card.names or "flowers"), labels[chosen - 1])
 
 
 def _rows(pixels: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64], names: list[str]) -> Split:
     if len(pixels) != len(targets):
         raise DataError(f"{len(pixels)} pictures with {len(targets)} labels")
-    return Split([Pixels(pixels, row) for row in range(len(pixels))], names, targets)
+    return Split([ArrayImage(pixels, row) for row in range(len(pixels))], names, targets)

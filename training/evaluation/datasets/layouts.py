@@ -15,7 +15,7 @@ from training.data.labels import note_labels
 from training.data.shards import Sample
 from training.data.text_files import AnnotationError, decode_text
 from training.data.troubles import Troubles
-from training.evaluation.datasets.split import DataError, FilePicture, Member, Split, pictures_in, samples_in
+from training.evaluation.datasets.split import DataError, ImageFile, Split, TarMember, image_files, read_members
 from training.evaluation.embedding import Picture
 
 PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
@@ -34,10 +34,10 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     pictures: list[Picture] = []
     labels: list[str] = []
     for name in known:
-        files = pictures_in(folder / name, skipped)
+        files = image_files(folder / name, skipped)
         if not files:
             skipped.pass_over(str(folder / name), "a class folder without pictures")
-        pictures += map(FilePicture, files)
+        pictures += map(ImageFile, files)
         labels += [names[name] if names else name.replace("_", " ")] * len(files)
     if not pictures:
         raise DataError(f"the folders in {folder} hold no pictures. Skipped {skipped}; {' '.join(skipped.remarks())}")
@@ -72,8 +72,8 @@ def read_benchmark(folder: Path, split: str) -> Split:
     if not counted.exists():
         raise DataError(f"{counted} is missing: there is no split {split!r}")
     shards, skipped = [folder / split / f"{number}.tar" for number in range(_count(counted))], Troubles()
-    samples = [(key, members) for shard in shards for key, members in samples_in(shard, skipped)]
-    pictures = [_picture(key, members) for key, members in samples]
+    samples = [(key, members) for shard in shards for key, members in read_members(shard, skipped)]
+    pictures = [_image_member(key, members) for key, members in samples]
     if (folder / "dataset_type.txt").exists() and "retrieval" in (folder / "dataset_type.txt").read_text("utf-8"):
         captions = [_captions(key, members) for key, members in samples]
         return Split(pictures, captions=captions, skipped=skipped)
@@ -97,25 +97,27 @@ def _count(file: Path) -> int:
 def splits_of_samples(samples: Sequence[Sample], skipped: Troubles) -> dict[str, Split]:
     """Ours: by label, by coarse class and by caption, each where more than half of the samples have one."""
     found = {}
-    # One object for each picture in all of its splits, by which it is known that it has been embedded.
-    held = {id(sample): _Held(sample) for sample in samples}
+    # One object for each picture in all of its splits: the evaluator caches embeddings by it.
+    images = {id(sample): _SampleImage(sample) for sample in samples}
     for name, key in (("", "label"), (" (coarse)", "coarse")):
-        told = [sample for sample in samples if getattr(sample, key)]
-        classes = sorted({getattr(sample, key) for sample in told})
-        if len(told) * 2 > len(samples) and len(classes) > 1:
+        labelled = [sample for sample in samples if getattr(sample, key)]
+        classes = sorted({getattr(sample, key) for sample in labelled})
+        if len(labelled) * 2 > len(samples) and len(classes) > 1:
             index = {label: number for number, label in enumerate(classes)}
-            targets = np.array([index[getattr(sample, key)] for sample in told])
-            found[name] = Split([held[id(sample)] for sample in told], classes, targets, skipped=skipped)
+            targets = np.array([index[getattr(sample, key)] for sample in labelled])
+            found[name] = Split([images[id(sample)] for sample in labelled], classes, targets, skipped=skipped)
             note_labels(classes, skipped)
-    told = [sample for sample in samples if sample.captions]
-    if len(told) * 2 > len(samples):
+    captioned = [sample for sample in samples if sample.captions]
+    if len(captioned) * 2 > len(samples):
         found[" (captions)"] = Split(
-            [held[id(s)] for s in told], captions=[sample.captions for sample in told], skipped=skipped
+            [images[id(s)] for s in captioned], captions=[sample.captions for sample in captioned], skipped=skipped
         )
     return found
 
 
-class _Held:
+class _SampleImage:
+    """The picture of a sample that is in memory."""
+
     __slots__ = ("_sample",)
 
     def __init__(self, sample: Sample) -> None:
@@ -128,14 +130,14 @@ class _Held:
         return self._sample.key
 
 
-def _picture(key: str, members: Mapping[str, Member]) -> Member:
+def _image_member(key: str, members: Mapping[str, TarMember]) -> TarMember:
     found = next((members[suffix] for suffix in PICTURES if suffix in members), None)
     if found is None:
         raise DataError(f"the sample {key} has no picture: {', '.join(sorted(members))}")
     return found
 
 
-def _text(key: str, members: Mapping[str, Member], suffix: str) -> str:
+def _text(key: str, members: Mapping[str, TarMember], suffix: str) -> str:
     if suffix not in members:
         raise DataError(f"the sample {key} has no .{suffix}: {', '.join(sorted(members))}")
     if members[suffix].size > MAX_TEXT_BYTES:
@@ -152,14 +154,14 @@ def _index(key: str, text: str, classes: int) -> int:
     return int(text)
 
 
-def _captions(key: str, members: Mapping[str, Member]) -> list[str]:
+def _captions(key: str, members: Mapping[str, TarMember]) -> list[str]:
     found = [line.strip() for line in _text(key, members, "txt").splitlines() if line.strip()]
     if not found:
         raise DataError(f"the sample {key} has no caption: its .txt is empty")
     return found
 
 
-def _flags(key: str, members: Mapping[str, Member], classes: int) -> npt.NDArray[np.bool_]:
+def _flags(key: str, members: Mapping[str, TarMember], classes: int) -> npt.NDArray[np.bool_]:
     """Which of the classes it has, as zeros and ones in a .npy."""
     try:
         file = io.BytesIO(members["npy"]())

@@ -43,8 +43,8 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class FilePicture:
-    """A file of its own."""
+class ImageFile:
+    """A picture in a file of its own."""
 
     file: Path
 
@@ -57,8 +57,8 @@ class FilePicture:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A part of a tar file that is not compressed."""
+class TarMember:
+    """A member of an uncompressed tar file."""
 
     archive: Path
     offset: int
@@ -77,14 +77,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
-    """A row of an array, [height, width] or [height, width, 3], uint8."""
+class ArrayImage:
+    """One image of an array [images, height, width] or [images, height, width, 3], uint8."""
 
     array: npt.NDArray[np.uint8]
     row: int
 
     def __call__(self) -> bytes:
-        """As PNG, not compressed."""
+        """Encode it as PNG, not compressed."""
         file = io.BytesIO()
         Image.fromarray(self.array[self.row]).save(file, "PNG", compress_level=0)
         return file.getvalue()
@@ -93,7 +93,7 @@ class Pixels:
         return f"row {self.row}"
 
 
-def pictures_in(folder: Path, skipped: Troubles) -> list[Path]:
+def image_files(folder: Path, skipped: Troubles) -> list[Path]:
     """The picture files of a folder and those below, by name; empty ones are counted, as is what is no picture."""
     found = []
     for file in regular_files(folder, skipped):
@@ -106,11 +106,11 @@ def pictures_in(folder: Path, skipped: Troubles) -> list[Path]:
     return sorted(found)
 
 
-def samples_in(shard: Path, skipped: Troubles) -> Iterator[tuple[str, dict[str, Member]]]:
+def read_members(shard: Path, skipped: Troubles) -> Iterator[tuple[str, dict[str, TarMember]]]:
     """The samples of a WebDataset shard: key, and members by suffix. Raises DataError."""
 
-    def where(_: Path, info: tarfile.TarInfo, __: str) -> Member:
-        return Member(shard, info.offset_data, info.size)
+    def where(_: Path, info: tarfile.TarInfo, __: str) -> TarMember:
+        return TarMember(shard, info.offset_data, info.size)
 
     try:
         yield from grouped(shard, where, skipped)

@@ -1,4 +1,4 @@
-"""What may be measured: a bundle, the folder of a run, or a checkpoint of any format that can be imported."""
+"""Open whatever can be evaluated: a bundle, the folder of a run, or a checkpoint of a format that can be imported."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from training.progress import announced
 
 
 @contextmanager
-def opened(model: Path) -> Iterator[Bundle]:
-    """The bundle of `model`, made for the while where it is none, so that all is measured as it would be served.
+def open_bundle(model: Path) -> Iterator[Bundle]:
+    """The bundle of `model`; of anything else one is exported for as long as the context lasts, as it would be served.
 
     Raises BundleError, CheckpointError, ExportError.
     """
@@ -32,12 +32,12 @@ def opened(model: Path) -> Iterator[Bundle]:
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "bundle"
         with announced(f"exporting {model}"):
-            bundle = _of_run(model, to) if (model / BEST).exists() else import_checkpoint(model, to, Options())[0]
+            bundle = _export_run(model, to) if (model / BEST).exists() else import_checkpoint(model, to, Options())[0]
         yield bundle
 
 
-def _of_run(run: Path, to: Path) -> Bundle:
-    """The best checkpoint so far of a run that still trains."""
+def _export_run(run: Path, to: Path) -> Bundle:
+    """Export the best checkpoint so far of a run that still trains."""
     config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
     beginning = begin(config)
     beginning.network.load_state_dict(load_file(run / BEST))

@@ -23,8 +23,8 @@ DRAWS = 3  # of each number of shots
 
 
 @dataclass(frozen=True)
-class Probe:
-    """A split that teaches and one that is measured."""
+class ProbeData:
+    """Embeddings [pictures, dim] and class indices [pictures] of a training and of a test split."""
 
     train: Vectors
     train_targets: Targets
@@ -33,27 +33,27 @@ class Probe:
     classes: Sequence[str]
 
 
-def linear_probe(dataset: str, probe: Probe, headline: str = "acc1") -> Result:
+def linear_probe(dataset: str, data: ProbeData, headline: str = "acc1") -> Result:
     """Choose the penalty on a fifth of the training pictures, then fit all of them and measure the test."""
-    strength = search(probe, *_halves(probe.train_targets))
-    return _measured(dataset, probe, np.arange(len(probe.train)), strength, headline, "linear_probe")
+    strength = _search(data, *_split_for_search(data.train_targets))
+    return fit_and_score(dataset, data, np.arange(len(data.train)), strength, headline, "linear_probe")
 
 
-def few_shot(dataset: str, probe: Probe, headline: str = "acc1") -> list[Result]:
+def few_shot(dataset: str, data: ProbeData, headline: str = "acc1") -> list[Result]:
     """The same from a few pictures of each class, the mean of three draws; the penalty is chosen on as many others.
 
     Numbers for which some class has too few pictures, twice as many, are left out.
     """
-    least = np.bincount(probe.train_targets, minlength=len(probe.classes)).min()
-    return [_of_shots(dataset, probe, number, headline) for number in SHOTS if 2 * number <= least]
+    least = np.bincount(data.train_targets, minlength=len(data.classes)).min()
+    return [_few_shot_result(dataset, data, number, headline) for number in SHOTS if 2 * number <= least]
 
 
-def search(probe: Probe, fitting: Targets, choosing: Targets) -> float:
+def _search(data: ProbeData, fitting: Targets, choosing: Targets) -> float:
     """The strength that does best on the training pictures `choosing` when fitted to those of `fitting`."""
 
     def score(strength: float) -> float:
-        regression = fit(probe.train[fitting], probe.train_targets[fitting], strength)
-        return float(regression.score(probe.train[choosing], probe.train_targets[choosing]))
+        regression = fit(data.train[fitting], data.train_targets[fitting], strength)
+        return float(regression.score(data.train[choosing], data.train_targets[choosing]))
 
     return search_strength(score)
 
@@ -82,12 +82,12 @@ def fit(vectors: Vectors, targets: Targets, strength: float) -> LogisticRegressi
     return regression.fit(vectors, targets)
 
 
-def _of_shots(dataset: str, probe: Probe, number: int, headline: str) -> Result:
+def _few_shot_result(dataset: str, data: ProbeData, number: int, headline: str) -> Result:
     draws = []
     for draw in range(DRAWS):
-        fitting, choosing = _shots(probe.train_targets, number, np.random.default_rng([draw, number]))
-        strength = search(probe, fitting, choosing)
-        draws.append(_measured(dataset, probe, fitting, strength, headline, "few_shot"))
+        fitting, choosing = _draw_shots(data.train_targets, number, np.random.default_rng([draw, number]))
+        strength = _search(data, fitting, choosing)
+        draws.append(fit_and_score(dataset, data, fitting, strength, headline, "few_shot"))
     mean = {name: float(np.mean([draw.metrics[name] for draw in draws])) for name in draws[0].metrics}
     values = [draw.value for draw in draws]
     settings = {"shots": number, "draws": [round(value, 6) for value in values]}
@@ -99,18 +99,19 @@ def _of_shots(dataset: str, probe: Probe, number: int, headline: str) -> Result:
     )
 
 
-def _measured(dataset: str, probe: Probe, fitting: Targets, strength: float, headline: str, task: str) -> Result:
-    regression = fit(probe.train[fitting], probe.train_targets[fitting], strength)
-    scores = np.full((len(probe.test), len(probe.classes)), -np.inf, np.float32)
-    logits = regression.decision_function(probe.test)
+def fit_and_score(dataset: str, data: ProbeData, fitting: Targets, strength: float, headline: str, task: str) -> Result:
+    """Fit the training rows `fitting` and score the test; a class that none of them has is never chosen."""
+    regression = fit(data.train[fitting], data.train_targets[fitting], strength)
+    scores = np.full((len(data.test), len(data.classes)), -np.inf, np.float32)
+    logits = regression.decision_function(data.test)
     if logits.ndim == 1:  # two classes
         logits = np.stack([-logits, logits], axis=1)
-    scores[:, regression.classes_] = logits  # a class that was never shown is never chosen
-    result = classify(dataset, scores, probe.test_targets, probe.classes, headline=headline, task=task)
+    scores[:, regression.classes_] = logits
+    result = classify(dataset, scores, data.test_targets, data.classes, headline=headline, task=task)
     return Result(**{**vars(result), "settings": {"C": 1 / strength, "training_pictures": len(fitting)}})
 
 
-def _halves(targets: Targets) -> tuple[Targets, Targets]:
+def _split_for_search(targets: Targets) -> tuple[Targets, Targets]:
     """Indices to fit and indices to choose by; classes of one picture are only fitted."""
     several = np.flatnonzero(np.bincount(targets)[targets] > 1)
     size = max(VALIDATION, len(set(targets)) / max(1, len(several)))
@@ -122,6 +123,6 @@ def _halves(targets: Targets) -> tuple[Targets, Targets]:
     return np.setdiff1d(np.arange(len(targets)), choosing), choosing
 
 
-def _shots(targets: Targets, number: int, numbers: np.random.Generator) -> tuple[Targets, Targets]:
+def _draw_shots(targets: Targets, number: int, numbers: np.random.Generator) -> tuple[Targets, Targets]:
     drawn = [numbers.permutation(np.flatnonzero(targets == kind))[: 2 * number] for kind in np.unique(targets)]
     return np.concatenate([one[:number] for one in drawn]), np.concatenate([one[number:] for one in drawn])

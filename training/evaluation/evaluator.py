@@ -1,0 +1,209 @@
+"""Evaluate a model: all tasks on all data sets, with each picture embedded once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from model.suggestions import did_you_mean
+from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
+from training.evaluation.datasets import DataError, DatasetSpec, Split
+from training.evaluation.embedding import Embedder, Picture, Vectors, template_vectors
+from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe
+from training.evaluation.results import Result
+from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
+from training.progress import announced
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to measure. Without tasks: zero-shot where there are classes, retrieval where there are captions."""
+
+    tasks: Sequence[str] = ()
+    templates: Sequence[str] | None = None  # instead of the data set's own
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names for prompts, by class
+    select_templates: bool = False  # keep those that help on the training split
+    train: DatasetSpec | None = None  # where the data set has no training split of its own
+
+
+# Called with each zero-shot or retrieval result, its split, the embeddings of its pictures [pictures, dim] and, where
+# there are classes, the cosines [pictures, classes].
+ResultCallback = Callable[[Result, Split, Vectors, Vectors | None], None]
+
+
+def evaluate(
+    embedder: Embedder,
+    datasets: Sequence[DatasetSpec],
+    options: EvaluationOptions,
+    on_result: ResultCallback | None = None,
+) -> list[Result]:
+    """Run all tasks on all data sets. Raises DataError naming the data set that a task cannot be run on."""
+    if "robustness" in options.tasks and len(datasets) < 2:
+        raise DataError("robustness compares: name the clean data set first, and one or more shifted ones after it")
+    evaluators = [_DatasetEvaluator(embedder, dataset, options, on_result) for dataset in datasets]
+    results = [result for each in evaluators for result in each.results()]
+    _warn_of_unknown_names(options, {name for each in evaluators for name in each.classes})
+    if not results:
+        raise DataError(f"nothing to measure by {', '.join(options.tasks)}: there are no classes, or no captions")
+    return results + (_robustness(embedder, datasets, options) if "robustness" in options.tasks else [])
+
+
+class _DatasetEvaluator:
+    """The tasks on one data set."""
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        dataset: DatasetSpec,
+        options: EvaluationOptions,
+        on_result: ResultCallback | None = None,
+    ) -> None:
+        self.embedder, self.dataset, self.options, self._on_result = embedder, dataset, options, on_result
+        self._embeddings: dict[Picture, Vectors] = {}
+        self.classes: set[str] = set()  # those that were named in a prompt
+        self.card = dataset.card
+        self.headline = self.card.metric if self.card else "acc1"
+
+    def results(self) -> Iterator[Result]:
+        for suffix, split in self.dataset.read("test").items():
+            name = f"{self.dataset.name}{suffix}"
+            pictures = self._embed(split, name)
+            if split.captions:
+                if self._is_requested("retrieval"):
+                    yield self._complete(retrieve(name, pictures, split.captions, self.embedder.texts), split, pictures)
+                continue
+            if self._is_requested("zeroshot", "robustness"):
+                result, scores = self.zeroshot(name, split, pictures)
+                yield self._complete(result, split, pictures, scores)
+            if {"linear-probe", "few-shot"} & set(self.options.tasks):
+                for result in self._linear_probes(name, suffix, split, pictures):
+                    yield replace(result, skipped=dict(split.skipped.counts))
+
+    def _embed(self, split: Split, name: str) -> Vectors:
+        """[pictures, dim]; pictures that an earlier split of the same samples had are not embedded again."""
+        missing = [picture for picture in split.pictures if picture not in self._embeddings]
+        if missing:
+            self._embeddings |= zip(missing, self.embedder.pictures(missing, name), strict=True)
+        return np.stack([self._embeddings[picture] for picture in split.pictures])
+
+    def _is_requested(self, *tasks: str) -> bool:
+        return not self.options.tasks or bool(set(tasks) & set(self.options.tasks))
+
+    def _complete(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None = None) -> Result:
+        """Add what was skipped, and call on_result."""
+        result = replace(result, skipped=dict(split.skipped.counts))
+        if self._on_result is not None:
+            self._on_result(result, split, pictures, scores)
+        return result
+
+    def zeroshot(self, name: str, split: Split, pictures: Vectors) -> tuple[Result, Vectors]:
+        templates = self._templates(split)
+        vectors = template_vectors(self.embedder.texts, self._prompt_names(split), templates)
+        accuracies: list[float] = []
+        if self.options.select_templates:
+            train = self._train("", split)
+            chosen, accuracies = select_templates(
+                self.embedder.pictures(train.pictures, f"{name}, train"), train.targets, vectors, templates
+            )
+            vectors = vectors[[templates.index(template) for template in chosen]]
+            templates = chosen
+        class_embeddings = class_vectors(vectors.transpose(1, 0, 2))
+        scores = pictures @ class_embeddings.T
+        settings: dict[str, Any] = {"templates": templates}
+        if accuracies:
+            settings["training_acc1"] = [round(value, 4) for value in accuracies]
+        if split.truth is not None:
+            result = classify_many(name, scores, split.truth, split.classes)
+        else:
+            result = classify(name, scores, split.targets, split.classes, headline=self.headline)
+        return replace(result, settings=settings), scores
+
+    def _linear_probes(self, name: str, suffix: str, split: Split, pictures: Vectors) -> Iterator[Result]:
+        if split.truth is not None:
+            raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
+        train = self._train(suffix, split)
+        train_vectors = self.embedder.pictures(train.pictures, f"{name}, train")
+        data = ProbeData(train_vectors, train.targets, pictures, split.targets, split.classes)
+        if "linear-probe" in self.options.tasks:
+            with announced(f"{name}: linear probe"):
+                result = linear_probe(name, data, self.headline)
+            yield result
+        if "few-shot" in self.options.tasks:
+            with announced(f"{name}: few-shot"):
+                results = list(few_shot(name, data, headline=self.headline))
+            yield from results
+
+    def _train(self, suffix: str, test: Split) -> Split:
+        """The training split, its classes numbered as those of the test."""
+        found = (self.options.train or self.dataset).read("train")
+        if suffix not in found or not found[suffix].classes:
+            raise DataError(f"{self.dataset.name}{suffix}: the training pictures have no classes")
+        train = found[suffix]
+        index = {name: number for number, name in enumerate(test.classes)}
+        known = [i for i, target in enumerate(train.targets) if train.classes[int(target)] in index]
+        if not known:
+            raise DataError(f"{self.dataset.name}: training and test have no class in common")
+        targets = np.array([index[train.classes[int(train.targets[i])]] for i in known])
+        return Split([train.pictures[i] for i in known], test.classes, targets)
+
+    def _templates(self, split: Split) -> list[str]:
+        own = self.card.prompt_templates() if self.card else list(split.templates)
+        return list(self.options.templates or own or DEFAULT_TEMPLATES)
+
+    def _prompt_names(self, split: Split) -> list[list[str]]:
+        self.classes.update(split.classes)
+        return [list(self.options.class_names.get(name, [name])) for name in split.classes]
+
+
+def _warn_of_unknown_names(options: EvaluationOptions, classes: set[str]) -> None:
+    """Warn of names given for what is no class: most likely a misspelt class."""
+    for name in sorted(options.class_names.keys() - classes) if classes else ():
+        log.warning("--class-names: %r is no class of what was measured. %s", name, did_you_mean(name, classes))
+
+
+def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: EvaluationOptions) -> list[Result]:
+    """Top-1 on each shifted data set and on the first, clean one, among the classes of the shifted one."""
+    clean = _DatasetEvaluator(embedder, datasets[0], options)
+    reference = clean.dataset.read("test")[""]
+    pictures = embedder.pictures(reference.pictures, clean.dataset.name)
+    found = []
+    for dataset in datasets[1:]:
+        shifted = _DatasetEvaluator(embedder, dataset, options)
+        split = shifted.dataset.read("test")[""]
+        on_shifted, _ = shifted.zeroshot(dataset.name, split, embedder.pictures(split.pictures, dataset.name))
+        on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, pictures, split.classes))
+        metrics = {
+            "acc1": on_shifted.metrics["acc1"],
+            "acc1_clean": on_clean.metrics["acc1"],
+            "acc1_lost": on_clean.metrics["acc1"] - on_shifted.metrics["acc1"],
+        }
+        found.append(
+            Result(
+                f"{dataset.name} against {clean.dataset.name}",
+                "robustness",
+                on_shifted.pictures,
+                on_shifted.choices,
+                "acc1",
+                on_shifted.interval,
+                metrics,
+                on_shifted.per_class,
+            )
+        )
+    return found
+
+
+def _restrict_to_classes(split: Split, pictures: Vectors, classes: Sequence[str]) -> tuple[Split, Vectors]:
+    """The split and its embeddings with the pictures of those classes only, and only those to choose from."""
+    missing = sorted(set(classes) - set(split.classes))
+    if missing:
+        raise DataError(f"the clean data set does not have the classes {', '.join(missing[:3])} of the shifted one")
+    index = {name: number for number, name in enumerate(classes)}
+    kept = [i for i, target in enumerate(split.targets) if split.classes[int(target)] in index]
+    targets = np.array([index[split.classes[int(split.targets[i])]] for i in kept])
+    return replace(split, pictures=[split.pictures[i] for i in kept], classes=classes, targets=targets), pictures[kept]
