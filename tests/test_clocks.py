@@ -15,7 +15,7 @@ WRITTEN_DOWN = {
     "service/routes/label_sets.py": "`updated` of a label set",
     "model/export/bundle.py": "`created` of a bundle",
     "model/variants/making.py": "`created` of a variant",
-    "training/publishing/folder.py": "name of a folder that gives way",
+    "training/publishing/served_folder.py": "name of a folder that gives way",
     "training/loop/trainer.py": "time of a line of metrics",
     "training/report/watching.py": "time of the last step, for Prometheus",
 }

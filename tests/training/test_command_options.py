@@ -22,8 +22,8 @@ from tests.training.conftest import COLOURS, further, picture, write_config, wri
 from training import corpus
 from training.__main__ import app
 from training.publishing import publish as publishing
-from training.publishing.publish import Where
-from training.publishing.sample import Sample
+from training.publishing.publish import PublishTarget
+from training.publishing.service_client import LabelledImages
 from training.report.watching import Watching
 
 HERE = "tests/training/test_command_options.py"
@@ -179,13 +179,17 @@ def test_a_publication_is_as_it_is_told(
     colours: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That the service then does what it is told is tried on a real one, in publishing/."""
-    seen: list[tuple[Where, Sample]] = []
-    monkeypatch.setattr(publishing, "publish", lambda bundle, where, sample: seen.append((where, sample)))
+    seen: list[tuple[PublishTarget, LabelledImages]] = []
+    monkeypatch.setattr(publishing, "publish", lambda bundle, target, labelled: seen.append((target, labelled)))
     to = "publish", tiny, "--to", "http://127.0.0.1:9"
     run(*to, "--check", f"{colours}/test-0.tar")
     run(*to, "--config", write_config(colours, templates=["a {} thing"]), "--folder", tmp_path, "--replace", "other")
     (first, drawn), (second, of_config) = seen
-    assert (first, drawn.templates[0], len(drawn.pictures)) == (Where("http://127.0.0.1:9"), "a photo of a {}.", 40)
+    assert (first, drawn.templates[0], len(drawn.images)) == (
+        PublishTarget("http://127.0.0.1:9"),
+        "a photo of a {}.",
+        40,
+    )
     assert (second.folder, second.model, of_config.name) == (tmp_path, "other", "colours")
     assert of_config.templates == ["a {} thing"]
     assert "--check" not in run(*to, "--check", f"{colours}/test-0.tar")

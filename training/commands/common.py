@@ -26,7 +26,7 @@ USER_ERRORS = frozenset(
         "training.corpus.fetch.FetchError",
         "training.data.tar_members.ShardError",
         "training.evaluation.datasets.split.DataError",
-        "training.publishing.remote.PublishError",
+        "training.publishing.service_client.PublishError",
     }
 )
 

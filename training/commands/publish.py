@@ -40,10 +40,9 @@ def publish(
     with user_errors():
         from model.bundle import Bundle
         from model.zeroshot import DEFAULT_TEMPLATES
-        from training.publishing.publish import Where
-        from training.publishing.publish import publish as put_in
-        from training.publishing.sample import draw
+        from training.publishing.publish import PublishTarget, draw_labelled_images
+        from training.publishing.publish import publish as publish_bundle
 
         specs, templates = datasets_of(check, config)
-        sample = draw(specs, templates or DEFAULT_TEMPLATES)
-        put_in(Bundle.load(bundle), Where(to, folder, replace), sample)
+        labelled = draw_labelled_images(specs, templates or DEFAULT_TEMPLATES)
+        publish_bundle(Bundle.load(bundle), PublishTarget(to, folder, replace), labelled)

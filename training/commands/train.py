@@ -57,20 +57,19 @@ def train(
 
             typer.echo(plan(settings, base))
             return
-        from training.publishing.publish import Where, check, publish
-        from training.publishing.sample import draw
+        from training.publishing.publish import PublishTarget, check_target, draw_labelled_images, publish
         from training.report.watching import Watching
         from training.run import tests_of, train_and_export
 
-        where = Where(publish_to) if publish_to else None
-        if where:  # what cannot be published should be known before hours of training
-            sample = draw(tests_of(settings, base), settings.templates)
-            check(settings.name, where)
+        target = PublishTarget(publish_to) if publish_to else None
+        if target:  # what cannot be published should be known before hours of training
+            labelled = draw_labelled_images(tests_of(settings, base), settings.templates)
+            check_target(settings.name, target)
         watching = Watching(tensorboard, metrics_port, metrics_host)
         run = output or SETTINGS.output / settings.name
         bundle = train_and_export(settings, base, run, watching)
-        if bundle is not None and where:
-            publish(bundle, where, sample)
+        if bundle is not None and target:
+            publish(bundle, target, labelled)
     if bundle is not None:
         typer.echo(f"\nServe it:  SIGHTWORD_MODEL={bundle.path} python -m service")
 

@@ -1,1 +1,1 @@
-"""A bundle into a running service: swapped in, measured there, and put back if it is worse."""
+"""Publish a bundle into a running service: swapped in, measured there, and rolled back if it is worse."""

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import httpx2
 import pytest
 
-from training.publishing import remote
-from training.publishing.remote import PublishError, Remote
+from training.publishing import service_client
+from training.publishing.service_client import PublishError, ServiceClient
 
 KEY = "an operator's long key"
 Handler = Callable[[BaseHTTPRequestHandler], None]
@@ -66,7 +65,7 @@ def saying(content: bytes, status: int = 200, **headers: str) -> Handler:
 )  # fmt: skip
 def test_what_is_no_address_is_refused_and_shows_no_secret(url: str) -> None:
     with pytest.raises(PublishError, match=r"Write http://127\.0\.0\.1:8000") as raised:
-        Remote(url)
+        ServiceClient(url)
     assert "hunter2" not in str(raised.value)
 
 
@@ -81,12 +80,12 @@ def test_name_password_and_path_are_used_and_not_shown() -> None:
         saying(json.dumps(INFO).encode())(request)
 
     with answering(handle) as port:
-        service = Remote(f"http://user:hunter2@127.0.0.1:{port}/behind/a/proxy/")
-        assert [model.setting for model in service.served()] == ["/served"]
+        service = ServiceClient(f"http://user:hunter2@127.0.0.1:{port}/behind/a/proxy/")
+        assert [model.setting for model in service.models()] == ["/served"]
     assert service.url == f"http://127.0.0.1:{port}/behind/a/proxy"
     assert seen == [("/behind/a/proxy/info", "Basic dXNlcjpodW50ZXIy", KEY)]
     with pytest.raises(PublishError, match="cannot be reached") as raised:
-        service.served()  # nobody listens there any more
+        service.models()  # nobody listens there any more
     assert "hunter2" not in str(raised.value)
     assert KEY not in str(raised.value)
 
@@ -110,7 +109,7 @@ def test_name_password_and_path_are_used_and_not_shown() -> None:
 )
 def test_what_is_no_service_is_named(handle: Handler, message: str) -> None:
     with answering(handle) as port, pytest.raises(PublishError, match=message) as raised:
-        Remote(f"http://127.0.0.1:{port}").served()
+        ServiceClient(f"http://127.0.0.1:{port}").models()
     assert "hunter2" not in str(raised.value)
     assert KEY not in str(raised.value)
 
@@ -122,7 +121,7 @@ def test_a_key_is_not_sent_where_a_redirect_leads() -> None:
         answering(saying(b"", 307, Location=f"http://127.0.0.1:{other}/info")) as port,
         pytest.raises(PublishError, match="redirects"),
     ):
-        Remote(f"http://127.0.0.1:{port}").served()
+        ServiceClient(f"http://127.0.0.1:{port}").models()
     assert not seen
 
 
@@ -131,17 +130,17 @@ def test_a_service_without_room_is_asked_a_limited_number_of_times(
     retry_after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", waited.append)
+    monkeypatch.setattr(service_client.time, "sleep", waited.append)
     with (
         answering(saying(b"busy", 429, Retry_After=retry_after)) as port,
         pytest.raises(PublishError, match="429: busy"),
     ):
-        Remote(f"http://127.0.0.1:{port}").served()
-    assert len(waited) == remote.TRIES
+        ServiceClient(f"http://127.0.0.1:{port}").models()
+    assert len(waited) == service_client.TRIES
     assert all(0 < each <= 5 for each in waited)
 
 
-def test_who_never_answers_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_never_answers_or_never_ends_is_left() -> None:
     ending = threading.Event()
 
     def dripping(request: BaseHTTPRequestHandler) -> None:
@@ -150,12 +149,10 @@ def test_who_never_answers_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch
         while not ending.wait(0.05):
             request.wfile.write(b" ")
 
-    monkeypatch.setattr(remote, "TIMEOUT_S", 0.5)
-    monkeypatch.setattr(remote, "TIMEOUT", httpx2.Timeout(0.5))
     for handle, message in ((lambda _: ending.wait(20), "did not answer /info in time"), (dripping, "still answering")):
         ending.clear()
         with answering(handle) as port, pytest.raises(PublishError, match=message):
-            Remote(f"http://127.0.0.1:{port}").served()
+            ServiceClient(f"http://127.0.0.1:{port}", timeout_s=0.5).models()
         ending.set()
 
 
@@ -165,5 +162,5 @@ def test_who_never_answers_or_never_ends_is_left(monkeypatch: pytest.MonkeyPatch
 def test_a_key_that_cannot_be_sent_is_not_shown(value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTWORD_ADMIN_KEY", value)
     with pytest.raises(PublishError, match=message) as raised:
-        Remote("http://127.0.0.1:1")
+        ServiceClient("http://127.0.0.1:1")
     assert value.strip() == "" or value not in str(raised.value)

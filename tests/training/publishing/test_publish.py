@@ -20,9 +20,9 @@ from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import MANIFEST, WEIGHTS, Bundle, bundled, seal
 from training import __main__ as training
 from training.corpus.shards import read_shard
-from training.publishing.folder import ServedFolder
-from training.publishing.publish import Where, find
-from training.publishing.remote import PublishError, Remote, Served, _wait_s
+from training.publishing.publish import PublishTarget, find_served_model
+from training.publishing.served_folder import ServedFolder
+from training.publishing.service_client import PublishError, ServedModel, ServiceClient, retry_after_s
 
 KEY = "an operator's long key"
 SAMPLE = Path(training.__file__).parent / "sample"
@@ -157,7 +157,7 @@ def test_a_publication_that_was_killed_is_undone_by_the_next(
     killed.prepare(Bundle.load(untrained), "sightword-small")
     killed.swap()
     if reloaded:
-        Remote(service.url).reload("sightword-small")
+        ServiceClient(service.url).reload("sightword-small")
         assert digest(service) == Bundle.load(untrained).digest
     done = publish(untrained, service, check)
     assert "an earlier publication was cut off" in done.output
@@ -193,7 +193,7 @@ def test_what_cannot_be_published_is_told_and_changes_nothing(
     wrong = shutil.copytree(bundled(), tmp_path / "wrong")
     (wrong / "tokenizer.json").unlink()
     assert "tokenizer.json" in publish(wrong, service, check).output
-    with ServedFolder(folder).alone():
+    with ServedFolder(folder).lock():
         assert "somebody else publishes" in publish(bundled(), service, check).output
     service.url, right = "http://127.0.0.1:9", service.url
     away = publish(bundled(), service, check)
@@ -209,20 +209,20 @@ def test_what_cannot_be_published_is_told_and_changes_nothing(
     ]
 
 
-class Told(Remote):
+class FakeClient(ServiceClient):
     def __init__(self, setting: str | None) -> None:
         self.url, self._setting = "http://there", setting
 
-    def served(self) -> list[Served]:
-        return [Served("a", "0" * 64, self._setting)]
+    def models(self) -> list[ServedModel]:
+        return [ServedModel("a", "0" * 64, self._setting)]
 
 
 @pytest.mark.parametrize(("setting", "message"), [(None, "inside its package"), ("ViT-B-32", "--folder")])
 def test_a_service_whose_folder_is_not_known(setting: str | None, message: str, tmp_path: Path) -> None:
     with pytest.raises(PublishError, match=message):
-        find(Told(setting), "a", Where("http://there"))
+        find_served_model(FakeClient(setting), "a", PublishTarget("http://there"))
     if setting:
-        assert find(Told(setting), "a", Where("http://there", tmp_path))[1] == tmp_path
+        assert find_served_model(FakeClient(setting), "a", PublishTarget("http://there", tmp_path))[1] == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -231,4 +231,4 @@ def test_a_service_whose_folder_is_not_known(setting: str | None, message: str, 
     + [(text, 1.0) for text in ("", "nan", "inf", "-5", "1e3", "9" * 5000, "Wed, 21 Oct 2026 07:28:00 GMT")],
 )
 def test_what_a_full_service_or_its_proxy_says_of_the_next_try(retry_after: str, wait_s: float) -> None:
-    assert _wait_s(retry_after) == wait_s
+    assert retry_after_s(retry_after) == wait_s

@@ -1,4 +1,4 @@
-"""The folder that a service serves: another bundle in its place, and the old one back whatever happens in between.
+"""Swap the bundle in the folder that a service serves, and roll back whatever happens in between.
 
 While it is not decided which of the two stays, the old one lies beside as NAME.undecided; whoever finds it there, after
 a kill, puts it back. Afterwards it is NAME.previous.
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from model.bundle import Bundle, seal
-from training.publishing.remote import PublishError
+from training.publishing.service_client import PublishError
 
 
 class ServedFolder:
@@ -23,18 +23,18 @@ class ServedFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._is_link = path.is_symlink()
-        self._new, self._refused = self._beside("new"), self._beside("refused")
-        self._undecided, self._previous = self._beside("undecided"), self._beside("previous")
+        self._new, self._refused = self._sibling("new"), self._sibling("refused")
+        self._undecided, self._previous = self._sibling("undecided"), self._sibling("previous")
 
-    def _beside(self, suffix: str) -> Path:
+    def _sibling(self, suffix: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{suffix}")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nobody else publishes into it meanwhile; a kill ends this, too. Raises PublishError."""
-        with self._beside("lock").open("w") as lock:
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of the folder, released also by a kill. Raises PublishError while somebody else publishes."""
+        with self._sibling("lock").open("w") as file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise PublishError(f"somebody else publishes into {self.path}: try again when it is done") from error
             yield
@@ -45,10 +45,10 @@ class ServedFolder:
         return self._undecided.exists() or self._undecided.is_symlink()
 
     def recover(self) -> bool:
-        """Put back what was left undecided; says whether there was such a thing."""
+        """Roll back a publication that was left undecided; whether there was one."""
         if not self.is_undecided:
             return False
-        self._put_back()
+        self._roll_back()
         return True
 
     def prepare(self, bundle: Bundle, name: str) -> Bundle:
@@ -64,7 +64,7 @@ class ServedFolder:
         return Bundle.load(self._new)
 
     def swap(self) -> None:
-        """What was prepared takes the folder's place; of a link at once, of a folder in two renames.
+        """Put the prepared bundle in the place of the served one: a link atomically, a folder in two renames.
 
         Raises PublishError for a folder that cannot be renamed, as a volume's cannot.
         """
@@ -80,13 +80,13 @@ class ServedFolder:
                 f"{self.path} cannot be renamed ({error.strerror}): serve a folder in it, or a link"
             ) from error
 
-    def _put_back(self) -> None:
-        """The old one again; what took its place is removed."""
+    def _roll_back(self) -> None:
+        """Put the old bundle back and remove the new one."""
         if self._undecided.is_symlink():
-            made = self.path.resolve()
+            new = self.path.resolve()
             self._undecided.replace(self.path)
-            if made != self.path.resolve():
-                _remove(made)
+            if new != self.path.resolve():
+                _remove(new)
             return
         _remove(self._refused)
         if self.path.exists():
@@ -94,8 +94,8 @@ class ServedFolder:
         self._undecided.rename(self.path)
         _remove(self._refused)
 
-    def keep(self) -> Path:
-        """The new one stays; returns where the old one is."""
+    def commit(self) -> Path:
+        """Keep the new bundle; returns where the old one is."""
         _remove(self._previous)
         self._undecided.rename(self._previous)
         return self._previous
