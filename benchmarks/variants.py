@@ -19,7 +19,7 @@ with needs("convert"):
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
-    from model.variant import TowerReport, VariantReport
+    from model.variant_report import TowerReport, VariantReport
 
 MODELS = ("ViT-B-32", "bundled")
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -54,9 +54,15 @@ def main(
     """
     with needs("convert"):
         from model.bundle import Bundle, bundled
-        from model.variants.making import Wanted, make_variant
+        from model.variants.make_variant import make_variant
+        from model.variants.options import VariantOptions
 
-    variants = (Wanted("int8"), Wanted("fp16"), Wanted("bf16"), Wanted("fp32", fused=True))
+    variants = (
+        VariantOptions("int8"),
+        VariantOptions("fp16"),
+        VariantOptions("bf16"),
+        VariantOptions("fp32", fused=True),
+    )
     print("| model | variant | weights MB | pictures | texts | same label | speed, pictures / texts |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with TemporaryDirectory(prefix="sightword-") as name:

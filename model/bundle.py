@@ -23,7 +23,7 @@ from model.files import open_regular_file, read_regular_file, write_atomically
 from model.suggestions import did_you_mean_path
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.sentencepiece import SentenceTokenizer
-from model.variant import Count, VariantReport
+from model.variant_report import Count, VariantReport
 
 MANIFEST = "bundle.json"
 IMAGE_GRAPH: Final = "image.onnx"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-LINE_EVERY_S = 30.0
+INTERVAL_S = 30.0  # between two lines
 
 
 @dataclass
@@ -37,13 +37,15 @@ class Count:
 
 
 @contextmanager
-def every_half_minute(write: Callable[[str], object], describe: Callable[[], str]) -> Iterator[None]:
-    """Within it `describe` is written now and every LINE_EVERY_S, also while nothing gets done."""
+def log_periodically(
+    write: Callable[[str], object], describe: Callable[[], str], interval_s: float | None = None
+) -> Iterator[None]:
+    """Within it `describe()` is written now and every `interval_s` or half minute, also while nothing gets done."""
     write(describe())
     ended = threading.Event()
 
     def run() -> None:
-        while not ended.wait(LINE_EVERY_S):
+        while not ended.wait(interval_s or INTERVAL_S):
             write(describe())
 
     thread = threading.Thread(target=run, name="progress", daemon=True)
@@ -56,15 +58,15 @@ def every_half_minute(write: Callable[[str], object], describe: Callable[[], str
 
 
 @contextmanager
-def announced(write: Callable[[str], object], what: str) -> Iterator[None]:
-    """Within it goes something of which nobody knows how far it is: `what ...`, and since when every half minute."""
+def announced(write: Callable[[str], object], what: str, interval_s: float | None = None) -> Iterator[None]:
+    """Within it `what ...` is written now, and how long it has been going on every half minute or `interval_s`."""
     began = time.monotonic()
 
     def describe() -> str:
         seconds = time.monotonic() - began
         return f"{what} ... for {format_duration(seconds)}" if seconds >= 1 else f"{what} ..."
 
-    with every_half_minute(write, describe):
+    with log_periodically(write, describe, interval_s):
         yield
 
 

@@ -21,23 +21,23 @@ PASSAGE = (
 
 
 def photographs() -> list[Image.Image]:
-    """The probe's photographs, always in the same order."""
+    """The photographs that ship, always in the same order."""
     folder = resources.files("model").joinpath("probe_data")
     decoded = [decode(f.read_bytes()) for f in folder.iterdir() if f.name.endswith(".jpg")]
     return sorted(decoded, key=lambda photograph: photograph.tobytes()[:64])
 
 
-def pictures(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
-    """`count` different pictures [count, size, size, 3]: crops of the probe's photographs, mirrored in turn."""
-    whole = photographs()
-    made = []
+def pixels(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
+    """`count` different images, uint8 [count, size, size, 3]: crops of the photographs, every other one mirrored."""
+    sources = photographs()
+    images = []
     for i in range(count):
-        photograph = whole[i % len(whole)]
-        inset = 4 * (i // len(whole))
+        photograph = sources[i % len(sources)]
+        inset = 4 * (i // len(sources))
         crop = photograph.crop((inset, inset // 2, photograph.width - inset, photograph.height - inset))
-        pixels = preprocess(crop, preprocessing)
-        made.append(pixels[:, ::-1] if i % 2 else pixels)
-    return np.stack(made)
+        image = preprocess(crop, preprocessing)
+        images.append(image[:, ::-1] if i % 2 else image)
+    return np.stack(images)
 
 
 def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:

@@ -14,7 +14,7 @@ WRITTEN_DOWN = {
     "service/tracing.py": "start of a span",
     "service/routes/label_sets.py": "`updated` of a label set",
     "model/export/bundle.py": "`created` of a bundle",
-    "model/variants/making.py": "`created` of a variant",
+    "model/variants/make_variant.py": "`created` of a variant",
     "training/publishing/served_folder.py": "name of a folder that gives way",
     "training/loop/trainer.py": "time of a line of metrics",
     "training/report/watching.py": "time of the last step, for Prometheus",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track as rich_track
 
 from model import progress
-from model.progress import Count, every_half_minute
+from model.progress import Count, log_periodically
 
 Item = TypeVar("Item")
 console = Console(stderr=True)
@@ -32,7 +32,7 @@ def _counted(items: Iterable[Item], count: Count) -> Iterator[Item]:
 
 def lines(count: Count) -> AbstractContextManager[None]:
     """Within it a line tells how far `count` is, now and every half minute."""
-    return every_half_minute(write_line, lambda: str(count))
+    return log_periodically(write_line, lambda: str(count))
 
 
 def announced(what: str) -> AbstractContextManager[None]:

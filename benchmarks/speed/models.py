@@ -14,7 +14,7 @@ from typing import cast
 
 from benchmarks.speed.pictures import KEPT
 from model.bundle import MANIFEST, Bundle, bundled
-from model.variant import Precision
+from model.variant_report import Precision
 
 FOLDER = KEPT / "models"
 EXACT = FOLDER / "vit-b-32"
@@ -35,14 +35,15 @@ def _variant(precision: str) -> Path:
 
 def _make(precision: Precision) -> None:
     from benchmarks.variants import random_bundle
-    from model.variants.making import Wanted, make_variant
+    from model.variants.make_variant import make_variant
+    from model.variants.options import VariantOptions
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (EXACT / MANIFEST).exists():
         shutil.rmtree(EXACT, ignore_errors=True)  # of a run that was ended
         random_bundle("ViT-B-32", EXACT)
     if not (_variant(precision) / MANIFEST).exists():
-        make_variant(Bundle.load(EXACT), _variant(precision), Wanted(precision), print)
+        make_variant(Bundle.load(EXACT), _variant(precision), VariantOptions(precision), print)
 
 
 if __name__ == "__main__":

@@ -49,14 +49,14 @@ def optimize(
         from model.bundle import BundleError
         from model.checkpoints.checkpoint import CheckpointError
         from model.runtime.engine import EngineError
-        from model.variant import Precision
-        from model.variants.errors import VariantError
-        from model.variants.making import Wanted, make_variant
-    wanted = Wanted(cast(Precision, precision), fused, pictures, name)
-    folder = to or loaded.path.resolve().with_name(loaded.path.resolve().name + wanted.suffix)
+        from model.variant_report import Precision
+        from model.variants.make_variant import make_variant
+        from model.variants.options import VariantError, VariantOptions
+    options = VariantOptions(cast(Precision, precision), fused, pictures, name)
+    folder = to or loaded.path.resolve().with_name(loaded.path.resolve().name + options.suffix)
     try:
         with announced(f"making {folder}"):
-            variant = make_variant(loaded, folder, wanted, lambda step: typer.echo(f"{step} ...", err=True))
+            variant = make_variant(loaded, folder, options, lambda step: typer.echo(f"{step} ...", err=True))
     except (BundleError, CheckpointError, EngineError, OSError, VariantError) as error:
         fail(str(error))
     report = variant.manifest.variant

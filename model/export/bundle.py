@@ -41,12 +41,13 @@ def export_bundle(
     weights_dtype: WeightsDtype = "float32",
     bundle_id: str | None = None,
     source: Mapping[str, Any] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Bundle:
     """Write `network` as a bundle into the folder `path` and check that the engine computes what torch does.
 
     With `weights_dtype="float16"` matrices are rounded to half precision first, in the network too: the file halves,
     computation stays fp32, and both sides are compared on the same rounded values. Raises ExportError, and leaves no
-    manifest, if the largest difference of any output exceeds TOLERANCE.
+    manifest, if the largest difference of any output exceeds `tolerance`.
     """
     path.mkdir(parents=True, exist_ok=True)
     network = network.float().eval()
@@ -68,27 +69,27 @@ def export_bundle(
     # The engine opens only sealed bundles, so the first seal carries no figures and the second the measured ones.
     unmeasured = ExportReport(
         image_max_abs_diff=0, image_min_cosine=0, text_max_abs_diff=0, text_min_cosine=0,
-        pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=TOLERANCE,
+        pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=tolerance,
     )  # fmt: skip
     draft = seal(path, {**manifest, "export": unmeasured})
     try:
-        return seal(path, {**manifest, "export": measure(network, draft)})
+        return seal(path, {**manifest, "export": measure(network, draft, tolerance)})
     except BaseException:
         (path / MANIFEST).unlink()  # or what was refused would load, with figures of an export that never was
         raise
 
 
 @torch.no_grad()
-def measure(network: Network, bundle: Bundle) -> ExportReport:
-    """Compare torch and the engine on the probe's pictures and texts, over batch sizes and text lengths.
+def measure(network: Network, bundle: Bundle, tolerance: float = TOLERANCE) -> ExportReport:
+    """Compare torch and the engine on the smoke inputs, over batch sizes and text lengths.
 
-    Raises ExportError if a vector differs by more than TOLERANCE or is not finite.
+    Raises ExportError if a vector differs by more than `tolerance` or is not finite.
     """
     engine = Engine(bundle, provider="cpu")
     image_graph, text_graph = ImageGraph(network, bundle.preprocessing).eval(), TextGraph(network).eval()
     large = sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS
     sizes = LARGE_BATCH_SIZES if large else BATCH_SIZES
-    pixels = smoke_inputs.pictures(bundle.preprocessing, max(sizes))
+    pixels = smoke_inputs.pixels(bundle.preprocessing, max(sizes))
     tokenizer = bundle.tokenizer()
     rows = smoke_inputs.token_rows(tokenizer)
     if large:
@@ -103,8 +104,8 @@ def measure(network: Network, bundle: Bundle) -> ExportReport:
     image_diff, image_cosine = _compare(images)
     text_diff, text_cosine = _compare(texts)
     worst = float(np.max([image_diff, text_diff]))
-    if not worst <= TOLERANCE:  # written so that NaN fails too
-        raise ExportError(f"the exported graphs differ from the network by {worst:.2e}, more than {TOLERANCE:.0e}")
+    if not worst <= tolerance:  # written so that NaN fails too
+        raise ExportError(f"the exported graphs differ from the network by {worst:.2e}, more than {tolerance:.0e}")
     return ExportReport(
         image_max_abs_diff=image_diff,
         image_min_cosine=image_cosine,
@@ -114,7 +115,7 @@ def measure(network: Network, bundle: Bundle) -> ExportReport:
         texts=len(rows),
         batch_sizes=sizes,
         text_lengths=(len(rows[0]), len(rows[-1])),
-        tolerance=TOLERANCE,
+        tolerance=tolerance,
     )
 
 

@@ -18,7 +18,7 @@ _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling
 _FILTER_SUPPORT = 2
 # A strip of 1 x 100,000 pixels would be resized to 224 x 22,400,000 before the crop. Above this many pixels, still less
 # memory than decoding the largest picture takes, only the part under the crop is resized.
-_MAX_RESIZED_PIXELS = 1 << 24
+MAX_RESIZED_PIXELS = 1 << 24
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,10 +52,13 @@ def _turned(box: Box, size: tuple[int, int], orientation: object) -> Box:
     return left, top, right, bottom
 
 
-def square(image: Image.Image, box: Box | None, config: Preprocessing) -> Image.Image:
-    """What the image tower sees of an upright picture: all of `image`, or what is in `box`.
+def square(
+    image: Image.Image, box: Box | None, config: Preprocessing, max_resized_pixels: int = MAX_RESIZED_PIXELS
+) -> Image.Image:
+    """Resize and crop an upright image, or what is in `box` of it, to the square that the image tower sees.
 
-    The pixels are the reference's, bit for bit, only without a box.
+    The pixels are the reference's, bit for bit, only without a box and where the whole image resized has no more than
+    `max_resized_pixels`.
     """
     size, resampling = config.size, _RESAMPLING[config.interpolation]
     if config.resize_mode == "squash":
@@ -67,7 +70,7 @@ def square(image: Image.Image, box: Box | None, config: Preprocessing) -> Image.
     # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
     resized = (int(size * width / short), int(size * height / short))
     x, y = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
-    if not part and resized[0] * resized[1] <= _MAX_RESIZED_PIXELS:
+    if not part and resized[0] * resized[1] <= max_resized_pixels:
         return image.resize(resized, resampling).crop((x, y, x + size, y + size))
     # Only the part under the crop.
     first_x, last_x, x0, x1 = _span(image.width, (left, right), resized[0], x, size)

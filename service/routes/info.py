@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from model.bundle import bundled_digest
-from model.variant import VariantReport
+from model.variant_report import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
 from service.errors import documented

@@ -39,7 +39,7 @@ TABLE = {
     "export --to": ("the folder", f"{HERE}::test_an_export_is_as_it_is_told"),
     "optimize bundle": ("what it is made from", f"{HERE}::test_a_variant_is_as_it_is_told"),
     "optimize --precision": ("arithmetic", f"{HERE}::test_a_variant_is_as_it_is_told"),
-    "optimize --fused": ("operators", "tests/model/variants/test_fusing.py::"
+    "optimize --fused": ("operators", "tests/model/variants/test_fusion.py::"
                          "test_siglip_is_fused_and_quantised_with_texts_padded_as_its_tower_wants"),
     "optimize --to": ("the folder", f"{HERE}::test_a_variant_is_as_it_is_told"),
     "optimize --pictures": ("what it is measured on", f"{HERE}::test_a_variant_is_as_it_is_told"),

@@ -71,14 +71,14 @@ def test_graphs_name_nothing_outside_the_bundle(exported: tuple[CLIP, Bundle]) -
         assert str(Path(__file__).parents[2]).encode() not in proto.SerializeToString()
 
 
-def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "TOLERANCE", 1e-12)
+def test_an_export_that_differs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(export.ExportError, match="differ from the network"):
         export.export_bundle(
             random_network(TINY_VIT),
             tmp_path,
             tokenizer=Tokenizer.clip(TINY_VIT.text.vocab_size),
             preprocessing=Preprocessing(size=48),
+            tolerance=1e-12,
         )
     with pytest.raises(BundleError, match="is missing"):
         Bundle.load(tmp_path)
@@ -96,8 +96,8 @@ def test_an_export_with_vectors_that_are_not_numbers_is_refused(tmp_path: Path) 
         )
 
 
-def test_probe_has_as_many_different_pictures_as_asked_for() -> None:
-    pixels = smoke_inputs.pictures(Preprocessing(size=32), 33)
+def test_smoke_inputs_have_as_many_different_pictures_as_asked_for() -> None:
+    pixels = smoke_inputs.pixels(Preprocessing(size=32), 33)
     assert pixels.shape == (33, 32, 32, 3)
     assert len({picture.tobytes() for picture in pixels}) == 33
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from model.images import geometry
+from model.images.geometry import square
 from model.images.preprocessing import load_image, preprocess
 from tests.model.pictures import (
     DEFAULT,
@@ -234,12 +234,11 @@ def test_extreme_sizes(size: tuple[int, int], mode: str) -> None:
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (30, 427), (640, 20), (9, 400), (200, 200)])
 @pytest.mark.parametrize("target", [32, 224])
 def test_resizing_only_the_part_under_the_crop_gives_the_same(
-    temple: Image.Image, size: tuple[int, int], target: int, monkeypatch: pytest.MonkeyPatch
+    temple: Image.Image, size: tuple[int, int], target: int
 ) -> None:
     image = temple.crop((0, 0, *size)) if size[0] > size[1] else temple.rotate(90, expand=True).crop((0, 0, *size))
     config = Preprocessing(size=target)
     whole = preprocess(image, config)
-    monkeypatch.setattr(geometry, "_MAX_RESIZED_PIXELS", 0)
-    part = preprocess(image, config)
+    part = np.array(square(image, None, config, max_resized_pixels=0))
     assert difference(part, whole) <= 1
     assert np.mean(part != whole) < 0.02

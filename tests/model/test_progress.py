@@ -7,18 +7,16 @@ import time
 import pytest
 
 from model import progress
-from model.progress import Count, announced, every_half_minute, format_duration
+from model.progress import Count, announced, format_duration, log_periodically
 
 
-@pytest.fixture(autouse=True)
-def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert progress.LINE_EVERY_S == 30
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+def test_a_line_is_due_log_periodically() -> None:
+    assert progress.INTERVAL_S == 30
 
 
 def test_a_line_comes_at_once_and_then_again_and_again_until_the_end() -> None:
     lines: list[str] = []
-    with every_half_minute(lines.append, lambda: "still"):
+    with log_periodically(lines.append, lambda: "still", 0.02):
         assert lines == ["still"]
         while len(lines) < 4:
             time.sleep(0.01)
@@ -29,7 +27,7 @@ def test_a_line_comes_at_once_and_then_again_and_again_until_the_end() -> None:
 
 def test_lines_end_with_what_fails() -> None:
     lines: list[str] = []
-    with pytest.raises(ValueError, match="broken"), announced(lines.append, "exporting"):
+    with pytest.raises(ValueError, match="broken"), announced(lines.append, "exporting", 0.02):
         raise ValueError("broken")
     told = len(lines)
     time.sleep(0.1)

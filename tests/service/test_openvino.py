@@ -19,7 +19,7 @@ from model.images.preprocessing import load_image
 from model.runtime.engine import Engine
 from model.runtime.processor import multiplies_bf16
 from model.runtime.providers import PROVIDERS
-from model.smoke_inputs import pictures as probe_pictures
+from model.smoke_inputs import pixels as smoke_pixels
 from model.smoke_inputs import token_rows
 from tests.service import pictures
 from tests.service.redis_or_skip import redis_server
@@ -62,7 +62,7 @@ def test_batches_and_texts_of_all_sizes(bundle: Bundle, exact: Engine, precision
     asked = dataclasses.replace(bundle, manifest=bundle.manifest.model_copy(update={"precision": precision}))
     engine, tokenizer = Engine(asked, "openvino"), bundle.tokenizer()
     engine.warm_up()
-    pixels = probe_pictures(bundle.preprocessing, 9)
+    pixels = smoke_pixels(bundle.preprocessing, 9)
     for batch in (pixels[:1], pixels[1:4], pixels, pixels[:2]):
         _expect_close(engine.embed_images(batch), exact.embed_images(batch), precision)
     for row in token_rows(tokenizer)[::7]:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.service_process import PATIENCE_S, running
 from model.bundle import Bundle, seal
-from model.variant import TowerReport, VariantReport
+from model.variant_report import TowerReport, VariantReport
 from service.models import _pace
 
 TOWER = TowerReport(

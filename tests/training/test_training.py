@@ -237,7 +237,7 @@ def test_a_step_is_timed_several_times_as_the_run_takes_it(colours: Path, tiny: 
 def test_a_run_in_a_log_tells_of_itself_from_the_start(
     colours: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.01)
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.01)
     Trainer(load_config(write_config(colours, **further(tiny))), tmp_path / "run", colours).train()
     lines = capsys.readouterr().err.splitlines()
     steps = [line for line in lines if line.startswith("step: ")]

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from model.progress import Count, every_half_minute
+from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.entry import WHOLE, Entry, Place, Told
 from training.data.labels import note_labels
@@ -219,7 +219,7 @@ def indexing(count: Count) -> AbstractContextManager[None]:
     """Lines of how many samples were found, where there is no terminal to show it on."""
     if console.is_terminal:
         return nullcontext()
-    return every_half_minute(write_line, lambda: f"{count.what}: {count.done:,} samples" if count.done else count.what)
+    return log_periodically(write_line, lambda: f"{count.what}: {count.done:,} samples" if count.done else count.what)
 
 
 def _bucket(key: str) -> int:

@@ -24,7 +24,7 @@ from model.checkpoints.importing import import_checkpoint, read_checkpoint
 from model.config import Preprocessing, load_preset
 from model.images.preprocessing import load_image
 from model.runtime.engine import Engine
-from model.smoke_inputs import pictures
+from model.smoke_inputs import pixels as smoke_pixels
 from model.zeroshot import softmax
 from tests.model.checkpoints.openclip.models import Ours
 
@@ -87,7 +87,7 @@ def saved(open_clip: Any, name: str, file: Path) -> tuple[npt.NDArray[np.uint8],
     state = {key: tensor.half() if tensor.dim() > 1 else tensor for key, tensor in model.state_dict().items()}
     torch.save(state, file)
     preprocessing = Preprocessing(size=load_preset(name).image.image_size)
-    pixels = pictures(preprocessing, 2)
+    pixels = smoke_pixels(preprocessing, 2)
     return pixels, their_vectors(model, pixels, preprocessing)
 
 

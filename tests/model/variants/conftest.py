@@ -15,10 +15,11 @@ from model.config import ModelConfig, Preprocessing
 from model.export.bundle import export_bundle
 from model.network import CLIP
 from model.tokenizers.clip import Tokenizer
-from model.variants.making import Wanted, make_variant
+from model.variants.make_variant import make_variant
+from model.variants.options import VariantOptions
 from tests.model.conftest import TINY_RESNET, TINY_VIT, random_network
 
-Make = Callable[[Bundle, Wanted], Bundle]
+Make = Callable[[Bundle, VariantOptions], Bundle]
 
 
 def export(network: CLIP, folder: Path) -> Bundle:
@@ -51,13 +52,13 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes a variant, of each kind once."""
-    made: dict[tuple[str, Wanted], Bundle] = {}
+    made: dict[tuple[str, VariantOptions], Bundle] = {}
 
-    def variant(source: Bundle, wanted: Wanted) -> Bundle:
-        key = (source.digest, wanted)
+    def variant(source: Bundle, options: VariantOptions) -> Bundle:
+        key = (source.digest, options)
         if key not in made:
             to = tmp_path_factory.mktemp("variants") / "variant"
-            made[key] = make_variant(source, to, wanted, lambda step: None)
+            made[key] = make_variant(source, to, options, lambda step: None)
         return made[key]
 
     return variant

@@ -19,43 +19,42 @@ from model.bundle import Bundle, BundleError, bundled
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.restoring import load_network
 from model.runtime.engine import Engine
-from model.variants.errors import VariantError
-from model.variants.labels import NOUNS
-from model.variants.making import Wanted, make_variant
-from model.variants.pictures import probe_crops
+from model.variants.inputs import LABELS, photograph_crops
+from model.variants.make_variant import make_variant
+from model.variants.options import VariantError, VariantOptions
 from tests.model.variants.conftest import Make, with_weights
 
-INT8, FP16, BF16 = Wanted("int8"), Wanted("fp16"), Wanted("bf16")
-FUSED = Wanted("fp32", fused=True)
+INT8, FP16, BF16 = VariantOptions("int8"), VariantOptions("fp16"), VariantOptions("bf16")
+FUSED = VariantOptions("fp32", fused=True)
 ALL = [INT8, FP16, BF16, FUSED]
 
 
 def name(value: object) -> str | None:
-    return value.suffix[1:] if isinstance(value, Wanted) else None
+    return value.suffix[1:] if isinstance(value, VariantOptions) else None
 
 
 def embed(bundle: Bundle, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Pictures in batches of 8, texts in batches of 16: ranges of activations in int8 are found for each batch."""
     engine, tokenizer = Engine(bundle, "cpu"), bundle.tokenizer()
-    pixels, rows = probe_crops(bundle.preprocessing), tokenizer.encode(texts)
+    pixels, rows = photograph_crops(bundle.preprocessing), tokenizer.encode(texts)
     images = [engine.embed_images(pixels[i : i + 8]) for i in range(0, len(pixels), 8)]
     return np.concatenate(images), np.concatenate(
         [engine.embed_texts(tokenizer.pad(rows[i : i + 16])) for i in range(0, len(rows), 16)]
     )
 
 
-@pytest.mark.parametrize("wanted", ALL, ids=name)
-def test_a_variant_is_a_bundle_that_is_served(vit: Bundle, make: Make, wanted: Wanted) -> None:
-    variant = Bundle.load(make(vit, wanted).path)
+@pytest.mark.parametrize("options", ALL, ids=name)
+def test_a_variant_is_a_bundle_that_is_served(vit: Bundle, make: Make, options: VariantOptions) -> None:
+    variant = Bundle.load(make(vit, options).path)
     Engine(variant, "cpu").warm_up()
-    assert variant.id == vit.id + wanted.suffix
+    assert variant.id == vit.id + options.suffix
     assert variant.digest != vit.digest
     assert variant.manifest.export == vit.manifest.export
     assert CliRunner().invoke(app, ["verify", str(variant.path)]).exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("wanted", "precision", "stored", "dtypes"),
+    ("options", "precision", "stored", "dtypes"),
     [
         (INT8, "int8", "int8", {"I8", "F32"}),
         (FP16, "fp16", "float16", {"F16", "I64"}),
@@ -65,22 +64,22 @@ def test_a_variant_is_a_bundle_that_is_served(vit: Bundle, make: Make, wanted: W
     ids=name,
 )
 def test_the_manifest_says_the_precision_and_what_is_stored(
-    vit: Bundle, make: Make, wanted: Wanted, precision: str, stored: str, dtypes: set[str]
+    vit: Bundle, make: Make, options: VariantOptions, precision: str, stored: str, dtypes: set[str]
 ) -> None:
-    manifest = make(vit, wanted).manifest
+    manifest = make(vit, options).manifest
     assert (manifest.precision, manifest.weights_dtype) == (precision, stored)
-    with safe_open(make(vit, wanted).path / "weights.safetensors", "np") as weights:
+    with safe_open(make(vit, options).path / "weights.safetensors", "np") as weights:
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} <= dtypes  # noqa: SIM118
 
 
 @pytest.mark.parametrize(
-    ("wanted", "floor"), [(INT8, 0.98), (FP16, 0.9999), (BF16, 0.999), (FUSED, 0.999999)], ids=name
+    ("options", "floor"), [(INT8, 0.98), (FP16, 0.9999), (BF16, 0.999), (FUSED, 0.999999)], ids=name
 )
-def test_the_report_is_what_one_measures_again(vit: Bundle, make: Make, wanted: Wanted, floor: float) -> None:
-    variant = make(vit, wanted)
+def test_the_report_is_what_one_measures_again(vit: Bundle, make: Make, options: VariantOptions, floor: float) -> None:
+    variant = make(vit, options)
     report = variant.manifest.variant
     assert report is not None
-    prompts = [f"a photo of a {noun}." for noun in NOUNS]
+    prompts = [f"a photo of a {noun}." for noun in LABELS]
     (image, text), (other_image, other_text) = embed(vit, prompts), embed(variant, prompts)
     cosines = (image * other_image).sum(axis=1)
     assert report.image.compared == len(cosines) == len(np.unique(image.round(4), axis=0))
@@ -96,9 +95,11 @@ def test_the_report_is_what_one_measures_again(vit: Bundle, make: Make, wanted: 
     assert not report.warnings
 
 
-@pytest.mark.parametrize("wanted", ALL, ids=name)
-def test_graphs_point_into_the_one_weights_file_and_name_no_other(vit: Bundle, make: Make, wanted: Wanted) -> None:
-    folder = make(vit, wanted).path
+@pytest.mark.parametrize("options", ALL, ids=name)
+def test_graphs_point_into_the_one_weights_file_and_name_no_other(
+    vit: Bundle, make: Make, options: VariantOptions
+) -> None:
+    folder = make(vit, options).path
     size = (folder / "weights.safetensors").stat().st_size
     read: dict[str, set[str]] = {}
     for file in ("image.onnx", "text.onnx"):
@@ -131,7 +132,7 @@ def test_int8_weights_take_less_space(vit: Bundle, make: Make) -> None:
 def test_a_convolutional_tower_is_calibrated_on_pictures_that_it_is_not_measured_on(resnet: Bundle, make: Make) -> None:
     report = make(resnet, INT8).manifest.variant
     assert report is not None
-    assert report.image.calibration_pictures + report.image.compared == len(probe_crops(resnet.preprocessing))
+    assert report.image.calibration_pictures + report.image.compared == len(photograph_crops(resnet.preprocessing))
     assert report.image.mean_cosine > 0.98
     assert report.text.calibration_pictures == 0
     assert "--pictures" in report.warnings[0]
@@ -165,8 +166,8 @@ def test_a_bad_int8_variant_says_so_loudly(vit: Bundle, tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_from_a_variant(vit: Bundle, make: Make, tmp_path: Path) -> None:
-    for wanted in (INT8, FUSED):
-        variant = make(vit, wanted)
+    for options in (INT8, FUSED):
+        variant = make(vit, options)
         with pytest.raises(CheckpointError, match=f"variant.*{vit.id}, digest {vit.digest[:12]}"):
             load_network(variant)
         with pytest.raises(CheckpointError, match="variant"):
@@ -175,18 +176,18 @@ def test_nothing_is_made_from_a_variant(vit: Bundle, make: Make, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "reason"),
+    ("options", "reason"),
     [
-        (Wanted("fp32"), "what the bundle is already"),
-        (Wanted("int8", name="../etc"), "cannot be an id"),
-        (Wanted("int8", pictures=Path("no such folder")), "is not a folder"),
+        (VariantOptions("fp32"), "what the bundle is already"),
+        (VariantOptions("int8", name="../etc"), "cannot be an id"),
+        (VariantOptions("int8", pictures=Path("no such folder")), "is not a folder"),
     ],
 )
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(
-    vit: Bundle, tmp_path: Path, wanted: Wanted, reason: str
+    vit: Bundle, tmp_path: Path, options: VariantOptions, reason: str
 ) -> None:
     with pytest.raises(VariantError, match=reason):
-        make_variant(vit, tmp_path / "to", wanted, lambda step: None)
+        make_variant(vit, tmp_path / "to", options, lambda step: None)
     assert not list(tmp_path.iterdir())
 
 
@@ -223,13 +224,13 @@ def test_vectors_that_are_not_numbers_are_refused(vit: Bundle, tmp_path: Path) -
 
 
 def test_a_variant_can_take_the_place_of_its_source(vit: Bundle, make: Make) -> None:
-    assert make(vit, Wanted("bf16", name=vit.id)).id == vit.id
+    assert make(vit, VariantOptions("bf16", name=vit.id)).id == vit.id
 
 
 def test_an_extra_picture_changes_no_vector_of_the_others_but_in_int8(vit: Bundle, make: Make) -> None:
-    pixels = smoke_inputs.pictures(vit.preprocessing, 5)
-    for wanted in (FP16, BF16, FUSED):
-        engine = Engine(make(vit, wanted), "cpu")
+    pixels = smoke_inputs.pixels(vit.preprocessing, 5)
+    for options in (FP16, BF16, FUSED):
+        engine = Engine(make(vit, options), "cpu")
         np.testing.assert_allclose(engine.embed_images(pixels)[:1], engine.embed_images(pixels[:1]), atol=1e-4)
     engine = Engine(make(vit, INT8), "cpu")
     cosine = (engine.embed_images(pixels)[0] * engine.embed_images(pixels[:1])[0]).sum()

@@ -18,7 +18,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from model.variants.errors import VariantError
+from model.variants.options import VariantError
 
 OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "AveragePool"]
 BATCH = 8

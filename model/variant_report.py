@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 LOW_COSINE = 0.99
-PROBE_CROPS = "crops of the probe's photographs"
+PHOTOGRAPH_CROPS = "crops of the probe's photographs"
 
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -62,7 +62,7 @@ class VariantReport(_Frozen):
             for what, tower in towers.items()
             if tower.mean_cosine < LOW_COSINE
         ]
-        if self.image.calibration_pictures and self.pictures == PROBE_CROPS:
+        if self.image.calibration_pictures and self.pictures == PHOTOGRAPH_CROPS:
             said.append(
                 "the image tower was calibrated on crops of four photographs, and is less close on others than this "
                 "report says: make the variant with --pictures, a folder of pictures of the kind that it will see"

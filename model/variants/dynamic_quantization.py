@@ -15,14 +15,14 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from model.variants.constants import Constants
+from model.variants.constant_folding import FoldedConstants
 
 Array = npt.NDArray[Any]
 # Of a factor: seven bits of the eight, because processors without VNNI add two products in sixteen bits, which larger
 # integers overflow. So a variant gives the same vectors on all of them, and its report holds where it is served.
-LARGEST = 64
-LARGEST_LOOKED_UP = 127  # -128 is left out, so that both sides of zero have the same scale
-MOVES = ("Slice", "Reshape", "Transpose")  # operators that leave integers what they are
+MAX_MATRIX_INT8 = 64
+MAX_EMBEDDING_INT8 = 127  # -128 is left out, so that both sides of zero have the same scale
+LAYOUT_OPERATORS = ("Slice", "Reshape", "Transpose")  # operators that leave integers what they are
 
 
 def quantize_graph(proto: onnx.ModelProto, read: Callable[[str], Array]) -> dict[str, Array]:
@@ -32,46 +32,46 @@ def quantize_graph(proto: onnx.ModelProto, read: Callable[[str], Array]) -> dict
     scales [outputs], embedding tables int8 [ids, width] with scales [ids, 1]. Convolutions and vectors stay; what a
     graph makes of weights alone is stored as it comes out.
     """
-    return _Rewriting(proto.graph, read).run()
+    return _GraphQuantizer(proto.graph, read).run()
 
 
-class _Rewriting:
+class _GraphQuantizer:
     def __init__(self, graph: onnx.GraphProto, read: Callable[[str], Array]) -> None:
         self._graph = graph
-        self._constants = Constants(graph, read)
-        given = graph.input[0]
-        self._bytes = {given.name} if given.type.tensor_type.elem_type == TensorProto.UINT8 else set()
-        self._widened: dict[str, str] = {}  # bytes as floats -> the bytes
+        self._constants = FoldedConstants(graph, read)
+        first = graph.input[0]
+        self._bytes = {first.name} if first.type.tensor_type.elem_type == TensorProto.UINT8 else set()
+        self._cast_bytes: dict[str, str] = {}  # bytes as floats -> the bytes
         self._quantized: set[str] = set()
         self._tensors: dict[str, Array] = {}
         self._nodes: list[NodeProto] = []
 
     def run(self) -> dict[str, Array]:
         for node in self._graph.node:
-            self._follow_bytes(node)
-            if not self._constants.makes(node) and not self._replace(node):
+            self._track_bytes(node)
+            if not self._constants.folds(node) and not self._replace(node):
                 self._nodes.append(node)
         self._drop_unused()
         for node in self._nodes:
-            for place, name in enumerate(node.input):
+            for position, name in enumerate(node.input):
                 if self._constants.knows(name):
-                    node.input[place] = self._constants.title(name)
-                    self._tensors[node.input[place]] = self._constants.value(name)
-        made = [
+                    node.input[position] = self._constants.stored_name(name)
+                    self._tensors[node.input[position]] = self._constants.value(name)
+        inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(tensor.dtype), tensor.shape)
             for name, tensor in self._tensors.items()
         ]
         del self._graph.node[:], self._graph.input[1:]
         self._graph.node.extend(self._nodes)
-        self._graph.input.extend(made)
+        self._graph.input.extend(inputs)
         return self._tensors
 
-    def _follow_bytes(self, node: NodeProto) -> None:
+    def _track_bytes(self, node: NodeProto) -> None:
         if node.input and node.input[0] in self._bytes:
-            if node.op_type in MOVES:
+            if node.op_type in LAYOUT_OPERATORS:
                 self._bytes.add(node.output[0])
             elif node.op_type == "Cast":
-                self._widened[node.output[0]] = node.input[0]
+                self._cast_bytes[node.output[0]] = node.input[0]
 
     def _drop_unused(self) -> None:
         needed, kept = {output.name for output in self._graph.output}, []
@@ -85,24 +85,24 @@ class _Rewriting:
         """Append what stands in the place of `node`; False where it stays."""
         source, matrix = [*node.input, "", ""][:2]
         if node.op_type == "Gather" and self._constants.is_matrix(source):
-            self._look_up(node)
+            self._quantize_gather(node)
         elif node.op_type == "MatMul" and self._constants.is_matrix(matrix):
-            self._multiply(node, matrix, transposed=False)
+            self._quantize_matmul(node, matrix, transposed=False)
         elif node.op_type == "Gemm" and self._constants.is_matrix(matrix) and _attributes(node).keys() <= {"transB"}:
-            self._multiply(node, matrix, transposed=bool(_attributes(node).get("transB")))
+            self._quantize_matmul(node, matrix, transposed=bool(_attributes(node).get("transB")))
         else:
             return False
         return True
 
-    def _multiply(self, node: NodeProto, matrix: str, *, transposed: bool) -> None:
+    def _quantize_matmul(self, node: NodeProto, matrix: str, *, transposed: bool) -> None:
         """Integer product of the quantised input and matrix, times both scales; the bias of a Gemm is added."""
-        name = self._constants.title(matrix)
+        name = self._constants.stored_name(matrix)
         if f"{name}.int8" not in self._tensors:
             value = self._constants.value(matrix)
-            integers, scales = quantize(value.T if transposed else value, 0, LARGEST)
+            integers, scales = quantize(value.T if transposed else value, 0, MAX_MATRIX_INT8)
             self._tensors[f"{name}.int8"], self._tensors[f"{name}.scale"] = integers, scales[0]
         output = node.output[0]
-        factor, scale, zero = self._integers(node.input[0])
+        factor, scale, zero = self._quantized_input(node.input[0])
         self._add("MatMulInteger", [factor, f"{name}.int8", *zero], f"{output}.sum")
         self._add("Cast", [f"{output}.sum"], f"{output}.float", to=TensorProto.FLOAT)
         both = f"{name}.scale"
@@ -115,20 +115,20 @@ class _Rewriting:
         if bias:
             self._add("Add", [product, *bias], output)
 
-    def _integers(self, source: str) -> tuple[str, str, list[str]]:
+    def _quantized_input(self, source: str) -> tuple[str, str, list[str]]:
         """The names of a factor as integers, of its scale, which pixels have none of, and of its zero point."""
-        if source in self._widened:
-            return self._widened[source], "", []
+        if source in self._cast_bytes:
+            return self._cast_bytes[source], "", []
         names = f"{source}.int8", f"{source}.scale", f"{source}.zero"
         if source not in self._quantized:  # queries, keys and values of a layer share theirs
             self._quantized.add(source)
             self._add("DynamicQuantizeLinear", [source], *names)
         return names[0], names[1], [names[2]]
 
-    def _look_up(self, node: NodeProto) -> None:
+    def _quantize_gather(self, node: NodeProto) -> None:
         """Rows of an embedding table, each with its own scale."""
-        (table, ids), output, name = node.input, node.output[0], self._constants.title(node.input[0])
-        integers, scales = quantize(self._constants.value(table), 1, LARGEST_LOOKED_UP)
+        (table, ids), output, name = node.input, node.output[0], self._constants.stored_name(node.input[0])
+        integers, scales = quantize(self._constants.value(table), 1, MAX_EMBEDDING_INT8)
         self._tensors[f"{name}.int8"], self._tensors[f"{name}.scale"] = integers, scales
         self._add("Gather", [f"{name}.int8", ids], f"{output}.int8")
         self._add("Gather", [f"{name}.scale", ids], f"{output}.scale")

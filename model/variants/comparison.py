@@ -10,18 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model import smoke_inputs
 from model.bundle import Bundle
 from model.runtime.engine import Engine
-from model.tokenizers.clip import TextTokenizer
-from model.variants.errors import VariantError
-from model.variants.labels import NOUNS
-from model.zeroshot import DEFAULT_TEMPLATES, fill
+from model.variants.inputs import LABELS, token_rows
+from model.variants.options import VariantError
 
-PICTURE_BATCH, TEXT_BATCH = 8, 16
-ROUNDS, LEAST_ROUNDS = 7, 3
-LONGEST_S = 30.0  # of timing a tower, once LEAST_ROUNDS are done
-PASSAGES = 28
+IMAGE_BATCH, TEXT_BATCH = 8, 16
+ROUNDS, MIN_ROUNDS = 7, 3
+MAX_TIMING_S = 30.0  # of a tower, once MIN_ROUNDS are done
 
 Rows = list[list[int]]
 Vectors = npt.NDArray[np.float32]
@@ -38,7 +34,7 @@ class Closeness(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two bundles."""
+    """A variant beside its source, tower by tower."""
 
     image: Closeness
     text: Closeness
@@ -46,46 +42,38 @@ class Comparison(NamedTuple):
     provider: str
 
 
-def token_rows(tokenizer: TextTokenizer) -> Rows:
-    """The prompt of every label, then passages of many lengths."""
-    prompts = tokenizer.encode([fill(DEFAULT_TEMPLATES[0], noun) for noun in NOUNS])
-    passages = smoke_inputs.token_rows(tokenizer)
-    picked = [passages[i * len(passages) // PASSAGES] for i in range(PASSAGES)]
-    return [*(tokenizer.truncate(row) for row in prompts), *picked]
-
-
 def compare(source: Bundle, variant: Bundle, pixels: npt.NDArray[np.uint8]) -> Comparison:
-    """Embed `pixels` [pictures, size, size, 3] and texts with both bundles, on the same provider.
+    """Embed `pixels` [images, size, size, 3] and texts with both bundles, on the same provider.
 
     Raises VariantError where the variant's vectors are not finite.
     """
     first, second = Engine(source), Engine(variant)
     tokenizer = source.tokenizer()
     rows = token_rows(tokenizer)
-    pictures = [pixels[start : start + PICTURE_BATCH] for start in range(0, len(pixels), PICTURE_BATCH)]
+    images = [pixels[start : start + IMAGE_BATCH] for start in range(0, len(pixels), IMAGE_BATCH)]
     texts = [tokenizer.pad(rows[start : start + TEXT_BATCH]) for start in range(0, len(rows), TEXT_BATCH)]
-    images = _embed(first.embed_images, pictures), _embed(second.embed_images, pictures)
-    prompts = _embed(first.embed_texts, texts), _embed(second.embed_texts, texts)
-    if not all(np.isfinite(vectors).all() for vectors in (images[1], prompts[1])):
+    image_vectors = _embed(first.embed_images, images), _embed(second.embed_images, images)
+    text_vectors = _embed(first.embed_texts, texts), _embed(second.embed_texts, texts)
+    if not all(np.isfinite(vectors).all() for vectors in (image_vectors[1], text_vectors[1])):
         raise VariantError("the variant gives vectors that are not numbers: use another --precision")
-    labels = [image @ text[: len(NOUNS)].T for image, text in zip(images, prompts, strict=True)]
-    # A picture and a text as a lone request brings them.
-    lone_pictures = [pixels[i : i + 1] for i in range(len(pictures[0]))]
-    lone_texts = [tokenizer.pad([row]) for row in rows[:TEXT_BATCH]]
+    logits = [image @ text[: len(LABELS)].T for image, text in zip(image_vectors, text_vectors, strict=True)]
+    # An image and a text alone, as in requests of one item.
+    single_images = [pixels[i : i + 1] for i in range(len(images[0]))]
+    single_texts = [tokenizer.pad([row]) for row in rows[:TEXT_BATCH]]
     return Comparison(
         image=Closeness(
-            cosines=_cosines(*images),
-            alone=_cosines(_embed(second.embed_images, lone_pictures), images[1][: len(lone_pictures)]),
-            batch=len(pictures[0]),
-            speed_ratio=speed_ratio(first.embed_images, second.embed_images, pictures[0]),
+            cosines=_cosines(*image_vectors),
+            alone=_cosines(_embed(second.embed_images, single_images), image_vectors[1][: len(single_images)]),
+            batch=len(images[0]),
+            speed_ratio=speed_ratio(first.embed_images, second.embed_images, images[0]),
         ),
         text=Closeness(
-            cosines=_cosines(*prompts),
-            alone=_cosines(_embed(second.embed_texts, lone_texts), prompts[1][: len(lone_texts)]),
+            cosines=_cosines(*text_vectors),
+            alone=_cosines(_embed(second.embed_texts, single_texts), text_vectors[1][: len(single_texts)]),
             batch=len(texts[0]),
             speed_ratio=speed_ratio(first.embed_texts, second.embed_texts, texts[0]),
         ),
-        top1_agreement=float((labels[0].argmax(axis=1) == labels[1].argmax(axis=1)).mean()),
+        top1_agreement=float((logits[0].argmax(axis=1) == logits[1].argmax(axis=1)).mean()),
         provider=second.provider,
     )
 
@@ -101,16 +89,16 @@ def largest_difference(source: Bundle, variant: Bundle, pixels: npt.NDArray[np.u
 
 def speed_ratio(source: Run, variant: Run, batch: npt.NDArray[Any]) -> float:
     """How many times faster the second is: medians of runs in turn, so that a slow moment of the machine hits both."""
-    spent: tuple[list[float], list[float]] = ([], [])
+    durations: tuple[list[float], list[float]] = ([], [])
     begun = time.perf_counter()
-    while len(spent[0]) < ROUNDS:
-        for run, seconds in zip((source, variant), spent, strict=True):
+    while len(durations[0]) < ROUNDS:
+        for run, seconds in zip((source, variant), durations, strict=True):
             started = time.perf_counter()
             run(batch)
             seconds.append(time.perf_counter() - started)
-        if len(spent[0]) >= LEAST_ROUNDS and time.perf_counter() - begun > LONGEST_S:
+        if len(durations[0]) >= MIN_ROUNDS and time.perf_counter() - begun > MAX_TIMING_S:
             break
-    return median(spent[0]) / median(spent[1])
+    return median(durations[0]) / median(durations[1])
 
 
 def _embed(run: Run, batches: Sequence[npt.NDArray[Any]]) -> Vectors:

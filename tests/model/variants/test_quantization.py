@@ -14,9 +14,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model.bundle import Bundle
 from model.runtime.engine import Engine
-from model.variants.making import Wanted
-from model.variants.pictures import probe_crops
-from model.variants.quantizing import LARGEST, quantize
+from model.variants.dynamic_quantization import MAX_MATRIX_INT8, quantize
+from model.variants.inputs import photograph_crops
+from model.variants.options import VariantOptions
 from tests.model.variants.conftest import Make
 
 
@@ -49,9 +49,9 @@ def theirs(source: Bundle, file: str, folder: Path) -> ort.InferenceSession:
 
 
 def test_vectors_are_those_of_onnxruntimes_quantiser(vit: Bundle, make: Make, tmp_path: Path) -> None:
-    pixels = probe_crops(vit.preprocessing)[:8]
+    pixels = photograph_crops(vit.preprocessing)[:8]
     expected = theirs(vit, "image.onnx", tmp_path).run(None, {"pixels": pixels})[0]
-    got = Engine(make(vit, Wanted("int8")), "cpu").embed_images(pixels)
+    got = Engine(make(vit, VariantOptions("int8")), "cpu").embed_images(pixels)
     exact = Engine(vit, "cpu").embed_images(pixels)
     np.testing.assert_allclose(got, expected, atol=1e-5)
     assert np.abs(exact - expected).max() > 1e-3  # or the comparison would show nothing
@@ -61,7 +61,7 @@ def test_the_token_embedding_is_quantised_by_rows(vit: Bundle, make: Make, tmp_p
     tokenizer = vit.tokenizer()
     ids = tokenizer.pad(tokenizer.encode(["a photo of a cat.", "two dogs", "rain"]))
     expected = theirs(vit, "text.onnx", tmp_path).run(None, {"token_ids": ids})[0]
-    cosine = (Engine(make(vit, Wanted("int8")), "cpu").embed_texts(ids) * expected).sum(axis=1)
+    cosine = (Engine(make(vit, VariantOptions("int8")), "cpu").embed_texts(ids) * expected).sum(axis=1)
     assert 0.99 < cosine.min() < 1 - 1e-7
 
 
@@ -76,5 +76,5 @@ def test_rounding_is_symmetric_and_off_by_half_a_step_at_most(axis: int) -> None
 
 
 def test_two_products_of_any_activations_fit_into_sixteen_bits() -> None:
-    largest_sum = 2 * 255 * LARGEST
+    largest_sum = 2 * 255 * MAX_MATRIX_INT8
     assert largest_sum <= np.iinfo(np.int16).max

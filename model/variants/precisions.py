@@ -1,4 +1,4 @@
-"""The files of a variant: weights.safetensors in its precision, and graphs that point into it."""
+"""The files of a variant in each precision: weights.safetensors, and graphs that point into it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from model.checkpoints.weights import read_weights
 from model.export.external_data import link_weights, take_out_weights, unlink_weights
 from model.export.graphs import write_graphs
 from model.export.tensors import write_tensors
-from model.variant import Precision
-from model.variants.calibrating import quantize_convolutions
-from model.variants.errors import VariantError
-from model.variants.fusing import fuse
-from model.variants.halving import check_activations, matrices_in_bfloat16, to_half
-from model.variants.quantizing import quantize_graph
+from model.variant_report import Precision
+from model.variants.dynamic_quantization import quantize_graph
+from model.variants.fusion import fuse
+from model.variants.half_precision import check_activations, to_bfloat16, to_half
+from model.variants.options import VariantError
+from model.variants.static_quantization import quantize_convolutions
 
 Pixels = npt.NDArray[np.uint8]
 Computes = Literal["float32", "float16", "int8"]
@@ -68,8 +68,8 @@ def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
 
     No kernel of onnxruntime's CPU provider computes in bfloat16: the weights are widened when the graphs are opened.
     """
-    write_tensors(matrices_in_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
-    _link({file: _unlinked(graphs / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}, folder)
+    write_tensors(to_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
+    _link({file: _load_unlinked(graphs / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}, folder)
     return Stored("bf16", "bfloat16", "float32")
 
 
@@ -83,7 +83,7 @@ def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels |
                 protos[file] = quantize_convolutions(graphs / file, calibration)
                 tensors |= take_out_weights(protos[file], "image.")
             else:
-                protos[file] = _unlinked(graphs / file)
+                protos[file] = _load_unlinked(graphs / file)
                 tensors |= quantize_graph(protos[file], weights.get_tensor)
     save_arrays({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
@@ -91,7 +91,7 @@ def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels |
     return Stored("int8", "int8", "int8")
 
 
-def _unlinked(graph: Path) -> onnx.ModelProto:
+def _load_unlinked(graph: Path) -> onnx.ModelProto:
     proto = onnx.load(graph, load_external_data=False)
     unlink_weights(proto)
     return proto

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from model.config import Preprocessing
 from model.export.graphs import ImageGraph, TextGraph
 from model.network import Network
-from model.variants.errors import VariantError
+from model.variants.options import VariantError
 
-LARGEST_HALF = torch.finfo(torch.float16).max
+MAX_FP16 = torch.finfo(torch.float16).max
 INSTEAD = "use --precision bf16, whose range is that of fp32, or int8"
 
 
 def to_half(network: Network) -> None:
     """Make parameters and statistics fp16, in place. Raises VariantError naming a tensor that is too large for it."""
     for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not tensor.abs().max() <= LARGEST_HALF:  # written so that NaN fails too
-            raise VariantError(f"{name} reaches {tensor.abs().max():.3g}, fp16 ends at {LARGEST_HALF:.0f}: {INSTEAD}")
+        if tensor.is_floating_point() and not tensor.abs().max() <= MAX_FP16:  # written so that NaN fails too
+            raise VariantError(f"{name} reaches {tensor.abs().max():.3g}, fp16 ends at {MAX_FP16:.0f}: {INSTEAD}")
     network.half()
 
 
@@ -34,9 +34,7 @@ def check_activations(
 ) -> None:
     """Run a network in fp16. Raises VariantError naming the first layer whose output is not finite."""
     hooks = [
-        module.register_forward_hook(partial(_insist_on_finite, name))
-        for name, module in network.named_modules()
-        if name
+        module.register_forward_hook(partial(_require_finite, name)) for name, module in network.named_modules() if name
     ]
     try:
         ImageGraph(network, preprocessing)(torch.from_numpy(pixels))
@@ -46,11 +44,11 @@ def check_activations(
             hook.remove()
 
 
-def matrices_in_bfloat16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_bfloat16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state whose matrices are rounded to bfloat16; vectors stay as they are."""
     return {name: tensor.bfloat16() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
 
 
-def _insist_on_finite(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+def _require_finite(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
     if not output.isfinite().all():
         raise VariantError(f"the output of {name} leaves the range of fp16: {INSTEAD}")
