@@ -83,7 +83,7 @@ def _say(step: str) -> None:
 
 
 def _megabytes(bundle: Bundle) -> str:
-    from model.bundle import WEIGHTS
+    from model.manifest import WEIGHTS
 
     return f"{(bundle.path / WEIGHTS).stat().st_size / 1e6:.1f}"
 

@@ -14,91 +14,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-
-from model.config import ModelConfig, ModelName, Preprocessing
+from model.config import Preprocessing
 from model.files import open_regular_file, read_regular_file, write_atomically
-from model.suggestions import did_you_mean_path
+from model.manifest import (
+    MANIFEST,
+    REQUIRED,
+    TOKENIZER,
+    BundleError,
+    FileName,
+    FileRecord,
+    Manifest,
+    read_manifest,
+)
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.sentencepiece import SentenceTokenizer
-from model.variant_report import Count, VariantReport
 
-MANIFEST = "bundle.json"
-IMAGE_GRAPH: Final = "image.onnx"
-TEXT_GRAPH: Final = "text.onnx"
-TOKENIZER: Final = "tokenizer.json"
-WEIGHTS: Final = "weights.safetensors"
-REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
-
-MAX_LOGIT = 1e9  # e to the 20th, the largest scale that an import takes, is half of it; all sums stay finite in float32
-MAX_MANIFEST_BYTES = 16 * 2**20
-PIECE_BYTES = 2**20
-MAX_WARNINGS = 10
-MAX_WARNING_CHARACTERS = 500
-
-FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
-
-
-class BundleError(ValueError):
-    """A bundle that must not be served; the message names the file and what is wrong with it."""
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileRecord(_Frozen):
-    """What a file must be."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    bytes: int = Field(ge=0, le=2**50)
-
-
-class ExportReport(_Frozen):
-    """How close the graphs are to the torch network, measured when they were written."""
-
-    image_max_abs_diff: FiniteFloat
-    image_min_cosine: FiniteFloat
-    text_max_abs_diff: FiniteFloat
-    text_min_cosine: FiniteFloat
-    pictures: Count
-    texts: Count
-    batch_sizes: tuple[Count, ...]
-    text_lengths: tuple[Count, Count]
-    tolerance: float
-
-
-class Manifest(_Frozen):
-    """bundle.json."""
-
-    format: Literal[1] = 1
-    id: ModelName
-    created: str
-    config: ModelConfig
-    preprocessing: Preprocessing
-    logit_scale: float = Field(gt=0, le=MAX_LOGIT)
-    logit_bias: float | None = Field(None, ge=-MAX_LOGIT, le=MAX_LOGIT)
-    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
-    weights_dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
-    files: dict[FileName, FileRecord]
-    export: ExportReport
-    variant: VariantReport | None = None  # of bundles that were made from another; `export` is then that one's
-    source: dict[str, Any] = {}
-    scores: dict[str, Any] = {}
-
-    @property
-    def source_warnings(self) -> list[str]:
-        """What was doubtful when the model was imported; few and short, as nothing is promised of `source`."""
-        kept = self.source.get("warnings")
-        told = [warning for warning in kept if isinstance(warning, str)] if isinstance(kept, list) else []
-        return [warning[:MAX_WARNING_CHARACTERS] for warning in told[:MAX_WARNINGS]]
-
-    @property
-    def warnings(self) -> list[str]:
-        """What nobody who serves the bundle should overlook."""
-        return [*self.source_warnings, *(self.variant.warnings if self.variant else ())]
+CHUNK_BYTES = 2**20  # that are hashed at once
 
 
 @dataclass(frozen=True)
@@ -225,39 +158,17 @@ def bundled_digest() -> str | None:
         return None
 
 
-def seal(path: Path, manifest: Mapping[str, Any]) -> Bundle:
-    """Hash the files in `path` into `manifest`, write bundle.json, and load the result.
+def write_manifest(path: Path, fields: Mapping[str, Any]) -> Bundle:
+    """Write bundle.json with `fields` and the hashes of the files in `path`, and load the result.
 
-    The manifest is written last and renamed into place, so that a folder without one is never a bundle.
+    It is written last and atomically: a folder without one is no bundle. Raises WriteError, BundleError, and pydantic's
+    ValidationError for fields that are none of a manifest.
     """
     files = {name: _record(path / name) for name in REQUIRED}
-    checked = Manifest.model_validate({**manifest, "files": files})
+    checked = Manifest.model_validate({**fields, "files": files})
     with write_atomically(path / MANIFEST) as draft:
         draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
     return Bundle.load(path)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the bundle in `path`, whose other files are not looked at. Raises BundleError."""
-    file = path / MANIFEST
-    try:
-        content, _ = read_regular_file(file, MAX_MANIFEST_BYTES)
-        text = content.decode()
-    except (FileNotFoundError, NotADirectoryError):
-        near = "" if path.exists() else did_you_mean_path(path)
-        raise BundleError(f"{file} is missing: {path} is not a bundle{near}") from None
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{file} cannot be read: {error}") from error
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{file} is over the limit of {MAX_MANIFEST_BYTES} bytes: it is no manifest")
-    try:
-        return Manifest.model_validate_json(text, strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise BundleError(f"{file} is not a valid manifest: {where}: {first['msg']}") from error
 
 
 def _record(file: Path) -> FileRecord:
@@ -284,8 +195,8 @@ def _verify(file: Path, expected: FileRecord, on_read: Callable[[], None]) -> No
 
 def _sha256(stream: BufferedReader, size: int, on_read: Callable[[], None]) -> str:
     digest = hashlib.sha256()
-    while size > 0 and (piece := stream.read(min(size, PIECE_BYTES))):
-        digest.update(piece)
-        size -= len(piece)
+    while size > 0 and (chunk := stream.read(min(size, CHUNK_BYTES))):
+        digest.update(chunk)
+        size -= len(chunk)
         on_read()
     return digest.hexdigest()

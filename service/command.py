@@ -66,7 +66,7 @@ def serve(**flags: Any) -> None:
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
-        from model.bundle import BundleError
+        from model.manifest import BundleError
         from model.runtime.engine import EngineError, usable_cores
         from service import logs
         from service.memory import container_limit, return_freed_memory_to_system, warn_if_memory_is_short

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from model.bundle import Bundle, BundleError, Manifest, bundled, read_manifest
+from model.bundle import Bundle, bundled
+from model.manifest import BundleError, Manifest, read_manifest
 from model.runtime.engine import Engine, EngineError, give_back_freed_memory
 from model.runtime.providers import choose
 from service.errors import ApiError

@@ -9,9 +9,9 @@ import sys
 import threading
 from pathlib import Path
 
-from model.bundle import BundleError
 from model.hub.errors import HubError
 from model.hub.folders import find_bundle
+from model.manifest import BundleError
 
 log = logging.getLogger(__name__)
 TERMINATE_S = 5.0

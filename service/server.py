@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
-from model.bundle import BundleError
+from model.manifest import BundleError
 from model.runtime.engine import EngineError
 from service.app import create_app
 from service.errors import ApiError

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from model.bundle import MANIFEST, Bundle
+from model.bundle import Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importing import import_checkpoint
 from model.export.bundle import export_bundle
+from model.manifest import MANIFEST
 from training.config import TrainConfig
 from training.loop.claim import CONFIG
 from training.loop.starting import begin

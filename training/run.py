@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from model.bundle import Bundle, BundleError, seal
+from model.bundle import Bundle, write_manifest
 from model.export.bundle import export_bundle
+from model.manifest import BundleError
 from model.network import Network
 from training.config import TrainConfig
 from training.evaluation.datasets import DatasetSpec
@@ -63,7 +64,7 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     console.print(results_table(results), soft_wrap=True, markup=False)
     announce(compared)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
-    sealed = seal(draft, {**manifest, "scores": _scores(results, compared)})
+    sealed = write_manifest(draft, {**manifest, "scores": _scores(results, compared)})
     with announced("writing the report"):
         report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), compared)
     replaced = run / "bundle.replaced"

@@ -21,7 +21,8 @@ from benchmarks.redis_server import RedisServer, redis_server
 from benchmarks.service_process import Running
 from benchmarks.soak.bench import CLIENTS, Bench, Watch, statuses
 from benchmarks.soak.report import Phase
-from model.bundle import MANIFEST, WEIGHTS, seal
+from model.bundle import write_manifest
+from model.manifest import MANIFEST, WEIGHTS
 
 RECOVERY_S = 60.0
 GRACE_S = 2.0  # until a balancer has seen that the service is not ready any more
@@ -143,7 +144,7 @@ def _negated(path: Path, copy: Path) -> Path:
     matrix = np.frombuffer(weights, np.uint8, last - first, start + first)
     matrix[size - 1 :: size] ^= 0x80
     (copy / WEIGHTS).write_bytes(weights)
-    seal(copy, orjson.loads((copy / MANIFEST).read_bytes()))
+    write_manifest(copy, orjson.loads((copy / MANIFEST).read_bytes()))
     return copy
 
 

@@ -15,8 +15,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from benchmarks.inputs import sentences
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
+from model.bundle import Bundle
 from model.images.preprocessing import load_image
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.runtime.engine import run_bound, usable_cores
 from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import cast
 
 from benchmarks.speed.pictures import KEPT
-from model.bundle import MANIFEST, Bundle, bundled
+from model.bundle import Bundle, bundled
+from model.manifest import MANIFEST
 from model.variant_report import Precision
 
 FOLDER = KEPT / "models"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.bundle import MANIFEST, Bundle
+from model.bundle import Bundle
 from model.checkpoints import openai, openclip, transformers
 from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
@@ -19,6 +19,7 @@ from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import INDEX, read_content
 from model.config import ModelName
 from model.export.bundle import export_bundle
+from model.manifest import MANIFEST
 from model.suggestions import did_you_mean_path
 
 _ADAPTER = "adapter_config.json"

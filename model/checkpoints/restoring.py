@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from model.bundle import WEIGHTS, Bundle
+from model.bundle import Bundle
 from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError
 from model.checkpoints.weights import read_weights
+from model.manifest import WEIGHTS
 from model.network import Network
 
 

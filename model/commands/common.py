@@ -42,7 +42,8 @@ NamedBundle = Annotated[
 
 def load(path: Path | None) -> Bundle:
     """Load a bundle, by its folder or the name that it was pulled by, or end with the reason. None: the bundled one."""
-    from model.bundle import Bundle, BundleError, bundled
+    from model.bundle import Bundle, bundled
+    from model.manifest import BundleError
 
     path = path or bundled()
     try:

@@ -62,7 +62,7 @@ def verify(bundle: BundleArgument = None) -> None:
         python -m model verify runs/mine/bundle
     """
     with needs("cpu"):
-        from model.bundle import BundleError
+        from model.manifest import BundleError
         from model.runtime.engine import Engine, EngineError
     loaded = load(bundle)
     try:

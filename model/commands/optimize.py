@@ -46,8 +46,8 @@ def optimize(
     """
     loaded = load(bundle)
     with needs("convert"):
-        from model.bundle import BundleError
         from model.checkpoints.checkpoint import CheckpointError
+        from model.manifest import BundleError
         from model.runtime.engine import EngineError
         from model.variant_report import Precision
         from model.variants.make_variant import make_variant

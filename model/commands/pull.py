@@ -75,11 +75,11 @@ def pull(
 
     HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are respected.
     """
-    from model.bundle import MANIFEST
     from model.hub.errors import HubError
     from model.hub.folders import bundle_folder, pull_lock
     from model.hub.names import published_model
     from model.hub.settings import HubSettings
+    from model.manifest import MANIFEST
 
     try:
         model = published_model(name)
@@ -117,7 +117,8 @@ def models() -> None:
 
 
 def _check_bundle_id(model: PublishedModel, folder: Path) -> None:
-    from model.bundle import Bundle, BundleError
+    from model.bundle import Bundle
+    from model.manifest import BundleError
 
     try:
         bundle_id = Bundle.load(folder).id
@@ -146,10 +147,10 @@ def _pull(model: PublishedModel, folder: Path, settings: HubSettings, keep_downl
 
 
 def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options: Options) -> None:
-    from model.bundle import MANIFEST
     from model.checkpoints.checkpoint import CheckpointError
     from model.checkpoints.importing import import_checkpoint
     from model.export.bundle import ExportError
+    from model.manifest import MANIFEST
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from model import smoke_inputs
-from model.bundle import MANIFEST, TOKENIZER, WEIGHTS, Bundle, ExportReport, seal
+from model.bundle import Bundle, write_manifest
 from model.config import Preprocessing
 from model.export.graphs import ImageGraph, TextGraph, write_graphs
 from model.export.tensors import write_tensors
+from model.manifest import MANIFEST, TOKENIZER, WEIGHTS, ExportReport
 from model.network import Network
 from model.runtime.engine import Engine
 from model.tokenizers.clip import TextTokenizer
@@ -66,14 +67,14 @@ def export_bundle(
         "weights_dtype": weights_dtype,
         "source": dict(source or {}),
     }
-    # The engine opens only sealed bundles, so the first seal carries no figures and the second the measured ones.
+    # The engine opens only bundles with a manifest: the first one carries no figures, the second the measured ones.
     unmeasured = ExportReport(
         image_max_abs_diff=0, image_min_cosine=0, text_max_abs_diff=0, text_min_cosine=0,
         pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=tolerance,
     )  # fmt: skip
-    draft = seal(path, {**manifest, "export": unmeasured})
+    draft = write_manifest(path, {**manifest, "export": unmeasured})
     try:
-        return seal(path, {**manifest, "export": measure(network, draft, tolerance)})
+        return write_manifest(path, {**manifest, "export": measure(network, draft, tolerance)})
     except BaseException:
         (path / MANIFEST).unlink()  # or what was refused would load, with figures of an export that never was
         raise

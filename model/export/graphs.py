@@ -18,9 +18,9 @@ from onnxscript import opset20 as op
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.config import Preprocessing
 from model.export.external_data import link_weights
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.network import Network
 from model.network.resnet import ModifiedResNet
 

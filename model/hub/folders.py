@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from model.bundle import MANIFEST
 from model.hub.errors import HubError
 from model.hub.names import PublishedModel, published_model
 from model.hub.settings import HubSettings
+from model.manifest import MANIFEST
 
 LOCK_TIMEOUT_S, LOCK_POLL_S = 6 * 3600.0, 0.5  # the largest models, over a slow line
 

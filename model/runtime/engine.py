@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle, FileName
+from model.bundle import Bundle
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.providers import (
     INSTALL,
     NVIDIA,

@@ -115,7 +115,7 @@ def computation(provider: str, precision: str) -> str:
 
 
 def _openvino_precision(precision: str) -> str:
-    # As with TensorRT: what the bundle promises in fp32 is not rounded.
+    # What the bundle promises in fp32 is not rounded. A processor without the instructions would only imitate bf16.
     return "bf16" if precision == "bf16" and multiplies_bf16() else "f32"
 
 

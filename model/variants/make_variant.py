@@ -14,9 +14,10 @@ import onnx
 import onnxruntime as ort
 from pydantic import ValidationError
 
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Bundle, Manifest, seal
+from model.bundle import Bundle, write_manifest
 from model.checkpoints.folders import new_folder
 from model.checkpoints.restoring import refuse_variant
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Manifest
 from model.runtime.engine import usable_cores
 from model.runtime.processor import processor_name
 from model.variant_report import PHOTOGRAPH_CROPS, TowerReport, VariantReport
@@ -70,7 +71,7 @@ def _write(
     stored = _write_graphs(source, draft, options, manifest, pixels, calibration, log, fusion_tolerance)
     manifest |= {"precision": stored.precision, "weights_dtype": stored.weights_dtype}
     log(f"comparing {len(pixels)} pictures and the texts with {source.id}")
-    comparison = compare(source, seal(draft, manifest), pixels)
+    comparison = compare(source, write_manifest(draft, manifest), pixels)
     report = VariantReport(
         made_from=source.digest,
         made_from_id=source.id,
@@ -88,7 +89,7 @@ def _write(
         threads=usable_cores(),
         created=manifest["created"],
     )
-    seal(draft, {**manifest, "variant": report})
+    write_manifest(draft, {**manifest, "variant": report})
 
 
 def _write_graphs(
@@ -136,7 +137,7 @@ def _write_fused(source: Bundle, draft: Path, manifest: dict[str, Any], pixels: 
     stored = write_fused(source, draft)
     rows = token_rows(source.tokenizer())
     picked = rows[:: len(rows) // FUSION_ITEMS]
-    difference = largest_difference(source, seal(draft, manifest), pixels, picked)
+    difference = largest_difference(source, write_manifest(draft, manifest), pixels, picked)
     if not difference <= tolerance:  # written so that NaN fails too
         raise VariantError(
             f"fused graphs differ by {difference:.2e}, more than {tolerance:.0e}: make the variant without --fused"

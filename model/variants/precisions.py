@@ -14,12 +14,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file as save_arrays
 
 from model import smoke_inputs
-from model.bundle import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, Bundle
+from model.bundle import Bundle
 from model.checkpoints.restoring import load_network
 from model.checkpoints.weights import read_weights
 from model.export.external_data import link_weights, take_out_weights, unlink_weights
 from model.export.graphs import write_graphs
 from model.export.tensors import write_tensors
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.variant_report import Precision
 from model.variants.dynamic_quantization import quantize_graph
 from model.variants.fusion import fuse

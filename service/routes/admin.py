@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from model.bundle import BundleError
+from model.manifest import BundleError
 from model.runtime.engine import EngineError
 from service.errors import ApiError, documented
 from service.schema.answers import ReloadAnswer, ReloadedModel

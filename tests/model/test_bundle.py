@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model.__main__ import app
-from model.bundle import Bundle, BundleError, bundled, seal
+from model.bundle import Bundle, bundled, write_manifest
 from model.export.bundle import measure
+from model.manifest import BundleError
 from model.network import CLIP
 from model.runtime.engine import Engine, EngineError
 
@@ -82,16 +83,18 @@ def test_the_digest_names_what_decides_a_vector(exported: tuple[CLIP, Bundle], c
     manifest = exported[1].manifest.model_dump(mode="json", exclude={"files"})
     preprocessing = {**manifest["preprocessing"], "alpha": "drop"}
     text = {**manifest["config"]["text"], "context_length": 20}
-    assert seal(copy, {**manifest, "scores": {"x": 1}}).digest == exported[1].digest
-    assert seal(copy, {**manifest, "preprocessing": preprocessing}).digest != exported[1].digest
-    assert seal(copy, {**manifest, "config": {**manifest["config"], "text": text}}).digest != exported[1].digest
+    assert write_manifest(copy, {**manifest, "scores": {"x": 1}}).digest == exported[1].digest
+    assert write_manifest(copy, {**manifest, "preprocessing": preprocessing}).digest != exported[1].digest
+    assert (
+        write_manifest(copy, {**manifest, "config": {**manifest["config"], "text": text}}).digest != exported[1].digest
+    )
 
 
 def test_a_tokenizer_of_another_model_is_refused(exported: tuple[CLIP, Bundle], copy: Path) -> None:
     manifest = exported[1].manifest.model_dump(mode="json", exclude={"files"})
     manifest["config"]["text"]["vocab_size"] = 2048
     with pytest.raises(BundleError, match="different models"):
-        seal(copy, manifest).tokenizer()
+        write_manifest(copy, manifest).tokenizer()
 
 
 def test_the_command_line_inspects_and_verifies(copy: Path) -> None:
@@ -126,7 +129,7 @@ def test_graphs_can_read_no_file_but_the_verified_weights(
     (copy / "other.safetensors").write_bytes(weights)
     (copy.parent / "outside.bin").write_bytes(weights)
     onnx.save(graph, copy / "image.onnx")
-    hostile = seal(copy, exported[1].manifest.model_dump(mode="json", exclude={"files"}))
+    hostile = write_manifest(copy, exported[1].manifest.model_dump(mode="json", exclude={"files"}))
     with pytest.raises(EngineError, match=r"image\.onnx cannot be opened"):
         Engine(hostile, "cpu")
 
@@ -139,7 +142,7 @@ def test_verify_says_that_a_manifest_does_not_fit_its_graphs(
     manifest["preprocessing"] |= change.get("preprocessing", {})
     manifest["config"]["text"] |= change.get("text", {})
     manifest["config"]["embed_dim"] = change.get("embed_dim", manifest["config"]["embed_dim"])
-    seal(copy, manifest)
+    write_manifest(copy, manifest)
     result = CliRunner().invoke(app, ["verify", str(copy)])
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit), result.exception

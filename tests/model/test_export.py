@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from model import smoke_inputs
-from model.bundle import Bundle, BundleError
+from model.bundle import Bundle
 from model.config import Preprocessing
 from model.export import bundle as export
+from model.manifest import BundleError
 from model.network import CLIP
 from model.runtime.engine import Engine, EngineError
 from model.tokenizers.clip import Tokenizer

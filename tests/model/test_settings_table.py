@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from model.__main__ import app
-from model.bundle import MANIFEST, Bundle, Manifest
+from model.bundle import Bundle
 from model.config import (
     ModelConfig,
     Preprocessing,
@@ -28,6 +28,7 @@ from model.config import (
 )
 from model.export.graphs import ImageGraph
 from model.images.preprocessing import load_image
+from model.manifest import MANIFEST, Manifest
 from model.network import CLIP, build_network
 from tests.model.conftest import TINY_RESNET, TINY_VIT
 from tests.settings_table import check_table

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.redis_server import RedisServer
 from benchmarks.service_process import Running, running
-from model.bundle import MANIFEST, Bundle, bundled
+from model.bundle import Bundle, bundled
+from model.manifest import MANIFEST
 from model.runtime.engine import Engine
 from service import errors
 from service.inference.batcher import Batcher, Run

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.redis_server import RedisServer
 from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running
-from model.bundle import MANIFEST, Bundle
+from model.bundle import Bundle
+from model.manifest import MANIFEST
 from tests.service import pictures
 
 LOOKUPS = "sightword_cache_lookups_total"

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.service_process import running
-from model.bundle import MANIFEST, Bundle, bundled
+from model.bundle import Bundle, bundled
 from model.images.preprocessing import load_image
+from model.manifest import MANIFEST
 from model.runtime.engine import Engine
 from model.runtime.processor import multiplies_bf16
 from model.runtime.providers import PROVIDERS

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, clean_environment, running, starting, wait_until_ready
-from model.bundle import Bundle, BundleError
+from model.bundle import Bundle
+from model.manifest import BundleError
 from service.pulling import Puller
 from tests.model.hub.hub_server import Hub, playing_hub
 from tests.model.hub.published_models import NAME, save_huggingface

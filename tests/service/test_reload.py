@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from model.bundle import Bundle, seal
+from model.bundle import Bundle, write_manifest
 from tests.service.conftest import random_bundle
 
 KEY = "an operator's long key"
@@ -140,7 +140,7 @@ def test_an_unchanged_bundle_stays(reloadable: tuple[Running, Path], bundle: Bun
 def test_a_changed_logit_scale_is_a_change(reloadable: tuple[Running, Path], bundle: Bundle, bundle_path: Path) -> None:
     service, folder = reloadable
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
-    seal(folder, manifest | {"logit_scale": 5.0})
+    write_manifest(folder, manifest | {"logit_scale": 5.0})
     try:
         [model] = reload(service).json()["models"]
         assert (model["digest"], model["changed"]) == (bundle.digest, True)  # the same vectors, other scores
@@ -189,12 +189,12 @@ def test_a_bad_bundle_leaves_the_old_one_serving(
 
 def spoil_graph(folder: Path) -> None:
     """Right by its hash, and no graph all the same."""
-    from model.bundle import MANIFEST
+    from model.manifest import MANIFEST
 
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
     (folder / "image.onnx").write_bytes(b"this is no graph")
     (folder / MANIFEST).unlink()
-    seal(folder, manifest)
+    write_manifest(folder, manifest)
 
 
 def test_two_models_at_once(bundle: Bundle, other_bundle: Bundle, tmp_path: Path) -> None:
@@ -216,4 +216,4 @@ def test_two_models_at_once(bundle: Bundle, other_bundle: Bundle, tmp_path: Path
 
 def rename(folder: Path, name: str) -> None:
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
-    seal(folder, manifest | {"id": name})
+    write_manifest(folder, manifest | {"id": name})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, running
-from model.bundle import Bundle, seal
+from model.bundle import Bundle, write_manifest
 from model.variant_report import TowerReport, VariantReport
 from service.models import _pace
 
@@ -40,7 +40,7 @@ def changed(bundle: Bundle, folder: Path, **fields: Any) -> Bundle:
     """The same files under another manifest."""
     shutil.copytree(bundle.path, folder)
     (folder / "bundle.json").unlink()
-    return seal(folder, bundle.manifest.model_dump(mode="json", exclude={"files"}) | fields)
+    return write_manifest(folder, bundle.manifest.model_dump(mode="json", exclude={"files"}) | fields)
 
 
 @pytest.fixture

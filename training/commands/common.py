@@ -16,7 +16,7 @@ USER_ERRORS = frozenset(
     {
         "builtins.FloatingPointError",
         "builtins.OSError",
-        "model.bundle.BundleError",
+        "model.manifest.BundleError",
         "model.checkpoints.checkpoint.CheckpointError",
         "model.export.bundle.ExportError",
         "model.images.errors.ImageError",

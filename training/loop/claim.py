@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.bundle import MANIFEST
+from model.manifest import MANIFEST
 from training.config import ConfigError, TrainConfig
 from training.config.errors import describe
 from training.loop.checkpoint import checkpoints

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.bundle import Bundle, BundleError
+from model.bundle import Bundle
+from model.manifest import BundleError
 from training.evaluation.datasets import DataError, DatasetSpec
 from training.evaluation.intervals import too_few, wilson
 from training.progress import console

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from model.bundle import Bundle, seal
+from model.bundle import Bundle, write_manifest
 from training.publishing.service_client import PublishError
 
 
@@ -60,7 +60,7 @@ class ServedFolder:
             self._new.symlink_to(target.name)
         shutil.copytree(bundle.path, target)
         if bundle.id != name:
-            seal(target, bundle.manifest.model_dump(mode="json", exclude={"files"}) | {"id": name})
+            write_manifest(target, bundle.manifest.model_dump(mode="json", exclude={"files"}) | {"id": name})
         return Bundle.load(self._new)
 
     def swap(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.bundle import TOKENIZER
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.openclip.fields import Section
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.config import ModelConfig, SiglipTextConfig, TextConfig
+from model.manifest import TOKENIZER
 from model.tokenizers.clip import CLIP_VOCAB_SIZE, TextTokenizer, Tokenizer
 
 

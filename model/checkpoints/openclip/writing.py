@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from model.bundle import TOKENIZER, Bundle
+from model.bundle import Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import FORMAT, new_folder, write_object
 from model.checkpoints.restoring import load_network
 from model.config import Activation, ModelConfig, ResNetConfig, TextConfig, ViTConfig
 from model.export.tensors import write_tensors
+from model.manifest import TOKENIZER
 from model.tokenizers.clip import CLIP_VOCAB_SIZE, END_OF_TEXT, START_OF_TEXT, Tokenizer
 
 CONFIG = "open_clip_config.json"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.bundle import TOKENIZER
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_object, read_text, write_object
 from model.config import TextConfig
+from model.manifest import TOKENIZER
 from model.tokenizers.clip import (
     CLIP_VOCAB_SIZE,
     END_OF_TEXT,

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model.bundle import TOKENIZER
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_object, read_text, write_object
 from model.checkpoints.transformers.spiece import read_model
 from model.config import SiglipTextConfig
+from model.manifest import TOKENIZER
 from model.tokenizers.clip import TokenizerError
 from model.tokenizers.sentencepiece import SentenceTokenizer
 from model.tokenizers.vocabulary import Clean, Vocabulary, VocabularyError, read_vocabulary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.bundle import TOKENIZER, Bundle
+from model.bundle import Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import FORMAT, new_folder, write_object
@@ -15,6 +15,7 @@ from model.checkpoints.transformers.config import CONFIG, to_config
 from model.checkpoints.transformers.keys import to_theirs
 from model.config import SiglipTextConfig
 from model.export.tensors import write_tensors
+from model.manifest import TOKENIZER
 
 WEIGHTS = "model.safetensors"
 PREPROCESSOR = "preprocessor_config.json"

@@ -10,9 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.bundle import WEIGHTS, Bundle, seal
+from model.bundle import Bundle, write_manifest
 from model.config import ModelConfig, Preprocessing
 from model.export.bundle import export_bundle
+from model.manifest import WEIGHTS
 from model.network import CLIP
 from model.tokenizers.clip import Tokenizer
 from model.variants.make_variant import make_variant
@@ -36,7 +37,7 @@ def with_weights(source: Bundle, folder: Path, change: Callable[[dict[str, Tenso
     state = load_file(folder / WEIGHTS)
     change(state)
     save_file(state, folder / WEIGHTS)
-    return seal(folder, source.manifest.model_dump(mode="json", exclude={"files"}))
+    return write_manifest(folder, source.manifest.model_dump(mode="json", exclude={"files"}))
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 
 from model import smoke_inputs
 from model.__main__ import app
-from model.bundle import Bundle, BundleError, bundled
+from model.bundle import Bundle, bundled
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.restoring import load_network
+from model.manifest import BundleError
 from model.runtime.engine import Engine
 from model.variants.inputs import LABELS, photograph_crops
 from model.variants.make_variant import make_variant

@@ -17,7 +17,8 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from model.bundle import MANIFEST, WEIGHTS, Bundle, bundled, seal
+from model.bundle import Bundle, bundled, write_manifest
+from model.manifest import MANIFEST, WEIGHTS
 from training import __main__ as training
 from training.corpus.shards import read_shard
 from training.publishing.publish import PublishTarget, find_served_model
@@ -39,7 +40,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     half = (last - first) // 2
     content[first:last] = content[first + half : last] + content[first : first + half]
     (folder / WEIGHTS).write_bytes(content)
-    return seal(folder, manifest).path
+    return write_manifest(folder, manifest).path
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_a_refused_bundle_is_put_back(served: tuple[Running, Path], check: str, 
     manifest = Bundle.load(spoilt).manifest.model_dump(mode="json", exclude={"files"})
     (spoilt / "image.onnx").write_bytes(b"no graph")
     (spoilt / MANIFEST).unlink()
-    seal(spoilt, manifest)
+    write_manifest(spoilt, manifest)
     done = publish(spoilt, service, check)
     assert done.exit_code == 1
     assert "image.onnx" in done.output
@@ -176,7 +177,7 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
 def test_another_id_needs_to_be_told(served: tuple[Running, Path], check: str, tmp_path: Path) -> None:
     service, folder = served
     renamed = shutil.copytree(bundled(), tmp_path / "renamed")
-    seal(renamed, Bundle.load(renamed).manifest.model_dump(mode="json", exclude={"files"}) | {"id": "mine"})
+    write_manifest(renamed, Bundle.load(renamed).manifest.model_dump(mode="json", exclude={"files"}) | {"id": "mine"})
     refused = publish(renamed, service, check)
     assert (refused.exit_code, "--replace" in refused.output) == (1, True)
     done = publish(renamed, service, check, "--replace", "sightword-small")

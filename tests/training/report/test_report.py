@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from model.bundle import Bundle, bundled, seal
+from model.bundle import Bundle, bundled, write_manifest
 from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.corpus.attributions import tally, write_attributions
@@ -75,7 +75,7 @@ class Page(HTMLParser):
 def bundle(tmp_path: Path) -> Bundle:
     folder = shutil.copytree(bundled(), tmp_path / "bundle", ignore=shutil.ignore_patterns("*.md", "*.tsv"))
     manifest = Bundle.load(folder).manifest.model_dump(mode="json", exclude={"files"})
-    return seal(folder, manifest | {"source": SOURCE})
+    return write_manifest(folder, manifest | {"source": SOURCE})
 
 
 @pytest.fixture

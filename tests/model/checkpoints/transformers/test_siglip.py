@@ -13,12 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, SiglipModel, SiglipProcessor
 
-from model.bundle import TOKENIZER, Bundle, BundleError, seal
+from model.bundle import Bundle, write_manifest
 from model.checkpoints import transformers
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importing import build, import_checkpoint, resized
 from model.config import SiglipTextConfig
 from model.images.preprocessing import preprocess
+from model.manifest import TOKENIZER, BundleError
 from model.runtime.engine import Engine
 from model.tokenizers.clip import Tokenizer
 from tests.model.checkpoints.transformers.clip_models import Answers, assert_close, random_pixels
@@ -181,7 +182,7 @@ def test_a_tokenizer_of_another_model_is_refused_in_a_bundle(bundle: Bundle, tmp
     ):
         (tmp_path / TOKENIZER).write_text(forged, "utf-8")
         with pytest.raises(BundleError, match=reason):
-            seal(tmp_path, bundle.manifest.model_dump()).tokenizer()
+            write_manifest(tmp_path, bundle.manifest.model_dump()).tokenizer()
 
 
 def test_pictures_of_another_size_are_taken_on_request(folder: Path) -> None:

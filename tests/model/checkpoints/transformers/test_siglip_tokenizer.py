@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from model.bundle import TOKENIZER
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.transformers.siglip_tokenizer import SETTINGS, SPIECE, read_tokenizer, write_tokenizer
 from model.checkpoints.transformers.spiece import read_model
+from model.manifest import TOKENIZER
 from tests.model.sentences import changed, siglip2_tokenizer, siglip_tokenizer, spiece, strange_texts, text_config
 
 TEXTS = ["A photo of a cat, isn't it?", "", "猫 ½ é", *strange_texts(50, seed=5)]
