@@ -15,7 +15,7 @@ from model.requirements import needs
 with needs("convert"):
     import typer
 
-    from model.choices import one_of
+    from model.commands.common import one_of
 
 if TYPE_CHECKING:
     from model.bundle import Bundle

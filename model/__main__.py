@@ -7,7 +7,7 @@ from model.requirements import needs
 with needs("cpu"):
     import typer
 
-    from model.commands import convert, look, optimize, pull
+    from model.commands import convert, inspect, optimize, pull
     from model.environment import complaints
 
 app = typer.Typer(
@@ -37,10 +37,10 @@ app.command()(pull.models)
 app.command("import")(convert.import_)
 app.command()(convert.export)
 app.command()(optimize.optimize)
-app.command()(look.inspect)
-app.command()(look.verify)
-app.command()(look.presets)
-app.command()(look.version)
+app.command()(inspect.inspect)
+app.command()(inspect.verify)
+app.command()(inspect.presets)
+app.command()(inspect.version)
 
 if __name__ == "__main__":
     app(prog_name="python -m model")

@@ -56,18 +56,18 @@ class VariantReport(_Frozen):
     def warnings(self) -> list[str]:
         """What nobody who serves the variant should overlook."""
         towers = {"pictures": self.image, "texts": self.text}
-        said = [
+        warnings = [
             f"{self.precision}: the mean cosine of {what} to {self.made_from_id} is {tower.mean_cosine:.4f}, under "
             f"{LOW_COSINE}: expect other results, and test this variant on your own task before serving it"
             for what, tower in towers.items()
             if tower.mean_cosine < LOW_COSINE
         ]
         if self.image.calibration_pictures and self.pictures == PHOTOGRAPH_CROPS:
-            said.append(
+            warnings.append(
                 "the image tower was calibrated on crops of four photographs, and is less close on others than this "
                 "report says: make the variant with --pictures, a folder of pictures of the kind that it will see"
             )
-        return said
+        return warnings
 
     def rows(self) -> dict[str, str]:
         """The report for people, by heading."""

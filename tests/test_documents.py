@@ -24,7 +24,7 @@ from benchmarks.service_process import running
 from model.bundle import bundled
 from model.checkpoints import openclip
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
 from tests.documents import HOST, ROOT, Block, Reader, answers, blocks, documents
 from tests.model.hub.hub_server import playing_hub
 from tests.model.hub.published_models import save_huggingface

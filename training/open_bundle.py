@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
 from model.export.bundle import export_bundle
 from model.manifest import MANIFEST
 from training.config import TrainConfig

@@ -10,7 +10,7 @@ from model.requirements import needs
 with needs("dev"):
     import typer
 
-    from model.choices import one_of
+    from model.commands.common import one_of
 
 SIZES = ("full", "quick", "smallest")
 PHASES = ("generator", "ladder", "loops", "peers", "cache", "camera", "start", "memory")

@@ -1,4 +1,4 @@
-"""Weights in OpenAI's layout: the architecture is told from the shapes."""
+"""Weights in OpenAI's layout: the architecture is inferred from the shapes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor
 
-from model.checkpoints import layers, pixels
+from model.checkpoints import pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.networks import refuse_foreign
 from model.config import Activation, ModelConfig, load_preset, preset_names
 from model.tokenizers.clip import CLIP_VOCAB_SIZE, Tokenizer, TokenizerError
 
@@ -26,21 +27,21 @@ def read_state(
     state: Mapping[str, Tensor],
     options: Options,
     name: str,
-    told: Activation | None = None,
+    stated: Activation | None = None,
     *,
     archive: bool = False,
     assumed: Activation = "quick_gelu",
 ) -> Checkpoint:
     """A state dictionary with the names of OpenAI's release, or with those of our own `weights.safetensors`.
 
-    `name` becomes the model's where its shapes are those of no preset. `told` is the activation that the source itself
-    tells of, and `assumed` the one where nothing does; `archive` is whether the source is a TorchScript archive. Raises
+    `name` becomes the model's where its shapes are those of no preset. `stated` is the activation that the source
+    states, and `assumed` the one where it states none; `archive` is whether it is a TorchScript archive. Raises
     CheckpointError naming the tensor that is missing or misshapen.
     """
     weights = {key: tensor for key, tensor in state.items() if key not in _NO_WEIGHTS}
-    layers.refuse_foreign(weights)
+    refuse_foreign(weights)
     warnings: list[str] = []
-    activation, activation_from = _activation(options, told, assumed, warnings)
+    activation, activation_from = _activation(options, stated, assumed, warnings)
     config = options.architecture or architecture(weights, activation, name, warnings)
     if config.text.kind != "clip":
         raise CheckpointError(f"the architecture {config.name} is not one of OpenAI's: name a ViT or a ResNet")
@@ -172,24 +173,24 @@ def _without_heads(config: ModelConfig) -> dict[str, Any]:
 
 
 def _activation(
-    options: Options, told: Activation | None, assumed: Activation, warnings: list[str]
+    options: Options, stated: Activation | None, assumed: Activation, warnings: list[str]
 ) -> tuple[Activation, str]:
-    """The activation and where it was told from."""
+    """The activation, and the source that decided it."""
     if options.activation is not None:
-        chosen, told_from = options.activation, "--activation"
+        chosen, source = options.activation, "--activation"
     elif options.architecture is not None:
-        chosen, told_from = options.architecture.activation, f"the architecture {options.architecture.name}"
-        if options.preset and told is None:
+        chosen, source = options.architecture.activation, f"the architecture {options.architecture.name}"
+        if options.preset and stated is None:
             warnings.append(_unsure(chosen, "as the preset has it"))
-    elif told is not None:
-        return told, "the code in the archive"
+    elif stated is not None:
+        return stated, "the code in the archive"
     else:
         like = "as in OpenAI's models" if assumed == "quick_gelu" else "open_clip's own default"
         warnings.append(_unsure(assumed, like))
         return assumed, "assumed"
-    if told not in (None, chosen):
-        warnings.append(f"activation {chosen}, from {told_from}, where the code in the archive computes {told}")
-    return chosen, told_from
+    if stated not in (None, chosen):
+        warnings.append(f"activation {chosen}, from {source}, where the code in the archive computes {stated}")
+    return chosen, source
 
 
 def _unsure(chosen: Activation, like: str) -> str:

@@ -9,8 +9,8 @@ import torch
 from pydantic import BaseModel, ValidationError
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError
-from model.network.positions import resize_positions
 from model.network.resnet import DOWNSAMPLING
+from model.network.vit import resize_positions
 
 _Config = TypeVar("_Config", bound=BaseModel)
 

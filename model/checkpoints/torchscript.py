@@ -18,7 +18,7 @@ from torch import Tensor
 
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.pickles import Call, Instance, Name, PickleError, Stored, interpret
-from model.checkpoints.zips import TorchZip
+from model.checkpoints.torch_zip import TorchZip
 from model.config import Activation
 
 _PICKLE_BYTES = 64 << 20

@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from model.checkpoints import torchscript, zips
+from model.checkpoints import torchscript
 from model.checkpoints.checkpoint import CheckpointError, naming
 from model.checkpoints.folders import read_object
 from model.checkpoints.pickles import PickleError, imports
+from model.checkpoints.torch_zip import MAGIC, TorchZip
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.wrappers import dictionaries
-from model.checkpoints.zips import TorchZip
 
 INDEX = ".index.json"
 _GIT_LFS_POINTER = b"version https://git-lfs"
@@ -106,7 +106,7 @@ def _is_zip(file: Path) -> bool:
         raise CheckpointError(f"{file} is empty: download it again")
     if head == _GIT_LFS_POINTER:
         raise CheckpointError(f"{file} is a pointer of Git LFS and not the file: fetch it with `git lfs pull`")
-    return head.startswith(zips.MAGIC)
+    return head.startswith(MAGIC)
 
 
 def _begins_as_safetensors(file: Path) -> bool:

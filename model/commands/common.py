@@ -1,15 +1,16 @@
-"""What the commands share: how they fail, and the argument that names a bundle."""
+"""What the commands share: how they fail, the argument that names a bundle, and options of a few names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from model import progress
-from model.suggestions import did_you_mean_path
+from model.suggestions import did_you_mean_path, not_one_of
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 def _default_model(context: typer.Context, parameter: typer.CallbackParam, value: Path | None) -> Path | None:
     """Of the names that SIGHTWORD_MODEL may list for the service, the first, as there; an argument stays as it is."""
-    told = context.get_parameter_source(parameter.name or "")
-    if told is None or told.name != "ENVIRONMENT":  # by name, as the enumeration is private in some releases of typer
+    source = context.get_parameter_source(parameter.name or "")
+    if (
+        source is None or source.name != "ENVIRONMENT"
+    ):  # by name, as the enumeration is private in some releases of typer
         return value
     return next((Path(name) for part in str(value).split(",") if (name := part.strip())), None)
 
@@ -64,6 +67,18 @@ def _pulled(name: str) -> Path:
     if folder is None:
         fail(f"{name} is no folder, and no model that was pulled: python -m model pull {name}{near and f'; or {near}'}")
     return folder
+
+
+def one_of(*names: str) -> Callable[[Any], Any]:
+    """A callback for an option of one name or of several. Raises typer.BadParameter for what is none of `names`."""
+
+    def check(value: str | list[str] | None) -> str | list[str] | None:
+        for name in [value] if isinstance(value, str) else value or ():
+            if name not in names:
+                raise typer.BadParameter(not_one_of(name, names))
+        return value
+
+    return check
 
 
 def announced(what: str) -> AbstractContextManager[None]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from model.choices import one_of
-from model.commands.common import NamedBundle, announced, fail, load
+from model.commands.common import NamedBundle, announced, fail, load, one_of
 from model.requirements import needs
 
 if TYPE_CHECKING:
@@ -64,12 +63,12 @@ def import_(
     """
     with needs("convert"):
         from model.checkpoints.checkpoint import CheckpointError, Options
-        from model.checkpoints.importing import import_checkpoint
+        from model.checkpoints.importer import import_checkpoint
         from model.config import Activation
         from model.export.bundle import ExportError
     try:
-        said = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
-        options = read_architecture(architecture, said)
+        options = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
+        options = read_architecture(architecture, options)
         with announced(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32"):
             bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
     except (CheckpointError, ExportError) as error:

@@ -7,8 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from model.choices import one_of
-from model.commands.common import NamedBundle, announced, fail, load
+from model.commands.common import NamedBundle, announced, fail, load, one_of
 from model.requirements import needs
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # that a variant may compute in, or keep its weights in

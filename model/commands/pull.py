@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from model.commands.common import announced, fail
-from model.commands.look import verify
+from model.commands.inspect import verify
 from model.requirements import needs
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _pull(model: PublishedModel, folder: Path, settings: HubSettings, keep_downl
 
 def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options: Options) -> None:
     from model.checkpoints.checkpoint import CheckpointError
-    from model.checkpoints.importing import import_checkpoint
+    from model.checkpoints.importer import import_checkpoint
     from model.export.bundle import ExportError
     from model.manifest import MANIFEST
 

@@ -38,10 +38,10 @@ def link_weights(proto: onnx.ModelProto, weights: Path) -> None:
         place = {"location": weights.name, "offset": data_start + begin, "length": end - begin}
         for key, item in place.items():
             stored.external_data.add(key=key, value=str(item))
-        wanted = value.type.tensor_type.elem_type
-        if stored.data_type != wanted:
+        dtype = value.type.tensor_type.elem_type
+        if stored.data_type != dtype:
             stored.name = f"{value.name}.stored"
-            casts.append(helper.make_node("Cast", [stored.name], [value.name], name=f"{value.name}.cast", to=wanted))
+            casts.append(helper.make_node("Cast", [stored.name], [value.name], name=f"{value.name}.cast", to=dtype))
         graph.initializer.append(stored)
         graph.input.remove(value)
     nodes = [*casts, *graph.node]
@@ -54,11 +54,11 @@ def unlink_weights(proto: onnx.ModelProto) -> None:
     graph = proto.graph
     casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
     for stored in [tensor for tensor in graph.initializer if tensor.data_location == TensorProto.EXTERNAL]:
-        name, wanted = stored.name, stored.data_type
+        name, dtype = stored.name, stored.data_type
         if name in casts:
-            name, wanted = casts[name].output[0], casts[name].attribute[0].i
+            name, dtype = casts[name].output[0], casts[name].attribute[0].i
             graph.node.remove(casts[stored.name])
-        graph.input.append(helper.make_tensor_value_info(name, wanted, stored.dims))
+        graph.input.append(helper.make_tensor_value_info(name, dtype, stored.dims))
         graph.initializer.remove(stored)
 
 

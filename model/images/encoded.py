@@ -45,9 +45,9 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _count_pairs(data: bytes, pair: bytes) -> int:
-    [wanted] = np.frombuffer(pair, np.uint16)
+    [value] = np.frombuffer(pair, np.uint16)
     starts = ((first, (len(data) - first) // 2) for first in (0, 1))
-    return sum(int(np.count_nonzero(np.frombuffer(data, np.uint16, count, first) == wanted)) for first, count in starts)
+    return sum(int(np.count_nonzero(np.frombuffer(data, np.uint16, count, first) == value)) for first, count in starts)
 
 
 def check_end(data: bytes) -> None:

@@ -23,8 +23,8 @@ from model.images.errors import CutError, ImageError, PiecesError
 from model.images.geometry import Box, square, turn
 from model.images.header import Header
 from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL, decoding_bytes
-from model.images.reasons import unsupported
 from model.images.samples import declare, eight_bit
+from model.images.unsupported import unsupported
 
 __all__ = ["ACCEPTED_FORMATS", "MAX_PIXELS", "ImageError", "Opened", "decode", "eight_bit", "load_image", "open_header"]
 __all__ += ["orientation", "preprocess"]

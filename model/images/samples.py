@@ -16,8 +16,8 @@ from PIL import Image, ImageFile, ImagePalette, TiffImagePlugin
 from model.images.errors import ImageError
 from model.images.header import Header
 from model.images.png import PngHeader, transparent_sample
-from model.images.reasons import misread_tiff
 from model.images.tiff import COLOUR_MAP, MAX_SAMPLE, PHOTOMETRIC, S_MAX_SAMPLE, SAMPLE_FORMAT, TiffHeader
+from model.images.unsupported import misread_tiff
 
 _BAND_PIXELS = 1 << 20  # that are scaled in one go: the arithmetic takes four times their memory
 # Modes that Pillow cannot resize or convert in a way that means anything, and what they are turned into first.

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import ResNetConfig
-from model.network.positions import resize_positions
-from model.network.recomputing import Recomputing
+from model.network.gradient_checkpointing import CheckpointedModule
+from model.network.vit import resize_positions
 
 DOWNSAMPLING = 32
 
@@ -101,7 +101,7 @@ class AttentionPool(nn.Module):
         return x.view(*x.shape[:-1], self.heads, x.shape[-1] // self.heads).transpose(1, 2)
 
 
-class ModifiedResNet(Recomputing):
+class ModifiedResNet(CheckpointedModule):
     """The convolutional image tower; a picture is reduced 32 times in each direction before the pool."""
 
     def __init__(self, config: ResNetConfig, embed_dim: int) -> None:

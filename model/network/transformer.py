@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Activation, TransformerConfig
-from model.network.recomputing import Recomputing
+from model.network.gradient_checkpointing import CheckpointedModule
 
 # Of one token in each row, counted from 0: the same everywhere, or [batch].
 Position = int | Tensor
@@ -120,7 +120,7 @@ class ResidualAttentionBlock(nn.Module):
         return output
 
 
-class Transformer(Recomputing):
+class Transformer(CheckpointedModule):
     """A stack of blocks."""
 
     def __init__(self, stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""The vision transformer tower."""
+"""The vision transformer tower, and its position embeddings for images of another size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from model.config import Activation, ViTConfig
-from model.network.positions import resize_positions
 from model.network.transformer import LayerNorm, Stack, Transformer, kept_rows
 
 
@@ -44,3 +44,18 @@ class VisionTransformer(nn.Module):
             x = torch.cat([x[:, :1], kept_rows(x[:, 1:], kept)], dim=1)
         pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=0)) @ self.proj
         return pooled
+
+
+def resize_positions(positions: Tensor, grid: int) -> Tensor:
+    """Resize [1 + old_grid², width] to [1 + grid², width]; the first row, class token or mean, is kept.
+
+    Bicubic with anti-aliasing, as open_clip does. Returns the argument where the grid is the same.
+    """
+    old_grid = round((positions.shape[0] - 1) ** 0.5)
+    if old_grid == grid:
+        return positions
+    first, rest = positions[:1], positions[1:]
+    plane = rest.float().reshape(1, old_grid, old_grid, -1).permute(0, 3, 1, 2)
+    plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
+    resized = plane.permute(0, 2, 3, 1).reshape(grid * grid, -1).to(first.dtype)
+    return torch.cat([first, resized])

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from model.bundle import Bundle, write_manifest
 from model.checkpoints.folders import new_folder
-from model.checkpoints.restoring import refuse_variant
+from model.checkpoints.networks import refuse_variant
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Manifest
 from model.runtime.engine import usable_cores
 from model.runtime.processor import processor_name

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file as save_arrays
 
 from model import smoke_inputs
 from model.bundle import Bundle
-from model.checkpoints.restoring import load_network
+from model.checkpoints.networks import load_network
 from model.checkpoints.weights import read_weights
 from model.export.external_data import link_weights, take_out_weights, unlink_weights
 from model.export.graphs import write_graphs

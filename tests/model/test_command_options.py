@@ -27,7 +27,7 @@ TABLE = {
     "pull --from": ("nothing is fetched", f"{PULL}::test_files_from_a_folder_leave_an_earlier_download"),
     "pull --force": ("it is pulled again", f"{PULL}::test_a_damaged_bundle_in_a_folder_of_its_own_is_pulled_again"),
     "pull --keep-download": ("the files stay", f"{PULL}::test_a_download_is_kept_where_that_is_said"),
-    "import source": ("what is read", "tests/model/checkpoints/test_importing.py::test_the_command_says_what_is_wrong"),
+    "import source": ("what is read", "tests/model/checkpoints/test_importer.py::test_the_command_says_what_is_wrong"),
     "import --to": ("the folder", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --name": ("the id", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --activation": ("what is computed", f"{HERE}::test_an_import_is_as_it_is_told"),

@@ -7,7 +7,7 @@ import torch
 
 from model.config import PresetError, load_preset, preset_names
 from model.network import CLIP
-from model.network.positions import resize_positions
+from model.network.vit import resize_positions
 from tests.model.conftest import TEXT, TINY_RESNET, TINY_VIT, random_network
 
 # Millions of parameters, image tower and text tower: open_clip's model_profile.csv; TinyCLIP's are in the names.

@@ -16,7 +16,7 @@ from transformers import SiglipModel, SiglipProcessor
 
 from benchmarks.service_process import PATIENCE_S, Running, running
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
 from tests.model.checkpoints.transformers.siglip_models import random_model, save, small_text, small_vision, token_ids
 from tests.service import pictures
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from model.config import ModelConfig, ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig
 from model.network import build_network
-from model.network.recomputing import set_recomputing, statistics_kept
+from model.network.gradient_checkpointing import frozen_statistics, set_grad_checkpointing
 from tests.training.conftest import TINY, further, write_config
 from training.config import ConfigError, Lock, load_config
 from training.loop.locking import Locks
@@ -76,7 +76,7 @@ def test_activations_computed_twice_give_the_same_gradients_and_move_statistics_
     for recompute in (False, True):
         network.load_state_dict(start)
         network.zero_grad()
-        set_recomputing(network, recompute)
+        set_grad_checkpointing(network, recompute)
         kept: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
             image, text = network(pixels, ids)
@@ -93,7 +93,7 @@ def test_statistics_of_batches_can_be_left_alone() -> None:
     network = build_network(RESNET).train()
     before = {name: tensor.clone() for name, tensor in network.named_buffers()}
     pixels = torch.randn(4, 3, 32, 32)
-    with statistics_kept(network):
+    with frozen_statistics(network):
         still = network.encode_image(pixels)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.named_buffers())
     assert torch.equal(still, network.encode_image(pixels))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model.network.recomputing import statistics_kept
+from model.network.gradient_checkpointing import frozen_statistics
 from training.loop.loading import Chunk, Presenting
 from training.loop.precision import Chosen, autocast
 from training.loop.teacher import Teacher
@@ -35,7 +35,7 @@ class Encoding:
         if len(chunks) == 1:
             self._with_graph = image, text = self._encode(chunks[0], step, self._towers.module)
             return image.detach(), text.detach()
-        with torch.no_grad(), statistics_kept(self._towers.alone):
+        with torch.no_grad(), frozen_statistics(self._towers.alone):
             return _joined([self._encode(chunk, step, self._towers.alone) for chunk in chunks])
 
     def backward(self, chunks: Sequence[Chunk], step: int, gradients: Gradients) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.network import Network
-from model.network.recomputing import Recomputing, set_recomputing
+from model.network.gradient_checkpointing import CheckpointedModule, set_grad_checkpointing
 from training.loop.precision import Chosen, autocast
 
 SAMPLES = 8
@@ -45,12 +45,12 @@ class Probe:
 
     def cost(self, recompute: bool) -> Cost:
         """Measure; with `recompute` as gradient checkpointing does it."""
-        set_recomputing(self._network, False)
+        set_grad_checkpointing(self._network, False)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             self._forward()
         kept = self._kept_bytes()  # this one also allocates
         if recompute:
-            set_recomputing(self._network, True)
+            set_grad_checkpointing(self._network, True)
             # Beside what is kept between blocks, those of the block that is being computed again.
             kept = self._kept_bytes() + kept // max(1, self._blocks())
         seconds = min(self._timed() for _ in range(REPEATS))  # the passes above have warmed up
@@ -87,7 +87,7 @@ class Probe:
 
     def _blocks(self) -> int:
         """Of the tower with the most: transformer blocks, or the four stages of a ResNet."""
-        towers = [module for module in self._network.modules() if isinstance(module, Recomputing)]
+        towers = [module for module in self._network.modules() if isinstance(module, CheckpointedModule)]
         return max(len(getattr(tower, "resblocks", range(4))) for tower in towers)
 
 

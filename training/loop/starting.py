@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import Bundle
-from model.checkpoints.building import build
+from model.checkpoints.networks import read_bundle, to_network
 from model.checkpoints.resizing import resized
-from model.checkpoints.restoring import read_bundle
 from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
@@ -78,4 +77,4 @@ def _further(path: Path, image_size: int | None) -> Beginning:
     if image_size is not None:
         checkpoint = resized(checkpoint, image_size)
     origin = {"kind": "fine-tuned", "from": bundle.id, "from_digest": bundle.digest, **checkpoint.source}
-    return Beginning(build(checkpoint).requires_grad_(), checkpoint.tokenizer, checkpoint.preprocessing, origin)
+    return Beginning(to_network(checkpoint).requires_grad_(), checkpoint.tokenizer, checkpoint.preprocessing, origin)

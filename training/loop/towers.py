@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from model.config import Preprocessing
 from model.network import Network
-from model.network.recomputing import set_recomputing
+from model.network.gradient_checkpointing import set_grad_checkpointing
 from model.network.resnet import ModifiedResNet
 from training.config import ConfigError, TrainConfig
 from training.loop.processes import Processes
@@ -55,7 +55,7 @@ class SharedTowers:
         self._towers, self._processes = towers, processes
         self._sharded = config.parallel == "fsdp" and processes.count > 1
         network = towers.network
-        set_recomputing(network, config.gradient_checkpointing)
+        set_grad_checkpointing(network, config.gradient_checkpointing)
         if config.compile:
             _check_compiler(processes.device)
             network.visual.compile()

@@ -1,6 +1,7 @@
 """open_clip: hub folders and training checkpoints in, hub folders out."""
 
-from model.checkpoints.openclip.reading import plain_state, read_architecture, read_folder, read_training
-from model.checkpoints.openclip.writing import CONFIG, write_folder
+from model.checkpoints.openclip.config import CONFIG
+from model.checkpoints.openclip.folder import read_architecture, read_folder, write_folder
+from model.checkpoints.openclip.training_checkpoint import plain_state, read_training
 
 __all__ = ["CONFIG", "plain_state", "read_architecture", "read_folder", "read_training", "write_folder"]

@@ -1,4 +1,4 @@
-"""The `model_cfg` of an open_clip configuration -> ours.
+"""The `model_cfg` of an open_clip configuration: read into ours, and written from it.
 
 A field whose value our towers compute is read, one that changes nothing in a trained model is passed over, and every
 other value is refused by its name, unknown fields too.
@@ -15,6 +15,8 @@ from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.openclip import siglip
 from model.checkpoints.openclip.fields import BLOCKS, OFF, TEXT, Section, Values
 from model.config import Activation, ModelConfig, ResNetConfig, TextConfig, ViTConfig
+
+CONFIG = "open_clip_config.json"
 
 _TOP: Values = {
     **dict.fromkeys(("embed_dim", "vision_cfg", "text_cfg"), None),
@@ -44,16 +46,22 @@ _TEXT: Values = {
     "proj_bias": OFF,
 }
 
+_ACT_KWARGS: dict[Activation, dict[str, Any]] = {
+    "quick_gelu": {},
+    "gelu": {},
+    "gelu_tanh": {"act_kwargs": {"approximate": "tanh"}},
+}
 
-class Told(NamedTuple):
-    """A configuration, and where its activation was told from."""
+
+class ParsedConfig(NamedTuple):
+    """A configuration, and the source that decided its activation."""
 
     config: ModelConfig
     activation_from: str
     warnings: list[str]
 
 
-def read_model_cfg(cfg: Any, options: Options, name: str) -> Told:
+def read_model_cfg(cfg: Any, options: Options, name: str) -> ParsedConfig:
     """`name` becomes the model's. Raises CheckpointError naming the field that we do not compute, and its value."""
     vision, text = _section(cfg, "vision_cfg"), _section(cfg, "text_cfg")
     timm = bool(vision.get("timm_model_name"))
@@ -63,7 +71,7 @@ def read_model_cfg(cfg: Any, options: Options, name: str) -> Told:
     quick_gelu = bool(top.get("quick_gelu"))
     try:
         towers = siglip.towers(vision, text, quick_gelu) if timm else _towers(vision, text, quick_gelu)
-        told = ModelConfig(name=name, embed_dim=top.whole("embed_dim"), **towers)
+        config = ModelConfig(name=name, embed_dim=top.whole("embed_dim"), **towers)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "model_cfg"
@@ -72,16 +80,55 @@ def read_model_cfg(cfg: Any, options: Options, name: str) -> Told:
     source += "".join(
         f", {field}" for field in ("timm_model_name", "act_kwargs") if vision.get(field) or text.get(field)
     )
-    return _chosen(told, f"the configuration ({source})", options.activation)
+    return _with_activation(config, f"the configuration ({source})", options.activation)
 
 
-def _chosen(told: ModelConfig, told_from: str, wanted: Activation | None) -> Told:
-    if wanted is None:
-        return Told(told, told_from, [])
+def to_model_cfg(config: ModelConfig, tokenizer: str | None = None) -> dict[str, Any]:
+    """The `model_cfg` whose towers have the names, shapes and outputs of ours.
+
+    `tokenizer` names one that is not CLIP's: from a folder, open_clip reads the folder's under any name.
+    Raises CheckpointError where there is none.
+    """
+    image, text = config.image, config.text
+    if not isinstance(image, ViTConfig | ResNetConfig) or not isinstance(text, TextConfig):
+        raise CheckpointError(
+            "visual.pool: open_clip takes SigLIP's image tower from timm, under other names: "
+            "use --format huggingface, which transformers loads"
+        )
+    if isinstance(image, ResNetConfig) and image.block != "bottleneck":
+        raise CheckpointError(
+            "visual.layer1.0 is a basic block of two convolutions, of which open_clip has no counterpart: "
+            "only bottlenecks can be written"
+        )
+    if isinstance(image, ResNetConfig) and image.stem != "deep":
+        raise CheckpointError(
+            "visual.conv2 is the end of a strided stem, of which open_clip has no counterpart: only deep stems can be "
+            "written"
+        )
+    text_activation = config.text_activation or config.activation
+    # The convolutional tower has an activation of its own, which is always the same.
+    image_activation = text_activation if isinstance(image, ResNetConfig) else config.activation
+    if (image_activation == "quick_gelu") != (text_activation == "quick_gelu"):
+        raise CheckpointError(
+            f"open_clip has no {image_activation} in the image tower beside {text_activation} in the text tower"
+        )
+    return {
+        "embed_dim": config.embed_dim,
+        "quick_gelu": text_activation == "quick_gelu",
+        "vision_cfg": _vision_cfg(image) | _ACT_KWARGS[image_activation],
+        "text_cfg": _text_cfg(tokenizer, text) | _ACT_KWARGS[text_activation],
+    }
+
+
+def _with_activation(config: ModelConfig, source: str, chosen: Activation | None) -> ParsedConfig:
+    if chosen is None:
+        return ParsedConfig(config, source, [])
     warnings = []
-    if {wanted} != {told.activation, told.text_activation or told.activation}:
-        warnings.append(f"activation {wanted} as you chose it, where {told_from} says {told.activation}")
-    return Told(told.model_copy(update={"activation": wanted, "text_activation": None}), "--activation", warnings)
+    if {chosen} != {config.activation, config.text_activation or config.activation}:
+        warnings.append(f"activation {chosen} as you chose it, where {source} says {config.activation}")
+    return ParsedConfig(
+        config.model_copy(update={"activation": chosen, "text_activation": None}), "--activation", warnings
+    )
 
 
 def _section(cfg: Any, field: str) -> Section:
@@ -145,3 +192,41 @@ def _text_config(text: Section) -> TextConfig:
     if text.get("pool_type") == "eos" and text.get("eos_id", 2) != end:
         raise text.refused("eos_id", text.get("eos_id", 2), f"texts are pooled at the largest id, {end}")
     return config
+
+
+def _vision_cfg(image: ViTConfig | ResNetConfig) -> dict[str, Any]:
+    if isinstance(image, ResNetConfig):
+        head_width = image.features // image.heads
+        sizes = {"layers": list(image.layers), "width": image.width, "head_width": head_width, "patch_size": None}
+        return {"image_size": image.image_size, **sizes}
+    return {
+        "image_size": image.image_size,
+        "layers": image.layers,
+        "width": image.width,
+        "head_width": image.width // image.heads,
+        "patch_size": image.patch_size,
+        **_block_cfg(image),
+    }
+
+
+def _text_cfg(tokenizer: str | None, text: TextConfig) -> dict[str, Any]:
+    return {
+        "context_length": text.context_length,
+        "vocab_size": text.vocab_size,
+        **({"hf_tokenizer_name": tokenizer, "tokenizer_kwargs": {"clean": "lower"}} if tokenizer else {}),
+        "width": text.width,
+        "heads": text.heads,
+        "layers": text.layers,
+        **_block_cfg(text),
+    }
+
+
+def _block_cfg(tower: ViTConfig | TextConfig) -> dict[str, Any]:
+    cfg: dict[str, Any] = {}
+    if tower.mlp_width is not None:
+        ratio = tower.mlp_width / tower.width
+        # They take the whole part of the product, which rounding may have left just below.
+        cfg["mlp_ratio"] = ratio if int(tower.width * ratio) == tower.mlp_width else ratio + 0.5 / tower.width
+    if tower.norm_eps != TextConfig.model_fields["norm_eps"].default:
+        cfg["norm_kwargs"] = {"eps": tower.norm_eps}
+    return cfg

@@ -69,15 +69,15 @@ _BLOCK = (
 def towers(vision: Section, text: Section, quick_gelu: bool) -> dict[str, Any]:
     """Fields of a ModelConfig. Raises CheckpointError for towers of timm that are not SigLIP's."""
     name = str(vision.get("timm_model_name"))
-    told = _NAME.fullmatch(name)
-    if told is None:
+    match = _NAME.fullmatch(name)
+    if match is None:
         raise vision.refused("timm_model_name", name, "of timm's towers (visual.trunk) we have SigLIP's ViTs only")
     vision.check(_VISION, _VISION_DEFAULTS)
     text.check(_TEXT, _TEXT_DEFAULTS)
-    width, layers, heads, hidden = _SIZES[told[1]]
+    width, layers, heads, hidden = _SIZES[match[1]]
     image_size = vision.whole("image_size", 224)
-    if image_size != int(told[3]):
-        raise vision.refused("image_size", image_size, f"{name} takes pictures of {told[3]} pixels")
+    if image_size != int(match[3]):
+        raise vision.refused("image_size", image_size, f"{name} takes pictures of {match[3]} pixels")
     if text.get("proj_type", "linear") == "linear" and not text.get("proj_bias"):
         raise text.refused("proj_bias", text.get("proj_bias"), "SigLIP's text_projection has a bias")
     image_activation: Activation = "gelu_tanh" if _TANH.fullmatch(name) else "gelu"
@@ -86,7 +86,7 @@ def towers(vision: Section, text: Section, quick_gelu: bool) -> dict[str, Any]:
         "activation": image_activation,
         "text_activation": text_activation if text_activation != image_activation else None,
         "image": SiglipViTConfig(
-            image_size=image_size, patch_size=int(told[2]), width=width, layers=layers, heads=heads, mlp_width=hidden
+            image_size=image_size, patch_size=int(match[2]), width=width, layers=layers, heads=heads, mlp_width=hidden
         ),
         "text": SiglipTextConfig(**text.text_tower()),
     }

@@ -48,7 +48,7 @@ class _Files:
 
 
 def read_tokenizer(folder: Path, text: TextConfig) -> tuple[Tokenizer, str]:
-    """The tokenizer of a folder for that text tower, and where it was told from.
+    """The tokenizer of a folder for that text tower, and the file that it comes from.
 
     A folder without one has CLIP's, if the text tower has as many tokens. Raises CheckpointError naming what sets the
     folder's tokenizer apart from CLIP's.

@@ -40,15 +40,15 @@ _KINDS = ("vit", "clip", "siglip", "int", "list[int]")
 
 
 @dataclass(frozen=True)
-class Configured:
-    """What a config.json says; the control tokens of SigLIP's text tower are the tokenizer's to say."""
+class ParsedConfig:
+    """What a config.json holds: all but the control tokens of SigLIP's text tower, which its tokenizer has."""
 
     config: ModelConfig
     activation_from: str
     warnings: list[str]
 
 
-def read_config(content: Mapping[str, Any], file: Path, options: Options, name: str) -> Configured:
+def read_config(content: Mapping[str, Any], file: Path, options: Options, name: str) -> ParsedConfig:
     """The configuration in `content`, which was read from `file`; `name` becomes the model's.
 
     Raises CheckpointError for another model than CLIPModel or SiglipModel, and for a field that our towers have no
@@ -56,13 +56,13 @@ def read_config(content: Mapping[str, Any], file: Path, options: Options, name: 
     """
     family = family_of(content, file)
     try:
-        said = _parse(content, family)
-        said.expect_ours(file)
-        activations, activation_from, warnings = _activations(said, file, options)
-        config = ModelConfig.model_validate({**_ours(said, family, file), **activations, "name": name})
+        parsed = _parse(content, family)
+        parsed.expect_ours(file)
+        activations, activation_from, warnings = _activations(parsed, file, options)
+        config = ModelConfig.model_validate({**_fields(parsed, family, file), **activations, "name": name})
     except ValidationError as error:
         raise CheckpointError(f"{file}: {_first(error)}") from error
-    return Configured(config, activation_from, warnings)
+    return ParsedConfig(config, activation_from, warnings)
 
 
 def to_config(config: ModelConfig) -> dict[str, Any]:
@@ -123,21 +123,21 @@ def _newest(content: Mapping[str, Any], key: str) -> Any:
     return {"hidden_act": default, **older} if repeated and isinstance(older, dict) else older
 
 
-def _activations(said: Clip | Siglip, file: Path, options: Options) -> tuple[dict[str, Any], str, list[str]]:
-    """Both fields of a ModelConfig, where they were told from, and warnings."""
-    text = _known_activation(said.text_config, "text_config", file)
-    image = _known_activation(said.vision_config, "vision_config", file)
+def _activations(parsed: Clip | Siglip, file: Path, options: Options) -> tuple[dict[str, Any], str, list[str]]:
+    """`activation` and `text_activation` of a ModelConfig, the source that decided them, and warnings."""
+    text = _known_activation(parsed.text_config, "text_config", file)
+    image = _known_activation(parsed.vision_config, "vision_config", file)
     # CLIPs were trained with one or the other; what a SigLIP leaves out is as it was published.
-    told = isinstance(said, Siglip) or all(
-        "hidden_act" in tower.model_fields_set for tower in (said.text_config, said.vision_config)
+    is_stated = isinstance(parsed, Siglip) or all(
+        "hidden_act" in tower.model_fields_set for tower in (parsed.text_config, parsed.vision_config)
     )
-    wanted = options.activation
-    if wanted is not None:
+    chosen = options.activation
+    if chosen is not None:
         says = " and ".join(sorted({text, image}))
-        warning = f"activation {wanted} as you chose it, where {file.name} says {says}"
-        return {"activation": wanted}, "the command line", [warning] if told and {wanted} != {text, image} else []
+        warning = f"activation {chosen} as you chose it, where {file.name} says {says}"
+        return {"activation": chosen}, "the command line", [warning] if is_stated and {chosen} != {text, image} else []
     fields = {"activation": image, "text_activation": text if text != image else None}
-    if told:
+    if is_stated:
         return fields, file.name, []
     warning = (
         f"{file.name} does not say hidden_act for both towers: {ClipText().hidden_act}, the default of transformers, "
@@ -153,12 +153,12 @@ def _known_activation(tower: Tower, name: str, file: Path) -> Activation:
     return _ACTIVATIONS[value]
 
 
-def _ours(said: Clip | Siglip, family: Family, file: Path) -> dict[str, Any]:
-    text, image = said.text_config, said.vision_config
+def _fields(parsed: Clip | Siglip, family: Family, file: Path) -> dict[str, Any]:
+    text, image = parsed.text_config, parsed.vision_config
     if image.num_channels != 3:
         raise CheckpointError(f"{file}: vision_config.num_channels is {image.num_channels}, not 3 (RGB)")
     return {
-        "embed_dim": said.embed_dim,
+        "embed_dim": parsed.embed_dim,
         "text": {
             "kind": family,
             "context_length": text.max_position_embeddings,

@@ -105,9 +105,9 @@ def to_ours(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tenso
     """
     # Without memory: this is about names and shapes.
     with torch.device("meta"):
-        wanted = to_theirs(build_network(config).state_dict(), config)
-    found = {name: _tensor(state, name, like) for name, like in wanted.items()}
-    surplus = sorted(set(state) - set(wanted) - _COUNTERS)
+        expected = to_theirs(build_network(config).state_dict(), config)
+    found = {name: _tensor(state, name, like) for name, like in expected.items()}
+    surplus = sorted(set(state) - set(expected) - _COUNTERS)
     if surplus:
         others = f" and {len(surplus) - 1} further tensors belong" if len(surplus) > 1 else " belongs"
         raise CheckpointError(f"{surplus[0]}{others} to no layer of the model that config.json describes")

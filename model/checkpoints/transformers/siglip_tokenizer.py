@@ -38,10 +38,10 @@ def read_tokenizer(
     if not file.exists():
         raise CheckpointError(f"{folder} has neither {SPIECE} nor {TOKENIZER}: add the tokenizer that the model has")
     try:
-        vocabulary, told, ends = _read_spiece(file, text) if file.name == SPIECE else _read_json(file)
+        vocabulary, cleaning, ends = _read_spiece(file, text) if file.name == SPIECE else _read_json(file)
     except (CheckpointError, VocabularyError) as error:
         raise CheckpointError(f"{file}: {error}") from error
-    fields = {**_siglips(settings, vocabulary, ends, folder / SETTINGS), "clean": clean or told}
+    fields = {**_siglips(settings, vocabulary, ends, folder / SETTINGS), "clean": clean or cleaning}
     try:
         configured = SiglipTextConfig.model_validate({**text.model_dump(), **fields})
         tokenizer = SentenceTokenizer(vocabulary, configured)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint, read_checkpoint
+from model.checkpoints.importer import import_checkpoint, read_checkpoint
 from model.config import Preprocessing, load_preset
 from model.images.preprocessing import load_image
 from model.runtime.engine import Engine

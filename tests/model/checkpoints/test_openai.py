@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.bundle import Bundle, bundled
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
-from model.checkpoints.importing import read_checkpoint
+from model.checkpoints.importer import read_checkpoint
+from model.checkpoints.networks import to_network
 from model.checkpoints.openai import read_state
 from model.config import ModelConfig, ResNetConfig, TextConfig, ViTConfig, load_preset, preset_names
 from model.network import build_network
@@ -136,24 +136,24 @@ def test_an_architecture_overrides_what_shapes_tell() -> None:
     checkpoint = read(dict(state), architecture=narrow)
     assert checkpoint.config == narrow
     assert not any("heads" in warning for warning in checkpoint.warnings)
-    assert build(checkpoint).config == narrow
+    assert to_network(checkpoint).config == narrow
 
 
 def test_an_architecture_of_other_shapes_is_refused_by_the_tensor() -> None:
     checkpoint = read(random_network(TINY_VIT).state_dict(), architecture=TINY_RESNET)
     with pytest.raises(CheckpointError, match=r"visual\.class_embedding"):
-        build(checkpoint)
+        to_network(checkpoint)
     wider = TINY_VIT.model_copy(update={"text": TextConfig(width=128, heads=2, layers=2, vocab_size=1024)})
     checkpoint = read(random_network(TINY_VIT).state_dict(), architecture=wider)
     with pytest.raises(CheckpointError, match=r"positional_embedding has shape \[77, 64\], tiny-vit needs \[77, 128\]"):
-        build(checkpoint)
+        to_network(checkpoint)
 
 
 def test_numbers_beside_the_weights_are_passed_over() -> None:
     state = random_network(TINY_RESNET).state_dict()
     beside = {name: torch.tensor(7) for name in ("input_resolution", "context_length", "vocab_size")}
     checkpoint = read({**state, **beside, "attn_mask": torch.zeros(77, 77), "logit_scale": torch.tensor([2.5])})
-    assert build(checkpoint).logit_scale.item() == 2.5
+    assert to_network(checkpoint).logit_scale.item() == 2.5
 
 
 @pytest.mark.parametrize(("vocab_size", "said"), [(49408, None), (49407, "first merges"), (49409, None)])

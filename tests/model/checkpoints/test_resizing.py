@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
-from model.checkpoints.importing import resized
+from model.checkpoints.importer import resized
+from model.checkpoints.networks import to_network
 from model.checkpoints.openai import read_state
 from model.config import ModelConfig
 from tests.model.checkpoints.archives import checkpoint_of
@@ -40,7 +40,7 @@ def test_positions_of_a_resnet_are_resized_as_its_own_network_does() -> None:
     pixels = torch.randn(2, 3, 96, 96)
     with torch.no_grad():
         expected = random_network(TINY_RESNET).encode_image(pixels)
-        torch.testing.assert_close(build(checkpoint).encode_image(pixels), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(to_network(checkpoint).encode_image(pixels), expected, rtol=0, atol=1e-5)
 
 
 def test_positions_without_a_class_token_are_resized() -> None:

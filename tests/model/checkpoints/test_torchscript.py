@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint, read_checkpoint
+from model.checkpoints.importer import import_checkpoint, read_checkpoint
 from model.checkpoints.weights import read_content, read_file, read_weights
 from tests.model.checkpoints.archives import half_where_openai_does, write_archive
 from tests.model.checkpoints.openclip.models import Ours, build, expect_same, vary

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import read_checkpoint
+from model.checkpoints.importer import read_checkpoint
 from model.checkpoints.weights import find_weights, read_weights
 from tests.model.checkpoints.forging import Code, entries, refused, write
 
@@ -219,7 +219,7 @@ def test_each_byte_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = tmp_path / "network.pt"
     torch.jit.save(torch.jit.script(network), file) if archive else torch.save(network.state_dict(), file)
     crc32 = zlib.crc32
-    monkeypatch.setattr("model.checkpoints.zips.zlib.crc32", lambda data: checked.append(len(data)) or crc32(data))
+    monkeypatch.setattr("model.checkpoints.torch_zip.zlib.crc32", lambda data: checked.append(len(data)) or crc32(data))
     with pytest.raises(CheckpointError):
         read_checkpoint(file, Options())
     assert checked.count(4 * 64 * 64) == 1

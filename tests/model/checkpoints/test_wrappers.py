@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from model.__main__ import app
 from model.bundle import Bundle
 from model.checkpoints import openclip
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import import_checkpoint, read_checkpoint
+from model.checkpoints.importer import import_checkpoint, read_checkpoint
+from model.checkpoints.networks import to_network
 from tests.model.conftest import TINY_VIT, random_network
 from tests.model.hub.published_models import save_huggingface
 
@@ -106,7 +106,7 @@ def test_it_is_unwrapped(state: State, tmp_path: Path, how: str) -> None:
     torch.save(wrap(state), tmp_path / "checkpoint.pt")
     checkpoint = read_checkpoint(tmp_path / "checkpoint.pt", OPTIONS)
     assert str(checkpoint.source.get("unwrapped", "")).startswith(unwrapped)
-    network = build(checkpoint)
+    network = to_network(checkpoint)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
 
 
@@ -138,7 +138,7 @@ def test_safetensors_with_a_prefix_and_in_shards(state: State, tmp_path: Path) -
     for name in ("model.safetensors", "model.safetensors.index.json"):
         checkpoint = read_checkpoint(tmp_path / name, OPTIONS)
         assert checkpoint.source["unwrapped"] == "names without 'model.'"
-        assert set(build(checkpoint).state_dict()) == set(state)
+        assert set(to_network(checkpoint).state_dict()) == set(state)
     with pytest.raises(CheckpointError, match=r"one of the shards.*model\.safetensors\.index\.json"):
         read_checkpoint(tmp_path / "model-1.safetensors", OPTIONS)
 
@@ -152,7 +152,7 @@ def test_wrapped_weights_in_folders(tmp_path: Path) -> None:
         ("open_clip",) + 2 * ("open_clip_model.safetensors",),
     )
     for folder, plain, wrapped in files:
-        expected = build(read_checkpoint(tmp_path / folder, Options())).state_dict()
+        expected = to_network(read_checkpoint(tmp_path / folder, Options())).state_dict()
         state = prefixed(load_file(tmp_path / folder / plain), "clip.")
         (tmp_path / folder / plain).unlink()
         if wrapped.endswith(".bin"):
@@ -162,13 +162,13 @@ def test_wrapped_weights_in_folders(tmp_path: Path) -> None:
         checkpoint = read_checkpoint(tmp_path / folder, Options())
         assert checkpoint.source["unwrapped"].endswith("names without 'clip.'")
         assert ("head.weight" in "".join(checkpoint.warnings)) == (folder == "open_clip")
-        found = build(checkpoint).state_dict()
+        found = to_network(checkpoint).state_dict()
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_a_file_is_known_by_its_content(state: State, tmp_path: Path) -> None:
     save_file(state, tmp_path / "weights.ckpt")
-    assert set(build(read_checkpoint(tmp_path / "weights.ckpt", OPTIONS)).state_dict()) == set(state)
+    assert set(to_network(read_checkpoint(tmp_path / "weights.ckpt", OPTIONS)).state_dict()) == set(state)
 
 
 def test_the_command_and_the_bundle_say_what_was_unwrapped(state: State, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_what_is_no_whole_model_is_refused(
 ) -> None:
     torch.save(wrap(state), tmp_path / "checkpoint.pt")
     with pytest.raises(CheckpointError, match=message):
-        build(read_checkpoint(tmp_path / "checkpoint.pt", OPTIONS))
+        to_network(read_checkpoint(tmp_path / "checkpoint.pt", OPTIONS))
 
 
 def test_folders_that_are_something_else_are_told_apart(state: State, tmp_path: Path) -> None:

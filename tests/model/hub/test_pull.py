@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle, bundled
-from model.checkpoints import importing
+from model.checkpoints import importer
 from model.hub import names
 from model.hub.download import download
 from model.hub.folders import find_bundle
@@ -224,7 +224,7 @@ def test_a_forced_pull_that_is_ended_leaves_what_was_there(
             end(fresh)
         return None, []  # nothing to put in the place of the folder, once that is away
 
-    monkeypatch.setattr(importing, "import_checkpoint", import_checkpoint)
+    monkeypatch.setattr(importer, "import_checkpoint", import_checkpoint)
     outcome = CliRunner().invoke(app, ["pull", NAME, "--to", str(to), "--force"])
     assert outcome.exit_code == (128 + signal.SIGTERM if at == "import" else 1)
     assert Bundle.load(to).id == "sightword-small"

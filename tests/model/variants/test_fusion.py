@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from model.__main__ import app
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
 from model.runtime.engine import Engine
 from model.variants.make_variant import make_variant
 from model.variants.options import VariantError, VariantOptions

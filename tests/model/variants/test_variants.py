@@ -17,7 +17,7 @@ from model import smoke_inputs
 from model.__main__ import app
 from model.bundle import Bundle, bundled
 from model.checkpoints.checkpoint import CheckpointError
-from model.checkpoints.restoring import load_network
+from model.checkpoints.networks import load_network
 from model.manifest import BundleError
 from model.runtime.engine import Engine
 from model.variants.inputs import LABELS, photograph_crops

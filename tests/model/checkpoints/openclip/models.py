@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from model.bundle import Bundle
-from model.checkpoints.building import build as build_network
 from model.checkpoints.checkpoint import Checkpoint
+from model.checkpoints.networks import to_network
 from model.checkpoints.openclip import plain_state, siglip
 from model.config import ModelConfig, Preprocessing
 from model.export.graphs import ImageGraph, TextGraph
@@ -110,7 +110,7 @@ class Ours:
     @classmethod
     def read(cls, checkpoint: Checkpoint) -> Ours:
         """Through the modules that the graphs are written from, which takes a twentieth of the time."""
-        network = build_network(checkpoint)
+        network = to_network(checkpoint)
         image, text = ImageGraph(network, checkpoint.preprocessing).eval(), TextGraph(network).eval()
         bias = 0.0 if network.logit_bias is None else float(network.logit_bias.detach())
 

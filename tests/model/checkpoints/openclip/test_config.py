@@ -14,7 +14,7 @@ import torch
 
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.openclip import siglip
-from model.checkpoints.openclip.config import Told, read_model_cfg
+from model.checkpoints.openclip.config import ParsedConfig, read_model_cfg
 from model.checkpoints.openclip.fields import Section
 from tests.model.checkpoints.openclip.models import SIGLIP_TEXT, SIGLIP_VISION, VIT, expect_same_shapes, vary
 
@@ -36,7 +36,7 @@ REFUSED = {
 }
 
 
-def read(cfg: dict[str, Any], name: str = "model") -> Told:
+def read(cfg: dict[str, Any], name: str = "model") -> ParsedConfig:
     return read_model_cfg(cfg, Options(), name)
 
 

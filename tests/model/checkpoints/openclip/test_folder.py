@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import import_checkpoint, read_checkpoint
+from model.checkpoints.importer import import_checkpoint, read_checkpoint
 from model.checkpoints.openclip import write_folder
-from model.checkpoints.openclip.reading import WEIGHTS
+from model.checkpoints.openclip.training_checkpoint import WEIGHTS
 from tests.model.checkpoints.openclip.models import (
     RESNET,
     SIGLIP_TEXT,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import read_checkpoint
+from model.checkpoints.importer import read_checkpoint
 from tests.model.checkpoints.openclip.models import Ours, build, expect_same, vary
 
 # Sizes that shapes tell: heads of 64.

@@ -10,12 +10,11 @@ import pytest
 from torch import nn
 
 from model.bundle import Bundle, bundled
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import read_checkpoint
-from model.checkpoints.openclip.config import read_model_cfg
-from model.checkpoints.openclip.writing import to_model_cfg, write_folder
-from model.checkpoints.restoring import load_network
+from model.checkpoints.importer import read_checkpoint
+from model.checkpoints.networks import load_network, to_network
+from model.checkpoints.openclip.config import read_model_cfg, to_model_cfg
+from model.checkpoints.openclip.folder import write_folder
 from model.config import ModelConfig, ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
 from tests.model.checkpoints.openclip.models import Ours, expect_same, expect_same_shapes
 from tests.model.sentences import strange_texts
@@ -36,7 +35,7 @@ def test_what_was_written_is_read_again_unchanged(exported: tuple[nn.Module, Bun
     again = read_checkpoint(tmp_path / bundle.id, Options())
     assert (again.config, again.preprocessing) == (bundle.manifest.config, bundle.preprocessing)
     state = load_network(bundle).state_dict()
-    network = build(again)
+    network = to_network(again)
     assert all((tensor == state[name]).all() for name, tensor in network.state_dict().items())
     texts = strange_texts(200, seed=7)
     assert again.tokenizer.encode(texts) == bundle.tokenizer().encode(texts)

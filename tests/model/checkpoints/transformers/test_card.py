@@ -13,7 +13,7 @@ from PIL import Image
 from model.bundle import Bundle
 from model.checkpoints import transformers
 from model.checkpoints.checkpoint import Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
 from model.runtime.engine import Engine
 from tests.model.checkpoints.transformers import clip_models, siglip_models
 

@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from model.__main__ import app
 from model.bundle import Bundle
 from model.checkpoints import transformers
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import import_checkpoint
+from model.checkpoints.importer import import_checkpoint
+from model.checkpoints.networks import to_network
 from model.config import ModelConfig, Preprocessing, ViTConfig
 from model.export.bundle import export_bundle
 from model.images.preprocessing import preprocess
@@ -122,7 +122,7 @@ def test_towers_of_every_kind(tmp_path: Path, text: dict[str, Any], vision: dict
         # The older of the two configurations counts, and its hidden_act is the default of transformers.
         model = CLIPModel.from_pretrained(folder, local_files_only=True)
     checkpoint = transformers.read_folder(folder, Options())
-    network = build(checkpoint)
+    network = to_network(checkpoint)
     pixels = random_pixels(vision.get("image_size", 48))
     assert_close(
         network_answers(network, checkpoint.tokenizer, pixels), answers(model, pixels, TEXTS, clip_tokenizer(1024))
@@ -222,7 +222,7 @@ def test_a_scale_of_one_number_in_a_list(small: tuple[CLIPModel, Path, Bundle], 
     folder = save(small[0], tmp_path, clip_tokenizer(1024))
     state = load_file(folder / "model.safetensors")
     save_file({**state, "logit_scale": state["logit_scale"].reshape(1)}, folder / "model.safetensors")
-    assert build(transformers.read_folder(folder, Options())).logit_scale.item() == pytest.approx(3.3)
+    assert to_network(transformers.read_folder(folder, Options())).logit_scale.item() == pytest.approx(3.3)
 
 
 def test_the_commands_there_and_back(small: tuple[CLIPModel, Path, Bundle], tmp_path: Path):

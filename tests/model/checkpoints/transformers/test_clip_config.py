@@ -13,7 +13,7 @@ from transformers import CLIPConfig
 
 from model.checkpoints import transformers
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.transformers.config import Configured, read_config
+from model.checkpoints.transformers.config import ParsedConfig, read_config
 from model.config import TextConfig, ViTConfig
 
 FILE = Path("config.json")
@@ -29,7 +29,7 @@ def clip(text: Any = None, vision: Any = None, **fields: Any) -> dict[str, Any]:
     }
 
 
-def read(content: dict[str, Any], options: Options | None = None) -> Configured:
+def read(content: dict[str, Any], options: Options | None = None) -> ParsedConfig:
     return read_config(content, FILE, options or Options(), "it")
 
 

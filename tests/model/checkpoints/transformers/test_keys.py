@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from model.checkpoints import transformers
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
+from model.checkpoints.networks import to_network
 from tests.model.checkpoints.transformers.clip_models import (
     clip_tokenizer,
     random_model,
@@ -68,4 +68,4 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path: Path, change: Any, reason
     change(state)
     save_file(state, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=reason):
-        build(transformers.read_folder(folder, Options()))
+        to_network(transformers.read_folder(folder, Options()))

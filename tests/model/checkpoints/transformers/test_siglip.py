@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoTokenizer, SiglipModel, SiglipProcessor
 from model.bundle import Bundle, write_manifest
 from model.checkpoints import transformers
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import build, import_checkpoint, resized
+from model.checkpoints.importer import import_checkpoint, resized, to_network
 from model.config import SiglipTextConfig
 from model.images.preprocessing import preprocess
 from model.manifest import TOKENIZER, BundleError
@@ -66,7 +66,7 @@ def engine_answers(bundle: Bundle, pixels: np.ndarray, texts: list[str]) -> Answ
 
 
 def network_answers(folder: Path, pixels: np.ndarray, ids: torch.Tensor) -> Answers:
-    network = build(transformers.read_folder(folder, Options()))
+    network = to_network(transformers.read_folder(folder, Options()))
     with torch.no_grad():
         image, text = network((torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5, ids)
         logits = network.logit_scale.exp() * image @ text.T + network.logit_bias
@@ -188,7 +188,7 @@ def test_a_tokenizer_of_another_model_is_refused_in_a_bundle(bundle: Bundle, tmp
 def test_pictures_of_another_size_are_taken_on_request(folder: Path) -> None:
     larger = resized(transformers.read_folder(folder, Options(image_size=70)), 70)
     assert larger.preprocessing.size == 70
-    assert build(larger).encode_image(torch.zeros(2, 3, 70, 70)).shape == (2, 48)
+    assert to_network(larger).encode_image(torch.zeros(2, 3, 70, 70)).shape == (2, 48)
 
 
 def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
@@ -217,7 +217,7 @@ def test_weights_that_do_not_fit_are_refused(folder: Path) -> None:
         forged = {key: value for key, value in state.items() if key != name}
         save_file(forged if tensor is None else {**forged, name: tensor}, folder / "model.safetensors")
         with pytest.raises(CheckpointError, match=reason):
-            build(transformers.read_folder(folder, Options()))
+            to_network(transformers.read_folder(folder, Options()))
 
 
 def test_an_activation_on_the_command_line_wins_and_is_told(folder: Path) -> None:

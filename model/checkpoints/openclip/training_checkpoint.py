@@ -1,24 +1,17 @@
-"""Hub folders and training checkpoints of open_clip -> checkpoints under the names of our network."""
+"""Training checkpoints and plain state dictionaries of open_clip, TinyCLIP and Lightning -> checkpoints."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from model.checkpoints import openai, pixels
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
-from model.checkpoints.folders import model_name, read_object
-from model.checkpoints.openclip import siglip
-from model.checkpoints.openclip.config import read_model_cfg
-from model.checkpoints.openclip.fields import Section
-from model.checkpoints.openclip.tokenizer import read_tokenizer
-from model.checkpoints.openclip.writing import CONFIG
-from model.checkpoints.weights import INDEX, find_weights, read_file, read_weights
+from model.checkpoints import openai
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
+from model.checkpoints.openclip.config import CONFIG
 from model.checkpoints.wrappers import describe, unwrap
 from model.config import Activation
 
@@ -34,66 +27,10 @@ _TINYCLIP_PRUNED = "l0_module."
 _LIGHTNING = "pytorch-lightning_version"
 
 
-def read_folder(folder: Path, options: Options) -> Checkpoint:
-    """A hub folder: open_clip_config.json beside safetensors or a torch file of weights."""
-    content = read_object(folder / CONFIG)
-    with naming(folder / CONFIG):
-        preprocess_cfg = _preprocess_cfg(content)
-        told = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
-        preprocessing = pixels.from_openclip(preprocess_cfg, told.config.image.image_size, options)
-    text_cfg = content["model_cfg"]["text_cfg"]
-    tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), told.config)
-    file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
-    content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
-    with naming(file):
-        unwrapped = unwrap(content)
-        state = plain_state(unwrapped.state if unwrapped else content)
-    if config.image.kind == "siglip":
-        state = siglip.our_names(state, text_cfg)
-    source = {
-        "format": "open_clip folder",
-        "weights": file.name,
-        "activation_from": told.activation_from,
-        "tokenizer_from": tokenizer_from,
-        "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
-    }
-    if unwrapped and (described := unwrapped.described()):
-        source["unwrapped"] = described
-    warnings = [*told.warnings, *(unwrapped.warnings if unwrapped else [])]
-    return Checkpoint(config, state, preprocessing, tokenizer, source, warnings)
-
-
-def read_architecture(file: Path, options: Options) -> Options:
-    """The options with the architecture, and the preprocessing if it is told, of an open_clip configuration.
-
-    That of a hub folder, or one of those that come with open_clip. Raises CheckpointError for what we do not compute,
-    and for a tokenizer of the model's own, which a file of weights does not bring.
-    """
-    content = read_object(file)
-    with naming(file):
-        told = read_model_cfg(content.get("model_cfg", content), Options(), model_name(file.with_suffix("")))
-        name = content.get("model_cfg", content)["text_cfg"].get("hf_tokenizer_name")
-        if name:
-            raise CheckpointError(
-                f"text_cfg.hf_tokenizer_name is {name!r:.100}, and files of weights have CLIP's tokenizer: put weights "
-                f"and tokenizer into a folder with this file as {CONFIG}, and import that"
-            )
-        preprocess_cfg = _preprocess_cfg(content) or None
-    return replace(options, architecture=told.config, preprocess_cfg=preprocess_cfg)
-
-
-def _preprocess_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
-    cfg = content.get("preprocess_cfg") or {}
-    if not isinstance(cfg, Mapping):
-        raise CheckpointError(f"preprocess_cfg is a {type(cfg).__name__}, not an object")
-    # open_clip itself goes by the size of the tower.
-    return {key: value for key, value in cfg.items() if key != "size"}
-
-
 def read_training(content: Mapping[str, Any], options: Options, name: str) -> Checkpoint:
     """The content of `epoch_N.pt`: `state_dict` with or without `module.`, and what the trainer kept beside it.
 
-    Or a state dictionary alone. The architecture is told from the shapes. Raises CheckpointError.
+    Or a state dictionary alone. The architecture is inferred from the shapes. Raises CheckpointError.
     """
     unwrapped = unwrap(content)
     if unwrapped is None:
@@ -170,9 +107,3 @@ def plain_state(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def _plain_name(key: str) -> str:
     wrapped = _TINYCLIP.fullmatch(key)
     return wrapped[1] if wrapped else key.removeprefix("module.").removeprefix("text.")
-
-
-def _other_weights(folder: Path) -> list[str]:
-    """The one file that is likely to hold weights, if there is one of them."""
-    others = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin", ".pth", ".pt")]
-    return others if len(others) == 1 else []

@@ -1,24 +1,28 @@
-"""CLIPModel and SiglipModel folders of transformers -> checkpoints under the names of our network."""
+"""Folders of transformers with a CLIPModel or SiglipModel: read into checkpoints, and written from bundles."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from model.bundle import Bundle
 from model.checkpoints import pixels
-from model.checkpoints.checkpoint import Checkpoint, Options, naming
-from model.checkpoints.folders import model_name, read_object
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
+from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
+from model.checkpoints.networks import load_network
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
-from model.checkpoints.transformers.config import CONFIG, read_config
-from model.checkpoints.transformers.keys import to_ours
-from model.checkpoints.transformers.writing import PREPROCESSOR, WEIGHTS
+from model.checkpoints.transformers.card import readme
+from model.checkpoints.transformers.config import CONFIG, read_config, to_config
+from model.checkpoints.transformers.keys import to_ours, to_theirs
 from model.checkpoints.weights import INDEX, find_weights, only_tensors, read_file, read_weights
 from model.checkpoints.wrappers import unwrap
 from model.config import ModelConfig, SiglipTextConfig
+from model.export.tensors import write_tensors
+from model.manifest import TOKENIZER
 from model.tokenizers.clip import TextTokenizer
 
-PROCESSOR = "processor_config.json"
-PICKLED = "pytorch_model.bin"
+WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
 
 
 def read_folder(folder: Path, options: Options) -> Checkpoint:
@@ -26,9 +30,9 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
 
     Raises CheckpointError naming the file, field or tensor that cannot be imported.
     """
-    said = read_config(read_object(folder / CONFIG), folder / CONFIG, options, model_name(folder))
-    tokenizer, config, tokenizer_from = _read_tokenizer(folder, said.config)
-    family, warnings = config.text.kind, list(said.warnings)
+    parsed = read_config(read_object(folder / CONFIG), folder / CONFIG, options, model_name(folder))
+    tokenizer, config, tokenizer_from = _read_tokenizer(folder, parsed.config)
+    family, warnings = config.text.kind, list(parsed.warnings)
     if tokenizer_from == clip_tokenizer.WITHOUT_FILES:
         warnings.append(f"{folder.name} has no tokenizer: CLIP's is taken, and with another one every text is wrong")
     settings, pixels_from = _read_preprocessor(folder)
@@ -38,7 +42,7 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
         pixels_from = f"{original}, the folder has none"
     with naming(folder / (PREPROCESSOR if settings is None else pixels_from)):
         preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
-    file = find_weights(folder, (WEIGHTS, PICKLED))
+    file = find_weights(folder, (WEIGHTS, PICKLED_WEIGHTS))
     content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
         unwrapped = unwrap(content)
@@ -46,7 +50,7 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     source = {
         "format": "transformers folder",
         "weights": file.name,
-        "activation_from": said.activation_from,
+        "activation_from": parsed.activation_from,
         "tokenizer_from": tokenizer_from,
         "preprocessing_from": pixels_from,
     }
@@ -57,13 +61,38 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
     return Checkpoint(config, state, preprocessing, tokenizer, source, warnings)
 
 
+def write_folder(bundle: Bundle, folder: Path) -> None:
+    """Write a folder that AutoModel and AutoProcessor of transformers load, with the same outputs.
+
+    Raises CheckpointError for a ModifiedResNet, which transformers does not have, and where `folder` is not empty.
+    """
+    config, content = bundle.manifest.config, bundle.read(TOKENIZER).decode()
+    if config.image.kind == "resnet":
+        raise CheckpointError(
+            f"{bundle.id} has an image tower of kind resnet, and transformers has only vision transformers for CLIP: "
+            "use --format openclip"
+        )
+    processor = {"clip": "CLIPProcessor", "siglip": "SiglipProcessor"}[config.text.kind]
+    network = load_network(bundle)
+    with new_folder(folder) as draft:
+        write_object(draft / CONFIG, to_config(config))
+        write_tensors(to_theirs(network.state_dict(), config), draft / WEIGHTS, FORMAT)
+        if isinstance(config.text, SiglipTextConfig):
+            siglip_tokenizer.write_tokenizer(content, config.text, draft)
+        else:
+            clip_tokenizer.write_tokenizer(content, bundle.context_length, draft)
+        settings = {**pixels.to_transformers(bundle.preprocessing), "processor_class": processor}
+        write_object(draft / PREPROCESSOR, settings)
+        (draft / "README.md").write_text(readme(bundle), "utf-8")
+
+
 def _read_tokenizer(folder: Path, config: ModelConfig) -> tuple[TextTokenizer, ModelConfig, str]:
     """The tokenizer, the configuration with what it says of SigLIP's texts, and the file that it comes from."""
     if isinstance(config.text, SiglipTextConfig):
-        sentences, text, told_from = siglip_tokenizer.read_tokenizer(folder, config.text)
-        return sentences, config.model_copy(update={"text": text}), told_from
-    tokenizer, told_from = clip_tokenizer.read_tokenizer(folder, config.text)
-    return tokenizer, config, told_from
+        sentences, text, source = siglip_tokenizer.read_tokenizer(folder, config.text)
+        return sentences, config.model_copy(update={"text": text}), source
+    tokenizer, source = clip_tokenizer.read_tokenizer(folder, config.text)
+    return tokenizer, config, source
 
 
 def _read_preprocessor(folder: Path) -> tuple[dict[str, Any] | None, str]:

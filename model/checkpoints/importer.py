@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
 from model.checkpoints import openai, openclip, transformers
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import new_folder, read_object
+from model.checkpoints.networks import to_network
 from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import INDEX, read_content
@@ -53,7 +53,7 @@ def import_checkpoint(
         if options.image_size is not None:
             checkpoint = resized(checkpoint, options.image_size)
         export_bundle(
-            build(checkpoint),
+            to_network(checkpoint),
             draft,
             tokenizer=checkpoint.tokenizer,
             preprocessing=checkpoint.preprocessing,

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-class Recomputing(nn.Module):
-    """A module whose blocks can be told to keep only what they are given."""
+class CheckpointedModule(nn.Module):
+    """A module whose blocks can keep only their inputs, and compute their activations again for the gradient."""
 
     recompute = False
 
@@ -27,15 +27,15 @@ class Recomputing(nn.Module):
         return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-def set_recomputing(network: nn.Module, recompute: bool) -> None:
+def set_grad_checkpointing(network: nn.Module, recompute: bool) -> None:
     """Tell every part of a network that can."""
     for module in network.modules():
-        if isinstance(module, Recomputing):
+        if isinstance(module, CheckpointedModule):
             module.recompute = recompute
 
 
 @contextmanager
-def statistics_kept(network: nn.Module) -> Iterator[None]:
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Within, batch norms that train use the statistics of their batch and leave their moving ones alone."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     before = []
@@ -52,4 +52,4 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), statistics_kept(block)
+    return nullcontext(), frozen_statistics(block)

@@ -16,10 +16,9 @@ from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle, bundled
-from model.checkpoints.building import build
 from model.checkpoints.checkpoint import CheckpointError, Options
-from model.checkpoints.importing import import_checkpoint, read_checkpoint
-from model.checkpoints.restoring import load_network
+from model.checkpoints.importer import import_checkpoint, read_checkpoint
+from model.checkpoints.networks import load_network, to_network
 from model.config import ModelConfig
 from model.runtime.engine import Engine
 from tests.model.checkpoints.archives import checkpoint_of
@@ -143,7 +142,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
 def test_the_tensors_move_into_the_network(config: ModelConfig) -> None:
     network = random_network(config)
     checkpoint = checkpoint_of(config)
-    built = build(checkpoint)
+    built = to_network(checkpoint)
     assert checkpoint.state == {}
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in built.state_dict().items())
     assert not built.training
@@ -154,7 +153,7 @@ def test_counters_of_training_may_be_missing() -> None:
     state = random_network(TINY_RESNET).state_dict()
     fewer = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
     assert len(fewer) < len(state)
-    built = build(checkpoint_of(TINY_RESNET, fewer)).state_dict()
+    built = to_network(checkpoint_of(TINY_RESNET, fewer)).state_dict()
     assert built["visual.bn1.num_batches_tracked"].item() == 0
     assert all(torch.equal(built[name], tensor) for name, tensor in fewer.items())
 
@@ -164,7 +163,7 @@ def test_weights_that_two_layers_share_become_two() -> None:
     whole = torch.randn(2, 64)
     state["visual.ln_pre.weight"], state["visual.ln_pre.bias"] = whole[0], whole[1]
     state["ln_final.weight"] = state["ln_final.bias"]
-    built = build(checkpoint_of(TINY_VIT, state))
+    built = to_network(checkpoint_of(TINY_VIT, state))
     built.ln_final.weight.data.fill_(7)
     built.visual.ln_pre.weight.data.fill_(7)
     assert not (built.ln_final.bias == 7).any()
@@ -192,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(name: str, tensor: Tensor |
     if tensor is not None:
         checkpoint.state[name] = tensor
     with pytest.raises(CheckpointError, match=reason):
-        build(checkpoint)
+        to_network(checkpoint)
 
 
 def test_a_refused_import_leaves_no_folder_behind(tmp_path: Path) -> None:
