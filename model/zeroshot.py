@@ -1,20 +1,27 @@
-"""The arithmetic of zero-shot classification: prompt templates, class vectors, probabilities."""
+"""The arithmetic of zero-shot classification: prompt templates, class vectors, probabilities, rankings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+
 DEFAULT_TEMPLATES: tuple[str, ...] = ("a photo of a {}.",)
 _PLACE = "{}"
 
+SORT_ALL = 20  # sorting only the best of so many times more columns is faster
+
 Floats = npt.NDArray[np.float32]
+EmbedTexts = Callable[[Sequence[str]], Floats]  # -> [texts, dimensions], of unit length
 
 
 class TemplateError(ValueError):
@@ -45,6 +52,24 @@ def class_vectors(template_vectors: npt.ArrayLike) -> Floats:
     return normalised
 
 
+def template_vectors(embed: EmbedTexts, names: Sequence[Sequence[str]], templates: Sequence[str]) -> Floats:
+    """[templates, classes, dimensions], of unit length; several names of a class are averaged."""
+    texts = [fill(template, name) for template in templates for several in names for name in several]
+    vectors = embed(texts)
+    out, at = np.empty((len(templates), len(names), vectors.shape[1]), np.float32), 0
+    for row in out:
+        for number, several in enumerate(names):
+            row[number] = class_vectors(vectors[None, at : at + len(several)])[0]
+            at += len(several)
+    return out
+
+
+def label_vectors(embed: EmbedTexts, labels: Sequence[str], templates: Sequence[str]) -> Floats:
+    """One vector a label [labels, dimensions]: the normalised mean of its templates' normalised vectors."""
+    vectors = template_vectors(embed, [[label] for label in labels], templates)
+    return class_vectors(vectors.transpose(1, 0, 2))
+
+
 def softmax(logits: npt.ArrayLike) -> Floats:
     """Probabilities over the last axis; no logit is too large."""
     values = np.asarray(logits, dtype=np.float32)
@@ -56,3 +81,31 @@ def sigmoid(logits: npt.ArrayLike) -> Floats:
     """Probability of each logit alone; no logit is too large or too small."""
     values = np.asarray(logits, dtype=np.float32)
     return np.asarray(np.exp(-np.logaddexp(np.float32(0), -values)), dtype=np.float32)
+
+
+def probabilities(cosine: Floats, bundle: Bundle) -> Floats:
+    """Softmax of logit scale times cosine over the last axis; for sigmoid models each pair stands alone."""
+    if bundle.logit_bias is None:
+        return softmax(bundle.logit_scale * cosine)
+    return sigmoid(bundle.logit_scale * cosine + bundle.logit_bias)
+
+
+def label_vs_background(cosine: Floats, bundle: Bundle) -> Floats:
+    """Cosines [items, labels + 1], the last to the prompt without a label -> probabilities [items, labels].
+
+    Each label against that prompt: a softmax over the two, which is the sigmoid of their difference.
+    """
+    return sigmoid(bundle.logit_scale * (cosine[:, :-1] - cosine[:, -1:]))
+
+
+def top_k_indices(scores: Floats, top_k: int | None) -> npt.NDArray[np.int64]:
+    """Columns of each row from the highest score down, at most `top_k`; equal scores keep their order."""
+    if top_k is None or top_k * SORT_ALL > scores.shape[1]:
+        return np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+    return np.stack([_top_k(row, top_k) for row in scores])
+
+
+def _top_k(row: Floats, top_k: int) -> npt.NDArray[np.int64]:
+    """Indices of the `top_k` highest scores of one row, without sorting all of it."""
+    [candidates] = np.nonzero(row >= np.partition(row, -top_k)[-top_k])
+    return candidates[np.argsort(-row[candidates], kind="stable")[:top_k]]

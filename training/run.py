@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import Bundle, write_manifest
+from model.embedder import Embedder
 from model.export.bundle import export_bundle
 from model.manifest import BundleError
 from model.network import Network
 from training.config import TrainConfig
 from training.evaluation.datasets import DatasetSpec
-from training.evaluation.embedding import Embedder
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.evaluation.results import HELD_OUT, Comparison, Result, compare_results, to_record
 from training.loop.metrics import METRICS

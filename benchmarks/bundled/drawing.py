@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES, softmax
+from model.embedder import Embedder
+from model.zeroshot import DEFAULT_TEMPLATES, label_vectors, softmax
 from training.config import TrainConfig, load_config
-from training.evaluation.embedding import Embedder, label_vectors
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.loop.metrics import METRICS
 from training.report.calibration import BINS, Calibration
@@ -98,9 +98,9 @@ def _curves(records: Sequence[Mapping[str, Any]], config: TrainConfig) -> Figure
 def _photographs(embedder: Embedder) -> Figure:
     """Each photograph with its answers, the right one in green."""
     labels = [*PHOTOGRAPHS.values(), *OTHERS]
-    words = label_vectors(embedder.texts, labels, DEFAULT_TEMPLATES)
+    words = label_vectors(embedder.embed_texts, labels, DEFAULT_TEMPLATES)
     folder = Path(str(files("skimage"))) / "data"
-    pictures = embedder.pictures([(folder / name).read_bytes for name in PHOTOGRAPHS])
+    pictures = embedder.embed_images([(folder / name).read_bytes for name in PHOTOGRAPHS])
     scores = softmax(embedder.bundle.logit_scale * pictures @ words.T)
     figure = Figure((9, 5.6), layout="constrained")
     for place, (axes, (name, truth)) in enumerate(zip(figure.subplots(2, 4).flat, PHOTOGRAPHS.items(), strict=True)):

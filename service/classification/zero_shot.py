@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES, softmax, template_sets
+from model.zeroshot import DEFAULT_TEMPLATES, label_vs_background, probabilities, softmax, template_sets, top_k_indices
 from service.classification.class_vectors import ClassVectors, Prompts
-from service.classification.scores import label_vs_background, probabilities, top_k_indices
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.request_context import RequestContext

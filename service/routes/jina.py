@@ -10,8 +10,8 @@ from fastapi import APIRouter, Response
 from orjson import Fragment
 
 from model.bundle import Bundle
+from model.zeroshot import probabilities, top_k_indices
 from service.classification import zero_shot
-from service.classification.scores import probabilities, top_k_indices
 from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from service.classification.scores import probabilities, top_k_indices
+from model.zeroshot import probabilities, top_k_indices
 from service.classification.zero_shot import check_answer_size
 from service.inference.records import EmbeddingResult
 from service.schema.answers import SimilarityAnswer

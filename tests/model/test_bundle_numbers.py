@@ -13,7 +13,7 @@ import pytest
 
 from model.bundle import Bundle, bundled
 from model.manifest import MANIFEST, MAX_LOGIT, MAX_MANIFEST_BYTES, BundleError, read_manifest
-from service.classification.scores import label_vs_background, probabilities
+from model.zeroshot import label_vs_background, probabilities
 
 NO_NUMBER = ["NaN", "Infinity", "-Infinity", "1e400", "true", '"5"', "[5]", "null", "9" * 5000]
 FIELDS = {

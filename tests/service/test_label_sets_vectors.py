@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from model.zeroshot import top_k_indices
 from service.classification.class_vectors import ClassVectorCache, Prompts
-from service.classification.scores import top_k_indices
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.records import EmbeddingResult

@@ -65,10 +65,10 @@ def evaluate(
     """
     with user_errors():
         from model.bundle import bundled
+        from model.embedder import Embedder
         from model.zeroshot import fill
         from training.config import ConfigError
         from training.evaluation.datasets import DataError, parse_dataset
-        from training.evaluation.embedding import Embedder
         from training.evaluation.evaluator import EvaluationOptions
         from training.evaluation.evaluator import evaluate as run_evaluation
         from training.evaluation.results import write_results

@@ -10,14 +10,15 @@ import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
+from model.embedder import Vectors, embed_texts
 from model.export.graphs import ImageGraph, TextGraph
 from model.images.preprocessing import ImageError, load_image
 from model.network import Network
 from model.tokenizers.clip import TextTokenizer
+from model.zeroshot import label_vectors
 from training.config import TrainConfig
 from training.data.shards import Sample
 from training.data.troubles import Troubles, reason_of
-from training.evaluation.embedding import Vectors, embed_texts, label_vectors
 from training.evaluation.metrics import ranks
 
 BATCH = 128

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from model.embedder import Embedder, ImageReader, Vectors
 from model.suggestions import did_you_mean
-from model.zeroshot import DEFAULT_TEMPLATES, class_vectors
+from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
-from training.evaluation.embedding import Embedder, Picture, Vectors, template_vectors
 from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
-from training.progress import announced
+from training.progress import announced, track
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class _DatasetEvaluator:
         on_result: ResultCallback | None = None,
     ) -> None:
         self.embedder, self.dataset, self.options, self._on_result = embedder, dataset, options, on_result
-        self._embeddings: dict[Picture, Vectors] = {}
+        self._embeddings: dict[ImageReader, Vectors] = {}
         self.classes: set[str] = set()  # those that were named in a prompt
         self.card = dataset.card
         self.headline = self.card.metric if self.card else "acc1"
@@ -76,7 +77,9 @@ class _DatasetEvaluator:
             pictures = self._embed(split, name)
             if split.captions:
                 if self._is_requested("retrieval"):
-                    yield self._complete(retrieve(name, pictures, split.captions, self.embedder.texts), split, pictures)
+                    yield self._complete(
+                        retrieve(name, pictures, split.captions, self.embedder.embed_texts), split, pictures
+                    )
                 continue
             if self._is_requested("zeroshot", "robustness"):
                 result, scores = self.zeroshot(name, split, pictures)
@@ -89,7 +92,9 @@ class _DatasetEvaluator:
         """[pictures, dim]; pictures that an earlier split of the same samples had are not embedded again."""
         missing = [picture for picture in split.pictures if picture not in self._embeddings]
         if missing:
-            self._embeddings |= zip(missing, self.embedder.pictures(missing, name), strict=True)
+            self._embeddings |= zip(
+                missing, self.embedder.embed_images(missing, partial(track, what=name)), strict=True
+            )
         return np.stack([self._embeddings[picture] for picture in split.pictures])
 
     def _is_requested(self, *tasks: str) -> bool:
@@ -104,12 +109,15 @@ class _DatasetEvaluator:
 
     def zeroshot(self, name: str, split: Split, pictures: Vectors) -> tuple[Result, Vectors]:
         templates = self._templates(split)
-        vectors = template_vectors(self.embedder.texts, self._prompt_names(split), templates)
+        vectors = template_vectors(self.embedder.embed_texts, self._prompt_names(split), templates)
         accuracies: list[float] = []
         if self.options.select_templates:
             train = self._train("", split)
             chosen, accuracies = select_templates(
-                self.embedder.pictures(train.pictures, f"{name}, train"), train.targets, vectors, templates
+                self.embedder.embed_images(train.pictures, partial(track, what=f"{name}, train")),
+                train.targets,
+                vectors,
+                templates,
             )
             vectors = vectors[[templates.index(template) for template in chosen]]
             templates = chosen
@@ -128,7 +136,7 @@ class _DatasetEvaluator:
         if split.truth is not None:
             raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
         train = self._train(suffix, split)
-        train_vectors = self.embedder.pictures(train.pictures, f"{name}, train")
+        train_vectors = self.embedder.embed_images(train.pictures, partial(track, what=f"{name}, train"))
         data = ProbeData(train_vectors, train.targets, pictures, split.targets, split.classes)
         if "linear-probe" in self.options.tasks:
             with announced(f"{name}: linear probe"):
@@ -171,12 +179,14 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
     """Top-1 on each shifted data set and on the first, clean one, among the classes of the shifted one."""
     clean = _DatasetEvaluator(embedder, datasets[0], options)
     reference = clean.dataset.read("test")[""]
-    pictures = embedder.pictures(reference.pictures, clean.dataset.name)
+    pictures = embedder.embed_images(reference.pictures, partial(track, what=clean.dataset.name))
     found = []
     for dataset in datasets[1:]:
         shifted = _DatasetEvaluator(embedder, dataset, options)
         split = shifted.dataset.read("test")[""]
-        on_shifted, _ = shifted.zeroshot(dataset.name, split, embedder.pictures(split.pictures, dataset.name))
+        on_shifted, _ = shifted.zeroshot(
+            dataset.name, split, embedder.embed_images(split.pictures, partial(track, what=dataset.name))
+        )
         on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, pictures, split.classes))
         metrics = {
             "acc1": on_shifted.metrics["acc1"],

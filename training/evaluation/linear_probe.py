@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from training.evaluation.embedding import Vectors
+from model.embedder import Vectors
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import Targets, classify
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from model.embedder import Vectors
 from model.zeroshot import class_vectors
-from training.evaluation.embedding import Vectors
 from training.evaluation.intervals import bootstrap, wilson
 from training.evaluation.metrics import eleven_point_precision, mean_per_class, ranks, retrieval_ranks
 from training.evaluation.results import Result

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.bundle import Bundle
+from model.embedder import embed_texts
 from model.runtime.engine import Engine
-from training.evaluation.embedding import embed_texts
 
 
 class Teacher:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from model.embedder import Embedder, Vectors
 from model.zeroshot import softmax
 from training.evaluation.datasets import Split
-from training.evaluation.embedding import Embedder, Vectors
 from training.evaluation.results import Result
 from training.report.calibration import Calibration, calibration
 from training.report.confusion import Confusion, confusion
@@ -106,7 +106,7 @@ class Finder:
     def _by_caption(self, split: Split, pictures: Vectors) -> list[Query]:
         rows = np.linspace(0, len(split) - 1, min(QUERIES, len(split))).astype(int)
         texts = [split.captions[row][0] for row in rows]
-        cosines = self.embedder.texts(texts) @ pictures.T
+        cosines = self.embedder.embed_texts(texts) @ pictures.T
         return [
             Query(
                 text,

@@ -7,15 +7,15 @@ import io
 
 from PIL import Image
 
+from model.embedder import ImageReader
 from model.images.geometry import turn
 from model.images.preprocessing import decode, eight_bit, orientation
-from training.evaluation.embedding import Picture
 
 SIDE = 112  # pixels
 QUALITY = 70
 
 
-def thumbnail(picture: Picture) -> str:
+def thumbnail(picture: ImageReader) -> str:
     """A data URI of the picture, at most SIDE pixels wide and high, about 3 kB; upright, transparency on white."""
     image = decode(picture())
     image = eight_bit(turn(image, None, orientation(image))[0]).convert("RGBA")

@@ -14,11 +14,11 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from model.bundle import Bundle, bundled, write_manifest
+from model.embedder import Embedder
 from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
 from training.corpus.attributions import tally, write_attributions
 from training.evaluation.datasets import parse_dataset
-from training.evaluation.embedding import Embedder
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.evaluation.results import Result
 from training.report.calibration import Bin, calibration
@@ -146,13 +146,13 @@ def test_a_picture_is_embedded_once_whatever_is_asked_of_it(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    embed = Embedder.pictures
+    embed = Embedder.embed_images
 
-    def counted(self: Embedder, pictures: Any, what: str = "") -> Any:
-        counts.append(len(pictures))
-        return embed(self, pictures, what)
+    def counted(self: Embedder, images: Any, *options: Any) -> Any:
+        counts.append(len(images))
+        return embed(self, images, *options)
 
-    monkeypatch.setattr(Embedder, "pictures", counted)
+    monkeypatch.setattr(Embedder, "embed_images", counted)
     labels = [f"thing {number % 4}" for number in range(12)]
     members = {}
     for number, label in enumerate(labels):

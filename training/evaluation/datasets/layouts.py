@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from model.embedder import ImageReader
 from training.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
 from training.data.labels import note_labels
 from training.data.shards import Sample
 from training.data.text_files import AnnotationError, decode_text
 from training.data.troubles import Troubles
 from training.evaluation.datasets.split import DataError, ImageFile, Split, TarMember, image_files, read_members
-from training.evaluation.embedding import Picture
 
 PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
 
@@ -31,7 +31,7 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     if not known:
         expected = f" named {', '.join(list(names)[:3])} ..." if names else ""
         raise DataError(f"{folder} holds no folders of classes{expected}")
-    pictures: list[Picture] = []
+    pictures: list[ImageReader] = []
     labels: list[str] = []
     for name in known:
         files = image_files(folder / name, skipped)

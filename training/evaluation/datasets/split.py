@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.embedder import ImageReader
 from training.data.files import MAX_PICTURE_BYTES, PICTURE_SUFFIXES, read_bounded, regular_files, suffix_of
 from training.data.tar_members import ShardError, grouped
 from training.data.troubles import Troubles
-from training.evaluation.embedding import Picture
 
 
 class DataError(ValueError):
@@ -30,7 +30,7 @@ class Split:
     [pictures, classes] says which instead.
     """
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[ImageReader]
     classes: Sequence[str] = ()
     targets: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     truth: npt.NDArray[np.bool_] | None = None
