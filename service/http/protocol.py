@@ -32,7 +32,6 @@ from service.http.cycle import Cycle
 from service.logs import Sampler
 
 log = logging.getLogger(__name__)
-DEFAULT_LIMITS = ConnectionLimits()
 
 
 class Protocol(HttpToolsProtocol):
@@ -41,7 +40,7 @@ class Protocol(HttpToolsProtocol):
     _refusal_log = Sampler()
     cycle: Cycle
 
-    def __init__(self, *args: Any, limits: ConnectionLimits = DEFAULT_LIMITS, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.limits = limits
         self._head_timer, self._answer_timer = Timer(self.loop, self.abort), Timer(self.loop, self.abort)

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn._types import ASGI3Application
 from uvicorn.server import ServerState
 
+from service.http.connection_limits import ConnectionLimits
 from service.http.protocol import Protocol
 
 START = "http.response.start"
@@ -53,7 +54,7 @@ async def connected(app: ASGI3Application) -> tuple[Protocol, Transport, ServerS
     config.load()
     state, transport = ServerState(), Transport()
     state.default_headers = [(b"date", b"today")]
-    connection = Protocol(config, state, {})
+    connection = Protocol(config, state, {}, limits=ConnectionLimits())
     connection.connection_made(transport)
     return connection, transport, state
 
