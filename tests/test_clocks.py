@@ -17,7 +17,7 @@ WRITTEN_DOWN = {
     "model/variants/make_variant.py": "`created` of a variant",
     "training/publishing/served_folder.py": "name of a folder that gives way",
     "training/loop/trainer.py": "time of a line of metrics",
-    "training/report/watching.py": "time of the last step, for Prometheus",
+    "training/report/loggers.py": "time of the last step, for Prometheus",
 }
 ROOT = Path(__file__).parents[1]
 

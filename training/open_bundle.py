@@ -15,10 +15,9 @@ from model.checkpoints.importer import import_checkpoint
 from model.export.bundle import export_bundle
 from model.manifest import MANIFEST
 from training.config import TrainConfig
-from training.loop.claim import CONFIG
-from training.loop.starting import begin
-from training.loop.trainer import BEST
+from training.initial_model import build_initial_model
 from training.progress import announced
+from training.run_folder import BEST, CONFIG
 
 
 @contextmanager
@@ -40,13 +39,13 @@ def open_bundle(model: Path) -> Iterator[Bundle]:
 def _export_run(run: Path, to: Path) -> Bundle:
     """Export the best checkpoint so far of a run that still trains."""
     config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
-    beginning = begin(config)
-    beginning.network.load_state_dict(load_file(run / BEST))
+    initial = build_initial_model(config)
+    initial.network.load_state_dict(load_file(run / BEST))
     return export_bundle(
-        beginning.network,
+        initial.network,
         to,
-        tokenizer=beginning.tokenizer,
-        preprocessing=beginning.preprocessing,
+        tokenizer=initial.tokenizer,
+        preprocessing=initial.preprocessing,
         weights_dtype=config.weights_dtype,
         bundle_id=config.name,
         source={"kind": "a run that is not finished", "run": run.name},

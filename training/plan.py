@@ -1,4 +1,4 @@
-"""What a run would need, before it begins: told by `train --dry-run`."""
+"""What a run would need, before it begins, as `train --dry-run` prints it: parameters, work, memory and time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import torch
 from model.network import Network
 from model.progress import format_duration
 from training.config import Stage, TrainConfig
+from training.cost import Cost, CostProfiler
 from training.data.index import index_cache, open_index
 from training.data.training_set import HELD_OUT, refuse_tests_in_training
-from training.loop.locking import Locks
-from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
-from training.loop.probe import Cost, Probe
+from training.initial_model import build_initial_model
+from training.loop.batch_partition import check_partition
+from training.loop.precision import DTYPE_NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import device_of
-from training.loop.shares import check_shares
-from training.loop.starting import begin
 from training.loop.timing import most_at_once, time_steps
+from training.loop.towers import TowerFreezing
 
-COPIES, LEARNING = 2, 3  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
-AHEAD = 2  # batches of decoded pictures where they are not all in memory: this step's and the next one's
+WEIGHT_COPIES, LEARNED_COPIES = (
+    2,
+    3,
+)  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
+BATCHES_IN_MEMORY = 2  # of decoded images where they are not all in memory: this step's and the next one's
 # A step is about three forward passes (Kaplan et al. 2020, section 2.1), and a fourth where one is repeated.
-BACKWARD = 3
+STEP_FORWARDS = 3
 
 
 def plan(config: TrainConfig, base: Path) -> str:
@@ -33,12 +36,12 @@ def plan(config: TrainConfig, base: Path) -> str:
     Raises what the run would at its start.
     """
     processes, device = int(os.environ.get("WORLD_SIZE", "1")), device_of(config.device)
-    check_shares(config.batch_size, processes, config.accumulate)
+    check_partition(config.batch_size, processes, config.accumulate)
     precision = choose_precision(config.precision, device)
     allow_tf32(precision)
-    beginning = begin(config)
-    network = channels_last(beginning.network).to(device)
-    Locks(network, config.lock, config.steps).apply(config.steps - 1)
+    initial = build_initial_model(config)
+    network = channels_last(initial.network).to(device)
+    TowerFreezing(network, config.lock, config.steps).apply(config.steps - 1)
     refuse_tests_in_training(config.data, base)
     indexes = [open_index(source, base, index_cache(config.data)) for source in config.data.train]
     samples = sum(map(len, indexes))
@@ -50,34 +53,36 @@ def plan(config: TrainConfig, base: Path) -> str:
         *_division(config, processes),
     ]
     costs = {
-        stage: Probe(network, stage.pixels, precision, config.patch_dropout).cost(config.gradient_checkpointing)
+        stage: CostProfiler(network, stage.pixels, precision, config.patch_dropout).profile(
+            config.gradient_checkpointing
+        )
         for stage, _ in _stages(config)
     }
-    activations = max(cost.kept_bytes for cost in costs.values()) * size // (processes * config.accumulate)
+    activations = max(cost.activation_bytes for cost in costs.values()) * size // (processes * config.accumulate)
     fastest = slowest = 0.0
     held_out = sum(min(HELD_OUT, round(config.data.holdout * len(index))) for index in indexes)
-    mine, done = size // processes, 0
+    images, done = size // processes, 0
     for stage, steps in _stages(config):
         done, cost = done + steps, costs[stage]
-        most = most_at_once(cost.seconds, cost.kept_bytes // config.accumulate)
-        timing = time_steps(config, beginning, network, precision, done - 1, mine=mine, most=most)
+        most = most_at_once(cost.seconds, cost.activation_bytes // config.accumulate)
+        timing = time_steps(config, initial, network, precision, done - 1, images=images, most=most)
         fastest, slowest = fastest + steps * timing.fastest, slowest + steps * timing.slowest
-        each = _range(timing.fastest, timing.slowest, _seconds)
+        each = _format_range(timing.fastest, timing.slowest, _format_seconds)
         work = _work(config, cost)
         lines.append(f"  {steps:,} steps at {stage.pixels} pixels: {work:.2f} TFLOP and {each} each")
     # A forward pass of the hold-out at every evaluation, of crops as large as the last.
-    looks = len(range(config.evaluate_every, config.steps, config.evaluate_every)) + 1
-    scored = looks * held_out / mine / BACKWARD
+    evaluations = len(range(config.evaluate_every, config.steps, config.evaluate_every)) + 1
+    scored = evaluations * held_out / images / STEP_FORWARDS
     fastest, slowest = fastest + scored * timing.fastest, slowest + scored * timing.slowest
-    duration = _range(fastest, slowest, format_duration)
-    pictures = samples if config.data.pictures == "memory" else AHEAD * size // processes
-    store = pictures * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
+    duration = _format_range(fastest, slowest, format_duration)
+    stored = samples if config.data.pictures == "memory" else BATCHES_IN_MEMORY * size // processes
+    store = stored * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
     return "\n".join(
         [
             *lines,
             *_memory(_weights(network, config, processes), activations, store, device),
-            f"  time: {duration} in {NAMES[precision]}, on this machine as busy as it is now",
-            f"    (by {timing.repeats} steps of {timing.pictures:,} pictures after others that warmed up; with the "
+            f"  time: {duration} in {DTYPE_NAMES[precision]}, on this machine as busy as it is now",
+            f"    (by {timing.repeats} steps of {timing.images:,} pictures after others that warmed up; with the "
             "evaluations of the hold-out, without the tests and the export at the end)",
         ]
     )
@@ -96,13 +101,13 @@ def _division(config: TrainConfig, processes: int) -> list[str]:
 def _work(config: TrainConfig, cost: Cost) -> float:
     """Teraflops of a step."""
     repeated = (config.accumulate > 1) + config.gradient_checkpointing
-    return (BACKWARD + repeated) * cost.operations * config.batch_size / 1e12
+    return (STEP_FORWARDS + repeated) * cost.operations * config.batch_size / 1e12
 
 
 def _weights(network: Network, config: TrainConfig, processes: int) -> int:
     """Bytes of the weights and of what has their size, in one process."""
     learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    copies = COPIES * _parameters(network) + LEARNING * learning
+    copies = WEIGHT_COPIES * _parameters(network) + LEARNED_COPIES * learning
     return 4 * copies // (processes if config.parallel == "fsdp" else 1)
 
 
@@ -111,18 +116,18 @@ def _memory(weights: int, activations: int, store: int, device: torch.device) ->
     of_training = {"weights, gradients, moments, average": weights, "activations": activations}
     if device.type == "cuda":
         return [
-            _parts(f"GPU memory of each process, with {_there(device):.0f} GiB there", of_training),
-            _parts("memory of each process", {"pictures": store}) + ", and about 2 for the program",
+            _format_sizes(f"GPU memory of each process, with {_gpu_gib(device):.0f} GiB there", of_training),
+            _format_sizes("memory of each process", {"pictures": store}) + ", and about 2 for the program",
         ]
-    return [_parts("memory", {**of_training, "pictures": store}) + ", and about 0.5 for the program"]
+    return [_format_sizes("memory", {**of_training, "pictures": store}) + ", and about 0.5 for the program"]
 
 
-def _parts(name: str, parts: dict[str, int]) -> str:
-    told = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in parts.items())
-    return f"  {name}: {sum(parts.values()) / 2**30:.1f} GiB ({told})"
+def _format_sizes(name: str, parts: dict[str, int]) -> str:
+    sizes = ", ".join(f"{part} {size / 2**30:.2f}" for part, size in parts.items())
+    return f"  {name}: {sum(parts.values()) / 2**30:.1f} GiB ({sizes})"
 
 
-def _there(device: torch.device) -> float:
+def _gpu_gib(device: torch.device) -> float:
     return torch.cuda.get_device_properties(device).total_memory / 2**30
 
 
@@ -136,10 +141,12 @@ def _parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _range(low: float, high: float, form: Callable[[float], str]) -> str:
+def _format_range(low: float, high: float, format_value: Callable[[float], str]) -> str:
     """`2 min to 3 min`, or one of them where they read the same."""
-    return form(low) if form(low) == form(high) else f"{form(low)} to {form(high)}"
+    return (
+        format_value(low) if format_value(low) == format_value(high) else f"{format_value(low)} to {format_value(high)}"
+    )
 
 
-def _seconds(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress import track as rich_track
 
 from model import progress
@@ -30,13 +31,28 @@ def _counted(items: Iterable[Item], count: Count) -> Iterator[Item]:
             count.done += 1
 
 
+@contextmanager
+def progress_bar(count: Count) -> Iterator[Callable[[int, str], None]]:
+    """Shows how far `count` is, a bar on a terminal and else lines; yields a setter of `done` and `detail`."""
+    columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
+    in_log = nullcontext() if console.is_terminal else lines(count)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar, in_log:
+        task = bar.add_task(count.detail, total=count.total, completed=count.done)
+
+        def advance(done: int, detail: str) -> None:
+            count.done, count.detail = done, detail
+            bar.update(task, completed=done, description=detail)
+
+        yield advance
+
+
 def lines(count: Count) -> AbstractContextManager[None]:
-    """Within it a line tells how far `count` is, now and every half minute."""
+    """Within it a line is written of how far `count` is, now and every half minute."""
     return log_periodically(write_line, lambda: str(count))
 
 
 def announced(what: str) -> AbstractContextManager[None]:
-    """Within it a line tells that `what` goes on, now and every half minute."""
+    """Within it a line is written that `what` goes on, now and every half minute."""
     return progress.announced(write_line, what)
 
 

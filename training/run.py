@@ -18,27 +18,28 @@ from training.config import TrainConfig
 from training.evaluation.datasets import DatasetSpec
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.evaluation.results import HELD_OUT, Comparison, Result, compare_results, to_record
-from training.loop.metrics import METRICS
+from training.loop.setup import setup
 from training.loop.trainer import Trainer
+from training.metrics import METRICS
 from training.progress import announced, console
 from training.report.findings import Finder
+from training.report.loggers import LoggerConfig
 from training.report.origins import shards_of
 from training.report.tables import comparison_table, results_table, told
-from training.report.watching import Watching
 from training.report.writing import write_report
 
 log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
-WATCHED = Watching()
+LOGGERS = LoggerConfig()
 
 
-def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watching = WATCHED) -> Bundle | None:
+def train_and_export(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig = LOGGERS) -> Bundle | None:
     """Train in the folder `run`; shard patterns are relative to `base`.
 
     Returns the bundle in `run`/bundle, or None in a process that only helped the first one to train.
     """
-    trainer, network = train(config, base, run, watching)
+    trainer, network = train(config, base, run, loggers)
     if network is None:
         return None
     final, draft = run / "bundle", run / "bundle.partial"
@@ -48,8 +49,8 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
         bundle = export_bundle(
             network,
             draft,
-            tokenizer=trainer.tokenizer,
-            preprocessing=trainer.preprocessing,
+            tokenizer=trainer.initial.tokenizer,
+            preprocessing=trainer.initial.preprocessing,
             weights_dtype=config.weights_dtype,
             bundle_id=config.name,
             source=trainer.summary(),
@@ -58,11 +59,11 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     finder = Finder(Embedder(bundle))
     options = EvaluationOptions(templates=config.templates)
     results = evaluate(finder.embedder, datasets, options, finder) if datasets else []
-    compared = _compared(trainer, results)
+    compared = _compare_with_start(trainer, base, results)
     records = [to_record(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     console.print(results_table(results), soft_wrap=True, markup=False)
-    announce(compared)
+    print_comparison(compared)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sealed = write_manifest(draft, {**manifest, "scores": _scores(results, compared)})
     with announced("writing the report"):
@@ -77,13 +78,13 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, watching: Watch
     return Bundle.load(final)
 
 
-def train(config: TrainConfig, base: Path, run: Path, watching: Watching) -> tuple[Trainer, Network | None]:
+def train(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig) -> tuple[Trainer, Network | None]:
     """The trainer when it is done, and the network with the best held-out score; only the first process has that."""
-    trainer = Trainer(config, run, base)
+    trainer = setup(config, run, base)
     if not trainer.processes.first:
-        return trainer, trainer.train()
-    with watching.of(config, run, trainer.progress.step) as trainer.watchers:
-        return trainer, trainer.train()
+        return trainer, trainer.fit()
+    with loggers.open(config, run, trainer.state.step) as trainer.loggers:
+        return trainer, trainer.fit()
 
 
 def tests_of(config: TrainConfig, base: Path) -> list[DatasetSpec]:
@@ -91,14 +92,14 @@ def tests_of(config: TrainConfig, base: Path) -> list[DatasetSpec]:
     return [DatasetSpec(name, patterns, base) for name, patterns in config.data.test.items()]
 
 
-def _compared(trainer: Trainer, results: Sequence[Result]) -> list[Comparison]:
+def _compare_with_start(trainer: Trainer, base: Path, results: Sequence[Result]) -> list[Comparison]:
     """What a bundle that was trained further gained and lost: the start is measured as the result was."""
-    config, progress = trainer.config, trainer.progress
+    config, state = trainer.config, trainer.state
     if config.start is None:
         return []
     held_out = []
-    if progress.start_score is not None:
-        scores = progress.start_score, progress.best_score
+    if state.start_score is not None:
+        scores = state.start_score, state.best_score
         held_out = [Comparison(HELD_OUT, "acc1", len(trainer.holdout), *scores)]
     if not results:
         return held_out
@@ -111,11 +112,11 @@ def _compared(trainer: Trainer, results: Sequence[Result]) -> list[Comparison]:
         log.warning("what was before cannot be measured: %s is not what it was when the run began", config.start)
         return held_out
     console.print("measuring the start on the same pictures")
-    before = evaluate(Embedder(start), tests_of(config, trainer.base), EvaluationOptions(templates=config.templates))
+    before = evaluate(Embedder(start), tests_of(config, base), EvaluationOptions(templates=config.templates))
     return held_out + compare_results(before, results)
 
 
-def announce(compared: Sequence[Comparison]) -> None:
+def print_comparison(compared: Sequence[Comparison]) -> None:
     """Print what changed, and in capitals what became worse."""
     if not compared:
         return

@@ -22,7 +22,7 @@ from model.embedder import Embedder
 from model.zeroshot import DEFAULT_TEMPLATES, label_vectors, softmax
 from training.config import TrainConfig, load_config
 from training.evaluation.evaluator import EvaluationOptions, evaluate
-from training.loop.metrics import METRICS
+from training.metrics import METRICS
 from training.report.calibration import BINS, Calibration
 from training.report.findings import Finder
 from training.report.tables import results_table

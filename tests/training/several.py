@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from tests.conftest import imported_open_clip
 from tests.training.conftest import write_config
 from training.config import load_config
-from training.loop.loss import Rows, contrastive_loss
 from training.loop.optimizer import own_part
 from training.loop.processes import Processes
-from training.loop.trainer import Trainer
+from training.loop.setup import setup
+from training.objectives.contrastive import contrastive_loss
+from training.objectives.objective import LocalRows
 
 EACH = 5  # pictures of a process
 
@@ -33,8 +34,8 @@ def main() -> None:
     dist.init_process_group("gloo", timeout=timedelta(minutes=3))
     mine, held = output / str(dist.get_rank()), {}
     for name, changes in runs.items():
-        trainer = Trainer(load_config(write_config(mine, **changes)), output / name, folder)
-        trainer.train()
+        trainer = setup(load_config(write_config(mine, **changes)), output / name, folder)
+        trainer.fit()
         held[name] = sum(own_part(parameter).numel() for parameter in trainer.network.parameters())
     (mine / "held.json").write_text(json.dumps(held))
     resume(folder, output, runs["fsdp in chunks"])
@@ -51,9 +52,9 @@ def resume(folder: Path, output: Path, changes: dict[str, Any]) -> None:
         shutil.copytree(output / "fsdp in chunks", run)
         shutil.rmtree(run / "checkpoints" / "step-000004")
     dist.barrier()
-    trainer = Trainer(load_config(write_config(output / str(dist.get_rank()), **changes)), run, folder)
-    assert trainer.progress.step == 2
-    trainer.train()
+    trainer = setup(load_config(write_config(output / str(dist.get_rank()), **changes)), run, folder)
+    assert trainer.state.step == 2
+    trainer.fit()
 
 
 def local_losses() -> dict[str, Tensor]:
@@ -67,7 +68,7 @@ def local_losses() -> dict[str, Tensor]:
 
     def ours(image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
         gathered = processes.gather(image, everything), processes.gather(text, everything)
-        return contrastive_loss(*gathered, scale, positive, ignored, counts, Rows(share, share))
+        return contrastive_loss(*gathered, scale, positive, ignored, counts, LocalRows(share, share))
 
     with imported_open_clip() as open_clip:
         local = {"local_loss": True, "gather_with_grad": True, "rank": rank, "world_size": count}

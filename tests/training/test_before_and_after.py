@@ -14,7 +14,7 @@ from training.config import load_config
 from training.data.stratified import draw_per_label
 from training.evaluation.intervals import percent
 from training.evaluation.results import HELD_OUT
-from training.loop.trainer import Trainer
+from training.loop.setup import setup
 from training.run import train_and_export
 
 AT_64 = {"stages": [{"start": 0, "pixels": 64}]}
@@ -54,13 +54,13 @@ def test_what_fine_tuning_spoils_is_said_aloud_and_written(
 
 def test_the_start_is_scored_for_pictures_of_its_own_size_and_once(colours: Path, good: Path, tmp_path: Path) -> None:
     changes = further(good, steps=2, evaluate_every=2, checkpoint_every=1, batch_size=8) | AT_64
-    same = Trainer(load_config(write_config(colours, **changes)), tmp_path / "same", colours)
-    same.train()
+    same = setup(load_config(write_config(colours, **changes)), tmp_path / "same", colours)
+    same.fit()
     larger = write_config(colours, **changes, image_size=128)
-    resized = Trainer(load_config(larger), tmp_path / "larger", colours)
-    resized.train()
-    assert resized.progress.start_score == same.progress.start_score
-    assert Trainer(load_config(larger), tmp_path / "larger", colours).progress.start_score == same.progress.start_score
+    resized = setup(load_config(larger), tmp_path / "larger", colours)
+    resized.fit()
+    assert resized.state.start_score == same.state.start_score
+    assert setup(load_config(larger), tmp_path / "larger", colours).state.start_score == same.state.start_score
 
 
 def test_a_run_from_scratch_has_nothing_before(good: Path) -> None:

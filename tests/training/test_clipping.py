@@ -16,7 +16,7 @@ from tests.training.conftest import TINY, further, write_config
 from training.config import load_config
 from training.loop.optimizer import clip_gradients
 from training.loop.processes import Processes
-from training.loop.trainer import Trainer
+from training.loop.setup import setup
 
 ALONE = Processes(0, 1, torch.device("cpu"), met=False)
 SCALE = 256.0  # of float16's losses
@@ -68,10 +68,10 @@ def test_parameters_without_gradient_are_passed_over() -> None:
 
 def run(folder: Path, into: Path, changes: dict[str, Any]) -> tuple[list[float], float, dict[str, Tensor]]:
     """Norms of the gradients, the norm of AdamW's first moments and the weights after two steps."""
-    trainer = Trainer(load_config(write_config(folder, **changes)), into, folder)
+    trainer = setup(load_config(write_config(folder, **changes)), into, folder)
     if changes.get("precision") == "fp16":  # torch's own first scale overflows here, and the step would be left out
-        trainer.step.scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
-    trainer.train()
+        trainer.unit.scaler = torch.amp.GradScaler("cpu", init_scale=SCALE)
+    trainer.fit()
     state = load_file(into / "checkpoints" / "step-000002" / "optimizer.safetensors")
     norms = [json.loads(line)["gradient_norm"] for line in (into / "metrics.jsonl").read_text().splitlines()]
     moments = norm_of([tensor for name, tensor in state.items() if name.endswith("exp_avg")])

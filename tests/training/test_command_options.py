@@ -24,7 +24,7 @@ from training.__main__ import app
 from training.publishing import publish as publishing
 from training.publishing.publish import PublishTarget
 from training.publishing.service_client import LabelledImages
-from training.report.watching import Watching
+from training.report.loggers import LoggerConfig
 
 HERE = "tests/training/test_command_options.py"
 EVALUATE = "tests/training/evaluation/test_evaluate.py"
@@ -130,7 +130,7 @@ def test_metrics_are_served_where_they_are_told(
     arguments = "--config", write_config(colours, **further(tiny)), "--output", tmp_path / "run"
     told = run("train", *arguments, "--metrics-port", port, "--metrics-host", "localhost", "--no-tensorboard")
     assert f"http://localhost:{port}/metrics" in told
-    seen: list[Watching] = []
+    seen: list[LoggerConfig] = []
     monkeypatch.setattr("training.run.train_and_export", lambda *given: seen.append(given[3]))
     run("train", *arguments)
     assert (seen[0].metrics_port, seen[0].metrics_host) == (None, "127.0.0.1")

@@ -26,8 +26,9 @@ from torch import Tensor
 from model.network import build_network
 from tests.training.conftest import TINY, further, write_config
 from training.config import ConfigError, load_config
-from training.loop.shares import check_shares, picture_shares, split
-from training.loop.trainer import Trainer
+from training.loop.batch_partition import check_partition, partition_images, split
+from training.loop.setup import setup
+from training.loop.trainer import train_step
 
 SIGMOID = {"objective": {"kind": "sigmoid"}}
 LIMIT = 0.05
@@ -104,7 +105,7 @@ def assert_alike(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("name", sharing(Path()))
 def test_two_processes_learn_what_one_does(colours: Path, tiny: Path, shared: Path, tmp_path: Path, name: str) -> None:
     changes = {field: value for field, value in sharing(tiny)[name].items() if field in ALONE}
-    Trainer(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).train()
+    setup(load_config(write_config(tmp_path, **further(tiny, **changes))), tmp_path / "run", colours).fit()
     assert_alike(tmp_path / "run", shared / name)
 
 
@@ -162,15 +163,14 @@ def test_a_run_dies_with_one_of_its_processes_and_goes_on_with_another_number_of
             left.unlink()
         step.rmdir()
     alone = load_config(file, ["parallel=ddp"])
-    resumed = Trainer(alone, run, colours)
-    assert resumed.progress.step == 2
-    whole = Trainer(alone, tmp_path / "whole", colours)
-    for _ in range(4):
-        whole._step(whole.progress.step)
-        whole.progress.step += 1
+    resumed = setup(alone, run, colours)
+    assert resumed.state.step == 2
+    whole = setup(alone, tmp_path / "whole", colours)
+    for step in range(4):
+        train_step(whole.unit, whole.loader.load(step))
     one = {name: tensor.clone() for name, tensor in whole.network.state_dict().items()}
     for step in (2, 3):
-        resumed._step(step)
+        train_step(resumed.unit, resumed.loader.load(step))
     for name, tensor in resumed.network.state_dict().items():
         torch.testing.assert_close(tensor, one[name], rtol=0, atol=1e-3)
 
@@ -184,8 +184,8 @@ def wait_for(path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "processes", "chunks"), [(8, 1, 1), (32, 2, 2), (33, 2, 2), (1000, 3, 4), (2, 1, 1)])
 def test_every_picture_is_in_one_share(size: int, processes: int, chunks: int) -> None:
-    check_shares(size, processes, chunks)
-    shares = picture_shares(size, processes, chunks)
+    check_partition(size, processes, chunks)
+    shares = partition_images(size, processes, chunks)
     assert [len(share) for share in shares] == [chunks] * processes
     rows = [row for share in shares for chunk in share for block in chunk for row in range(size)[block]]
     assert rows == list(range(size))
@@ -194,7 +194,7 @@ def test_every_picture_is_in_one_share(size: int, processes: int, chunks: int) -
 
 def test_more_shares_than_a_batch_has_are_refused() -> None:
     with pytest.raises(ConfigError, match="batch_size 32 can be divided 4 times, not among 2 processes in 4 chunks"):
-        check_shares(32, 2, 4)
+        check_partition(32, 2, 4)
     assert split(2, 3) == [slice(0, 1), slice(1, 2), slice(2, 2)]
 
 

@@ -15,7 +15,7 @@ from tests.training.conftest import picture, write_config
 from training.config import load_config
 from training.data.holdout import Holdout
 from training.data.shards import Sample
-from training.loop.starting import begin
+from training.initial_model import build_initial_model
 
 Score = Callable[[list[tuple[int, Sample]]], tuple[float | None, dict[str, float]]]
 
@@ -24,13 +24,13 @@ Score = Callable[[list[tuple[int, Sample]]], tuple[float | None, dict[str, float
 def scored(tmp_path: Path) -> Score:
     sources = [{"shards": ["a.tar"], "weight": 1}, {"shards": ["b.tar"], "weight": 3}]
     config = load_config(write_config(tmp_path, data={"train": sources, "max_pixels": 10_000}))
-    beginning = begin(config)
+    initial = build_initial_model(config)
     torch.manual_seed(0)
     network = CLIP(load_preset("sightword-small"))
-    tokenizer: TextTokenizer = beginning.tokenizer
+    tokenizer: TextTokenizer = initial.tokenizer
 
     def score(samples: list[tuple[int, Sample]]) -> tuple[float | None, dict[str, float]]:
-        return Holdout(samples, beginning.preprocessing, tokenizer, config).score(network)
+        return Holdout(samples, initial.preprocessing, tokenizer, config).score(network)
 
     return score
 

@@ -22,8 +22,9 @@ from training.data.augment import augment
 from training.data.excluded import load_excluded
 from training.data.phrases import load_synonyms
 from training.data.training_set import Batch, TrainingSet
-from training.loop.loss import contrastive_loss, sigmoid_loss
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
+from training.objectives.contrastive import contrastive_loss
+from training.objectives.sigmoid import sigmoid_loss
 from training.settings import CONFIGS
 
 

@@ -19,8 +19,9 @@ from model.network import build_network
 from model.network.gradient_checkpointing import frozen_statistics, set_grad_checkpointing
 from tests.training.conftest import TINY, further, write_config
 from training.config import ConfigError, Lock, load_config
-from training.loop.locking import Locks
-from training.loop.trainer import Trainer
+from training.loop.setup import setup
+from training.loop.towers import TowerFreezing
+from training.loop.trainer import train_step
 
 RESNET = ModelConfig(
     name="tiny-resnet",
@@ -41,7 +42,7 @@ TINY_SIGLIP = ModelConfig(
 def moments(folder: Path, run: Path, changes: dict[str, Any]) -> tuple[list[float], dict[str, Tensor]]:
     """Norms of the gradients and their first moments after two steps."""
     changes = {**changes, "steps": 2, "evaluate_every": 2}
-    Trainer(load_config(write_config(folder, **changes)), run, folder).train()
+    setup(load_config(write_config(folder, **changes)), run, folder).fit()
     state = load_file(run / "checkpoints" / "step-000002" / "optimizer.safetensors")
     norms = [json.loads(line)["gradient_norm"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     return norms, {name: tensor for name, tensor in state.items() if name.endswith("exp_avg")}
@@ -101,9 +102,9 @@ def test_statistics_of_batches_can_be_left_alone() -> None:
 
 
 def test_batch_norms_move_once_for_each_chunk(colours: Path, tmp_path: Path) -> None:
-    trainer = Trainer(load_config(write_config(colours, accumulate=4)), tmp_path / "run", colours)
+    trainer = setup(load_config(write_config(colours, accumulate=4)), tmp_path / "run", colours)
     for step in range(3):
-        trainer._step(step)
+        train_step(trainer.unit, trainer.loader.load(step))
     assert trainer.network.visual.bn1.num_batches_tracked == 3 * 4
 
 
@@ -126,36 +127,36 @@ def test_dropped_patches_are_not_looked_at(config: ModelConfig) -> None:
 
 def test_patches_are_dropped_by_step_and_picture(colours: Path, tiny: Path, tmp_path: Path) -> None:
     config = load_config(write_config(colours, **further(tiny, patch_dropout=0.75)))
-    trainer = Trainer(config, tmp_path / "run", colours)
-    [chunk], [other] = (trainer.loader.work(step).chunks for step in (2, 3))
-    kept = trainer.step._presenting.kept_patches(chunk, 2)
+    trainer = setup(config, tmp_path / "run", colours)
+    [chunk], [other] = (trainer.loader.load(step).micro_batches for step in (2, 3))
+    kept = trainer.unit.augmenter.kept_patches(chunk, 2)
     assert kept is not None
     assert kept.shape == (32, 4)  # of 16 patches
     assert len({tuple(row) for row in kept.tolist()}) > 20
-    assert torch.equal(kept, trainer.step._presenting.kept_patches(chunk, 2))
-    assert not torch.equal(kept, trainer.step._presenting.kept_patches(other, 3))
+    assert torch.equal(kept, trainer.unit.augmenter.kept_patches(chunk, 2))
+    assert not torch.equal(kept, trainer.unit.augmenter.kept_patches(other, 3))
     with pytest.raises(ConfigError, match="patch_dropout: sightword-small has no patches"):
         load_config(write_config(colours, patch_dropout=0.5))
 
 
 def test_layers_are_unlocked_from_the_top_down() -> None:
-    network = build_network(TINY)  # three blocks between what is below and what is above them
-    locks = Locks(network, Lock.model_validate({"image": [0.2, 0.6], "text": 0.5}), steps=10)
-    assert [len(locks.learning("image", step)) for step in range(10)] == [0, 0, 1, 2, 3, 4, 5, 5, 5, 5]
-    assert [len(locks.learning("text", step)) for step in (4, 5)] == [0, 4]
-    assert locks.apply(4)
+    network = build_network(TINY)  # three bfreezing between what is below and what is above them
+    freezing = TowerFreezing(network, Lock.model_validate({"image": [0.2, 0.6], "text": 0.5}), steps=10)
+    assert [len(freezing.unfrozen("image", step)) for step in range(10)] == [0, 0, 1, 2, 3, 4, 5, 5, 5, 5]
+    assert [len(freezing.unfrozen("text", step)) for step in (4, 5)] == [0, 4]
+    assert freezing.apply(4)
     learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    blocks = {name.split(".")[3] for name in learning if name.startswith("visual.transformer")}
-    assert blocks == {"1", "2"}
+    bfreezing = {name.split(".")[3] for name in learning if name.startswith("visual.transformer")}
+    assert bfreezing == {"1", "2"}
     assert {"visual.proj", "logit_scale"} <= learning
     assert not any(name.startswith(("transformer", "visual.conv1")) for name in learning)
-    assert not locks.apply(4)
+    assert not freezing.apply(4)
 
 
 def test_locked_stages_keep_their_statistics() -> None:
     network = build_network(RESNET)
-    locks = Locks(network, Lock.model_validate({"image": [0.0, 1.0]}), steps=6)
-    locks.apply(3)
+    freezing = TowerFreezing(network, Lock.model_validate({"image": [0.0, 1.0]}), steps=6)
+    freezing.apply(3)
     assert not network.visual.bn1.training
     assert not network.visual.get_submodule("layer1.0.bn1").training
     assert network.visual.get_submodule("layer4.0.bn1").training
@@ -165,12 +166,14 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from training.config import load_config
-from training.loop.trainer import Trainer
-class Killed(Trainer):
-    def _step(self, step):
-        if step == 5: os.kill(os.getpid(), 9)
-        return super()._step(step)
-file = Path(sys.argv[1]); Killed(load_config(file), Path(sys.argv[2]), Path(sys.argv[3])).train()
+from training.loop.setup import setup
+class Killer:
+    def log(self, record):
+        if record["step"] == 5: os.kill(os.getpid(), 9)
+file = Path(sys.argv[1])
+trainer = setup(load_config(file), Path(sys.argv[2]), Path(sys.argv[3]))
+trainer.loggers = [Killer()]
+trainer.fit()
 """
 
 
@@ -182,21 +185,21 @@ def test_a_run_with_everything_that_was_killed_ends_with_the_same_bits(
         "accumulate": 2, "gradient_checkpointing": True, "lock": {"image": [0.2, 0.9]},
     }  # fmt: skip
     file = write_config(tmp_path, **further(tiny, **everything))
-    whole = Trainer(load_config(file), tmp_path / "whole", colours)
-    whole.train()
+    whole = setup(load_config(file), tmp_path / "whole", colours)
+    whole.fit()
     arguments = [str(file), str(tmp_path / "killed"), str(colours)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL
-    resumed = Trainer(load_config(file), tmp_path / "killed", colours)
-    assert resumed.progress.step == 3
-    assert resumed.progress.scaler is not None
-    resumed.train()
+    resumed = setup(load_config(file), tmp_path / "killed", colours)
+    assert resumed.state.step == 3
+    assert resumed.state.scaler is not None
+    resumed.fit()
     for what in ("network", "average", "optimizer"):
         name = f"checkpoints/step-000008/{what}.safetensors"
         one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), what
-    assert resumed.progress == whole.progress
+    assert resumed.state == whole.state
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert {path.name for path in (tmp_path / "killed").rglob("*")} == {
         path.name for path in (tmp_path / "whole").rglob("*")

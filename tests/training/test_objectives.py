@@ -21,9 +21,12 @@ from model.runtime.engine import Engine
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import ConfigError, Optimizer, load_config
-from training.loop.loss import affinity_loss, contrastive_loss, sigmoid_loss
 from training.loop.optimizer import build_optimizer, layer_depths
+from training.loop.setup import setup
 from training.loop.trainer import Trainer
+from training.objectives.contrastive import contrastive_loss
+from training.objectives.distillation import affinity_loss
+from training.objectives.sigmoid import sigmoid_loss
 from training.run import train_and_export
 
 COUNT = 6
@@ -93,8 +96,8 @@ def test_layers_learn_slower_the_deeper_they_are(preset: str) -> None:
 
 
 def trained(folder: Path, run: Path, **changes: Any) -> Trainer:
-    trainer = Trainer(load_config(write_config(folder, **changes)), run, folder)
-    trainer.train()
+    trainer = setup(load_config(write_config(folder, **changes)), run, folder)
+    trainer.fit()
     return trainer
 
 
@@ -106,12 +109,12 @@ def test_a_locked_tower_keeps_its_weights_and_its_statistics(colours: Path, tmp_
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert not any(name.startswith("visual.") for name in moved)
     assert "text_projection" in moved
-    again = Trainer(trainer.config, tmp_path / "run", colours)  # its checkpoint lacks moments of what never moved
-    assert again.progress.step == trainer.config.steps
+    again = setup(trainer.config, tmp_path / "run", colours)  # its checkpoint lacks moments of what never moved
+    assert again.state.step == trainer.config.steps
 
 
 def trained_from(folder: Path, run: Path, changes: dict[str, Any]) -> dict[str, Tensor]:
-    return Trainer(load_config(write_config(folder, **changes)), run / "untrained", folder).network.state_dict()
+    return setup(load_config(write_config(folder, **changes)), run / "untrained", folder).network.state_dict()
 
 
 def test_a_tower_is_unlocked_on_the_way(colours: Path, tmp_path: Path) -> None:
@@ -165,18 +168,18 @@ def test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries(colours: Path, t
 
 def test_a_student_comes_closer_to_its_teacher(colours: Path, tmp_path: Path) -> None:
     def distance(trainer: Trainer) -> float:
-        [chunk] = trainer.loader.work(19).chunks  # the last step: nothing is read ahead
-        encoding, teacher = trainer.step.encoding, trainer.step.teacher
-        assert teacher is not None
+        inputs = trainer.loader.load(19)
+        encoder, distillation = trainer.unit.encoder, trainer.unit.distillation
+        assert distillation is not None
         with torch.no_grad():
-            student = encoding.forward([chunk], 19)
+            student = encoder.forward(inputs)
             scale = trainer.network.logit_scale.exp()
-            return float(affinity_loss(student, scale, encoding.taught([chunk], 19, teacher), 20))
+            return float(affinity_loss(student, scale, encoder.teacher_features(inputs, distillation.teacher), 20))
 
     changes = {"objective": {"teacher": str(bundled()), "teacher_scale": 20}, "steps": 20}
-    trainer = Trainer(load_config(write_config(colours, **changes)), tmp_path / "run", colours)
+    trainer = setup(load_config(write_config(colours, **changes)), tmp_path / "run", colours)
     before = distance(trainer)
-    trainer.train()
+    trainer.fit()
     assert distance(trainer) < before
 
 
@@ -198,7 +201,7 @@ def test_what_cannot_be_trained_is_refused_by_its_field(colours: Path, changes: 
 def test_crops_that_the_start_does_not_take_are_refused(colours: Path, tmp_path: Path) -> None:
     config = load_config(write_config(colours, model=None, start=str(bundled()), stages=[{"start": 0, "pixels": 50}]))
     with pytest.raises(ConfigError, match="multiple of 32"):
-        Trainer(config, tmp_path, colours)
+        setup(config, tmp_path, colours)
     config = load_config(write_config(colours, model=None, start=str(bundled()), image_size=100))
     with pytest.raises(CheckpointError, match="image size 100 is not a multiple of 32"):
-        Trainer(config, tmp_path, colours)
+        setup(config, tmp_path, colours)

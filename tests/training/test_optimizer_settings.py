@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tests.training.conftest import further, write_config
 from training.config import ConfigError, Optimizer, load_config
-from training.loop.trainer import Trainer
+from training.loop.setup import setup
+from training.loop.trainer import Trainer, train_step
 
 WATCHED = "text_projection"  # a matrix, so that it decays
 RATE, DECAY = 1e-2, 0.5
@@ -25,14 +26,14 @@ class Taken:
 
     def __init__(self, trainer: Trainer) -> None:
         start = {name: tensor.detach().clone() for name, tensor in trainer.network.named_parameters()}
-        self.figures = trainer._step(0)
+        self.figures = train_step(trainer.unit, trainer.loader.load(0))
         trainer.loader.close()
         self.parameters = dict(trainer.network.named_parameters())
         self.moves = {name: tensor.detach() - start[name] for name, tensor in self.parameters.items()}
         self.before, self.after = start[WATCHED], self.parameters[WATCHED].detach()
         self.gradient: Tensor = self.parameters[WATCHED].grad
-        self.state = trainer.optimizer.state[self.parameters[WATCHED]]
-        self.start, self.average = start, trainer.average.state
+        self.state = trainer.unit.optimizer.state[self.parameters[WATCHED]]
+        self.start, self.average = start, trainer.unit.average.state
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def step(colours: Path, tiny: Path, tmp_path: Path) -> Step:
     def take(ema_decay: float = 0.5, **changed: Any) -> Taken:
         plain = {"learning_rate": RATE, "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": None}
         changes = further(tiny, ema_decay=ema_decay, optimizer={**plain, **changed})
-        return Taken(Trainer(load_config(write_config(tmp_path, **changes)), tmp_path / "run", colours))
+        return Taken(setup(load_config(write_config(tmp_path, **changes)), tmp_path / "run", colours))
 
     return take
 
@@ -98,7 +99,7 @@ def test_the_rate_follows_the_schedule_of_the_configured_run(colours: Path, tiny
     for warmup in (1, 3):
         optimizer = {"learning_rate": 1e-3, "warmup_steps": warmup}
         run = tmp_path / str(warmup)
-        Trainer(load_config(write_config(tmp_path, **further(tiny, optimizer=optimizer))), run, colours).train()
+        setup(load_config(write_config(tmp_path, **further(tiny, optimizer=optimizer))), run, colours).fit()
         rates[warmup] = [json.loads(line)["learning_rate"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rates[1] == pytest.approx([1e-3, 1e-3, 7.5e-4, 2.5e-4])
     assert rates[3] == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3])

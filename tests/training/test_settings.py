@@ -19,22 +19,27 @@ from model.network import build_network
 from tests.training.conftest import TINY, export_tiny, further, picture, write_config, write_shard
 from training.config import Columns, ConfigError, Data, Source, load_config
 from training.data.training_set import TrainingSet
-from training.loop.loss import affinity_loss
-from training.loop.starting import begin
-from training.loop.trainer import Trainer
+from training.initial_model import build_initial_model
+from training.loop.setup import setup
+from training.loop.trainer import Trainer, train_step
+from training.objectives.distillation import affinity_loss
 from training.run import train_and_export
 
 CPU = torch.device("cpu")
 
 
 def trainer(folder: Path, run: Path, bundle: Path, **changes: Any) -> Trainer:
-    return Trainer(load_config(write_config(run.parent, **further(bundle, **changes))), run, folder)
+    return setup(load_config(write_config(run.parent, **further(bundle, **changes))), run, folder)
+
+
+def first_step(trained: Trainer) -> dict[str, float]:
+    return train_step(trained.unit, trained.loader.load(0))
 
 
 def seen(trained: Trainer, step: int) -> torch.Tensor:
     """The pictures of a step, as the image tower is shown them."""
-    [chunk] = trained.loader.work(step).chunks
-    return trained.step._presenting.augmented(chunk, step)
+    [micro_batch] = trained.loader.load(step).micro_batches
+    return trained.unit.augmenter.augment(micro_batch, step)
 
 
 def data_of(folder: Path, members: dict[str, bytes], seed: int = 0, **settings: Any) -> TrainingSet:
@@ -111,7 +116,9 @@ def test_another_seed_draws_other_samples_weights_and_patches(colours: Path, tmp
         batches.setdefault(seed, []).append((batch.items.tolist(), batch.texts))
     assert batches[0][0] == batches[0][1] != batches[1][0]
     weights = {
-        seed: begin(load_config(write_config(tmp_path, seed=seed))).network.text_projection.detach() for seed in (0, 1)
+        seed: build_initial_model(load_config(write_config(tmp_path, seed=seed))).network.text_projection.detach()
+        for seed in (0, 1)
+        for seed in (0, 1)
     }
     assert not torch.equal(weights[0], weights[1])
     cuts = [seen(trainer(colours, tmp_path / f"run-{seed}", tiny, seed=seed), 0) for seed in (0, 1)]
@@ -145,23 +152,23 @@ def test_the_preset_is_what_a_run_begins_with(tmp_path: Path) -> None:
     networks = {}
     for name, size in (("sightword-small", 64), ("TinyCLIP-ViT-8M-16", 32)):
         file = write_config(tmp_path, model=name, stages=[{"start": 0, "pixels": size}])
-        networks[name] = type(begin(load_config(file)).network.config.image)
+        networks[name] = type(build_initial_model(load_config(file)).network.config.image)
     assert networks == {"sightword-small": ResNetConfig, "TinyCLIP-ViT-8M-16": ViTConfig}
 
 
 def test_a_teachers_weight_and_scale_are_those_of_the_loss(colours: Path, tiny: Path, tmp_path: Path) -> None:
     def losses(name: str, **objective: Any) -> tuple[float, Trainer]:
         trained = trainer(colours, tmp_path / name, tiny, objective={"teacher": str(tiny), **objective})
-        return trained._step(0)["loss"], trainer(colours, tmp_path / name, tiny, objective={"teacher": str(tiny)})
+        return first_step(trained)["loss"], trainer(colours, tmp_path / name, tiny, objective={"teacher": str(tiny)})
 
     once, untrained = losses("once")
     twice, _ = losses("twice", teacher_weight=2.0)
     flat, _ = losses("flat", teacher_scale=5.0)
-    [chunk] = untrained.loader.work(0).chunks
-    encoding, teacher = untrained.step.encoding, untrained.step.teacher
-    assert teacher is not None
+    inputs = untrained.loader.load(0)
+    encoder, distillation = untrained.unit.encoder, untrained.unit.distillation
+    assert distillation is not None
     with torch.no_grad():
-        student, theirs = encoding.forward([chunk], 0), encoding.taught([chunk], 0, teacher)
+        student, theirs = encoder.forward(inputs), encoder.teacher_features(inputs, distillation.teacher)
         scale = untrained.network.logit_scale.exp()
         sharp, soft = (float(affinity_loss(student, scale, theirs, their_scale)) for their_scale in (50.0, 5.0))
     assert twice - once == pytest.approx(sharp, rel=1e-3)
@@ -195,7 +202,7 @@ def test_templates_are_what_the_hold_out_is_asked_in(colours: Path, tiny: Path, 
 
 def test_evaluations_and_checkpoints_come_as_often_as_asked(colours: Path, tiny: Path, tmp_path: Path) -> None:
     changes = {"steps": 6, "evaluate_every": 2, "checkpoint_every": 3, "keep_checkpoints": 1}
-    trainer(colours, tmp_path / "run", tiny, **changes).train()
+    trainer(colours, tmp_path / "run", tiny, **changes).fit()
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "holdout" in record] == [2, 4, 6]
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000006"]
@@ -209,18 +216,18 @@ def test_towers_compute_in_the_precision_that_is_asked_for(
     trained, kinds = trainer(colours, tmp_path / "run", tiny, precision=precision), set()
     trained.network.transformer.resblocks[0].mlp.register_forward_hook(lambda _, __, out: kinds.add(out.dtype))
     exact = trainer(colours, tmp_path / "exact", tiny, precision="fp32")
-    loss, expected = trained._step(0)["loss"], exact._step(0)["loss"]
+    loss, expected = first_step(trained)["loss"], first_step(exact)["loss"]
     assert kinds == {{"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]}
     assert (loss == expected) is (precision == "fp32")
     assert loss == pytest.approx(expected, rel=0.02)
-    assert trained.progress.precision == precision
-    assert trained.step.scaler.is_enabled() is (precision == "fp16")
+    assert trained.state.precision == precision
+    assert trained.unit.scaler.is_enabled() is (precision == "fp16")
 
 
 def test_auto_is_a_precision_that_this_device_has_and_tf32_is_refused_without_a_gpu(
     colours: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    chosen = trainer(colours, tmp_path / "auto", tiny, precision="auto", device="cpu").progress.precision
+    chosen = trainer(colours, tmp_path / "auto", tiny, precision="auto", device="cpu").state.precision
     assert chosen in ("fp32", "bf16")
     with pytest.raises(ConfigError, match="precision: tf32 is of CUDA devices"):
         trainer(colours, tmp_path / "tf32", tiny, precision="tf32", device="cpu")
@@ -228,7 +235,7 @@ def test_auto_is_a_precision_that_this_device_has_and_tf32_is_refused_without_a_
 
 def test_fsdp_is_refused_where_auto_is_float16(colours: Path, tiny: Path, tmp_path: Path) -> None:
     """As on a GPU without bfloat16: here by a run that was begun on one."""
-    trainer(colours, tmp_path / "run", tiny, precision="auto", steps=2, evaluate_every=2).train()
+    trainer(colours, tmp_path / "run", tiny, precision="auto", steps=2, evaluate_every=2).fit()
     where = tmp_path / "run" / "checkpoints" / "step-000002" / "progress.json"
     where.write_text(json.dumps(json.loads(where.read_text()) | {"precision": "fp16"}))
     with pytest.raises(ConfigError, match="precision: auto is fp16 here, which parallel: fsdp cannot scale"):
@@ -250,9 +257,9 @@ def test_gradient_checkpointing_keeps_less_for_the_way_back(colours: Path, tiny:
     kept = {}
     for recompute in (False, True):
         trained = trainer(colours, tmp_path / str(recompute), tiny, gradient_checkpointing=recompute)
-        work, sizes = trained.loader.work(0), []
+        inputs, sizes = trained.loader.load(0), []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
-            trained.step.encoding.forward(work.chunks, 0)
+            trained.unit.encoder.forward(inputs)
         kept[recompute] = sum(sizes)
     assert kept[True] < 0.6 * kept[False]
 
@@ -261,7 +268,7 @@ def test_chunks_are_encoded_one_after_the_other(colours: Path, tiny: Path, tmp_p
     for count in (1, 4):
         trained, sizes = trainer(colours, tmp_path / str(count), tiny, accumulate=count), []
         trained.network.visual.register_forward_hook(lambda _, given, __, s=sizes: s.append(len(given[0])))
-        trained._step(0)
+        first_step(trained)
         assert set(sizes) == {32 // count}
         assert len(sizes) == (1 if count == 1 else 2 * count)  # once without a graph, and again
 
@@ -273,10 +280,10 @@ def test_compiled_towers_learn_the_same_by_other_code(colours: Path, tmp_path: P
     image, text = TINY.image.model_copy(update=flat), TINY.text.model_copy(update=flat)
     torch.manual_seed(0)
     bundle = export_tiny(build_network(TINY.model_copy(update={"image": image, "text": text})), tmp_path / "flat")
-    expected = trainer(colours, tmp_path / "plain", bundle)._step(0)
+    expected = first_step(trainer(colours, tmp_path / "plain", bundle))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    found = trainer(colours, tmp_path / "compiled", bundle, compile=True)._step(0)
+    found = first_step(trainer(colours, tmp_path / "compiled", bundle, compile=True))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 2  # both towers
     torch._dynamo.reset()
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4)
@@ -289,14 +296,14 @@ def test_compile_without_a_compiler_is_refused_before_the_first_step(
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match="compile: on a CPU torch needs a C\\+\\+ compiler, and no-such-compiler"):
         trainer(colours, tmp_path / "run", tiny, compile=True, device="cpu")
-    assert trainer(colours, tmp_path / "run", tiny, device="cpu").progress.step == 0
+    assert trainer(colours, tmp_path / "run", tiny, device="cpu").state.step == 0
 
 
 def test_the_logit_scale_stays_below_100(colours: Path, tiny: Path, tmp_path: Path) -> None:
     trained = trainer(colours, tmp_path / "run", tiny)
     with torch.no_grad():
         trained.network.logit_scale.fill_(6.0)
-    assert trained._step(0)["logit_scale"] == pytest.approx(100, rel=1e-4)
+    assert first_step(trained)["logit_scale"] == pytest.approx(100, rel=1e-4)
 
 
 def test_the_column_that_is_named_holds_the_label(tmp_path: Path) -> None:

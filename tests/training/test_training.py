@@ -18,11 +18,12 @@ from model.bundle import Bundle
 from tests.training.conftest import further, write_config
 from training.__main__ import app
 from training.config import ConfigError, load_config
-from training.loop.loading import Work
-from training.loop.starting import begin
-from training.loop.step import Stepper
+from training.initial_model import build_initial_model
+from training.loop.loader import StepInputs
+from training.loop.setup import setup
 from training.loop.timing import REPEATS, WARM_UP, time_steps
-from training.loop.trainer import Trainer
+from training.loop.train_unit import TrainUnit
+from training.loop.trainer import train_step
 from training.plan import plan
 from training.run import train_and_export
 
@@ -51,7 +52,7 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
 
 def test_a_run_can_be_measured_before_it_ends(colours: Path, tmp_path: Path) -> None:
     config = load_config(write_config(colours))
-    Trainer(config, tmp_path / "run", colours).train()
+    setup(config, tmp_path / "run", colours).fit()
     arguments = ["evaluate", str(tmp_path / "run"), "--data", f"{colours}/test-*.tar"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
@@ -62,40 +63,40 @@ def test_a_run_can_be_measured_before_it_ends(colours: Path, tmp_path: Path) -> 
 def test_a_killed_run_continues_to_the_same_weights(colours: Path, tmp_path: Path, precision: str) -> None:
     file = write_config(colours, precision=precision, batch_size=8)
     config = load_config(file)
-    whole = Trainer(config, tmp_path / "whole", colours)
-    whole.train()
+    whole = setup(config, tmp_path / "whole", colours)
+    whole.fit()
     script = (
         "import os, sys\nfrom pathlib import Path\nfrom training.config import load_config\n"
-        "from training.loop.trainer import Trainer\n"
-        "class Killed(Trainer):\n"
-        "    def _step(self, step):\n"
-        "        if step == 6: os.kill(os.getpid(), 9)\n"
-        "        return super()._step(step)\n"
-        "file = Path(sys.argv[1]); Killed(load_config(file), Path(sys.argv[2]), file.parent).train()\n"
+        "from training.loop.setup import setup\n"
+        "class Killer:\n"
+        "    def log(self, record):\n"
+        "        if record['step'] == 6: os.kill(os.getpid(), 9)\n"
+        "file = Path(sys.argv[1]); trainer = setup(load_config(file), Path(sys.argv[2]), file.parent)\n"
+        "trainer.loggers = [Killer()]; trainer.fit()\n"
     )
     arguments = [str(file), str(tmp_path / "killed")]
     killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
     assert killed.returncode == -9
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as metrics:
         metrics.write('{"step": 7, "lo')  # as a kill in the middle of a write leaves it
-    resumed = Trainer(config, tmp_path / "killed", colours)
-    assert resumed.progress.step == 4  # the last checkpoint before step 6
-    resumed.train()
+    resumed = setup(config, tmp_path / "killed", colours)
+    assert resumed.state.step == 4  # the last checkpoint before step 6
+    resumed.fit()
     last = "checkpoints/step-000012"
     for file in (f"{last}/network", f"{last}/average", f"{last}/optimizer", "best"):
         one, other = (load_file(tmp_path / run / f"{file}.safetensors") for run in ("whole", "killed"))
         assert one.keys() == other.keys()
         assert all(one[name].equal(other[name]) for name in one), file
-    assert resumed.progress == whole.progress
+    assert resumed.state == whole.state
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 13))
 
 
 def test_a_folder_with_another_run_is_refused(colours: Path, tmp_path: Path) -> None:
-    Trainer(load_config(write_config(colours, steps=4, checkpoint_every=4)), tmp_path / "run", colours).train()
-    Trainer(load_config(write_config(colours, steps=4, checkpoint_every=2)), tmp_path / "run", colours)
+    setup(load_config(write_config(colours, steps=4, checkpoint_every=4)), tmp_path / "run", colours).fit()
+    setup(load_config(write_config(colours, steps=4, checkpoint_every=2)), tmp_path / "run", colours)
     with pytest.raises(ConfigError, match="another configuration") as raised:
-        Trainer(load_config(write_config(colours, seed=1)), tmp_path / "run", colours)
+        setup(load_config(write_config(colours, seed=1)), tmp_path / "run", colours)
     lines = str(raised.value).splitlines()
     assert lines[1:3] == ["  steps: 4 there, 12 now", "  seed: 0 there, 1 now"]
     assert "has done its 4 steps" in lines[-1]
@@ -217,20 +218,17 @@ def test_the_shipped_configurations_are_valid() -> None:
 def test_a_step_is_timed_several_times_as_the_run_takes_it(colours: Path, tiny: Path) -> None:
     config = load_config(write_config(colours, **further(tiny, batch_size=64)))
     steps: list[int] = []
-    beginning = begin(config)
-    taken = Stepper.__call__
+    initial = build_initial_model(config)
 
-    def counted(stepper: Stepper, step: int, work: Work) -> dict[str, float]:
-        steps.append(len(work.batch.items))
-        return taken(stepper, step, work)
+    def counted(unit: TrainUnit, inputs: StepInputs) -> None:
+        steps.append(len(inputs.batch.items))
+        train_step(unit, inputs)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stepper, "__call__", counted)
-        whole = time_steps(config, beginning, beginning.network, "fp32", 3, mine=64, most=1000)
-        assert steps == [64] * (WARM_UP + REPEATS)
-        part = time_steps(config, beginning, beginning.network, "fp32", 3, mine=64, most=32)
+    whole = time_steps(config, initial, initial.network, "fp32", 3, images=64, most=1000, train_step=counted)
+    assert steps == [64] * (WARM_UP + REPEATS)
+    part = time_steps(config, initial, initial.network, "fp32", 3, images=64, most=32, train_step=counted)
     assert steps[WARM_UP + REPEATS :] == [32] * (WARM_UP + REPEATS)
-    assert (whole.repeats, whole.pictures, part.pictures) == (REPEATS, 64, 32)
+    assert (whole.repeats, whole.images, part.images) == (REPEATS, 64, 32)
     assert 0 < whole.fastest <= whole.slowest
 
 
@@ -238,7 +236,7 @@ def test_a_run_in_a_log_tells_of_itself_from_the_start(
     colours: Path, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "INTERVAL_S", 0.01)
-    Trainer(load_config(write_config(colours, **further(tiny))), tmp_path / "run", colours).train()
+    setup(load_config(write_config(colours, **further(tiny))), tmp_path / "run", colours).fit()
     lines = capsys.readouterr().err.splitlines()
     steps = [line for line in lines if line.startswith("step: ")]
     assert steps[0] == "step: 0 of 4, starting"

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from tests.training.conftest import TINY, further, picture, write_config, write_shard
 from training.config import Columns, Data, Objective, Source, TrainConfig, load_config
 from training.data.training_set import TrainingSet
-from training.loop.trainer import Trainer
-from training.loop.without_effect import without_effect
+from training.loop.setup import setup, without_effect
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_it_is_told_when_the_run_begins(
     colours: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = load_config(write_config(colours, **further(tiny, parallel="fsdp")))
-    Trainer(config, tmp_path / "run", colours)
+    setup(config, tmp_path / "run", colours)
     assert "without effect: parallel: fsdp divides nothing" in " ".join(capsys.readouterr().err.split())
 
 
@@ -76,8 +75,8 @@ def test_the_configuration_that_a_run_keeps_can_be_read_again() -> None:
 def test_a_run_that_draws_each_picture_once_in_a_pass_is_resumed(colours: Path, tiny: Path, tmp_path: Path) -> None:
     data = {"train": [{"shards": ["train-*.tar"], "resample": False}], "holdout": 0.2, "store_pixels": 48}
     config = load_config(write_config(colours, **further(tiny, data=data)))
-    Trainer(config, tmp_path / "run", colours).train()
-    assert Trainer(config, tmp_path / "run", colours).progress.step == 4
+    setup(config, tmp_path / "run", colours).fit()
+    assert setup(config, tmp_path / "run", colours).state.step == 4
 
 
 def test_all_labels_of_a_source_without_labels_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -58,16 +58,16 @@ def train(
             typer.echo(plan(settings, base))
             return
         from training.publishing.publish import PublishTarget, check_target, draw_labelled_images, publish
-        from training.report.watching import Watching
+        from training.report.loggers import LoggerConfig
         from training.run import tests_of, train_and_export
 
         target = PublishTarget(publish_to) if publish_to else None
         if target:  # what cannot be published should be known before hours of training
             labelled = draw_labelled_images(tests_of(settings, base), settings.templates)
             check_target(settings.name, target)
-        watching = Watching(tensorboard, metrics_port, metrics_host)
+        loggers = LoggerConfig(tensorboard, metrics_port, metrics_host)
         run = output or SETTINGS.output / settings.name
-        bundle = train_and_export(settings, base, run, watching)
+        bundle = train_and_export(settings, base, run, loggers)
         if bundle is not None and target:
             publish(bundle, target, labelled)
     if bundle is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,35 +23,27 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from model.export.tensors import write_tensors
 from model.network import Network
 from training.loop.optimizer import MovingAverage
-from training.loop.precision import Chosen
+from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
+from training.run_folder import CHECKPOINTS, list_checkpoints
 
-FOLDER = "checkpoints"
-NAME = re.compile(r"step-\d{6,}")
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 @dataclass
-class Progress:
-    """Where a run stands: steps done, the best held-out score so far with its step, and the precision it began with.
+class TrainingState:
+    """Beside the tensors of a checkpoint: steps done, the best held-out score with its step, the precision of the run.
 
     The precision may have been chosen by timing; a resumed run must not choose again, or it would round differently.
     The samples of a step follow from its number and the seed, so that there is no other state of a loader.
     """
 
     step: int = 0
-    precision: Chosen | None = None
+    precision: ComputePrecision | None = None
     best_score: float = -1.0
     best_step: int = 0
     start_score: float | None = None  # of the bundle that is trained further, before anything was learned
     scaler: dict[str, Any] | None = None  # of float16: by how much losses are scaled, and since when
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """Those of a run, from the oldest to the newest."""
-    folder = run / FOLDER
-    found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.exists() else []
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def save_checkpoint(
@@ -60,55 +51,55 @@ def save_checkpoint(
     network: Network,
     average: MovingAverage,
     optimizer: torch.optim.AdamW,
-    progress: Progress,
+    state: TrainingState,
     processes: Processes,
     keep: int,
 ) -> None:
-    """Add one and drop all but the last `keep`. Raises OSError where the disk does not take it; the others stay."""
-    states = {
-        "network": whole(network.state_dict(), processes),
-        "average": whole(average.state, processes),
-        "optimizer": whole(_optimizer_state(network, optimizer), processes),
+    """Add a checkpoint and drop all but the last `keep`. Raises OSError where it cannot be written; the others stay."""
+    tensors = {
+        "network": full_state_dict(network.state_dict(), processes),
+        "average": full_state_dict(average.state, processes),
+        "optimizer": full_state_dict(_optimizer_state(network, optimizer), processes),
     }
     if not processes.first:
         return
-    final = run / FOLDER / f"step-{progress.step:06d}"
+    final = run / CHECKPOINTS / f"step-{state.step:06d}"
     with _draft(final) as draft:
-        for name, state in states.items():
-            write_tensors(state, draft / f"{name}.safetensors")
-        (draft / "progress.json").write_text(json.dumps(asdict(progress)), "utf-8")
-    for old in checkpoints(run)[:-keep]:
+        for name, tensor_state in tensors.items():
+            write_tensors(tensor_state, draft / f"{name}.safetensors")
+        (draft / "progress.json").write_text(json.dumps(asdict(state)), "utf-8")
+    for old in list_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
 
 
 def load_checkpoint(
     run: Path, network: Network, average: MovingAverage, optimizer: torch.optim.AdamW
-) -> Progress | None:
+) -> TrainingState | None:
     """Restore the run's newest checkpoint into the arguments; None if there is none yet."""
-    there = checkpoints(run)
-    if not there:
+    found = list_checkpoints(run)
+    if not found:
         return None
-    newest = there[-1]
+    newest = found[-1]
     _restore(network.state_dict(), load_file(newest / "network.safetensors"))
     _restore(average.state, load_file(newest / "average.safetensors"))
     _restore_optimizer(network, optimizer, load_file(newest / "optimizer.safetensors"))
-    return Progress(**json.loads((newest / "progress.json").read_text("utf-8")))
+    return TrainingState(**json.loads((newest / "progress.json").read_text("utf-8")))
 
 
-def whole(state: Mapping[str, Tensor], processes: Processes) -> State:
-    """The tensors without what divides them among processes; every process must ask, the first one gets them."""
-    made = {}
+def full_state_dict(state: Mapping[str, Tensor], processes: Processes) -> StateDict:
+    """The tensors gathered from the processes that share them; called by all of them, empty in all but the first."""
+    gathered = {}
     for name, tensor in state.items():
         full = tensor.detach()
         if isinstance(full, DTensor):
             full = full.full_tensor().cpu()  # one at a time, so that a GPU need not hold them all
         if processes.first:
-            made[name] = full
-    return made
+            gathered[name] = full
+    return gathered
 
 
 @contextmanager
-def durable(file: Path) -> Iterator[Path]:
+def write_durably(file: Path) -> Iterator[Path]:
     """A file to write beside `file`, which it replaces once it lies on the disk. Raises OSError; the old one stays."""
     draft = file.with_name(f"{file.name}.partial")
     try:
@@ -135,9 +126,11 @@ def _draft(final: Path) -> Iterator[Path]:
         _flush(final.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
-        earlier = [path.name for path in checkpoints(final.parents[1])]
-        told = f"{earlier[-1]} is whole: make room and give the same command again" if earlier else "there is no other"
-        raise OSError(f"the checkpoint {final} cannot be written: {error}. Of the earlier ones {told}") from error
+        earlier = [path.name for path in list_checkpoints(final.parents[1])]
+        advice = (
+            f"{earlier[-1]} is whole: make room and give the same command again" if earlier else "there is no other"
+        )
+        raise OSError(f"the checkpoint {final} cannot be written: {error}. Of the earlier ones {advice}") from error
 
 
 def _flush(path: Path) -> None:
@@ -150,14 +143,14 @@ def _flush(path: Path) -> None:
 
 
 @torch.no_grad()
-def _restore(into: Mapping[str, Tensor], state: State) -> None:
+def _restore(into: Mapping[str, Tensor], state: StateDict) -> None:
     if into.keys() != state.keys():
         raise KeyError(f"the checkpoint is of another network: {sorted(into.keys() ^ state.keys())[:5]}")
     for name, tensor in into.items():
-        tensor.copy_(_as(tensor, state[name]))
+        tensor.copy_(_place_like(tensor, state[name]))
 
 
-def _as(like: Tensor, tensor: Tensor) -> Tensor:
+def _place_like(like: Tensor, tensor: Tensor) -> Tensor:
     """`tensor` on the device of `like`, and divided among processes as it is."""
     if not isinstance(like, DTensor):
         return tensor.to(like.device)
@@ -165,7 +158,7 @@ def _as(like: Tensor, tensor: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
-def _optimizer_state(network: Network, optimizer: torch.optim.AdamW) -> State:
+def _optimizer_state(network: Network, optimizer: torch.optim.AdamW) -> StateDict:
     flat = {}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -173,7 +166,7 @@ def _optimizer_state(network: Network, optimizer: torch.optim.AdamW) -> State:
     return flat
 
 
-def _restore_optimizer(network: Network, optimizer: torch.optim.AdamW, flat: State) -> None:
+def _restore_optimizer(network: Network, optimizer: torch.optim.AdamW, flat: StateDict) -> None:
     for name, parameter in network.named_parameters():
         if f"{name}/step" not in flat:  # of a layer that was locked so far
             continue
@@ -181,4 +174,4 @@ def _restore_optimizer(network: Network, optimizer: torch.optim.AdamW, flat: Sta
         state["step"] = flat[f"{name}/step"].to(parameter.device)
         for key in ("exp_avg", "exp_avg_sq"):
             # Moments follow their parameter's memory layout, or a resumed run would round differently.
-            state[key] = torch.empty_like(parameter).copy_(_as(parameter, flat[f"{name}/{key}"]))
+            state[key] = torch.empty_like(parameter).copy_(_place_like(parameter, flat[f"{name}/{key}"]))

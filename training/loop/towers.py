@@ -1,4 +1,4 @@
-"""Both towers as one module, which processes share by DDP or FSDP."""
+"""Both towers as one module, which processes share by DDP or FSDP, and which of their layers are frozen at a step."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from model.config import Preprocessing
 from model.network import Network
 from model.network.gradient_checkpointing import set_grad_checkpointing
 from model.network.resnet import ModifiedResNet
-from training.config import ConfigError, TrainConfig
+from training.config import ConfigError, Lock, Span, TrainConfig
+from training.loop.optimizer import layer_depths
 from training.loop.processes import Processes
 
-# They belong to the loss, of which every process has a share: their gradients are summed there.
-OF_THE_LOSS = ("network.logit_scale", "network.logit_bias")
+# Parameters of the loss, of which every process has a share: their gradients are summed there.
+LOSS_PARAMETERS = ("network.logit_scale", "network.logit_bias")
 
 
 class Towers(nn.Module):
-    """Pictures from 0 to 1 and token ids -> vectors of unit length in float32."""
+    """Images from 0 to 1 and token ids -> features of unit length in float32."""
 
     mean: Tensor
     std: Tensor
@@ -41,55 +42,110 @@ class Towers(nn.Module):
     def forward(
         self, rgb: Tensor, kept: Tensor | None, token_ids: list[Tensor], order: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """[pictures, 3, side, side] and groups of texts -> [pictures, embed_dim], [texts, embed_dim] in `order`."""
+        """[images, 3, side, side] and groups of texts -> [images, embed_dim], [texts, embed_dim] in `order`."""
         pixels = ((rgb - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         image = self.network.encode_image(pixels, kept)
         text = torch.cat([self.network.encode_text(ids) for ids in token_ids])[order]
         return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
 
 
-class SharedTowers:
-    """Towers as one process of several runs them, with gradients that are the mean of all processes'."""
+class TowerFreezing:
+    """Freezes layers of a network: a tower as a whole, or all but its upper layers (LiT, Zhai et al. 2022).
 
-    def __init__(self, towers: Towers, config: TrainConfig, processes: Processes) -> None:
-        self._towers, self._processes = towers, processes
+    Frozen parameters have no gradients, and frozen batch norms keep their statistics.
+    """
+
+    def __init__(self, network: Network, lock: Lock, steps: int) -> None:
+        """`steps` are those of the whole run, of which `lock` names shares."""
+        self._network, self._steps = network, steps
+        self._spans: dict[str, Span] = {"image": lock.image, "text": lock.text}
+        self._depths = layer_depths(network)
+        self._layers = {
+            tower: sorted({depth for of, depth in self._depths.values() if of == tower}, reverse=True)
+            for tower in self._spans
+        }
+
+    def unfrozen(self, tower: str, step: int) -> list[int]:
+        """The layers of a tower, image or text, that learn at `step`: from the top down."""
+        layers = self._layers[tower]
+        first, last = (share * self._steps for share in self._spans[tower])
+        if step >= last:
+            return layers
+        if step < first:
+            return []
+        return layers[: 1 + int((step - first) / (last - first) * (len(layers) - 1))]
+
+    def apply(self, step: int) -> bool:
+        """Freeze and unfreeze for `step`; true if that changed anything."""
+        unfrozen = {tower: self.unfrozen(tower, step) for tower in self._spans}
+        changed = False
+        for name, parameter in self._network.named_parameters():
+            tower, depth = self._depths[name]
+            learns = not tower or depth in unfrozen[tower]
+            if parameter.requires_grad != learns:
+                parameter.requires_grad_(learns)
+                changed = True
+        self._network.train()
+        for module in self._network.modules():
+            own = list(module.parameters(recurse=False))
+            if own and not any(parameter.requires_grad for parameter in own):
+                module.train(False)
+        return changed
+
+
+class SharedTowers:
+    """Towers as one process of several runs them, with gradients that are the mean of all processes'.
+
+    Made before the optimizer: FSDP replaces the parameters of the network by DTensors.
+    """
+
+    def __init__(
+        self, network: Network, preprocessing: Preprocessing, config: TrainConfig, processes: Processes
+    ) -> None:
+        self.network, self._processes = network, processes
+        self._freezing = TowerFreezing(network, config.lock, config.steps)
+        self._freezing.apply(0)
+        self.towers = Towers(network, preprocessing).to(processes.device)  # for passes without gradient
         self._sharded = config.parallel == "fsdp" and processes.count > 1
-        network = towers.network
         set_grad_checkpointing(network, config.gradient_checkpointing)
         if config.compile:
             _check_compiler(processes.device)
             network.visual.compile()
             network.transformer.compile(dynamic=True)
         if self._sharded:
-            _shard(towers, processes)
-        self.module: nn.Module = towers
+            _shard(self.towers, processes)
+        self.module = self._wrap()  # for passes with gradient
 
-    def unlocked(self) -> None:
-        """Take note of which parameters learn: DDP awaits the gradients of those alone."""
-        learn = any(parameter.requires_grad for _, parameter in _of_towers(self._towers))
-        self.module = self._towers
-        if self._processes.count > 1 and not self._sharded and learn:
-            # Private in name, and the only way to keep a parameter out of DDP's sums; torchrec does the same.
-            ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-            ignore(self._towers, list(OF_THE_LOSS))  # type: ignore[no-untyped-call]
-            # Kernels of 1x1 convolutions have two names for the same layout; torch would tell users of a slow copy.
-            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-            self.module = DistributedDataParallel(self._towers)
+    def freeze(self, step: int) -> None:
+        """Freeze and unfreeze layers for `step`."""
+        if self._freezing.apply(step):
+            self.module = self._wrap()
 
-    @property
-    def alone(self) -> nn.Module:
-        """The towers for a pass without gradient."""
-        return self._towers
+    def learns(self, tower: str, step: int) -> bool:
+        """Whether any layer of a tower, image or text, learns at `step`."""
+        return bool(self._freezing.unfrozen(tower, step))
+
+    def _wrap(self) -> nn.Module:
+        """The towers in DDP where it is needed: made again for other parameters, as it awaits all their gradients."""
+        learns = any(parameter.requires_grad for _, parameter in _tower_parameters(self.towers))
+        if self._processes.count == 1 or self._sharded or not learns:
+            return self.towers
+        # Private in name, and the only way to keep a parameter out of DDP's sums; torchrec does the same.
+        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+        ignore(self.towers, list(LOSS_PARAMETERS))  # type: ignore[no-untyped-call]
+        # Kernels of 1x1 convolutions have two names for the same layout; torch would tell users of a slow copy.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        return DistributedDataParallel(self.towers)
 
     @contextmanager
-    def summing(self, now: bool) -> Iterator[None]:
-        """Within, backward passes sum the gradients of all processes, or only gather them up for the next that does."""
-        if isinstance(self.module, DistributedDataParallel) and not now:
+    def gradient_sync(self, enabled: bool) -> Iterator[None]:
+        """Within it backward passes sum the gradients of all processes, or only accumulate them until one does."""
+        if isinstance(self.module, DistributedDataParallel) and not enabled:
             with self.module.no_sync():
                 yield
             return
-        if isinstance(self._towers, FSDPModule):
-            self._towers.set_requires_gradient_sync(now)
+        if isinstance(self.towers, FSDPModule):
+            self.towers.set_requires_gradient_sync(enabled)
         yield
 
 
@@ -109,11 +165,11 @@ def _shard(towers: Towers, processes: Processes) -> None:
         blocks += [network.visual.get_submodule(f"layer{number}") for number in range(1, 5)]
     else:
         blocks += network.visual.transformer.resblocks
-    scalars = {parameter for name, parameter in towers.named_parameters() if name in OF_THE_LOSS}
+    scalars = {parameter for name, parameter in towers.named_parameters() if name in LOSS_PARAMETERS}
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(towers, mesh=mesh, ignored_params=scalars)
 
 
-def _of_towers(towers: Towers) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in towers.named_parameters() if name not in OF_THE_LOSS]
+def _tower_parameters(towers: Towers) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in towers.named_parameters() if name not in LOSS_PARAMETERS]

@@ -1,239 +1,229 @@
-"""The training loop: one run from configuration to best checkpoint, resumable at any step."""
+"""The training loop: `train_step` and `fit`, from the step that the last checkpoint has done to the last one."""
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 from safetensors.torch import load_file
-from torch import nn
 
 from model.export.tensors import write_tensors
 from model.network import Network
 from model.progress import Count
-from training.config import ConfigError, TrainConfig
+from training.config import TrainConfig
 from training.data.holdout import Holdout
 from training.data.training_set import TrainingSet
-from training.evaluation.intervals import percent, too_few
-from training.loop.checkpoint import Progress, checkpoints, durable, load_checkpoint, save_checkpoint, whole
-from training.loop.claim import check_claim, claim
-from training.loop.loading import Loader
-from training.loop.memory import keep_freed_memory
-from training.loop.metrics import METRICS, Watcher, forget_after
-from training.loop.optimizer import MovingAverage, build_optimizer, own_part
-from training.loop.precision import NAMES, allow_tf32, channels_last, choose_precision
-from training.loop.processes import Processes
-from training.loop.shares import check_shares
-from training.loop.starting import begin, network_of, start_as_it_is
-from training.loop.step import NotFiniteError, Stepper
-from training.loop.without_effect import without_effect
-from training.progress import console, lines
+from training.evaluation.intervals import percent
+from training.initial_model import InitialModel, load_start, network_from_state
+from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint, write_durably
+from training.loop.loader import Loader, StepInputs
+from training.loop.optimizer import clip_gradients, own_part
+from training.loop.train_unit import NotFiniteError, TrainUnit
+from training.metrics import METRICS, MetricsLogger, append_record
+from training.progress import console, progress_bar
+from training.run_folder import BEST, NOT_FINITE, list_checkpoints
 
-log = logging.getLogger(__name__)
+MAX_KEYS = 20  # in a message; the file has all
 
-BEST = "best.safetensors"
-NOT_FINITE = "not_finite.json"
-NAMED = 20  # keys in a message; the file has all
+
+def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
+    """One optimisation step; returns its metrics by the names they have in metrics.jsonl.
+
+    `gradient_norm` is that before clipping; it is not finite for a step that float16 left out. Raises NotFiniteError.
+    """
+    step, network, optimizer, scaler = inputs.step, unit.network, unit.optimizer, unit.scaler
+    unit.towers.freeze(step)
+    rate = unit.set_learning_rate(step)
+    batch = unit.batch_of(inputs)
+
+    # Forward: features of this process's images and texts without their graph, then of the whole batch.
+    image, text = unit.encoder.forward(inputs)  # [local images, dim], [local texts, dim]
+    image.requires_grad_(unit.towers.learns("image", step))
+    text.requires_grad_(unit.towers.learns("text", step))
+    features = unit.gather((image, text), inputs)  # [images, dim], [texts, dim]
+    loss = unit.loss(features, batch, inputs)  # this process's share
+    total_loss = float(unit.processes.total(loss))
+    if not np.isfinite(total_loss):
+        raise NotFiniteError(f"the loss at step {step} is not finite", unit.suspects(features, batch))
+
+    # Backward, as far as the features, and from them through the towers.
+    optimizer.zero_grad(set_to_none=True)
+    unit.backward(loss, (image, text), inputs)
+
+    # Clip, and update the weights and their moving average. Float16 leaves a step out whose gradients overflow.
+    scaler.unscale_(optimizer)
+    limit = unit.config.optimizer.clip_norm
+    norm = float(clip_gradients(network, limit, unit.processes))
+    if not np.isfinite(norm) and not unit.skips_overflow():
+        raise NotFiniteError(f"the gradient at step {step} is not finite", unit.suspects(features, batch))
+    scaler.step(optimizer)
+    scaler.update()
+    network.clamp_logit_scale()
+    unit.average.update(network, step)
+    return {
+        "loss": total_loss,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "clipped": float(limit is not None and limit < norm < float("inf")),
+        "logit_scale": float(network.logit_scale.detach().exp()),
+    }
 
 
 class Trainer:
-    """State of a run in the folder `run`, as one of its processes holds it."""
+    """A run in the folder `run`, as one of its processes holds it; `setup` builds it."""
 
-    def __init__(self, config: TrainConfig, run: Path, base: Path) -> None:
-        self.config, self.run, self.base = config, run, base
-        self.watchers: list[Watcher] = []
-        self.processes = Processes.join(config.device)
-        check_shares(config.batch_size, self.processes.count, config.accumulate)
-        keep_freed_memory()
-        check_claim(run, config)
-        beginning = begin(config)
-        self.preprocessing, self.tokenizer = beginning.preprocessing, beginning.tokenizer
-        self._origin = beginning.origin
-        self.data = TrainingSet(config.data, base, config.seed)
-        self.holdout = Holdout(self.data.holdout, self.preprocessing, self.tokenizer, config, self.data.troubles)
-        self.network = self._placed(beginning.network)
-        self.step = Stepper(config, self.network, self.preprocessing, self.processes)
-        self.average = MovingAverage(self.network, config.ema_decay)
-        self.optimizer = build_optimizer(self.network, config.optimizer)
-        self.progress = load_checkpoint(run, self.network, self.average, self.optimizer) or Progress()
-        self._settle_precision()
-        self.loader = Loader(config, self.data, self.tokenizer, self.processes)
-        if self.processes.first:
-            claim(run, config)
-            forget_after(run / METRICS, self.progress.step)
-            if config.data.holdout and (few := too_few(len(self.holdout), "the hold-out that chooses the checkpoint")):
-                log.warning("%s: set data.holdout higher", few)
-        console.print(
-            f"{len(self.data):,} pictures, {len(self.data.holdout):,} held out; from step {self.progress.step} to "
-            f"{config.steps} in {run}, on {self._place()}"
-        )
-        for line in without_effect(config, self.network.config, self.processes.count):
-            console.print(f"without effect: {line}", soft_wrap=True)
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: Path,
+        initial: InitialModel,
+        data: TrainingSet,
+        holdout: Holdout,
+        unit: TrainUnit,
+        loader: Loader,
+        state: TrainingState,
+    ) -> None:
+        self.config, self.run, self.initial = config, run, initial
+        self.data, self.holdout = data, holdout
+        self.unit, self.loader, self.state = unit, loader, state
+        self.network, self.processes = unit.network, unit.processes
+        self.loggers: list[MetricsLogger] = []
 
-    def train(self) -> Network | None:
-        """Run to the last step; returns the network with the best held-out score, to the first process."""
-        if self.config.start and self.progress.step == 0:
-            self._score_start()
-        columns = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")]
-        count = Count("step", self.config.steps, self.progress.step, "starting")
-        in_log = nullcontext() if console.is_terminal else lines(count)
-        with ProgressBar(*columns, console=console, disable=not console.is_terminal) as bar, in_log:
-            task = bar.add_task("starting", total=self.config.steps, completed=self.progress.step)
-            while self.progress.step < self.config.steps:
-                figures = self._step(self.progress.step)
-                self.progress.step += 1
-                count.done, count.detail = self.progress.step, _describe(figures)
-                bar.update(task, completed=count.done, description=count.detail)
-                self._after(self.progress.step, figures)
+    def fit(self) -> Network | None:
+        """Train to the last step; returns the network with the best held-out score, in the first process."""
+        config, state = self.config, self.state
+        if config.start and state.step == 0:
+            self.validate_start()
+        batches = self.loader.iterate(state.step)
+        with progress_bar(Count("step", config.steps, state.step, "starting")) as advance:
+            while state.step < config.steps:
+                started = time.perf_counter()
+                try:
+                    metrics = train_step(self.unit, next(batches))
+                except NotFiniteError as error:
+                    raise self._explain(error) from error
+                metrics["samples_per_s"] = config.batch_size / (time.perf_counter() - started)
+                state.step += 1
+                advance(state.step, _format_metrics(metrics))
+                last = state.step == config.steps
+                record = self._record_of(metrics)
+                if last or state.step % config.evaluate_every == 0:
+                    record |= self.validate(metrics["loss"])
+                self._log(record)
+                if last or state.step % config.checkpoint_every == 0:
+                    self._save_checkpoint()
         self.loader.close()
         self.processes.leave()
-        return network_of(self.network.config, load_file(self.run / BEST)) if self.processes.first else None
+        return network_from_state(self.network.config, load_file(self.run / BEST)) if self.processes.first else None
 
-    def _step(self, step: int) -> dict[str, float]:
-        began = time.perf_counter()
-        try:
-            figures = self.step(step, self.loader.work(step))
-        except NotFiniteError as error:
-            raise self._told(error) from error
-        return {**figures, "samples_per_s": self.config.batch_size / (time.perf_counter() - began)}
+    def validate(self, loss: float) -> dict[str, Any]:
+        """Score the moving average on the hold-out and keep it if it is the best so far.
 
-    def _after(self, step: int, figures: dict[str, float]) -> None:
-        last = step == self.config.steps
-        record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **figures}
-        if not math.isfinite(figures["gradient_norm"]):
-            record["gradient_norm"] = None  # JSON has no other word for it
-            scale = self.step.scaler.get_scale()
-            console.print(
-                f"step {step} is left out: its gradient overflows float16; losses are now scaled by {scale:g}"
-            )
-        record["skipped_samples"] = self.data.troubles.counts.total()
-        if last or step % self.config.evaluate_every == 0:
-            record |= self._evaluated(step, figures["loss"])
-        if self.processes.first:
-            with (self.run / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        for watcher in self.watchers:
-            watcher.tell(record)
-        if last or step % self.config.checkpoint_every == 0:
-            self._save()
-
-    def _save(self) -> None:
-        """Add a checkpoint, of weights that are finite."""
-        broken = sum((~own_part(each).isfinite()).any().float() for each in self.network.parameters())
-        if self.processes.total(torch.as_tensor(broken)):
-            step = self.progress.step - 1
-            items = self.data.batch(step, self.config.batch_size).items
-            raise self._told(NotFiniteError(f"the weights after step {step} are not finite", items))
-        self.progress.scaler = self.step.scaler.state_dict() or None
-        parts = self.network, self.average, self.optimizer, self.progress, self.processes
-        save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
-
-    def _evaluated(self, step: int, loss: float) -> dict[str, Any]:
-        """Score the moving average and keep it if it is the best so far; the first process does, the others go on."""
-        state = whole(self.average.state, self.processes)
+        The first process does, and returns the scores for the metrics; the others go on.
+        """
+        average = full_state_dict(self.unit.average.state, self.processes)
         if not self.processes.first:
             return {}
-        score, by_source = self.holdout.score(network_of(self.network.config, state))
-        console.print(f"step {step}: {self._held_out(score)}, loss {loss:.3f}", soft_wrap=True)
-        if score is None or score >= self.progress.best_score:
-            self.progress.best_score, self.progress.best_step = score or 0.0, step
-            with durable(self.run / BEST) as draft:
-                write_tensors(state, draft)
+        step = self.state.step
+        score, by_source = self.holdout.score(network_from_state(self.network.config, average))
+        console.print(f"step {step}: {self._format_score(score)}, loss {loss:.3f}", soft_wrap=True)
+        if score is None or score >= self.state.best_score:
+            self.state.best_score, self.state.best_step = score or 0.0, step
+            with write_durably(self.run / BEST) as draft:
+                write_tensors(average, draft)
         return {"holdout": score, "holdout_by_source": by_source}
 
-    def _score_start(self) -> None:
+    def validate_start(self) -> None:
         """Score the bundle that is trained further, as it is: the first process does, the others go on."""
-        state = whole(self.average.state, self.processes)
+        average = full_state_dict(self.unit.average.state, self.processes)
         if not self.processes.first:
             return
-        network, holdout = network_of(self.network.config, state), self.holdout
+        network, holdout = network_from_state(self.network.config, average), self.holdout
         if self.config.image_size is not None:
-            start = start_as_it_is(self.config)
+            start = load_start(self.config)
             network = start.network.eval()
             holdout = Holdout(self.data.holdout, start.preprocessing, start.tokenizer, self.config)
-        self.progress.start_score, _ = holdout.score(network)
-        console.print(f"start: {self._held_out(self.progress.start_score)}", soft_wrap=True)
-
-    def _held_out(self, score: float | None) -> str:
-        """A held-out score for people, and how far it is from that of the start."""
-        if score is None:
-            return "nothing held out to choose by"
-        start = self.progress.start_score
-        moved = f", {100 * (score - start):+.1f} points from the start" if start is not None else ""
-        return f"held-out zero-shot top-1 {percent(score, len(self.holdout))}{moved if self.progress.step else ''}"
-
-    def _placed(self, network: Network) -> Network:
-        if self.config.parallel != "fsdp":  # which divides nothing but rows that follow each other
-            network = channels_last(network)
-        network = network.to(self.processes.device)
-        if self.processes.count > 1 and self.processes.device.type == "cuda":
-            synchronised: Network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-            return synchronised
-        return network
-
-    def _settle_precision(self) -> None:
-        """Choose it, as the first process finds, unless the checkpoint says what the run began with."""
-        progress, device = self.progress, self.processes.device
-        chosen = progress.precision or choose_precision(self.config.precision, device)
-        if chosen == "fp16" and self.config.parallel == "fsdp":  # by auto: the configuration refuses it by name
-            raise ConfigError("precision: auto is fp16 here, which parallel: fsdp cannot scale: choose fp32, or ddp")
-        kinds = list(NAMES)
-        progress.precision = kinds[self.processes.of_first(kinds.index(chosen))]
-        allow_tf32(progress.precision)
-        self.step.begin(progress.precision, self.optimizer, self.average)
-        if progress.scaler:
-            self.step.scaler.load_state_dict(progress.scaler)
-
-    def _place(self) -> str:
-        count, device = self.processes.count, self.processes.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-        processes = f"{count} processes ({self.config.parallel}), each on " if count > 1 else ""
-        assert self.progress.precision is not None
-        return f"{processes}{name} in {NAMES[self.progress.precision]}"
-
-    def _told(self, error: NotFiniteError) -> FloatingPointError:
-        """With the keys of the samples, which are also written into the run's folder."""
-        keys = self.data.keys(error.items)
-        if self.processes.first:
-            content = {"step": self.progress.step, "message": str(error), "keys": keys}
-            (self.run / NOT_FINITE).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
-        there = checkpoints(self.run)
-        intact = f"The checkpoint {there[-1].name} is intact" if there else "There is no checkpoint yet"
-        return FloatingPointError(
-            f"{error}. Look at {', '.join(keys[:NAMED])}{more} (all in {self.run / NOT_FINITE}). {intact}; if the "
-            "samples are sound, start a new run with a lower optimizer.learning_rate or more optimizer.warmup_steps"
-        )
+        self.state.start_score, _ = holdout.score(network)
+        console.print(f"start: {self._format_score(self.state.start_score)}", soft_wrap=True)
 
     def summary(self) -> dict[str, Any]:
-        """What the bundle's manifest tells of the run."""
+        """How the bundle was made, for its manifest."""
         # Where bundles lay on this machine is nobody's business: the origin names the one that was begun with.
         configuration = self.config.model_dump(mode="json", exclude={"start"})
         if self.config.objective.teacher:
             configuration["objective"]["teacher"] = Path(self.config.objective.teacher).name
         return {
-            **self._origin,
+            **self.initial.origin,
             "configuration": configuration,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
             "held_out_items": len(self.holdout),
             "skipped_items": self.data.skipped,
-            "samples_seen": self.progress.best_step * self.config.batch_size,
-            **{key: value for key, value in asdict(self.progress).items() if key not in ("step", "scaler")},
+            "samples_seen": self.state.best_step * self.config.batch_size,
+            **{key: value for key, value in asdict(self.state).items() if key not in ("step", "scaler")},
         }
 
+    def _record_of(self, metrics: dict[str, float]) -> dict[str, Any]:
+        """The metrics of a step as they are logged."""
+        step = self.state.step
+        record: dict[str, Any] = {"step": step, "time": round(time.time(), 1), **metrics}
+        if not math.isfinite(metrics["gradient_norm"]):
+            record["gradient_norm"] = None  # JSON has no other word for it
+            scale = self.unit.scaler.get_scale()
+            console.print(
+                f"step {step} is left out: its gradient overflows float16; losses are now scaled by {scale:g}"
+            )
+        record["skipped_samples"] = self.data.troubles.counts.total()
+        return record
 
-def _describe(figures: dict[str, float]) -> str:
+    def _log(self, record: dict[str, Any]) -> None:
+        if self.processes.first:
+            append_record(self.run / METRICS, record)
+        for logger in self.loggers:
+            logger.log(record)
+
+    def _save_checkpoint(self) -> None:
+        """Add a checkpoint, of weights that are finite. Raises FloatingPointError and OSError."""
+        broken = sum((~own_part(each).isfinite()).any().float() for each in self.network.parameters())
+        if self.processes.total(torch.as_tensor(broken)):
+            step = self.state.step - 1
+            items = self.data.batch(step, self.config.batch_size).items
+            raise self._explain(NotFiniteError(f"the weights after step {step} are not finite", items))
+        self.state.scaler = self.unit.scaler.state_dict() or None
+        parts = self.network, self.unit.average, self.unit.optimizer, self.state, self.processes
+        save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
+
+    def _explain(self, error: NotFiniteError) -> FloatingPointError:
+        """The error with the keys of its samples, which are also written into the run's folder, and what to do."""
+        keys = self.data.keys(error.items)
+        if self.processes.first:
+            content = {"step": self.state.step, "message": str(error), "keys": keys}
+            (self.run / NOT_FINITE).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
+        found = list_checkpoints(self.run)
+        intact = f"The checkpoint {found[-1].name} is intact" if found else "There is no checkpoint yet"
+        return FloatingPointError(
+            f"{error}. Look at {', '.join(keys[:MAX_KEYS])}{more} (all in {self.run / NOT_FINITE}). {intact}; if the "
+            "samples are sound, start a new run with a lower optimizer.learning_rate or more optimizer.warmup_steps"
+        )
+
+    def _format_score(self, score: float | None) -> str:
+        """A held-out score for people, and how far it is from that of the start."""
+        if score is None:
+            return "nothing held out to choose by"
+        start = self.state.start_score
+        moved = f", {100 * (score - start):+.1f} points from the start" if start is not None else ""
+        return f"held-out zero-shot top-1 {percent(score, len(self.holdout))}{moved if self.state.step else ''}"
+
+
+def _format_metrics(metrics: dict[str, float]) -> str:
     return (
-        f"loss {figures['loss']:.3f}  scale {figures['logit_scale']:.1f}  "
-        f"{figures['samples_per_s']:.0f} pictures/s  lr {figures['learning_rate']:.1e}"
+        f"loss {metrics['loss']:.3f}  scale {metrics['logit_scale']:.1f}  "
+        f"{metrics['samples_per_s']:.0f} pictures/s  lr {metrics['learning_rate']:.1e}"
     )

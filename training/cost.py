@@ -1,4 +1,4 @@
-"""What one sample costs: a pass of a few of them, measured."""
+"""The cost profile of a network, measured with a few samples: operations, seconds and bytes of activations of one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.network import Network
 from model.network.gradient_checkpointing import CheckpointedModule, set_grad_checkpointing
-from training.loop.precision import Chosen, autocast
+from training.loop.precision import ComputePrecision, autocast
 
 SAMPLES = 8
 REPEATS = 3
@@ -21,17 +21,17 @@ TEXT_TOKENS = 16  # of a caption of about ten words
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one sample: operations of the forward pass, seconds of both passes, bytes kept from one to the other."""
+    """Of one sample: operations of the forward pass, seconds of both passes, bytes of activations kept between them."""
 
     operations: int
     seconds: float
-    kept_bytes: int
+    activation_bytes: int
 
 
-class Probe:
-    """Samples of one size on their way through a network."""
+class CostProfiler:
+    """Runs samples of one size through a network and measures them."""
 
-    def __init__(self, network: Network, side: int, precision: Chosen, dropped: float) -> None:
+    def __init__(self, network: Network, side: int, precision: ComputePrecision, dropped: float) -> None:
         """`dropped` is the share of patches that are not looked at."""
         self._network, self._precision = network, precision
         self._device = network.logit_scale.device
@@ -43,53 +43,53 @@ class Probe:
             kept = torch.arange(max(1, round(patches * (1 - dropped))))
             self._kept = kept.expand(SAMPLES, -1) if dropped else None
 
-    def cost(self, recompute: bool) -> Cost:
+    def profile(self, recompute: bool) -> Cost:
         """Measure; with `recompute` as gradient checkpointing does it."""
         set_grad_checkpointing(self._network, False)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             self._forward()
-        kept = self._kept_bytes()  # this one also allocates
+        kept = self._activation_bytes()  # this one also allocates
         if recompute:
             set_grad_checkpointing(self._network, True)
             # Beside what is kept between blocks, those of the block that is being computed again.
-            kept = self._kept_bytes() + kept // max(1, self._blocks())
-        seconds = min(self._timed() for _ in range(REPEATS))  # the passes above have warmed up
+            kept = self._activation_bytes() + kept // max(1, self._block_count())
+        seconds = min(self._measure_seconds() for _ in range(REPEATS))  # the passes above have warmed up
         self._network.zero_grad()
         return Cost(counter.get_total_flops() // SAMPLES, seconds / SAMPLES, kept // SAMPLES)
 
-    def _kept_bytes(self) -> int:
+    def _activation_bytes(self) -> int:
         kept: dict[int, int] = {}
 
         def keep(tensor: Tensor) -> Tensor:
             kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, _as_it_is):
-            self._pass()
+        with torch.autograd.graph.saved_tensors_hooks(keep, _identity):
+            self._forward_backward()
         own = {parameter.untyped_storage().data_ptr() for parameter in self._network.parameters()}
         return sum(size for address, size in kept.items() if address not in own)
 
-    def _timed(self) -> float:
+    def _measure_seconds(self) -> float:
         began = time.perf_counter()
-        self._pass()
+        self._forward_backward()
         return time.perf_counter() - began
 
-    def _pass(self) -> None:
-        made = self._forward()
-        if made.requires_grad:
-            torch.autograd.backward(made)
-        float(made.detach())  # waits for a GPU
+    def _forward_backward(self) -> None:
+        out = self._forward()
+        if out.requires_grad:
+            torch.autograd.backward(out)
+        float(out.detach())  # waits for a GPU
 
     def _forward(self) -> Tensor:
         with autocast(self._precision, self._device):
             image, text = self._network.encode_image(self._pixels, self._kept), self._network.encode_text(self._ids)
         return image.float().sum() + text.float().sum()
 
-    def _blocks(self) -> int:
+    def _block_count(self) -> int:
         """Of the tower with the most: transformer blocks, or the four stages of a ResNet."""
         towers = [module for module in self._network.modules() if isinstance(module, CheckpointedModule)]
         return max(len(getattr(tower, "resblocks", range(4))) for tower in towers)
 
 
-def _as_it_is(tensor: Any) -> Any:
+def _identity(tensor: Any) -> Any:
     return tensor

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import load_config
-from training.report.watching import EVENTS, Events, Exporter, Watching
+from training.report.loggers import EVENTS, LoggerConfig, PrometheusLogger, TensorBoardLogger
 from training.run import train
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +26,7 @@ RECORD = {"step": 3, "loss": 2.5, "learning_rate": 1e-3, "gradient_norm": 0.7, "
 PROMTOOL = pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool on this machine")
 
 
-def scrape(exporter: Exporter) -> str:
+def scrape(exporter: PrometheusLogger) -> str:
     answer = httpx.get(exporter.url, timeout=20)
     assert answer.status_code == 200
     return answer.text
@@ -34,14 +34,14 @@ def scrape(exporter: Exporter) -> str:
 
 @pytest.fixture
 def exporter() -> Any:
-    made = Exporter("127.0.0.1", 0, steps=10, batch_size=32)
+    made = PrometheusLogger("127.0.0.1", 0, steps=10, batch_size=32)
     yield made
     made.close()
 
 
-def test_a_scrape_tells_the_last_step(exporter: Exporter) -> None:
-    exporter.tell(RECORD | {"holdout": 0.25})
-    exporter.tell(RECORD | {"step": 4, "loss": 2.0})
+def test_a_scrape_tells_the_last_step(exporter: PrometheusLogger) -> None:
+    exporter.log(RECORD | {"holdout": 0.25})
+    exporter.log(RECORD | {"step": 4, "loss": 2.0})
     told = dict(line.rsplit(" ", 1) for line in scrape(exporter).splitlines() if not line.startswith("#"))
     values = {name.removeprefix("sightword_training_"): float(value) for name, value in told.items()}
     assert (values["step"], values["steps"], values["loss"]) == (4, 10, 2.0)
@@ -51,8 +51,8 @@ def test_a_scrape_tells_the_last_step(exporter: Exporter) -> None:
 
 
 @PROMTOOL
-def test_promtool_likes_what_is_scraped_and_what_deploy_holds(exporter: Exporter) -> None:
-    exporter.tell(RECORD)
+def test_promtool_likes_what_is_scraped_and_what_deploy_holds(exporter: PrometheusLogger) -> None:
+    exporter.log(RECORD)
     linted = subprocess.run(["promtool", "check", "metrics"], input=scrape(exporter), text=True, capture_output=True)
     assert (linted.returncode, linted.stderr) == (0, "")
     checked = subprocess.run(
@@ -64,7 +64,7 @@ def test_promtool_likes_what_is_scraped_and_what_deploy_holds(exporter: Exporter
     assert "3 rules found" in checked.stdout
 
 
-def test_alerts_name_metrics_that_exist(exporter: Exporter) -> None:
+def test_alerts_name_metrics_that_exist(exporter: PrometheusLogger) -> None:
     named = set(
         re.findall(
             r"sightword_training_\w+", (ROOT / "deploy" / "prometheus" / "training-rules.yml").read_text("utf-8")
@@ -96,16 +96,16 @@ def test_a_run_leaves_curves_and_can_be_scraped_as_it_goes(
 ) -> None:
     """The scrape is made from inside the run, at its second step."""
     scraped: list[str] = []
-    tell = Exporter.tell
+    log = PrometheusLogger.log
 
-    def told_and_scraped(self: Exporter, record: Mapping[str, Any]) -> None:
-        tell(self, record)
+    def logged_and_scraped(self: PrometheusLogger, record: Mapping[str, Any]) -> None:
+        log(self, record)
         if record["step"] == 2:
             scraped.append(scrape(self))
 
-    monkeypatch.setattr(Exporter, "tell", told_and_scraped)
+    monkeypatch.setattr(PrometheusLogger, "log", logged_and_scraped)
     config = load_config(write_config(colours, steps=4, batch_size=8, evaluate_every=2))
-    train(config, colours, tmp_path, Watching(metrics_port=0))
+    train(config, colours, tmp_path, LoggerConfig(metrics_port=0))
     assert "sightword_training_step 2.0" in scraped[0]
     assert "sightword_training_samples_total 16.0" in scraped[0]
     assert list(curve(tmp_path, "loss")) == [1, 2, 3, 4]
@@ -114,15 +114,15 @@ def test_a_run_leaves_curves_and_can_be_scraped_as_it_goes(
 
 def test_steps_that_are_done_again_are_in_the_curve_once(tmp_path: Path) -> None:
     for first, last, loss in ((0, 6, 5.0), (4, 8, 1.0)):  # killed after step 6, gone on with from step 4
-        events = Events(tmp_path, first)
+        events = TensorBoardLogger(tmp_path, first)
         for step in range(first + 1, last + 1):
-            events.tell({"step": step, "loss": loss})
+            events.log({"step": step, "loss": loss})
         events.close()
     assert curve(tmp_path, "loss") == {step: 5.0 if step <= 4 else 1.0 for step in range(1, 9)}
 
 
 def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path, colours: Path) -> None:
     config = load_config(write_config(colours))
-    with Watching(tensorboard=False).of(config, tmp_path, 0) as watchers:
-        assert watchers == []
+    with LoggerConfig(tensorboard=False).open(config, tmp_path, 0) as loggers:
+        assert loggers == []
     assert list(tmp_path.iterdir()) == []

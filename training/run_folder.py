@@ -1,7 +1,8 @@
-"""Which run a folder holds: another configuration must not continue it, a better set of tests may."""
+"""The folder of a run: the names of its files, its checkpoints, and the guard that keeps another run out of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,40 +12,55 @@ from pydantic import ValidationError
 from model.manifest import MANIFEST
 from training.config import ConfigError, TrainConfig
 from training.config.errors import describe
-from training.loop.checkpoint import checkpoints
 
 CONFIG = "config.json"
-# What changes no weight: a finished run can be measured or exported again with other values of these.
-FREE = {"data.test", "templates", "checkpoint_every", "keep_checkpoints", "weights_dtype"}
+BEST = "best.safetensors"  # the moving average with the best held-out score
+NOT_FINITE = "not_finite.json"
+CHECKPOINTS = "checkpoints"
+_CHECKPOINT = re.compile(r"step-\d{6,}")
+# Fields that change no weight: a finished run can be measured or exported again with other values of these.
+UNGUARDED = {"data.test", "templates", "checkpoint_every", "keep_checkpoints", "weights_dtype"}
 # How the same is computed: a run can go on elsewhere, with other roundings.
-FREE |= {"device", "parallel", "accumulate", "gradient_checkpointing", "compile"}
-SHOWN = 8  # differences that a message names
+UNGUARDED |= {"device", "parallel", "accumulate", "gradient_checkpointing", "compile"}
+MAX_DIFFERENCES = 8  # that a message names
 ABSENT = "nothing"
 
 
-def check_claim(run: Path, config: TrainConfig) -> None:
+def list_checkpoints(run: Path) -> list[Path]:
+    """The checkpoints of a run, from the oldest to the newest."""
+    folder = run / CHECKPOINTS
+    found = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)] if folder.exists() else []
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """After how many steps it was written."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def guard_run_folder(run: Path, config: TrainConfig) -> None:
     """Raise ConfigError if `run` has a checkpoint of a run with another configuration, naming what differs."""
-    file, there = run / CONFIG, checkpoints(run)
-    if not there or not file.exists():
+    file, found = run / CONFIG, list_checkpoints(run)
+    if not found or not file.exists():
         return
     try:
         earlier = TrainConfig.model_validate_json(file.read_text("utf-8"))
     except ValidationError as error:
-        wrong = "\n  ".join(describe(error, TrainConfig))
+        mistakes = "\n  ".join(describe(error, TrainConfig))
         raise ConfigError(
-            f"{file} is not a configuration of this version: choose another --output\n  {wrong}"
+            f"{file} is not a configuration of this version: choose another --output\n  {mistakes}"
         ) from error
     if differences := _differences(earlier, config):
-        more = [f"and {len(differences) - SHOWN} more"] if len(differences) > SHOWN else []
-        lines = "\n  ".join([*differences[:SHOWN], *more])
-        done = int(there[-1].name.removeprefix("step-"))
+        more = [f"and {len(differences) - MAX_DIFFERENCES} more"] if len(differences) > MAX_DIFFERENCES else []
+        lines = "\n  ".join([*differences[:MAX_DIFFERENCES], *more])
+        done = step_of(found[-1])
         raise ConfigError(
-            f"{run} holds a run with another configuration:\n  {lines}\n{_what_to_do(run, done, earlier.steps)}"
+            f"{run} holds a run with another configuration:\n  {lines}\n{_advice(run, done, earlier.steps)}"
         )
 
 
-def claim(run: Path, config: TrainConfig) -> None:
-    """Write the configuration into the run's folder."""
+def write_config(run: Path, config: TrainConfig) -> None:
+    """Write the configuration into the run's folder, for the guard of later runs."""
     run.mkdir(parents=True, exist_ok=True)
     draft = run / f"{CONFIG}.partial"
     draft.write_text(config.model_dump_json(indent=2), "utf-8")
@@ -57,7 +73,7 @@ def _differences(earlier: TrainConfig, config: TrainConfig) -> list[str]:
     return [
         f"{name}: {old.get(name, ABSENT)} there, {new.get(name, ABSENT)} now"
         for name in dict.fromkeys([*old, *new])
-        if old.get(name, ABSENT) != new.get(name, ABSENT) and not _is_free(name)
+        if old.get(name, ABSENT) != new.get(name, ABSENT) and not _is_unguarded(name)
     ]
 
 
@@ -70,11 +86,11 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(each, f"{name}.{key}" if name else str(key))
 
 
-def _is_free(name: str) -> bool:
-    return any(name == free or name.startswith(f"{free}.") for free in FREE)
+def _is_unguarded(name: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in UNGUARDED)
 
 
-def _what_to_do(run: Path, done: int, steps: int) -> str:
+def _advice(run: Path, done: int, steps: int) -> str:
     bundle = run / "bundle"
     new = "for a new run name another --output"
     if done < steps:

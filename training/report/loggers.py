@@ -1,4 +1,4 @@
-"""Who is told of every step while a run goes: TensorBoard's files in its folder, Prometheus on a port."""
+"""Loggers of the metrics of a run while it goes: TensorBoard's files in its folder, Prometheus on a port."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from training.config import ConfigError, TrainConfig
-from training.loop.metrics import Watcher
+from training.metrics import MetricsLogger
 from training.progress import console
 
 PREFIX = "sightword_training"
 EVENTS = "tensorboard"  # folder in that of the run
-FIGURES = {
+METRIC_HELP = {
     "loss": "Training loss of the last step",
     "learning_rate": "Learning rate of the last step",
     "gradient_norm": "Norm of the gradient of the last step, before it was clipped",
@@ -29,7 +29,7 @@ FIGURES = {
 }
 
 
-class Events:
+class TensorBoardLogger:
     """TensorBoard's event files; those of steps that a killed run did and that are done again are marked as void."""
 
     def __init__(self, run: Path, step: int) -> None:
@@ -37,9 +37,9 @@ class Events:
 
         self._writer = SummaryWriter(str(run / EVENTS), purge_step=step + 1)
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any]) -> None:
         """Add a point to the curve of each figure."""
-        for name in FIGURES:
+        for name in METRIC_HELP:
             if (value := record.get(name)) is not None:
                 self._writer.add_scalar(name, value, record["step"])
 
@@ -48,12 +48,12 @@ class Events:
         self._writer.close()
 
 
-class Exporter:
+class PrometheusLogger:
     """Metrics for Prometheus over HTTP. Raises ConfigError if the port cannot be had."""
 
     def __init__(self, host: str, port: int, *, steps: int, batch_size: int) -> None:
         self._registry, self._batch_size = CollectorRegistry(), batch_size
-        self._figures = {name: self._gauge(_exported(name), told) for name, told in FIGURES.items()}
+        self._gauges = {name: self._gauge(_metric_name(name), text) for name, text in METRIC_HELP.items()}
         self._step = self._gauge("step", "Steps done, of those of killed runs that were gone on with too")
         self._gauge("steps", "Steps of the whole run").set(steps)
         self._last = self._gauge("last_step_timestamp_seconds", "When the last step ended")
@@ -67,12 +67,12 @@ class Exporter:
         self.url = f"http://{host}:{self._server.server_port}/metrics"
         console.print(f"metrics for Prometheus at {self.url}", soft_wrap=True)
 
-    def _gauge(self, name: str, told: str) -> Gauge:
-        return Gauge(f"{PREFIX}_{name}", told, registry=self._registry)
+    def _gauge(self, name: str, description: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", description, registry=self._registry)
 
-    def tell(self, record: Mapping[str, Any]) -> None:
+    def log(self, record: Mapping[str, Any]) -> None:
         """Set what the next scrape reads."""
-        for name, gauge in self._figures.items():
+        for name, gauge in self._gauges.items():
             if (value := record.get(name)) is not None:
                 gauge.set(value)
         self._step.set(record["step"])
@@ -86,28 +86,28 @@ class Exporter:
         self._thread.join()
 
 
-def _exported(name: str) -> str:
+def _metric_name(name: str) -> str:
     return {"samples_per_s": "samples_per_second", "holdout": "holdout_score"}.get(name, name)
 
 
 @dataclass(frozen=True)
-class Watching:
-    """What a run is watched by, beside the progress bar and metrics.jsonl."""
+class LoggerConfig:
+    """Which loggers a run has, beside the progress bar and metrics.jsonl."""
 
     tensorboard: bool = True
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
 
     @contextmanager
-    def of(self, config: TrainConfig, run: Path, step: int) -> Iterator[list[Watcher]]:
-        """The watchers of a run that goes on from `step`, until it ends."""
+    def open(self, config: TrainConfig, run: Path, step: int) -> Iterator[list[MetricsLogger]]:
+        """The loggers of a run that goes on from `step`, until it ends. Raises ConfigError."""
         with ExitStack() as ending:
-            watchers: list[Watcher] = []
+            loggers: list[MetricsLogger] = []
             if self.metrics_port is not None:
                 sizes = {"steps": config.steps, "batch_size": config.batch_size}
-                watchers.append(Exporter(self.metrics_host, self.metrics_port, **sizes))
-                ending.callback(watchers[-1].close)
+                loggers.append(PrometheusLogger(self.metrics_host, self.metrics_port, **sizes))
+                ending.callback(loggers[-1].close)
             if self.tensorboard:
-                watchers.append(Events(run, step))
-                ending.callback(watchers[-1].close)
-            yield watchers
+                loggers.append(TensorBoardLogger(run, step))
+                ending.callback(loggers[-1].close)
+            yield loggers

@@ -1,4 +1,4 @@
-"""The file of a run's figures, a line of JSON for each step, and who else is told them."""
+"""The metrics of a run: a line of JSON for each step in metrics.jsonl, and the interface of further loggers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from typing import Any, Protocol
 METRICS = "metrics.jsonl"
 
 
-class Watcher(Protocol):
-    """Is told each line as it is written."""
+class MetricsLogger(Protocol):
+    """Gets each record as it is written into metrics.jsonl: TensorBoard, Prometheus."""
 
-    def tell(self, record: Mapping[str, Any]) -> None:
-        """One step is done: `record` has `step` and its figures."""
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Log one step: `record` has `step`, counted from 1, and its metrics by name."""
 
     def close(self) -> None:
-        """The run has ended, well or not."""
+        """Release what it holds: the run has ended, well or not."""
 
 
-def forget_after(metrics: Path, step: int) -> None:
+def append_record(metrics: Path, record: Mapping[str, Any]) -> None:
+    """Add a line to metrics.jsonl. Raises OSError."""
+    with metrics.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def drop_records_after(metrics: Path, step: int) -> None:
     """Drop the lines of steps that a killed run did after its last checkpoint: they are done again."""
     if not metrics.exists():
         return

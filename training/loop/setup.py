@@ -1,0 +1,119 @@
+"""Builds all that a run needs, or says before the first step why it cannot be run."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from model.config import ModelConfig, ResNetConfig
+from model.network import Network
+from training.config import TrainConfig
+from training.data.holdout import Holdout
+from training.data.training_set import TrainingSet
+from training.evaluation.intervals import too_few
+from training.initial_model import build_initial_model
+from training.loop.augmenter import kept_patch_count
+from training.loop.batch_partition import check_partition
+from training.loop.checkpoint import TrainingState, load_checkpoint
+from training.loop.loader import Loader
+from training.loop.optimizer import MovingAverage, average_decay, build_optimizer
+from training.loop.precision import DTYPE_NAMES, ComputePrecision, agree_on_precision, allow_tf32, channels_last
+from training.loop.processes import Processes, keep_freed_memory
+from training.loop.towers import SharedTowers
+from training.loop.train_unit import TrainUnit
+from training.loop.trainer import Trainer
+from training.metrics import METRICS, drop_records_after
+from training.progress import console
+from training.run_folder import guard_run_folder, write_config
+
+log = logging.getLogger(__name__)
+
+
+def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
+    """A run in the folder `run`, from its newest checkpoint if there is one; paths of the data are relative to `base`.
+
+    Raises ConfigError, BundleError, CheckpointError, ShardError, OSError.
+    """
+    processes = Processes.join(config.device)
+    check_partition(config.batch_size, processes.count, config.accumulate)
+    keep_freed_memory()
+    guard_run_folder(run, config)
+    initial = build_initial_model(config)
+    data = TrainingSet(config.data, base, config.seed)
+    holdout = Holdout(data.holdout, initial.preprocessing, initial.tokenizer, config, data.troubles)
+    network = _place(initial.network, config, processes)
+    towers = SharedTowers(network, initial.preprocessing, config, processes)
+    average = MovingAverage(network, config.ema_decay)
+    optimizer = build_optimizer(network, config.optimizer)
+    state = load_checkpoint(run, network, average, optimizer) or TrainingState()
+    state.precision = precision = agree_on_precision(config, state.precision, processes)
+    allow_tf32(precision)
+    unit = TrainUnit(config, towers, optimizer, average, precision, processes)
+    if state.scaler:
+        unit.scaler.load_state_dict(state.scaler)
+    loader = Loader(config, data, initial.tokenizer, processes)
+    if processes.first:
+        write_config(run, config)
+        drop_records_after(run / METRICS, state.step)
+        if config.data.holdout and (few := too_few(len(holdout), "the hold-out that chooses the checkpoint")):
+            log.warning("%s: set data.holdout higher", few)
+    console.print(
+        f"{len(data):,} pictures, {len(data.holdout):,} held out; from step {state.step} to "
+        f"{config.steps} in {run}, on {_describe_devices(config, processes, precision)}"
+    )
+    for line in without_effect(config, network.config, processes.count):
+        console.print(f"without effect: {line}", soft_wrap=True)
+    return Trainer(config, run, initial, data, holdout, unit, loader, state)
+
+
+def without_effect(config: TrainConfig, model: ModelConfig, processes: int) -> list[str]:
+    """Settings that are valid and change nothing in this run: a line for each, beginning with its field."""
+    lines = []
+    if config.parallel == "fsdp" and processes == 1:
+        lines.append("parallel: fsdp divides nothing where there is one process; start several with torchrun")
+    last = average_decay(1.0, config.steps - 1)
+    if config.ema_decay > last:
+        lines.append(
+            f"ema_decay: {config.ema_decay:g} is not reached in {config.steps} steps; the average keeps less at first, "
+            f"{last:.3f} at the end, and would with any value above that"
+        )
+    lines += [
+        f"stages: the one at {stage.start:g} begins after the last of {config.steps} steps"
+        for stage in config.stages
+        if stage.start * config.steps > config.steps - 1
+    ]
+    lines += [
+        f"patch_dropout: {config.patch_dropout:g} of {patches} patches is none of them"
+        for patches in _patch_counts(config, model)
+        if kept_patch_count(patches, config.patch_dropout) == patches
+    ]
+    return lines
+
+
+def _patch_counts(config: TrainConfig, model: ModelConfig) -> list[int]:
+    """How many patches an image has in each stage, where some are to be dropped."""
+    if not config.patch_dropout or isinstance(model.image, ResNetConfig):
+        return []
+    size = model.image.patch_size
+    return [(stage.pixels // size) ** 2 for stage in config.stages]
+
+
+def _place(network: Network, config: TrainConfig, processes: Processes) -> Network:
+    """The network on its device; on several GPUs, batch norms take their statistics of all processes' images."""
+    if config.parallel != "fsdp":  # which divides nothing but rows that follow each other
+        network = channels_last(network)
+    network = network.to(processes.device)
+    if processes.count > 1 and processes.device.type == "cuda":
+        synchronised: Network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return synchronised
+    return network
+
+
+def _describe_devices(config: TrainConfig, processes: Processes, precision: ComputePrecision) -> str:
+    count, device = processes.count, processes.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    each = f"{count} processes ({config.parallel}), each on " if count > 1 else ""
+    return f"{each}{name} in {DTYPE_NAMES[precision]}"

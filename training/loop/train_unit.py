@@ -1,0 +1,117 @@
+"""What one optimisation step needs: the shared towers, the objective, the optimizer and the moving average."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from training.config import TrainConfig
+from training.data.batch import Batch
+from training.loop.augmenter import Augmenter
+from training.loop.gradient_cache import GradientCache
+from training.loop.loader import StepInputs
+from training.loop.optimizer import MovingAverage, learning_rate
+from training.loop.precision import ComputePrecision
+from training.loop.processes import Processes
+from training.loop.towers import SharedTowers
+from training.objectives import OBJECTIVES
+from training.objectives.distillation import Distillation
+from training.objectives.objective import Features, LocalRows
+
+MIN_LOSS_SCALE = 1e-4  # of float16's losses, as of fairseq: what overflows even then is not only large
+MAX_SUSPECTS = 10  # images with the largest losses that are named where no single one is to blame
+
+
+class NotFiniteError(FloatingPointError):
+    """A loss, gradient or weight that is not finite; `items` of the training set are those to look at."""
+
+    def __init__(self, message: str, items: npt.NDArray[np.int64]) -> None:
+        super().__init__(message)
+        self.items = items
+
+
+class TrainUnit:
+    """The parts of a step, as `train_step` uses them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        towers: SharedTowers,
+        optimizer: torch.optim.AdamW,
+        average: MovingAverage,
+        precision: ComputePrecision,
+        processes: Processes,
+    ) -> None:
+        """Raises BundleError and EngineError of a teacher that cannot be loaded."""
+        self.config, self.processes = config, processes
+        self.network, self.towers = towers.network, towers
+        self.optimizer, self.average = optimizer, average
+        self.augmenter = Augmenter(config, towers.network, processes.device)
+        self.encoder = GradientCache(towers, self.augmenter, precision, processes.device)
+        self.objective = OBJECTIVES[config.objective.kind]
+        self.distillation = Distillation(config.objective) if config.objective.teacher else None
+        self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
+
+    def set_learning_rate(self, step: int) -> float:
+        """Give each group of parameters its share of the scheduled rate, which is returned."""
+        rate = learning_rate(self.config.optimizer, step, self.config.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        return rate
+
+    def batch_of(self, inputs: StepInputs) -> Batch:
+        """The batch on the device, without the images that any process could not read."""
+        local = torch.cat([block.images.present for part in inputs.micro_batches for block in part.blocks])
+        present = self.processes.gather(local.float().to(self.processes.device), inputs.image_slices).bool()
+        batch = _to_device(inputs.batch, self.processes.device)
+        return batch if present.all() else batch.without(~present)
+
+    def gather(self, features: Features, inputs: StepInputs) -> Features:
+        """The features of the whole batch, by those of each process, with gradient."""
+        image, text = features
+        return self.processes.gather(image, inputs.image_slices), self.processes.gather(text, inputs.text_slices)
+
+    def loss(self, features: Features, batch: Batch, inputs: StepInputs) -> Tensor:
+        """This process's share of the loss of the batch, with that of a teacher."""
+        local = LocalRows(inputs.image_slices[self.processes.rank], inputs.text_slices[self.processes.rank])
+        logit_scale = self.network.logit_scale.exp()
+        loss = self.objective.loss(features, logit_scale, self.network, batch, local)
+        if self.distillation is None:
+            return loss
+        teacher = self.gather(self.encoder.teacher_features(inputs, self.distillation.teacher), inputs)
+        return loss + self.distillation.loss(features, logit_scale, teacher, local)
+
+    def backward(self, loss: Tensor, features: Features, inputs: StepInputs) -> None:
+        """Gradients of `loss`: of the logit scale and bias, then by those of the local `features` of the towers."""
+        torch.autograd.backward(self.scaler.scale(loss))
+        for scalar in (self.network.logit_scale, self.network.logit_bias):
+            if scalar is not None and scalar.grad is not None:
+                scalar.grad = self.processes.total(scalar.grad)
+        # Towers take the mean of what all processes find; the sum is meant.
+        image, text = (None if each.grad is None else each.grad * self.processes.count for each in features)
+        self.encoder.backward(inputs, (image, text))
+
+    def skips_overflow(self) -> bool:
+        """Whether a gradient that is not finite may be an overflow of float16, whose scale can still be lowered."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() >= MIN_LOSS_SCALE
+
+    def suspects(self, features: Features, batch: Batch) -> npt.NDArray[np.int64]:
+        """The items whose features are not finite, or else whose losses are not, or else are largest."""
+        image, text = (each.detach() for each in features)
+        bad = ~image.isfinite().all(dim=1) | ~text.isfinite().all(dim=1)[batch.drawn]
+        losses = self.objective.image_losses(
+            (image, text), self.network.logit_scale.detach().exp(), self.network, batch
+        )
+        bad = bad if bad.any() else ~losses.isfinite()
+        rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
+        items: npt.NDArray[np.int64] = batch.items[rows.cpu().numpy()]
+        return items
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    names = ("drawn", "counts", "positive", "ignored")
+    return replace(batch, **{name: getattr(batch, name).to(device, non_blocking=True) for name in names})

@@ -1,0 +1,61 @@
+"""CLIP's loss, with any number of true pairs in a row or column: softmax over the batch in both directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.network import Network
+from training.config import ConfigError
+from training.data.batch import Batch
+from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, weighted_share
+
+# Low enough for a softmax to give nothing, finite so that 0 times its logarithm is 0.
+MASKED = -1e4
+
+
+class Contrastive:
+    """The symmetric cross-entropy of Radford et al. 2021, as an `Objective`."""
+
+    def initialize(self, network: Network) -> None:
+        """Raise ConfigError for a network that was trained pair by pair."""
+        if network.logit_bias is not None:
+            raise ConfigError("a network with a logit bias was trained pair by pair: set objective.kind to sigmoid")
+
+    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+        """As `Objective.loss`."""
+        return contrastive_loss(*features, logit_scale, batch.positive, batch.ignored, batch.counts, local)
+
+    @torch.no_grad()
+    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+        """As `Objective.image_losses`."""
+        image, text = features
+        return _masked_cross_entropy(logit_scale * image @ text.T, batch.positive, batch.ignored)
+
+
+def contrastive_loss(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor,
+    positive: Tensor,
+    ignored: Tensor,
+    counts: Tensor,
+    local: LocalRows = ALL,
+) -> Tensor:
+    """Mean of both directions' cross-entropies; the loss of the paper where `positive` is the identity.
+
+    `image` [images, dim] and `text` [texts, dim] are of unit length, `logit_scale` already exponentiated.
+    `positive` [images, texts] share a row's or column's target evenly, `ignored` pairs take no part, and `counts`
+    [texts] weighs a text by how many images drew it. Images and texts without a positive weigh nothing.
+    """
+    images, texts = local.images, local.texts
+    by_image = _masked_cross_entropy(logit_scale * image[images] @ text.T, positive[images], ignored[images])
+    by_text = _masked_cross_entropy(logit_scale * text[texts] @ image.T, positive.T[texts], ignored.T[texts])
+    image_weights, text_weights = positive.any(1).float(), counts * positive.any(0)
+    return (weighted_share(by_image, image_weights, images) + weighted_share(by_text, text_weights, texts)) / 2
+
+
+def _masked_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
+    """Of every row; 0 for one without a positive."""
+    targets = positive.float() / positive.sum(dim=1, keepdim=True).clamp(min=1)
+    return cross_entropy(logits.masked_fill(ignored, MASKED), targets)

@@ -1,0 +1,64 @@
+"""Distillation from a larger CLIP: its similarities of the same images and texts (TinyCLIP, Wu et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.bundle import Bundle
+from model.embedder import embed_texts
+from model.runtime.engine import Engine
+from training.config import Objective as ObjectiveConfig
+from training.objectives.objective import ALL, Features, LocalRows, cross_entropy
+
+
+class Teacher:
+    """A bundle that runs in the engine, on what the student sees."""
+
+    def __init__(self, path: Path) -> None:
+        bundle = Bundle.load(path)
+        self._engine, self._tokenizer, self._size = Engine(bundle), bundle.tokenizer(), bundle.image_size
+
+    def embed(self, rgb: Tensor, texts: Sequence[str]) -> Features:
+        """Images [batch, 3, side, side] from 0 to 1, and texts -> their features of unit length, on the CPU."""
+        resized = F.interpolate(rgb, size=(self._size, self._size), mode="bicubic", antialias=True)
+        pixels = (resized.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+        image = torch.from_numpy(self._engine.embed_images(pixels.numpy()))
+        return image, torch.from_numpy(embed_texts(self._tokenizer, self._engine.embed_texts, texts))
+
+
+class Distillation:
+    """The loss that a teacher adds to the objective, and the teacher."""
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        """`config` must name a teacher. Raises BundleError and EngineError."""
+        assert config.teacher is not None
+        self.teacher = Teacher(Path(config.teacher))
+        self._weight, self._scale = config.teacher_weight, config.teacher_scale
+
+    def loss(self, student: Features, logit_scale: Tensor, teacher: Features, local: LocalRows) -> Tensor:
+        """The share of `local` in the weighted loss, by the features of the whole batch."""
+        return self._weight * affinity_loss(student, logit_scale, teacher, self._scale, local)
+
+
+def affinity_loss(
+    student: Features, logit_scale: Tensor, teacher: Features, teacher_scale: float, local: LocalRows = ALL
+) -> Tensor:
+    """How far similarities are from a teacher's: the mean of both directions' cross-entropies.
+
+    Both are given as image [images, dim] and text [texts, dim] of unit length; their dimensions may differ.
+    Affinity mimicking of TinyCLIP (equation 3), without the constant of the teacher's own entropy.
+    """
+    (image, text), (teacher_image, teacher_text) = student, teacher
+    images, texts = local.images, local.texts
+    by_image = cross_entropy(
+        logit_scale * image[images] @ text.T, (teacher_scale * teacher_image[images] @ teacher_text.T).softmax(dim=1)
+    )
+    by_text = cross_entropy(
+        logit_scale * text[texts] @ image.T, (teacher_scale * teacher_text[texts] @ teacher_image.T).softmax(dim=1)
+    )
+    return (by_image.sum() / len(image) + by_text.sum() / len(text)) / 2

@@ -1,0 +1,50 @@
+"""The interface of a loss, and what every loss shares: the part of the batch that one process answers for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from model.network import Network
+from training.data.batch import Batch
+
+Features = tuple[Tensor, Tensor]  # of images [images, dim] and of texts [texts, dim], of unit length
+
+
+@dataclass(frozen=True)
+class LocalRows:
+    """The images and texts of a batch whose similarities to all others one process computes."""
+
+    images: slice
+    texts: slice
+
+
+ALL = LocalRows(slice(None), slice(None))
+
+
+class Objective(Protocol):
+    """A loss between the images and texts of a batch; its learned scalars are parameters of the network."""
+
+    def initialize(self, network: Network) -> None:
+        """Give the network the scalars of this loss where it lacks them. Raises ConfigError if it does not suit."""
+
+    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+        """The share of the loss that is of `local`: the shares of all processes add up to the loss of the batch.
+
+        `features` are of the whole batch, `logit_scale` is already exponentiated.
+        """
+
+    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+        """What each image [images] adds to the loss, before the mean: to find those that stand out."""
+
+
+def weighted_share(losses: Tensor, weights: Tensor, rows: slice) -> Tensor:
+    """What the losses of `rows` add to the mean over all, weighted by `weights` [all]."""
+    return (losses * weights[rows]).sum() / weights.sum().clamp(min=1)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Of every row of `logits` [rows, columns] with the probabilities `targets` of the same shape: [rows]."""
+    return -(targets * logits.log_softmax(dim=1)).sum(dim=1)

@@ -1,0 +1,60 @@
+"""SigLIP's loss: each pair of an image and a text is a binary question of its own (Zhai et al. 2023, algorithm 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.network import Network
+from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
+from training.data.batch import Batch
+from training.objectives.objective import ALL, Features, LocalRows, weighted_share
+
+
+class Sigmoid:
+    """The pairwise sigmoid loss, as an `Objective`; its bias is learned."""
+
+    def initialize(self, network: Network) -> None:
+        """Give the network a logit bias, and the scale to begin with, where it has no bias."""
+        if network.logit_bias is None:
+            network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
+            with torch.no_grad():
+                network.logit_scale.fill_(INITIAL_LOGIT_SCALE)
+
+    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+        """As `Objective.loss`."""
+        assert network.logit_bias is not None
+        return sigmoid_loss(*features, logit_scale, network.logit_bias, batch.positive, batch.ignored, local)
+
+    @torch.no_grad()
+    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+        """As `Objective.image_losses`."""
+        image, text = features
+        assert network.logit_bias is not None
+        return _pair_losses(logit_scale * image @ text.T + network.logit_bias, batch.positive, batch.ignored)
+
+
+def sigmoid_loss(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor,
+    logit_bias: Tensor,
+    positive: Tensor,
+    ignored: Tensor,
+    local: LocalRows = ALL,
+) -> Tensor:
+    """The sum over texts and the mean over images of the binary cross-entropies.
+
+    Arguments as of `contrastive_loss`; `logit_bias` is added to every logit.
+    """
+    images = local.images
+    logits = logit_scale * image[images] @ text.T + logit_bias
+    by_image = _pair_losses(logits, positive[images], ignored[images])
+    return weighted_share(by_image, positive.any(1).float(), images)
+
+
+def _pair_losses(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
+    """Of every row, the sum over its texts."""
+    signs = torch.where(positive, 1.0, -1.0)
+    return -F.logsigmoid(signs * logits).masked_fill(ignored, 0.0).sum(dim=1)
