@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from model.files import write_atomically
+
 METRICS = "metrics.jsonl"
 
 
@@ -31,9 +33,8 @@ def drop_records_after(metrics: Path, step: int) -> None:
     if not metrics.exists():
         return
     kept = [line for line in metrics.read_text("utf-8").splitlines(keepends=True) if _step_of(line) <= step]
-    draft = metrics.with_suffix(".partial")
-    draft.write_text("".join(kept), "utf-8")
-    draft.replace(metrics)
+    with write_atomically(metrics) as draft:
+        draft.write_text("".join(kept), "utf-8")
 
 
 def _step_of(line: str) -> float:

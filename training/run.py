@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from model.bundle import Bundle, write_manifest
 from model.embedder import Embedder
 from model.export.bundle import export_bundle
+from model.files import replace_folder
 from model.manifest import BundleError
 from model.network import Network
 from training.config import TrainConfig
@@ -42,40 +42,38 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, loggers: Logger
     trainer, network = train(config, base, run, loggers)
     if network is None:
         return None
-    final, draft = run / "bundle", run / "bundle.partial"
-    shutil.rmtree(draft, ignore_errors=True)
+    with replace_folder(run / "bundle") as draft:
+        with announced("exporting the best checkpoint"):
+            bundle = export_bundle(
+                network,
+                draft,
+                tokenizer=trainer.initial.tokenizer,
+                preprocessing=trainer.initial.preprocessing,
+                weights_dtype=config.weights_dtype,
+                bundle_id=config.name,
+                source=trainer.summary(),
+            )
+        report = _evaluate(bundle, trainer, base)
+    console.print(f"report: {report}", soft_wrap=True)
+    return Bundle.load(run / "bundle")
 
-    with announced("exporting the best checkpoint"):
-        bundle = export_bundle(
-            network,
-            draft,
-            tokenizer=trainer.initial.tokenizer,
-            preprocessing=trainer.initial.preprocessing,
-            weights_dtype=config.weights_dtype,
-            bundle_id=config.name,
-            source=trainer.summary(),
-        )
+
+def _evaluate(bundle: Bundle, trainer: Trainer, base: Path) -> Path:
+    """Measure the bundle on the tests, write its scores into it, and write the report; returns the report's path."""
+    config, run = trainer.config, trainer.run
     datasets = tests_of(config, base)
     finder = Finder(Embedder(bundle))
     options = EvaluationOptions(templates=config.templates)
     results = evaluate(finder.embedder, datasets, options, finder) if datasets else []
-    compared = _compare_with_start(trainer, base, results)
+    comparisons = _compare_with_start(trainer, base, results)
     records = [to_record(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
     console.print(results_table(results), soft_wrap=True, markup=False)
-    print_comparison(compared)
+    print_comparison(comparisons)
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
-    sealed = write_manifest(draft, {**manifest, "scores": _scores(results, compared)})
+    sealed = write_manifest(bundle.path, {**manifest, "scores": _scores(results, comparisons)})
     with announced("writing the report"):
-        report = write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), compared)
-    replaced = run / "bundle.replaced"
-    shutil.rmtree(replaced, ignore_errors=True)
-    if final.exists():
-        final.rename(replaced)
-    draft.rename(final)
-    shutil.rmtree(replaced, ignore_errors=True)
-    console.print(f"report: {report}", soft_wrap=True)
-    return Bundle.load(final)
+        return write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), comparisons)
 
 
 def train(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig) -> tuple[Trainer, Network | None]:

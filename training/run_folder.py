@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model.files import write_atomically
 from model.manifest import MANIFEST
 from training.config import ConfigError, TrainConfig
 from training.config.errors import describe
@@ -62,9 +63,8 @@ def guard_run_folder(run: Path, config: TrainConfig) -> None:
 def write_config(run: Path, config: TrainConfig) -> None:
     """Write the configuration into the run's folder, for the guard of later runs."""
     run.mkdir(parents=True, exist_ok=True)
-    draft = run / f"{CONFIG}.partial"
-    draft.write_text(config.model_dump_json(indent=2), "utf-8")
-    draft.replace(run / CONFIG)
+    with write_atomically(run / CONFIG) as draft:
+        draft.write_text(config.model_dump_json(indent=2), "utf-8")
 
 
 def _differences(earlier: TrainConfig, config: TrainConfig) -> list[str]:

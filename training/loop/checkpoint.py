@@ -1,4 +1,4 @@
-"""Checkpoints: folders of safetensors and JSON that are renamed into place, so that half of one is never seen.
+"""Checkpoints: folders of safetensors and JSON.
 
 They hold whole tensors however many processes there are, so that a run can go on with another number of them.
 """
@@ -6,21 +6,19 @@ They hold whole tensors however many processes there are, so that a run can go o
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from model.export.tensors import write_tensors
+from model.files import replace_folder
 from model.network import Network
 from training.loop.optimizer import MovingAverage
 from training.loop.precision import ComputePrecision
@@ -64,10 +62,17 @@ def save_checkpoint(
     if not processes.first:
         return
     final = run / CHECKPOINTS / f"step-{state.step:06d}"
-    with _draft(final) as draft:
-        for name, tensor_state in tensors.items():
-            write_tensors(tensor_state, draft / f"{name}.safetensors")
-        (draft / "progress.json").write_text(json.dumps(asdict(state)), "utf-8")
+    try:
+        with replace_folder(final) as draft:  # where a run went on from an earlier one, `final` is there
+            for name, tensor_state in tensors.items():
+                write_tensors(tensor_state, draft / f"{name}.safetensors")
+            (draft / "progress.json").write_text(json.dumps(asdict(state)), "utf-8")
+    except OSError as error:
+        earlier = [path.name for path in list_checkpoints(run)]
+        advice = "there is no other"
+        if earlier:
+            advice = f"{earlier[-1]} is whole: make room and give the same command again"
+        raise OSError(f"the checkpoint {error}. Of the earlier ones {advice}") from error
     for old in list_checkpoints(run)[:-keep]:
         shutil.rmtree(old)
 
@@ -96,50 +101,6 @@ def full_state_dict(state: Mapping[str, Tensor], processes: Processes) -> StateD
         if processes.first:
             gathered[name] = full
     return gathered
-
-
-@contextmanager
-def write_durably(file: Path) -> Iterator[Path]:
-    """A file to write beside `file`, which it replaces once it lies on the disk. Raises OSError; the old one stays."""
-    draft = file.with_name(f"{file.name}.partial")
-    try:
-        yield draft
-        _flush(draft)
-        draft.replace(file)
-        _flush(file.parent)
-    except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
-        raise OSError(f"{file} cannot be written: {error}") from error
-
-
-@contextmanager
-def _draft(final: Path) -> Iterator[Path]:
-    draft = final.with_name(f"{final.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    try:
-        draft.mkdir(parents=True)
-        yield draft
-        for file in (*draft.iterdir(), draft):
-            _flush(file)
-        shutil.rmtree(final, ignore_errors=True)  # of a run that went on from an earlier one
-        draft.rename(final)
-        _flush(final.parent)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        earlier = [path.name for path in list_checkpoints(final.parents[1])]
-        advice = (
-            f"{earlier[-1]} is whole: make room and give the same command again" if earlier else "there is no other"
-        )
-        raise OSError(f"the checkpoint {final} cannot be written: {error}. Of the earlier ones {advice}") from error
-
-
-def _flush(path: Path) -> None:
-    """Have the kernel put it on the disk, so that a rename never survives what it names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @torch.no_grad()

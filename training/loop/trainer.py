@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from model.export.tensors import write_tensors
+from model.files import write_atomically
 from model.network import Network
 from model.progress import Count
 from training.config import TrainConfig
@@ -21,7 +22,7 @@ from training.data.holdout import Holdout
 from training.data.training_set import TrainingSet
 from training.evaluation.intervals import percent
 from training.initial_model import InitialModel, load_start, network_from_state
-from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint, write_durably
+from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint
 from training.loop.loader import Loader, StepInputs
 from training.loop.optimizer import clip_gradients, own_part
 from training.loop.train_unit import NotFiniteError, TrainUnit
@@ -135,7 +136,7 @@ class Trainer:
         console.print(f"step {step}: {self._format_score(score)}, loss {loss:.3f}", soft_wrap=True)
         if score is None or score >= self.state.best_score:
             self.state.best_score, self.state.best_step = score or 0.0, step
-            with write_durably(self.run / BEST) as draft:
+            with write_atomically(self.run / BEST) as draft:
                 write_tensors(average, draft)
         return {"holdout": score, "holdout_by_source": by_source}
 
