@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_finite_names_the_samples(colours: Path, tiny: Path, 
     labels = [list(COLOURS)[int(Path(key).stem.split("/")[-1]) % 4] for key in told["keys"]]
     assert set(labels) == {"red"}
     again = trainer(colours, run, **further(tiny, steps=4, checkpoint_every=2))
-    again.train()  # from what is intact, without the poison
+    again.fit()  # from what is intact, without the poison
     assert list_checkpoints(run)[-1].name == "step-000004"
 
 
@@ -165,4 +165,4 @@ def test_a_gradient_that_no_scale_of_float16_makes_finite_ends_the_run(
     trained.unit.scaler = torch.amp.GradScaler("cpu", init_scale=1.5 * MIN_LOSS_SCALE)
     trained.network.text_projection.register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(FloatingPointError, match="the gradient at step 1 is not finite"):
-        trained.train()  # of step 0 it might have been the scale, which is halved
+        trained.fit()  # of step 0 it might have been the scale, which is halved
