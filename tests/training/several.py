@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tests.conftest import imported_open_clip
 from tests.training.conftest import write_config
 from training.config import load_config
-from training.loop.optimizer import own_part
+from training.loop.optimizer import local_tensor
 from training.loop.processes import Processes
 from training.loop.setup import setup
 from training.objectives.contrastive import contrastive_loss
@@ -36,7 +36,7 @@ def main() -> None:
     for name, changes in runs.items():
         trainer = setup(load_config(write_config(mine, **changes)), output / name, folder)
         trainer.fit()
-        held[name] = sum(own_part(parameter).numel() for parameter in trainer.network.parameters())
+        held[name] = sum(local_tensor(parameter).numel() for parameter in trainer.network.parameters())
     (mine / "held.json").write_text(json.dumps(held))
     resume(folder, output, runs["fsdp in chunks"])
     if importlib.util.find_spec("open_clip"):

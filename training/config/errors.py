@@ -20,14 +20,14 @@ class ConfigError(ValueError):
 
 def describe(error: ValidationError, config: Fields) -> list[str]:
     """A line for each mistake, which names the field by its dotted path."""
-    return [_line(each, config) for each in error.errors(include_url=False)]
+    return [_describe_one(each, config) for each in error.errors(include_url=False)]
 
 
-def _line(error: Any, config: Fields) -> str:
+def _describe_one(error: Any, config: Fields) -> str:
     path = error["loc"]
     name = ".".join(map(str, path))
     if error["type"] == "extra_forbidden":
-        return f"{name}: there is no such field{_meant(path, error['input'], config)}"
+        return f"{name}: there is no such field{_suggest_field(path, error['input'], config)}"
     if error["type"] == "literal_error":
         allowed = re.findall("'([^']*)'", error["ctx"]["expected"])
         return f"{name}: {not_one_of(str(error['input']), allowed)}"
@@ -37,29 +37,29 @@ def _line(error: Any, config: Fields) -> str:
     return f"{name}: {message}" if name else message
 
 
-def _meant(path: tuple[str | int, ...], value: Any, config: Fields) -> str:
+def _suggest_field(path: tuple[str | int, ...], value: Any, config: Fields) -> str:
     """Where a name that is no field belongs, or which field of its own section or of another is nearest."""
     *outer, wrong = path
-    section = _at(config, outer)
+    section = _section_at(config, outer)
     wrong = str(wrong)
     if section is None:
         return ""
     near = nearest(wrong, section.model_fields)
     if near:
-        return f": did you mean {' or '.join(near)}?{_inside(near[0], value, section)}"
+        return f": did you mean {' or '.join(near)}?{_suggest_nested(near[0], value, section)}"
     places: dict[str, list[str]] = {}
     for name in _all_fields(config):
         places.setdefault(name.rpartition(".")[2], []).append(name)
     if wrong in places:
         owners = [name.rpartition(".")[0] or "the top level" for name in places[wrong]]
         return f" here: {wrong} belongs under {' or '.join(owners)}"
-    found = [whole for name in nearest(wrong, places) for whole in places[name]]
+    found = [field for name in nearest(wrong, places) for field in places[name]]
     if found:
         return f": did you mean {' or '.join(found[:3])}?"
     return f"; there are {', '.join(section.model_fields)}"
 
 
-def _inside(name: str, value: Any, section: Fields) -> str:
+def _suggest_nested(name: str, value: Any, section: Fields) -> str:
     """Of a section with a wrong name, the wrong names in it: they would be found one run later."""
     inner = _section(section.model_fields[name].annotation)
     if inner is None or not isinstance(value, Mapping):
@@ -69,7 +69,7 @@ def _inside(name: str, value: Any, section: Fields) -> str:
     return f" ({', '.join(corrections)})" if corrections else ""
 
 
-def _at(config: Fields, path: list[str | int]) -> Fields | None:
+def _section_at(config: Fields, path: list[str | int]) -> Fields | None:
     """The section that `path` leads to, through lists."""
     section: Fields | None = config
     for part in path:

@@ -32,11 +32,11 @@ def build_optimizer(network: Network, config: Optimizer) -> torch.optim.AdamW:
         factor = config.layer_decay ** (deepest[tower] - depth)
         decay = config.weight_decay if parameter.dim() > 1 else 0.0
         groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append(parameter)
-    found = [
+    param_groups = [
         {"params": parameters, "weight_decay": decay, "factor": factor}
         for (decay, factor, _), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
-    return torch.optim.AdamW(found, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
+    return torch.optim.AdamW(param_groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
 
 
 def layer_depths(network: Network) -> dict[str, tuple[str, int]]:
@@ -47,12 +47,12 @@ def layer_depths(network: Network) -> dict[str, tuple[str, int]]:
     for name, layer in zip(names, layers, strict=True):
         if layer:
             last[_tower(name)] = max(last[_tower(name)], int(layer["layer"]))
-    found = {}
+    depths = {}
     for name, layer in zip(names, layers, strict=True):
         tower = _tower(name)
         top = last[tower] + 2 if tower and _TOP.search(name) else 0
-        found[name] = tower, int(layer["layer"]) + 1 if layer else top
-    return found
+        depths[name] = tower, int(layer["layer"]) + 1 if layer else top
+    return depths
 
 
 def _tower(name: str) -> str:
@@ -70,35 +70,35 @@ def learning_rate(config: Optimizer, step: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def clip_gradients(network: Network, limit: float | None, processes: Processes) -> Tensor:
-    """Scale all gradients down, in place, where their norm over all processes is above `limit`; None: never.
+def clip_gradients(network: Network, max_norm: float | None, processes: Processes) -> Tensor:
+    """Scale all gradients down, in place, where their norm over all processes is above `max_norm`; None: never.
 
     Returns the norm before that. Gradients must not be scaled for float16 any more.
     """
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    shared = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
-    own = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
-    norm = nn.utils.get_total_norm(own)
-    if shared:
-        norm = (processes.total(nn.utils.get_total_norm(shared).square()) + norm.square()).sqrt()
-    if limit is None:
+    sharded = [gradient.to_local() for gradient in gradients if isinstance(gradient, DTensor)]
+    replicated = [gradient for gradient in gradients if not isinstance(gradient, DTensor)]
+    norm = nn.utils.get_total_norm(replicated)
+    if sharded:
+        norm = (processes.total(nn.utils.get_total_norm(sharded).square()) + norm.square()).sqrt()
+    if max_norm is None:
         return norm
     # torch's clip_grads_with_norm_ takes parameters, and DTensors only without others: given gradients it does nothing.
-    factor = (limit / norm).clamp(max=1)
-    for part in shared + own:
+    factor = (max_norm / norm).clamp(max=1)
+    for part in sharded + replicated:
         part.mul_(factor)
     return norm
 
 
 def average_decay(decay: float, step: int) -> float:
-    """What is kept of the average at `step`: less at first, when an average of random weights would be worthless."""
+    """The decay of the average at `step`: less at first, when an average of random weights would be worthless."""
     return min(decay, (1 + step) / (10 + step))
 
 
 class MovingAverage:
     """Exponential moving average of parameters and buffers: what is evaluated and exported.
 
-    `state` names them as the network does, each as whole or as shared among processes as it is there.
+    `state` is a state dict like the network's, with DTensors where that has them.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
@@ -107,15 +107,15 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
-        """Move towards `network`, by `average_decay`."""
+        """Move the average towards the weights of `network`, by `average_decay`."""
         decay = average_decay(self.decay, step)
-        for mine, new in zip(self.state.values(), network.state_dict().values(), strict=True):
-            if mine.dtype.is_floating_point:
-                own_part(mine).lerp_(own_part(new), 1 - decay)
+        for average, weights in zip(self.state.values(), network.state_dict().values(), strict=True):
+            if average.dtype.is_floating_point:
+                local_tensor(average).lerp_(local_tensor(weights), 1 - decay)
             else:
-                mine.copy_(new)
+                average.copy_(weights)
 
 
-def own_part(tensor: Tensor) -> Tensor:
-    """What this process holds of it: all of it, unless processes share it."""
+def local_tensor(tensor: Tensor) -> Tensor:
+    """The shard of a DTensor that this process holds; any other tensor as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -24,7 +24,7 @@ from training.evaluation.intervals import percent
 from training.initial_model import InitialModel, load_start, network_from_state
 from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint
 from training.loop.loader import Loader, StepInputs
-from training.loop.optimizer import clip_gradients, own_part
+from training.loop.optimizer import clip_gradients, local_tensor
 from training.loop.train_unit import NotFiniteError, TrainUnit
 from training.metrics import METRICS, MetricsLogger, append_record
 from training.progress import console, progress_bar
@@ -191,7 +191,7 @@ class Trainer:
 
     def _save_checkpoint(self) -> None:
         """Add a checkpoint, of weights that are finite. Raises FloatingPointError and OSError."""
-        broken = sum((~own_part(each).isfinite()).any().float() for each in self.network.parameters())
+        broken = sum((~local_tensor(each).isfinite()).any().float() for each in self.network.parameters())
         if self.processes.total(torch.as_tensor(broken)):
             step = self.state.step - 1
             items = self.data.batch(step, self.config.batch_size).items

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from tests.training.conftest import write_config
 from training.__main__ import app
 from training.config import load_config
+from training.loop.setup import setup
 from training.report.loggers import EVENTS, LoggerConfig, PrometheusLogger, TensorBoardLogger
-from training.run import train
 
 ROOT = Path(__file__).parents[3]
 RECORD = {"step": 3, "loss": 2.5, "learning_rate": 1e-3, "gradient_norm": 0.7, "logit_scale": 14.0, "samples_per_s": 90}
@@ -91,23 +91,30 @@ def curve(run: Path, name: str) -> dict[int, float]:
     return {point.step: point.value for point in events.Scalars(name)}
 
 
-def test_a_run_leaves_curves_and_can_be_scraped_as_it_goes(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scrape is made from inside the run, at its second step."""
-    scraped: list[str] = []
-    log = PrometheusLogger.log
+class Scraper:
+    """Scrapes once the second step is logged."""
 
-    def logged_and_scraped(self: PrometheusLogger, record: Mapping[str, Any]) -> None:
-        log(self, record)
+    def __init__(self, exporter: PrometheusLogger) -> None:
+        self.exporter, self.scraped = exporter, ""
+
+    def log(self, record: Mapping[str, Any]) -> None:
         if record["step"] == 2:
-            scraped.append(scrape(self))
+            self.scraped = scrape(self.exporter)
 
-    monkeypatch.setattr(PrometheusLogger, "log", logged_and_scraped)
+    def close(self) -> None:
+        pass
+
+
+def test_a_run_leaves_curves_and_can_be_scraped_as_it_goes(colours: Path, tmp_path: Path) -> None:
+    """The scrape is made from inside the run, at its second step."""
     config = load_config(write_config(colours, steps=4, batch_size=8, evaluate_every=2))
-    train(config, colours, tmp_path, LoggerConfig(metrics_port=0))
-    assert "sightword_training_step 2.0" in scraped[0]
-    assert "sightword_training_samples_total 16.0" in scraped[0]
+    trainer = setup(config, tmp_path, colours)
+    with LoggerConfig(metrics_port=0).open(config, tmp_path, 0) as trainer.loggers:
+        scraper = Scraper(next(each for each in trainer.loggers if isinstance(each, PrometheusLogger)))
+        trainer.loggers.append(scraper)
+        trainer.fit()
+    assert "sightword_training_step 2.0" in scraper.scraped
+    assert "sightword_training_samples_total 16.0" in scraper.scraped
     assert list(curve(tmp_path, "loss")) == [1, 2, 3, 4]
     assert list(curve(tmp_path, "holdout")) == [2, 4]
 
