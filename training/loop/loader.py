@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.prefetch import prefetch
 from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.batch import Batch, Pictures
 from training.loop.batch_partition import partition_images, span, split
 from training.loop.processes import Processes
-from training.prefetch import prefetch
 
 TEXT_GROUP = 128  # texts of similar length that are padded together
 
