@@ -12,8 +12,9 @@ from model.network import Network
 from model.progress import format_duration
 from training.config import Stage, TrainConfig
 from training.cost import Cost, CostProfiler
+from training.data.dataset import refuse_tests_in_training
 from training.data.index import index_cache, open_index
-from training.data.training_set import HELD_OUT, refuse_tests_in_training
+from training.data.split import MAX_HOLDOUT
 from training.initial_model import build_initial_model
 from training.loop.batch_partition import check_partition
 from training.loop.precision import DTYPE_NAMES, allow_tf32, channels_last, choose_precision
@@ -60,7 +61,7 @@ def plan(config: TrainConfig, base: Path) -> str:
     }
     activations = max(cost.activation_bytes for cost in costs.values()) * size // (processes * config.accumulate)
     fastest = slowest = 0.0
-    held_out = sum(min(HELD_OUT, round(config.data.holdout * len(index))) for index in indexes)
+    held_out = sum(min(MAX_HOLDOUT, round(config.data.holdout * len(index))) for index in indexes)
     images, done = size // processes, 0
     for stage, steps in _stages(config):
         done, cost = done + steps, costs[stage]

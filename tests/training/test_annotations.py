@@ -52,10 +52,10 @@ def test_img2datasets_shards_are_read_and_it_is_told_which_text_won(
     failed = {**img2dataset(6), "status": "failed_to_download", "error_message": "HTTP Error 404"}
     members["0000006.json"] = json.dumps(failed).encode()
     write_shard(tmp_path / "00000.tar", members)
-    found, troubles = read(tmp_path, shards="*.tar")
+    found, skipped = read(tmp_path, shards="*.tar")
     assert [captions for _, captions, _ in found.values()] == [[f"caption {number}"] for number in range(6)]
-    assert troubles.counts == {"no picture": 1}
-    assert "it has .json" in troubles.examples["no picture"]
+    assert skipped.counts == {"no picture": 1}
+    assert "it has .json" in skipped.examples["no picture"]
     open_index(Source(shards="*.tar"), tmp_path)
     printed = capsys.readouterr().err
     assert "KEY.json: captions from `caption`" in printed
@@ -105,10 +105,10 @@ def test_shards_and_folders_read_the_same_texts(
 def test_what_cannot_be_used_is_counted_with_its_cause(
     tmp_path: Path, form: Any, parts: dict[str, bytes], reason: str, detail: str
 ) -> None:
-    found, troubles = read(tmp_path, **form(tmp_path, parts))
+    found, skipped = read(tmp_path, **form(tmp_path, parts))
     assert not found
-    assert dict(troubles.counts) == {reason: 1}
-    assert detail in troubles.examples[reason]
+    assert dict(skipped.counts) == {reason: 1}
+    assert detail in skipped.examples[reason]
 
 
 @pytest.mark.parametrize("form", [as_shard, as_folder])
@@ -144,7 +144,7 @@ def test_tables_read_the_same_names(tmp_path: Path) -> None:
     pq.write_table(pa.table({name: [value] for name, value in record.items()}), tmp_path / "t.parquet")
     for name in ("t.jsonl", "t.csv", "t.parquet"):
         index = open_index(Source(table=name), tmp_path)
-        told = index.told(0)
+        told = index.annotation(0)
         assert (told.captions, told.label, told.tags, told.description) == (["x"], "cat", ["red", "small"], "long"), (
             name
         )
@@ -158,11 +158,11 @@ def test_keys_with_dots_are_samples_of_their_own(tmp_path: Path, capsys: pytest.
     for day in ("01", "02"):
         members |= {f"IMG_2024.05.{day}.jpg": RED, f"IMG_2024.05.{day}.txt": f"day {day}".encode()}
     write_shard(tmp_path / "a.tar", members)
-    found, troubles = read(tmp_path, shards="a.tar")
+    found, skipped = read(tmp_path, shards="a.tar")
     assert {key: captions for key, (_, captions, _) in found.items()} == {
         "a.tar/IMG_2024.05.01": ["day 01"], "a.tar/IMG_2024.05.02": ["day 02"],
     }  # fmt: skip
-    assert not troubles.counts
+    assert not skipped.counts
     open_index(Source(shards="a.tar"), tmp_path)
     assert "a key ends at the last dot of the name" in capsys.readouterr().err
 
@@ -174,12 +174,12 @@ def test_webdatasets_further_parts_stay_parts(tmp_path: Path) -> None:
         members |= {f"{key}.cls": b"dog", f"{key}.jpg": RED, f"{key}.json": b'{"label": "dog"}', f"{key}.seg.png": RED}
         members[f"{key}.mask.json"] = b'{"label": "no"}'
     write_shard(tmp_path / "a.tar", members)
-    found, troubles = read(tmp_path, shards="a.tar")
+    found, skipped = read(tmp_path, shards="a.tar")
     assert [(key, label) for key, (_, _, label) in found.items()] == [
         (f"a.tar/train/dog/{n:05d}", "dog") for n in range(3)
     ]
-    assert not troubles.counts
-    assert troubles.passed_over == {"a part that is not read, .seg.png": 3, "a part that is not read, .mask.json": 3}
+    assert not skipped.counts
+    assert skipped.passed_over == {"a part that is not read, .seg.png": 3, "a part that is not read, .mask.json": 3}
 
 
 def test_a_sample_without_picture_names_the_suffixes_that_were_found(
@@ -188,9 +188,9 @@ def test_a_sample_without_picture_names_the_suffixes_that_were_found(
     members = {"a.image.jpg": RED, "a.txt": b"x", "b.heic": RED, "b.txt": b"y", "c.jpg": RED, "c.txt": b"z"}
     write_shard(tmp_path / "a.tar", members)
     with caplog.at_level(logging.WARNING):
-        found, troubles = read(tmp_path, shards="a.tar")
+        found, skipped = read(tmp_path, shards="a.tar")
     assert list(found) == ["a.tar/c"]
-    assert troubles.counts == {"no picture": 2}
+    assert skipped.counts == {"no picture": 2}
     assert "a.tar/a: no picture (it has .image.jpg, .txt)" in caplog.text
     assert "a.tar/b: no picture (it has .heic, .txt)" in caplog.text
 
@@ -201,9 +201,9 @@ def test_numbers_of_classes_are_named_by_classnames(tmp_path: Path) -> None:
     write_shard(tmp_path / "train" / "0.tar", members)
     assert read(tmp_path, shards="train/0.tar")[1].counts == {"no readable text": 3}
     (tmp_path / "classnames.txt").write_text("cat\ndog\n")
-    found, troubles = read(tmp_path, shards="train/0.tar")
+    found, skipped = read(tmp_path, shards="train/0.tar")
     assert [label for _, _, label in found.values()] == ["cat", "dog"]
-    assert "class 2 is not in classnames.txt" in troubles.examples["no readable text"]
+    assert "class 2 is not in classnames.txt" in skipped.examples["no readable text"]
 
 
 def test_labels_that_may_not_be_meant_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from model.bundle import Bundle
 from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
 from training.config import load_config
-from training.data.stratified import draw_per_label
+from training.data.split import draw_per_label
 from training.evaluation.intervals import percent
 from training.evaluation.results import HELD_OUT
 from training.loop.setup import setup

@@ -18,10 +18,10 @@ import pytest
 from tests.training.conftest import picture
 from tests.training.test_sources import read
 from training.config import Source
-from training.data.index import open_index
+from training.data.images import ImageReader
+from training.data.index import open_index, scan
 from training.data.shards import ShardError
-from training.data.sources import PictureReader, scan
-from training.data.troubles import Troubles
+from training.data.skipped_samples import SkippedSamples
 
 RED = picture("red", 0, (8, 8))
 COUNT = 24
@@ -51,8 +51,8 @@ def unquoted(rows: Rows, delimiter: str = "\t") -> str:
 
 
 def captions(folder: Path, **source: Any) -> tuple[list[str], Any]:
-    found, troubles = read(folder, **source)
-    return [text for _, texts, _ in found.values() for text in texts], troubles
+    found, skipped = read(folder, **source)
+    return [text for _, texts, _ in found.values() for text in texts], skipped
 
 
 @pytest.mark.parametrize("delimiter", ["\t", ",", ";", "|"])
@@ -64,9 +64,9 @@ def test_a_caption_that_begins_with_a_quotation_mark_loses_nothing(
     rows[2] = ("img/2.png", opening)
     rows[10] = ("img/10.png", 'five inches 5"')  # where the mark would seem to close
     (folder / "t.csv").write_text(unquoted(rows, delimiter), "utf-8")
-    found, troubles = captions(folder, table="t.csv")
+    found, skipped = captions(folder, table="t.csv")
     assert found == [caption for _, caption in rows]
-    assert not troubles.counts
+    assert not skipped.counts
     open_index(Source(table="t.csv"), folder)
     assert "of 1 rows the quotation marks are kept as they stand" in capsys.readouterr().err
 
@@ -89,9 +89,9 @@ def test_what_spreadsheets_and_programs_write_is_understood_and_told(
     folder: Path, content: bytes, dialect: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "t.csv").write_bytes(content)
-    found, troubles = captions(folder, table="t.csv")
+    found, skipped = captions(folder, table="t.csv")
     assert found == [caption for _, caption in rows_of()]
-    assert not troubles.counts
+    assert not skipped.counts
     open_index(Source(table="t.csv"), folder)
     assert f"{dialect}; pictures from `filepath`, captions from `title`" in capsys.readouterr().err
 
@@ -167,12 +167,12 @@ def test_rows_that_cannot_be_read_are_counted_and_over_a_small_share_an_error(
     header = "filepath,title\n" if name == "t.csv" else ""
     (folder / name).write_text(header + good * 300 + broken + good * 300, "utf-8")
     with caplog.at_level(logging.WARNING):
-        found, troubles = captions(folder, table=name)
+        found, skipped = captions(folder, table=name)
     assert found == ["red"]
-    assert troubles.counts.total() == 1
+    assert skipped.counts.total() == 1
     line = 302 if header else 301
     assert f"{name}, line {line}" in caplog.text
-    assert cause in next(iter(troubles.examples.values()))
+    assert cause in next(iter(skipped.examples.values()))
     (folder / name).write_text(header + good * 50 + broken, "utf-8")
     with pytest.raises(ShardError, match=rf"{name}: 1 of 51 rows cannot be read, the first is line") as raised:
         captions(folder, table=name)
@@ -213,10 +213,10 @@ def test_a_picture_that_is_not_there_says_why(folder: Path, path: str, detail: s
     os.mkfifo(folder / "pipe")
     (folder / "empty.png").write_bytes(b"")
     (folder / "t.csv").write_text(f"image,caption\n{path},red\nimg/1.png,blue\n", "utf-8")
-    found, troubles = captions(folder, table="t.csv")
+    found, skipped = captions(folder, table="t.csv")
     assert found == ["blue"]
-    assert dict(troubles.counts) == {"no picture": 1}
-    assert detail in troubles.examples["no picture"] or len(path) > 300
+    assert dict(skipped.counts) == {"no picture": 1}
+    assert detail in skipped.examples["no picture"] or len(path) > 300
     (folder / "t.csv").write_text(f"image,caption\n{path},red\n", "utf-8")
     with pytest.raises(ShardError, match="no usable sample"):
         open_index(Source(table="t.csv"), folder)
@@ -228,10 +228,10 @@ def test_tables_of_several_folders_keep_their_pictures_apart(tmp_path: Path) -> 
         (tmp_path / "set" / name / "0.png").write_bytes(picture(text, 0, (8, 8)))
         (tmp_path / "set" / name / "metadata.csv").write_text(f"file_name,text\n0.png,{text}\n", "utf-8")
     (tmp_path / "set" / "b" / "1.png").write_bytes(RED)
-    found, troubles = read(tmp_path, folder="set")
+    found, skipped = read(tmp_path, folder="set")
     assert {key: said for key, (_, said, _) in found.items()} == {"0.png": ["red"], "../b/0.png": ["blue"]}
     assert found["../b/0.png"][0] == picture("blue", 0, (8, 8))
-    assert troubles.passed_over == {"a picture that metadata.csv leaves out": 1}
+    assert skipped.passed_over == {"a picture that metadata.csv leaves out": 1}
 
 
 # --- Parquet
@@ -249,12 +249,12 @@ def test_rows_of_parquet_without_a_picture_are_counted(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"jpg": [RED, None, RED, RED], "caption": list("abcd")}), tmp_path / "b.parquet", row_group_size=2
     )
-    found, troubles = read(tmp_path, table="s.parquet")
+    found, skipped = read(tmp_path, table="s.parquet")
     assert list(found) == ["s.parquet/0", "s.parquet/3"]
-    assert dict(troubles.counts) == {"no picture": 2}
-    found, troubles = read(tmp_path, table="b.parquet")
+    assert dict(skipped.counts) == {"no picture": 2}
+    found, skipped = read(tmp_path, table="b.parquet")
     assert {key: data == RED for key, (data, _, _) in found.items()} == {f"b.parquet/{n}": True for n in (0, 2, 3)}
-    assert dict(troubles.counts) == {"no picture": 1}
+    assert dict(skipped.counts) == {"no picture": 1}
 
 
 def test_parquet_that_would_take_all_memory_is_refused(tmp_path: Path) -> None:
@@ -270,8 +270,8 @@ def test_a_picture_that_parquet_repeats_is_held_once(tmp_path: Path) -> None:
     large = RED + bytes(8 * 2**20)
     rows = pa.DictionaryArray.from_arrays(pa.array([0] * 400), pa.array([large]))  # 3 GB if it were written out
     pq.write_table(pa.table({"jpg": rows, "caption": ["x"] * 400}), tmp_path / "t.parquet")
-    reader, before = PictureReader(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    entries = list(scan(Source(table="t.parquet"), tmp_path, Troubles()))
-    assert len(entries) == 400
-    assert all(reader.read(entry.place) == large for entry in entries[::100])
+    reader, before = ImageReader(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    records = list(scan(Source(table="t.parquet"), tmp_path, SkippedSamples()))
+    assert len(records) == 400
+    assert all(reader.read(record.location) == large for record in records[::100])
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # in kB

@@ -52,10 +52,10 @@ def test_members_that_lead_elsewhere_or_are_no_files_are_counted(tmp_path: Path)
     for name in ("._a.png", "__MACOSX/._b.png", ".DS_Store", "sub/Thumbs.db", "@eaDir/c.jpg"):
         hostile += header(name, 3) + b"abc" + bytes(509)
     with_good(tmp_path / "a.tar", hostile)
-    found, troubles = read(tmp_path, shards="a.tar")
+    found, skipped = read(tmp_path, shards="a.tar")
     assert list(found) == ["a.tar/good"]
-    assert not troubles.counts
-    assert troubles.passed_over == {
+    assert not skipped.counts
+    assert skipped.passed_over == {
         "a name that leads out of the archive": 6,
         "a link, a device or a sparse file": 5,
         "hidden or made by the system": 5,
@@ -78,10 +78,10 @@ def test_members_that_lead_elsewhere_or_are_no_files_are_counted(tmp_path: Path)
 )
 def test_sizes_and_headers_that_lie_are_damage(tmp_path: Path, hostile: bytes, cause: str) -> None:
     with_good(tmp_path / "a.tar", hostile)
-    found, troubles = read(tmp_path, shards="a.tar")
+    found, skipped = read(tmp_path, shards="a.tar")
     assert list(found) == ["a.tar/good"]
-    assert dict(troubles.counts) == {"damaged file": 1}
-    assert cause in troubles.examples["damaged file"]
+    assert dict(skipped.counts) == {"damaged file": 1}
+    assert cause in skipped.examples["damaged file"]
     with pytest.raises(ShardError, match="cannot be read as a tar file"):
         list(read_shards([tmp_path / "a.tar"]))
 
@@ -100,9 +100,9 @@ def pax(**records: str) -> bytes:
 @pytest.mark.parametrize("size", ["-1", "-2", "-1024", str(1 << 62), "9" * 5000])
 def test_a_pax_record_does_not_decide_what_is_read(tmp_path: Path, size: str) -> None:
     with_good(tmp_path / "a.tar", pax(size=size) + header("x.png", 5) + b"x" * 512)
-    found, troubles = read(tmp_path, shards="a.tar")
+    found, skipped = read(tmp_path, shards="a.tar")
     assert list(found) == ["a.tar/good"]
-    assert troubles.counts["damaged file"] == 1
+    assert skipped.counts["damaged file"] == 1
 
 
 def test_an_extended_header_of_gigabytes_takes_no_memory(tmp_path: Path) -> None:
@@ -116,9 +116,9 @@ def test_a_text_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "a.tar").open("wb") as file:
         file.write(header("x.png", len(RED)) + RED + bytes(-len(RED) % 512) + header("x.json", 1 << 30))
         file.truncate(file.tell() + (1 << 30) + 1024)
-    found, troubles = _bounded(lambda: read(tmp_path, shards="a.tar"), 50)
+    found, skipped = _bounded(lambda: read(tmp_path, shards="a.tar"), 50)
     assert not found
-    assert troubles.passed_over == {"a text of more than 16,777,216 bytes": 1}
+    assert skipped.passed_over == {"a text of more than 16,777,216 bytes": 1}
 
 
 def test_many_members_take_little_memory(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_links_in_a_circle_are_walked_once(tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "b.png").write_bytes(RED)
     (tmp_path / "set" / "cat").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "set" / "gone.png").symlink_to(tmp_path / "nowhere")
-    found, troubles = read(tmp_path, folder="set")
+    found, skipped = read(tmp_path, folder="set")
     assert {key: label for key, (_, _, label) in found.items()} == {"set/cat/b.png": "cat", "set/dog/a.png": "dog"}
-    assert troubles.passed_over["a link to a folder that is read already"] == 1
-    assert troubles.passed_over["cannot be looked at (No such file or directory)"] == 1
+    assert skipped.passed_over["a link to a folder that is read already"] == 1
+    assert skipped.passed_over["cannot be looked at (No such file or directory)"] == 1
 
 
 def test_a_picture_of_terabytes_is_skipped(tmp_path: Path) -> None:

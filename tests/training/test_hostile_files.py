@@ -21,8 +21,8 @@ from training.__main__ import app
 from training.config import ConfigError, load_config
 from training.config.bounded_yaml import MAX_BYTES, YamlError, parse_yaml
 from training.corpus.archives import read_members
-from training.data.excluded import load_excluded
-from training.data.phrases import load_synonyms
+from training.data.captions import load_synonyms
+from training.data.split import load_excluded
 from training.evaluation.datasets import DataError, parse_dataset
 from training.evaluation.datasets.archives import read_idx, unpack
 

@@ -19,9 +19,10 @@ from model.network import CLIP
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Optimizer, load_config
 from training.data.augment import augment
-from training.data.excluded import load_excluded
-from training.data.phrases import load_synonyms
-from training.data.training_set import Batch, TrainingSet
+from training.data.captions import load_synonyms
+from training.data.collate import Batch
+from training.data.dataset import TrainingSet
+from training.data.split import load_excluded
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
 from training.objectives.contrastive import contrastive_loss
 from training.objectives.sigmoid import sigmoid_loss

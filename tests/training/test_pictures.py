@@ -20,11 +20,11 @@ from benchmarks.decoding.tiffs import layout, one_tile, tiff
 from model.images.preprocessing import ImageError
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Data, Source, load_config
-from training.corpus.duplicates import fingerprint
-from training.data.pictures import Squeezed
-from training.data.shrinking import shard_picture
-from training.data.training_set import TrainingSet
-from training.data.troubles import reason_of
+from training.data.dataset import TrainingSet
+from training.data.fingerprints import fingerprint
+from training.data.images import DecodedImage
+from training.data.shard_writer import shard_image
+from training.data.skipped_samples import skip_reason
 from training.plan import plan
 
 
@@ -79,7 +79,7 @@ def test_pictures_on_disk_are_those_in_memory_bit_for_bit(tmp_path: Path, cache:
         assert (batches[0].items == batches[1].items).all()
         assert memory.keys(batches[0].items) == disk.keys(batches[0].items)
         rows = batches[0].items[8:24]  # what one of several processes asks for
-        seen = [data.pictures(rows) for data in (memory, disk, again)]
+        seen = [data.images(rows) for data in (memory, disk, again)]
         for other in seen[1:]:
             for name in ("rgba", "aspects", "transparent", "present"):
                 assert getattr(seen[0], name).equal(getattr(other, name)), name
@@ -94,16 +94,16 @@ def test_a_large_jpeg_is_decoded_at_less_than_its_size_with_its_own_shape_and_co
     exif = Image.Exif()
     exif[0x0112] = 6
     for options, upright in (({}, image), ({"exif": exif}, image.transpose(Image.Transpose.ROTATE_270))):
-        squeezed = Squeezed(encoded(image, "JPEG", quality=95, **options), 48, 1_000_000)
-        assert squeezed.aspect == pytest.approx(upright.width / upright.height)
+        decoded = DecodedImage(encoded(image, "JPEG", quality=95, **options), 48, 1_000_000)
+        assert decoded.aspect == pytest.approx(upright.width / upright.height)
         whole = np.asarray(upright.convert("RGBA").resize((48, 48), Image.Resampling.BICUBIC)).astype(int)
-        assert np.abs(squeezed.pixels - whole).max() <= 6
-        assert not squeezed.transparent
+        assert np.abs(decoded.pixels - whole).max() <= 6
+        assert not decoded.transparent
 
 
 def test_sixteen_bits_are_seen_as_the_service_sees_them() -> None:
     deep = Image.fromarray(np.linspace(0, 0xFFFF, 64 * 64).reshape(64, 64).astype(np.uint16))
-    assert Squeezed(encoded(deep, "PNG"), 32, 10_000).pixels[..., 0].mean() == pytest.approx(127, abs=2)
+    assert DecodedImage(encoded(deep, "PNG"), 32, 10_000).pixels[..., 0].mean() == pytest.approx(127, abs=2)
 
 
 def twelve_bits() -> bytes:
@@ -117,17 +117,17 @@ def twelve_bits() -> bytes:
 def test_metadata_and_declared_depths_are_read_as_the_service_reads_them() -> None:
     ramp = Image.fromarray((np.arange(128).repeat(128).reshape(128, 128) * 4095 // 127 >> 4).astype(np.uint8))
     plain = encoded(ramp, "PNG")
-    expected = Squeezed(plain, 64, 10**6).pixels
+    expected = DecodedImage(plain, 64, 10**6).pixels
     text = b"prompt\0\0" + zlib.compress(bytes(2 << 20))
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
     broken_exif = encoded(ramp, "PNG", exif=b"Exif\0\0nonsense")
     large_text = plain[:33] + chunk + plain[33:]
     for data in (twelve_bits(), large_text, broken_exif):
-        assert np.array_equal(Squeezed(data, 64, 10**6).pixels, expected)
-        shard_picture(data, 32, 10**6)
-    assert fingerprint(shard_picture(large_text, None, 10**6)[1]).average_hash == fingerprint(plain).average_hash
+        assert np.array_equal(DecodedImage(data, 64, 10**6).pixels, expected)
+        shard_image(data, 32, 10**6)
+    assert fingerprint(shard_image(large_text, None, 10**6)[1]).average_hash == fingerprint(plain).average_hash
     turned = encoded(in_sixteen_bits(ramp), "PNG", exif=on_its_side())
-    suffix, smaller = shard_picture(turned, 64, 10**6)
+    suffix, smaller = shard_image(turned, 64, 10**6)
     assert suffix == "jpg"
     assert np.asarray(Image.open(io.BytesIO(smaller)).convert("L"))[32, [2, 61]].tolist() == pytest.approx(
         [248, 6], abs=6
@@ -146,10 +146,10 @@ def on_its_side() -> Image.Exif:
 
 def test_bombs_are_held_by_the_same_bounds() -> None:
     with pytest.raises(ImageError, match="would take 2,018 MiB") as caught:
-        Squeezed(one_tile(46_000), 64, 50_000_000)
-    assert reason_of(caught.value)[0] == "too many pixels"
+        DecodedImage(one_tile(46_000), 64, 50_000_000)
+    assert skip_reason(caught.value)[0] == "too many pixels"
     with pytest.raises(ImageError, match="would take 2,018 MiB"):
-        shard_picture(one_tile(46_000), 64, 50_000_000)
+        shard_image(one_tile(46_000), 64, 50_000_000)
 
 
 def test_broken_pictures_are_counted_and_take_no_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,17 +160,17 @@ def test_broken_pictures_are_counted_and_take_no_part(tmp_path: Path, caplog: py
     write_shard(tmp_path / "a.tar", members)
     memory, disk = both(tmp_path, holdout=0, max_pixels=1_000_000)
     assert (len(memory), len(disk)) == (17, 20)
-    assert memory.troubles.counts == {"broken picture": 2, "too many pixels": 1}
-    seen = disk.pictures(np.arange(20))
+    assert memory.skipped.counts == {"broken picture": 2, "too many pixels": 1}
+    seen = disk.images(np.arange(20))
     assert [key for key, there in zip(disk.keys(np.arange(20)), seen.present, strict=True) if not there] == [
         "a.tar/1", "a.tar/5", "a.tar/7",
     ]  # fmt: skip
-    disk.pictures(np.array([1, 5, 5]))  # is told once
-    assert disk.troubles.counts == memory.troubles.counts
+    disk.images(np.array([1, 5, 5]))  # is told once
+    assert disk.skipped.counts == memory.skipped.counts
     assert "a.tar/5: broken picture" in caplog.text
-    assert seen.rgba[seen.present].equal(memory.pictures(np.arange(17)).rgba)
+    assert seen.rgba[seen.present].equal(memory.images(np.arange(17)).rgba)
     batch = disk.batch(0, 20)
-    there = disk.pictures(batch.items).present
+    there = disk.images(batch.items).present
     assert batch.without(~there).positive.any(1).equal(there)
 
 
@@ -180,8 +180,8 @@ def test_files_that_vanish_while_training_are_skipped(tmp_path: Path) -> None:
         (tmp_path / f"{number}.txt").write_text(f"a red thing\n{number} of them\n", "utf-8")
     disk = TrainingSet(Data(train=[Source(folder=".")], pictures="disk", holdout=0), tmp_path, 0)
     (tmp_path / "3.png").unlink()
-    assert (~disk.pictures(np.arange(8)).present).nonzero().tolist() == [[3]]
-    assert disk.troubles.counts == {"unreadable file": 1}
+    assert (~disk.images(np.arange(8)).present).nonzero().tolist() == [[3]]
+    assert disk.skipped.counts == {"unreadable file": 1}
 
 
 def test_pictures_inside_parquet_cannot_stay_on_disk(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_pictures_inside_parquet_cannot_stay_on_disk(tmp_path: Path) -> None:
     pq.write_table(pa.table(rows), tmp_path / "t.parquet", row_group_size=2)
     train = [Source(table="t.parquet")]
     memory = TrainingSet(Data(train=train, holdout=0), tmp_path, 0)
-    assert memory.pictures(np.arange(6)).present.all()
+    assert memory.images(np.arange(6)).present.all()
     with pytest.raises(ConfigError, match="prepare"):
         TrainingSet(Data(train=train, pictures="disk"), tmp_path, 0)
 
@@ -241,7 +241,7 @@ def test_the_plan_counts_without_decoding_and_tells_the_memory_of_either_place(c
 
 def test_a_missing_picture_is_nothing_to_see(tmp_path: Path) -> None:
     write_shard(tmp_path / "a.tar", {"a.png": b"x", "a.txt": b"x", "b.png": picture("red", 0), "b.txt": b"y"})
-    seen = both(tmp_path, holdout=0)[1].pictures(np.array([0, 1, 0]))
+    seen = both(tmp_path, holdout=0)[1].images(np.array([0, 1, 0]))
     assert seen.present.tolist() == [False, True, False]
     assert not seen.rgba[0].any()
     assert seen.aspects.dtype == torch.float32

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from tests.training.conftest import picture, write_shard
 from training.__main__ import app
 from training.config import Data
-from training.data.training_set import TrainingSet
+from training.data.dataset import TrainingSet
 
 
 def prepare(*arguments: object) -> Any:

@@ -18,7 +18,7 @@ from model.config import ResNetConfig, ViTConfig
 from model.network import build_network
 from tests.training.conftest import TINY, export_tiny, further, picture, write_config, write_shard
 from training.config import Columns, ConfigError, Data, Source, load_config
-from training.data.training_set import TrainingSet
+from training.data.dataset import TrainingSet
 from training.initial_model import build_initial_model
 from training.loop.setup import setup
 from training.loop.trainer import Trainer, train_step
@@ -87,7 +87,7 @@ def test_a_smaller_min_crop_shows_less_of_a_picture(tiny: Path, tmp_path: Path) 
 def test_pictures_are_kept_at_store_pixels(colours: Path, tiny: Path, tmp_path: Path) -> None:
     for side in (32, 48):
         data = TrainingSet(Data(train=[Source(shards="train-*.tar")], store_pixels=side), colours, 0)
-        assert data.pictures(np.arange(3)).rgba.shape == (3, side, side, 4)
+        assert data.images(np.arange(3)).rgba.shape == (3, side, side, 4)
 
 
 def test_the_holdout_is_the_share_that_is_asked_for(colours: Path) -> None:

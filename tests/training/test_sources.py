@@ -14,22 +14,22 @@ from pydantic import ValidationError
 
 from tests.training.conftest import picture, write_shard
 from training.config import Columns, Data, Source
-from training.data.entry import Entry
-from training.data.index import open_index
+from training.data.dataset import TrainingSet
+from training.data.images import ImageReader
+from training.data.index import open_index, scan
+from training.data.sample import SampleRecord
 from training.data.shards import ShardError, find_shards, read_shards
-from training.data.sources import PictureReader, scan
-from training.data.training_set import TrainingSet
-from training.data.troubles import Troubles
+from training.data.skipped_samples import SkippedSamples
 
 RED, BLUE = picture("red", 0), picture("blue", 1)
 
 
-def read(base: Path, **source: Any) -> tuple[dict[str, tuple[bytes, list[str], str | None]], Troubles]:
+def read(base: Path, **source: Any) -> tuple[dict[str, tuple[bytes, list[str], str | None]], SkippedSamples]:
     """Key: picture, captions, label; and what was skipped."""
-    troubles, reader = Troubles(), PictureReader()
-    entries = list(scan(Source(**source), base, troubles))
+    skipped, reader = SkippedSamples(), ImageReader()
+    entries = list(scan(Source(**source), base, skipped))
     assert len({entry.key for entry in entries}) == len(entries)
-    return {e.key: (reader.read(e.place), e.told.captions, e.told.label) for e in entries}, troubles
+    return {e.key: (reader.read(e.location), e.annotation.captions, e.annotation.label) for e in entries}, skipped
 
 
 def pictures(folder: Path) -> Path:
@@ -59,9 +59,9 @@ def test_a_shard_is_scanned_without_its_pictures(tmp_path: Path) -> None:
     write_shard(
         tmp_path / "s.tar", {**members, "d.png": RED, "d.txt": b" ", "e.txt": b"alone", "f.png": b"", "f.json": b"{}"}
     )
-    found, troubles = read(tmp_path, shards="s.tar")
+    found, skipped = read(tmp_path, shards="s.tar")
     assert found == {"s.tar/a": (RED, ["x"], "red"), "s.tar/b": (BLUE, ["blue"], None)}
-    assert troubles.counts == {"no readable text": 3, "no picture": 1}
+    assert skipped.counts == {"no readable text": 3, "no picture": 1}
 
 
 @pytest.mark.parametrize("cut", ["in a picture", "in a header", "garbage for a header"])
@@ -82,10 +82,10 @@ def test_of_a_damaged_shard_everything_before_the_damage_is_used(
         content = content[:header] + b"?" * 512 + content[header + 512 :]
     file.write_bytes(content)
     write_shard(tmp_path / "b.tar", {"0.txt": b"blue", "0.png": BLUE})
-    found, troubles = read(tmp_path, shards="*.tar")
+    found, skipped = read(tmp_path, shards="*.tar")
     readable = 3 if cut == "in a picture" else 4
     assert list(found) == [*(f"a.tar/{number}" for number in range(readable)), "b.tar/0"]
-    assert troubles.counts["damaged file"] == 1
+    assert skipped.counts["damaged file"] == 1
     assert "a.tar" in caplog.text
     with pytest.raises(ShardError, match=r"a\.tar"):  # what is measured on a part would mislead
         list(read_shards([file]))
@@ -114,10 +114,10 @@ def test_tables_join_rows_of_the_same_picture(tmp_path: Path, name: str, separat
         ("",),
     ]
     (tmp_path / name).write_text("\ufeff" + "\n".join(separator.join(row) for row in rows), "utf-8")
-    found, troubles = read(tmp_path, table=name)
+    found, skipped = read(tmp_path, table=name)
     assert found["images/a.png"] == (RED, ["a red thing", "red, or 'red'", "another"], "red")
     assert found["images/b.png"] == (BLUE, ["blüe"], "blue")
-    assert troubles.counts == {"no picture": 1}
+    assert skipped.counts == {"no picture": 1}
 
 
 def test_columns_can_be_named_and_are_asked_for(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_parquet_as_hugging_face_writes_it(tmp_path: Path) -> None:
     table = pa.table({"image": images, "text": captions, "label": pa.array([0, 1, -1])})
     table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=1)
-    found, troubles = read(tmp_path, table="t.parquet")
+    found, skipped = read(tmp_path, table="t.parquet")
     assert found == {"t.parquet/0": (RED, ["one", "two"], "red"), "t.parquet/1": (BLUE, [], "blue")}
-    assert troubles.counts == {"no readable text": 1}
+    assert skipped.counts == {"no readable text": 1}
     pq.write_table(table.replace_schema_metadata(None), tmp_path / "n.parquet")
     with pytest.raises(ShardError, match="'label' holds numbers"):
         read(tmp_path, table="n.parquet")
@@ -152,9 +152,9 @@ def test_parquet_of_paths_and_damaged_parquet(tmp_path: Path) -> None:
     rows = {"filepath": ["a.png", "b.png", "a.png"], "title": ["red", "blue", "rot"]}
     pq.write_table(pa.table(rows), tmp_path / "t.parquet")
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing more")
-    found, troubles = read(tmp_path, table="*.parquet")
+    found, skipped = read(tmp_path, table="*.parquet")
     assert found == {"a.png": (RED, ["red", "rot"], None), "b.png": (BLUE, ["blue"], None)}
-    assert troubles.counts == {"damaged file": 1}
+    assert skipped.counts == {"damaged file": 1}
 
 
 def test_folders_with_captions_beside_the_pictures(tmp_path: Path) -> None:
@@ -163,27 +163,27 @@ def test_folders_with_captions_beside_the_pictures(tmp_path: Path) -> None:
     (folder / "c.jpg").write_bytes(RED)
     (folder / "c.json").write_text('{"label": "red"}', "utf-8")
     (folder / ".d.png").write_bytes(RED)
-    found, troubles = read(tmp_path, folder="set")
+    found, skipped = read(tmp_path, folder="set")
     assert found == {"set/2017/a.png": (RED, ["red", "rot"], None), "set/2017/c.jpg": (RED, [], "red")}
-    assert troubles.counts == {"no readable text": 1}
+    assert skipped.counts == {"no readable text": 1}
 
 
 def test_folders_of_labels_and_folders_with_metadata(tmp_path: Path) -> None:
     pictures(tmp_path / "labels" / "lady_beetle" / "more")
     pictures(tmp_path / "labels")
-    found, troubles = read(tmp_path, folder="labels")
+    found, skipped = read(tmp_path, folder="labels")
     assert {label for _, _, label in found.values()} == {"lady beetle"}
     assert list(found) == ["labels/lady_beetle/more/a.png", "labels/lady_beetle/more/b.png"]
-    assert troubles.counts == {"no readable text": 2}
+    assert skipped.counts == {"no readable text": 2}
     for name, text in (("metadata.csv", "file_name,text\na.png,red\n"), ("metadata.jsonl", '{"file_name": "b.png"')):
         (pictures(tmp_path / name) / name).write_text(text, "utf-8")
     assert read(tmp_path, folder="metadata.csv")[0] == {"a.png": (RED, ["red"], None)}
     lines = '{"file_name": "b.png", "text": ["blue", "blau"]}\n'
     broken = 'not JSON\n{"file_name": 5, "text": "x"}\n'
     (tmp_path / "metadata.jsonl" / "metadata.jsonl").write_text(lines * 300 + broken, "utf-8")
-    found, troubles = read(tmp_path, folder="metadata.jsonl")
+    found, skipped = read(tmp_path, folder="metadata.jsonl")
     assert found == {"b.png": (BLUE, ["blue", "blau"], None)}
-    assert troubles.counts == {"unreadable row": 2}
+    assert skipped.counts == {"unreadable row": 2}
     (tmp_path / "metadata.jsonl" / "metadata.jsonl").write_text(lines * 3 + broken, "utf-8")
     with pytest.raises(ShardError, match=r"2 of 5 rows cannot be read, the first is line 4: Expecting value"):
         read(tmp_path, folder="metadata.jsonl")
@@ -229,7 +229,7 @@ def test_an_index_is_kept_until_its_files_change(tmp_path: Path, caplog: pytest.
     assert "no readable text: 1" in caplog.text  # is told again
     assert again.folder == first.folder
     assert [again.entry(n) for n in range(len(again))] == [first.entry(n) for n in range(len(first))]
-    assert isinstance(again.entry(0), Entry)
+    assert isinstance(again.entry(0), SampleRecord)
     write_shard(tmp_path / "b.tar", {"b.png": RED, "b.txt": b"red"})
     assert len(open_index(source, tmp_path, cache)) == 2
     (tmp_path / "file").write_bytes(b"")
@@ -237,11 +237,11 @@ def test_an_index_is_kept_until_its_files_change(tmp_path: Path, caplog: pytest.
 
 
 def test_troubles_are_told_in_full_at_first_and_then_in_total(caplog: pytest.LogCaptureFixture) -> None:
-    troubles = Troubles()
+    skipped = SkippedSamples()
     with caplog.at_level(logging.WARNING):
         for number in range(1234):
-            troubles.add(f"key {number}", "broken picture", "cut")
-        troubles.tell()
+            skipped.add(f"key {number}", "broken picture", "cut")
+        skipped.log_summary()
     assert len(caplog.records) == 5 + 3 + 1
     assert "key 4: broken picture (cut)" in caplog.text
     assert "1,234 in all: broken picture: 1,234" in caplog.text

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tests.training.conftest import TINY, further, picture, write_config, write_shard
 from training.config import Columns, Data, Objective, Source, TrainConfig, load_config
-from training.data.training_set import TrainingSet
+from training.data.dataset import TrainingSet
 from training.loop.setup import setup, without_effect
 
 

@@ -10,7 +10,7 @@ import typer
 from training.commands.common import user_errors
 
 if TYPE_CHECKING:
-    from training.corpus.duplicates import Duplicate
+    from training.data.fingerprints import Duplicate
 
 LISTED = 10  # repetitions that are printed; all of them are in the file
 
@@ -60,15 +60,15 @@ def prepare(
 
         from model.images.preprocessing import MAX_PIXELS
         from training.config import Columns
-        from training.data.preparing import Wanted, source_of
-        from training.data.preparing import prepare as write
+        from training.data.prepare import PrepareOptions, parse_source
+        from training.data.prepare import prepare as write
 
         columns = Columns(picture=picture, captions=caption or [], label=label)
         written = {"delimiter": delimiter, "quoting": quoting, "encoding": encoding}
         prepared = write(
-            [source_of(source, columns, **written) for source in sources],
-            [source_of(test, columns, **written) for test in against or ()],
-            Wanted(to, name, shard_size, pixels, max_pixels or MAX_PIXELS, overwrite),
+            [parse_source(source, columns, **written) for source in sources],
+            [parse_source(test, columns, **written) for test in against or ()],
+            PrepareOptions(to, name, shard_size, pixels, max_pixels or MAX_PIXELS, overwrite),
         )
         if prepared.repeated:
             _list(prepared.repeated, to / f"{name}-repeated.tsv")

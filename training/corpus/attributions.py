@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training.data.shards import text_or_place
-from training.data.tar_members import grouped
+from training.data.shards import text_or_location
+from training.data.tar_members import group_by_key
 
 Tally = Counter[tuple[str | None, ...]]  # of licence, source and attribution; None where it is not told
 
@@ -18,7 +18,7 @@ HEADER = "pictures\tlicence\tattribution\n"
 
 def said_in(shard: Path) -> Iterator[dict[str, Any]]:
     """The JSON of each sample that has one; pictures are passed over. Raises ShardError."""
-    for _, members in grouped(shard, text_or_place):
+    for _, members in group_by_key(shard, text_or_location):
         content = members.get("json")
         said = _parsed(content) if isinstance(content, bytes) else None
         if isinstance(said, dict):

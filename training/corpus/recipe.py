@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from training.corpus.concepts import Concept, held_out_names, is_held_out
-from training.corpus.duplicates import fingerprint, index
+from training.corpus.duplicates import index
 from training.corpus.emoji import SETS, load_concepts, load_set
 from training.corpus.item import Drawing, Words
 from training.corpus.openclipart import load_openclipart
 from training.corpus.render import render
 from training.corpus.shards import read_shard, write_shards
 from training.corpus.tests_only import load_fashion, load_openmoji, load_tuxpaint
+from training.data.fingerprints import fingerprint
 
 WORKERS = 2
 CHUNK = 16

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from training.corpus.item import Words
 from training.data.shards import member_bytes
-from training.data.tar_members import grouped
+from training.data.tar_members import group_by_key
 
 MAX_ITEMS = 2000
 
@@ -31,7 +31,7 @@ def write_shards(folder: Path, stem: str, items: Iterable[tuple[str, bytes, Word
 
 def read_shard(path: Path) -> Iterator[tuple[str, bytes, dict[str, object]]]:
     """Key, picture bytes and JSON of every item that has both and nothing else. Raises ShardError."""
-    for key, members in grouped(path, member_bytes):
+    for key, members in group_by_key(path, member_bytes):
         words = members.pop("json", None)
         if words is not None and len(members) == 1:
             [picture] = members.values()

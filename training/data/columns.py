@@ -8,18 +8,18 @@ from pathlib import Path
 
 from model.suggestions import did_you_mean
 from training.config import Columns
-from training.data.annotation import CAPTION_NAMES, LABEL_NAMES, OTHER_NAMES, PICTURE_NAMES, plain
-from training.data.files import PICTURE_SUFFIXES, suffix_of
+from training.data.annotation import CAPTION_NAMES, IMAGE_NAMES, LABEL_NAMES, OTHER_NAMES, normalized
+from training.data.files import IMAGE_SUFFIXES, suffix_of
 from training.data.shards import ShardError
 
 LISTED = 30  # columns in a message
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ColumnMapping:
     """Columns by what they hold; `others` are label, tags, coarse and description."""
 
-    picture: str
+    image: str
     captions: Sequence[str]
     others: dict[str, str]
     unread: Sequence[str]
@@ -32,42 +32,42 @@ class Chosen:
     @property
     def names(self) -> list[str]:
         """All of them, each once."""
-        return list(dict.fromkeys((*self.texts, self.picture)))
+        return list(dict.fromkeys((*self.texts, self.image)))
 
     def __str__(self) -> str:
-        parts = [f"pictures from `{self.picture}`"]
+        parts = [f"pictures from `{self.image}`"]
         parts += [f"captions from {' and '.join(f'`{name}`' for name in self.captions)}"] * bool(self.captions)
         parts += [f"{kind} from `{name}`" for kind, name in self.others.items()]
         unread = f"; not read: {_list(self.unread)}" if self.unread else ""
         return f"{', '.join(parts)}{unread}"
 
 
-def recognised(names: Sequence[str]) -> int:
+def count_known(names: Sequence[str]) -> int:
     """How many names of columns are known."""
-    known = {*PICTURE_NAMES, *CAPTION_NAMES, *LABEL_NAMES, *OTHER_NAMES}
-    return sum(plain(name) in known for name in names)
+    known = {*IMAGE_NAMES, *CAPTION_NAMES, *LABEL_NAMES, *OTHER_NAMES}
+    return sum(normalized(name) in known for name in names)
 
 
-def choose(file: Path, names: Sequence[str], columns: Columns) -> Chosen:
+def choose_columns(file: Path, names: Sequence[str], columns: Columns) -> ColumnMapping:
     """The columns that were asked for, or those of known names. Raises ShardError."""
     for name in (columns.picture, *columns.captions, columns.label):
         if name is not None and name not in names:
             near = did_you_mean(name, names)
             raise ShardError(f"{file} has no column {name!r}; it has {_list(names)}" + (f": {near}" if near else ""))
-    by_name = {plain(name): name for name in reversed(names)}
-    picture = columns.picture or next((by_name[name] for name in PICTURE_NAMES if name in by_name), None)
+    by_name = {normalized(name): name for name in reversed(names)}
+    image = columns.picture or next((by_name[name] for name in IMAGE_NAMES if name in by_name), None)
     captions = columns.captions or [by_name[name] for name in CAPTION_NAMES if name in by_name]
     label = columns.label or next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
     others = {} if label is None else {"label": label}
     others |= {name: by_name[name] for name in OTHER_NAMES if name in by_name and by_name[name] not in captions}
-    if picture is None or not (captions or others):
+    if image is None or not (captions or others):
         raise ShardError(
             f"{file}: which columns hold the picture and its caption or label? Say it by "
             f"`columns: {{picture: NAME, captions: [NAME], label: NAME}}`; it has {_list(names)}{_hint(names, by_name)}"
         )
-    captions = [name for name in captions if name != picture]
-    chosen = Chosen(
-        picture, captions, others, [name for name in names if name not in (picture, *captions, *others.values())]
+    captions = [name for name in captions if name != image]
+    chosen = ColumnMapping(
+        image, captions, others, [name for name in names if name not in (image, *captions, *others.values())]
     )
     if twice := next((name for name in chosen.names if list(names).count(name) > 1), None):
         raise ShardError(f"{file} has several columns called {twice!r}: give each a name of its own")
@@ -80,7 +80,7 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _hint(names: Sequence[str], by_name: dict[str, str]) -> str:
-    if any(suffix_of(name.partition("#")[0]) in PICTURE_SUFFIXES for name in names):
+    if any(suffix_of(name.partition("#")[0]) in IMAGE_SUFFIXES for name in names):
         return ". Its first line looks like a row: a table begins with a line of the names of its columns"
     if "url" in by_name:
         return ". Addresses are not downloaded: img2dataset does it, and its tar files are named by `shards`"

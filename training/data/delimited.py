@@ -13,106 +13,106 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from training.config import Source
-from training.data.files import PICTURE_SUFFIXES, suffix_of
-from training.data.text_lines import LONGEST_LINE, Lines, Row, open_text
+from training.data.files import IMAGE_SUFFIXES, suffix_of
+from training.data.text_lines import MAX_LINE, LineReader, Row, open_text
 
 DELIMITERS = ("\t", ",", ";", "|")  # in the order in which they are tried
-LONGEST_CELL = 1 << 20  # characters
-MOST_LINES = 200  # of one record; a longer one is an open quotation mark
+MAX_CELL = 1 << 20  # characters
+MAX_LINES = 200  # of one record; a longer one is an open quotation mark
 SEPARATOR = re.compile(r'"?sep=(.)"?')  # Excel's first line
 
 
-class Delimited:
+class DelimitedFile:
     """A file of rows. Raises OSError."""
 
-    def __init__(self, file: Path, wanted: Source, recognised: Callable[[Sequence[str]], int]) -> None:
-        """`recognised` says how many of some names are known as columns, which finds the delimiter."""
-        self.file, self._wanted = file, wanted
-        with open_text(file, wanted.encoding) as text:
+    def __init__(self, file: Path, source: Source, count_known: Callable[[Sequence[str]], int]) -> None:
+        """`count_known` says how many of some names are known as columns, which finds the delimiter."""
+        self.file, self._source = file, source
+        with open_text(file, source.encoding) as text:
             self.encoding = text.encoding
-            first, given = text.readline(LONGEST_LINE).rstrip("\r\n"), wanted.delimiter
+            first, configured = text.readline(MAX_LINE).rstrip("\r\n"), source.delimiter
             self._skipped = int(SEPARATOR.fullmatch(first) is not None)
             if self._skipped:
-                given = given or first[first.index("=") + 1]
-                first = text.readline(LONGEST_LINE).rstrip("\r\n")
+                configured = configured or first[first.index("=") + 1]
+                first = text.readline(MAX_LINE).rstrip("\r\n")
         if "\0" in first:
             raise OSError(f"{file} is no text in {self.encoding}: say `encoding: utf-16-le` if it was saved as Unicode")
-        options = [(recognised(names), len(names), -number, delimiter, names)
-                   for number, delimiter in enumerate([given] if given else DELIMITERS)
+        options = [(count_known(names), len(names), -number, delimiter, names)
+                   for number, delimiter in enumerate([configured] if configured else DELIMITERS)
                    for names in [_header(first, delimiter)]]  # fmt: skip
         *_, self.delimiter, self.names = max(options)
-        self._picture = 0
+        self._image_column = 0
 
-    def rows(self, picture: str) -> Iterator[Row]:
-        """All rows behind the first. `picture` is the column of paths, by which lines are known for rows."""
-        self._picture = self.names.index(picture)
-        with open_text(self.file, self._wanted.encoding) as text:
-            lines = Lines(text)
+    def rows(self, image: str) -> Iterator[Row]:
+        """All rows behind the first. `image` is the column of paths, by which lines are known for rows."""
+        self._image_column = self.names.index(image)
+        with open_text(self.file, self._source.encoding) as text:
+            lines = LineReader(text)
             for _ in range(1 + self._skipped):
-                lines.take()
-            while (line := lines.take()) is not None:
+                lines.read()
+            while (line := lines.read()) is not None:
                 if line.strip():
                     yield self._row(line, lines)
 
     def dialect(self) -> str:
         """How the file is read, in words."""
         names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
-        quoted = ", quotation marks as they stand" if self._wanted.quoting == "none" else ""
+        quoted = ", quotation marks as they stand" if self._source.quoting == "none" else ""
         return f"{self.encoding}, separated by {names.get(self.delimiter, repr(self.delimiter))}{quoted}"
 
-    def _row(self, line: str, lines: Lines) -> Row:
+    def _row(self, line: str, lines: LineReader) -> Row:
         number = lines.number
         if lines.too_long:
-            return Row(number, {}, f"the line has more than {LONGEST_LINE:,} characters")
+            return Row(number, {}, f"the line has more than {MAX_LINE:,} characters")
         cells, literal = self._cells(line, lines)
-        if any(len(cell) > LONGEST_CELL for cell in cells):
-            return Row(number, {}, f"a cell has more than {LONGEST_CELL:,} characters")
+        if any(len(cell) > MAX_CELL for cell in cells):
+            return Row(number, {}, f"a cell has more than {MAX_CELL:,} characters")
         if any(cell.strip() for cell in cells[len(self.names) :]):
             mark = "a quotation mark that is not closed, and " if literal else ""
             return Row(number, {}, f"{mark}{len(cells)} cells, where the first line names {len(self.names)} columns")
         return Row(number, dict(zip(self.names, (cell.strip() for cell in cells), strict=False)), literal=literal)
 
-    def _cells(self, line: str, lines: Lines) -> tuple[list[str], bool]:
+    def _cells(self, line: str, lines: LineReader) -> tuple[list[str], bool]:
         plain = line.rstrip("\r\n").split(self.delimiter)
-        if '"' not in line or self._wanted.quoting == "none":
+        if '"' not in line or self._source.quoting == "none":
             return plain, False
         for escape in (None, "\\"):  # as MySQL and Spark write
             if (record := self._quoted(line, lines, escape)) is not None:
                 return record, False
         return plain, True
 
-    def _quoted(self, line: str, lines: Lines, escape: str | None) -> list[str] | None:
+    def _quoted(self, line: str, lines: LineReader, escape: str | None) -> list[str] | None:
         taken: list[str] = []
 
         def following() -> Iterator[str]:
             yield line
-            while len(taken) < MOST_LINES and (more := lines.take()) is not None:
+            while len(taken) < MAX_LINES and (more := lines.read()) is not None:
                 taken.append(more)
                 if self._is_row(more):
                     return
                 yield more
 
-        record = _parsed(following(), self.delimiter, escape)
+        record = _parse_record(following(), self.delimiter, escape)
         if escape and not any(f'{escape}"' in part for part in (line, *taken)):
             record = None
         if record is None:
-            lines.give_back(taken)
+            lines.unread(taken)
         return record
 
     def _is_row(self, line: str) -> bool:
         """Whether a line would be a row of its own: as many cells as columns, a picture's name where one belongs."""
         cells = line.rstrip("\r\n").split(self.delimiter)
-        return len(cells) == len(self.names) and suffix_of(cells[self._picture].strip(' "')) in PICTURE_SUFFIXES
+        return len(cells) == len(self.names) and suffix_of(cells[self._image_column].strip(' "')) in IMAGE_SUFFIXES
 
 
 def _header(line: str, delimiter: str) -> list[str]:
-    cells = _parsed([line], delimiter) or line.split(delimiter)
+    cells = _parse_record([line], delimiter) or line.split(delimiter)
     return [cell.strip() for cell in cells]
 
 
-def _parsed(lines: Sequence[str] | Iterator[str], delimiter: str, escape: str | None = None) -> list[str] | None:
+def _parse_record(lines: Sequence[str] | Iterator[str], delimiter: str, escape: str | None = None) -> list[str] | None:
     """The cells of one record, in which quotation marks are doubled or behind `escape`; None if it is none."""
-    csv.field_size_limit(LONGEST_LINE)
+    csv.field_size_limit(MAX_LINE)
     try:
         rows = csv.reader(lines, delimiter=delimiter, strict=True, escapechar=escape, doublequote=escape is None)
         return next(rows, None)

@@ -10,9 +10,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from training.data.troubles import Troubles
+from training.data.skipped_samples import SkippedSamples
 
-PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 OPAQUE_SUFFIXES = ("jpg", "jpeg")  # formats without an alpha channel
 RECORD_SUFFIX = "json"
 CAPTION_SUFFIXES = ("txt", "caption", "captions")  # a caption a line
@@ -21,7 +21,7 @@ TEXT_SUFFIXES = (RECORD_SUFFIX, *CAPTION_SUFFIXES, *LABEL_SUFFIXES)
 
 MAX_TEXT_BYTES = 16 * 2**20  # of a text or JSON file; captions of a picture take kilobytes
 MAX_LIST_BYTES = 256 * 2**20  # of a JSON file of keys, synonyms or names, a few dozen bytes each
-MAX_PICTURE_BYTES = 512 * 2**20  # of an encoded picture; 50 million pixels, not compressed, take 400 MB at 16 bits
+MAX_IMAGE_BYTES = 512 * 2**20  # of an encoded picture; 50 million pixels, not compressed, take 400 MB at 16 bits
 
 # Compared in lower case. What starts with a dot is hidden: .DS_Store, ._NAME, .git, .ipynb_checkpoints.
 SYSTEM_NAMES = frozenset(
@@ -42,7 +42,7 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix.lower().removeprefix(".")
 
 
-def regular_files(folder: Path, skipped: Troubles) -> Iterator[Path]:
+def regular_files(folder: Path, skipped: SkippedSamples) -> Iterator[Path]:
     """The files below `folder`, sorted within each folder, and its own before those of the folders in it.
 
     Links are followed, into each folder once. System files, links that lead nowhere and what is no file (a pipe, a
@@ -61,7 +61,7 @@ def regular_files(folder: Path, skipped: Troubles) -> Iterator[Path]:
                 yield here / name
 
 
-def _is_entered(folder: Path, seen: set[tuple[int, int] | None], skipped: Troubles) -> bool:
+def _is_entered(folder: Path, seen: set[tuple[int, int] | None], skipped: SkippedSamples) -> bool:
     if is_system_name(folder.name):
         skipped.pass_over(str(folder), "hidden or made by the system")
         return False
@@ -74,11 +74,11 @@ def _is_entered(folder: Path, seen: set[tuple[int, int] | None], skipped: Troubl
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    state = state_of(folder)
+    state = stat_or_none(folder)
     return None if state is None else (state.st_dev, state.st_ino)
 
 
-def _is_regular(file: Path, skipped: Troubles) -> bool:
+def _is_regular(file: Path, skipped: SkippedSamples) -> bool:
     if is_system_name(file.name):
         skipped.pass_over(str(file), "hidden or made by the system")
         return False
@@ -92,7 +92,7 @@ def _is_regular(file: Path, skipped: Troubles) -> bool:
     return stat.S_ISREG(mode)
 
 
-def state_of(file: Path) -> os.stat_result | None:
+def stat_or_none(file: Path) -> os.stat_result | None:
     """None where there is no such file, or can be none of that name."""
     try:
         return file.stat()

@@ -1,4 +1,4 @@
-"""The index of a source: where each picture is and what is said of it, in a few dozen bytes of memory a sample.
+"""The index of a source: the location and the texts of each sample, in a few dozen bytes of memory a sample.
 
 The texts lie in a file that is mapped, not read. Where that is in a cache folder, a source that was indexed once is
 opened at once, and the processes of one machine share its pages.
@@ -22,13 +22,13 @@ import numpy.typing as npt
 
 from model.progress import Count, log_periodically
 from training.config import Data, Source
-from training.data.entry import WHOLE, Entry, Place, Told
-from training.data.labels import note_labels
-from training.data.shards import ShardError, find_shards
-from training.data.sources import scan
-from training.data.tables import MOST_LOST
+from training.data.annotation import note_labels
+from training.data.folders import scan_folder
+from training.data.sample import WHOLE_FILE, Annotation, SampleLocation, SampleRecord
+from training.data.shards import ShardError, find_shards, scan_shard
+from training.data.skipped_samples import SkippedSamples
+from training.data.tables import MAX_LOST_SHARE, scan_tables
 from training.data.text_files import DAMAGED_TEXT
-from training.data.troubles import Troubles
 from training.progress import console, write_line
 from training.settings import Settings
 
@@ -36,25 +36,29 @@ log = logging.getLogger(__name__)
 
 BUCKETS = 10_000  # of keys, for the hold-out
 VERSION = 2  # of the files in the cache
-# offset and size as in `Place`; file and label by number, -1 for none; where the text is in `texts`
+ANNOTATION = "told"  # its name in those files
+# offset and size as in `SampleLocation`; file and label by number, -1 for none; where the text is in `texts`
 FIELDS = {
     "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
     "text_size": "i4",
 }  # fmt: skip
 
 
-class Index:
-    """All samples of a source that can be drawn, by number."""
+class SampleIndex:
+    """The records of all usable samples of a source, by number."""
 
     def __init__(
         self,
         samples: dict[str, npt.NDArray[np.int64]],
         texts: npt.NDArray[np.uint8],
         files: list[str],
-        skipped: Troubles,
+        skipped: SkippedSamples,
         folder: Path | None = None,
     ) -> None:
-        """`files` are those that hold many pictures; `folder` is where it is cached, if it is."""
+        """`samples` has a column of each of FIELDS, `texts` the JSON of all records one after the other.
+
+        `files` are those that hold many images; `folder` is where the index is cached, if it is.
+        """
         self.samples, self.skipped, self.folder = samples, skipped, folder
         self._texts, self.files = texts, files
 
@@ -66,37 +70,52 @@ class Index:
         """Bytes of memory, without what is mapped."""
         return sum(column.nbytes for column in self.samples.values())
 
-    def entry(self, number: int) -> Entry:
-        """What was indexed."""
-        record = self._record(number)
+    def record(self, number: int) -> SampleRecord:
+        """The record of a sample."""
+        stored = self._load_stored(number)
         file = int(self.samples["file"][number])
-        place = Place(
-            Path(self.files[file] if file >= 0 else record["file"]),
+        location = SampleLocation(
+            Path(self.files[file] if file >= 0 else stored["file"]),
             int(self.samples["offset"][number]),
             int(self.samples["size"][number]),
-            record.get("column", ""),
+            stored.get("column", ""),
         )
-        return Entry(record["key"], place, _told(record), bool(self.samples["opaque"][number]))
+        return SampleRecord(stored["key"], location, _stored_annotation(stored), bool(self.samples["opaque"][number]))
 
-    def told(self, number: int) -> Told:
-        """What is said of a sample."""
-        return _told(self._record(number))
+    def annotation(self, number: int) -> Annotation:
+        """The texts of a sample."""
+        return _stored_annotation(self._load_stored(number))
 
-    def _record(self, number: int) -> Any:
+    def _load_stored(self, number: int) -> Any:
         start, size = int(self.samples["text"][number]), int(self.samples["text_size"][number])
         return json.loads(self._texts[start : start + size].tobytes())
 
 
-def _told(record: Any) -> Told:
-    return Told.model_construct(**record["told"])  # it was checked when it was indexed
+def _stored_annotation(stored: Any) -> Annotation:
+    return Annotation.model_construct(**stored[ANNOTATION])  # it was checked when it was indexed
+
+
+def scan(source: Source, base: Path, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+    """The records of all usable samples of `source`, in an order that depends on their names alone.
+
+    Raises ShardError if a pattern matches nothing or a table lacks the columns.
+    """
+    if source.folder:
+        for folder in source.folder:
+            yield from scan_folder(base / folder, source, skipped)
+    elif source.table:
+        yield from scan_tables(find_shards(source.table, base), source, skipped)
+    else:
+        for shard in find_shards(source.shards, base):
+            yield from scan_shard(shard, skipped, source.encoding)
 
 
 def index_cache(data: Data) -> Path | None:
-    """Where indexes are kept: for pictures in memory nowhere, since decoding those takes far longer."""
+    """Where indexes are cached: with images in memory nowhere, since decoding those takes far longer."""
     return Settings().cache / "indexes" if data.pictures == "disk" else None
 
 
-def open_index(source: Source, base: Path, cache: Path | None = None) -> Index:
+def open_index(source: Source, base: Path, cache: Path | None = None) -> SampleIndex:
     """The index of `source`, from `cache` if its files have not changed since. Raises ShardError if it is empty."""
     if source.folder:  # to see whether anything changed takes as long as to index
         cache = None
@@ -105,24 +124,24 @@ def open_index(source: Source, base: Path, cache: Path | None = None) -> Index:
         kept = _load(folder)
         _refuse_lost_texts(source, kept.skipped, len(kept))
         return kept
-    troubles = Troubles()
-    index = _build(scan(source, base, troubles), troubles, folder, ", ".join(source.where))
+    skipped = SkippedSamples()
+    index = _build(scan(source, base, skipped), skipped, folder, ", ".join(source.where))
     if not len(index):
-        for line in troubles.remarks():
+        for line in skipped.remarks():
             log.warning("%s", line)
-        raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {troubles.with_examples()}")
-    troubles.tell()
-    _refuse_lost_texts(source, troubles, len(index))
+        raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {skipped.with_examples()}")
+    skipped.log_summary()
+    _refuse_lost_texts(source, skipped, len(index))
     return index
 
 
-def _refuse_lost_texts(source: Source, troubles: Troubles, usable: int) -> None:
+def _refuse_lost_texts(source: Source, skipped: SkippedSamples, usable: int) -> None:
     """Raise ShardError where more than a small share of the texts is in another encoding."""
-    lost = troubles.counts[DAMAGED_TEXT]
-    if lost > MOST_LOST * (usable + lost):
+    lost = skipped.counts[DAMAGED_TEXT]
+    if lost > MAX_LOST_SHARE * (usable + lost):
         raise ShardError(
             f"{', '.join(source.where)}: {lost:,} of {usable + lost:,} texts are damaged or in another encoding, first "
-            f"{troubles.examples[DAMAGED_TEXT]}. Say `encoding: NAME` in the source if all of them are in it"
+            f"{skipped.examples[DAMAGED_TEXT]}. Say `encoding: NAME` in the source if all of them are in it"
         )
 
 
@@ -136,23 +155,23 @@ def _digest(source: Source, base: Path) -> str:
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:24]
 
 
-def _build(entries: Iterator[Entry], troubles: Troubles, folder: Path | None, what: str) -> Index:
+def _build(records: Iterator[SampleRecord], skipped: SkippedSamples, folder: Path | None, what: str) -> SampleIndex:
     if folder is None:
         with tempfile.TemporaryFile() as texts:
-            return _fill(entries, troubles, texts, what)
+            return _index_records(records, skipped, texts, what)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder.parent))
     except OSError as error:
         log.warning("the index is not kept: %s", error)
-        return _build(entries, troubles, None, what)
+        return _build(records, skipped, None, what)
     try:
         with (draft / "texts").open("w+b") as texts:
-            index = _fill(entries, troubles, texts, what)
+            index = _index_records(records, skipped, texts, what)
         if not len(index):
             return index
         np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
-        (draft / "about.json").write_text(json.dumps({"files": index.files, **troubles.as_record()}), "utf-8")
+        (draft / "about.json").write_text(json.dumps({"files": index.files, **skipped.as_record()}), "utf-8")
         try:
             draft.rename(folder)
         except OSError:  # another process was faster
@@ -163,40 +182,40 @@ def _build(entries: Iterator[Entry], troubles: Troubles, folder: Path | None, wh
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _load(folder: Path, silent: bool = False) -> Index:
+def _load(folder: Path, silent: bool = False) -> SampleIndex:
     about = json.loads((folder / "about.json").read_text("utf-8"))
     columns = np.load(folder / "samples.npy")
     samples = {name: column.astype(kind) for (name, kind), column in zip(FIELDS.items(), columns, strict=True)}
-    troubles = Troubles()
-    troubles.merge(about)
+    skipped = SkippedSamples()
+    skipped.merge(about)
     if not silent:
-        troubles.tell()
-    return Index(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], troubles, folder)
+        skipped.log_summary()
+    return SampleIndex(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], skipped, folder)
 
 
-def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: str) -> Index:
+def _index_records(records: Iterator[SampleRecord], skipped: SkippedSamples, texts: BinaryIO, what: str) -> SampleIndex:
     columns = {name: array("q") for name in FIELDS}
     files: dict[str, int] = {}
     labels: dict[str, int] = {}
     captioned = False
     count = Count(f"indexing {what}", 0)
     with console.status(count.what) as status, indexing(count):
-        for number, entry in enumerate(entries):
-            record = {"key": entry.key, "told": entry.told.model_dump(exclude_defaults=True)}
-            place, label = entry.place, entry.told.label
-            captioned = captioned or bool(entry.told.captions)
-            if place.size == WHOLE:
-                record["file"] = str(place.file)
-            if place.column:
-                record["column"] = place.column
-            text = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")  # in names of files
+        for number, record in enumerate(records):
+            stored = {"key": record.key, ANNOTATION: record.annotation.model_dump(exclude_defaults=True)}
+            location, label = record.location, record.annotation.label
+            captioned = captioned or bool(record.annotation.captions)
+            if location.size == WHOLE_FILE:
+                stored["file"] = str(location.file)
+            if location.column:
+                stored["column"] = location.column
+            text = json.dumps(stored, ensure_ascii=False).encode("utf-8", "surrogatepass")  # in names of files
             values = {
-                "file": -1 if place.size == WHOLE else files.setdefault(str(place.file), len(files)),
-                "offset": place.offset,
-                "size": place.size,
-                "opaque": entry.opaque,
+                "file": -1 if location.size == WHOLE_FILE else files.setdefault(str(location.file), len(files)),
+                "offset": location.offset,
+                "size": location.size,
+                "opaque": record.opaque,
                 "label": -1 if label is None else labels.setdefault(label, len(labels)),
-                "bucket": _bucket(entry.key),
+                "bucket": _bucket(record.key),
                 "text": texts.tell(),
                 "text_size": len(text),
             }
@@ -209,10 +228,10 @@ def _fill(entries: Iterator[Entry], troubles: Troubles, texts: BinaryIO, what: s
     samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
     texts.flush()
     mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
-    note_labels(labels, troubles)
+    note_labels(labels, skipped)
     if len(labels) == 1 and not captioned:
-        troubles.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
-    return Index(samples, mapped, list(files), troubles)
+        skipped.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
+    return SampleIndex(samples, mapped, list(files), skipped)
 
 
 def indexing(count: Count) -> AbstractContextManager[None]:

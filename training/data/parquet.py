@@ -18,7 +18,7 @@ from training.data.files import check_regular
 from training.data.tar_members import ShardError
 
 BATCH = 1000  # rows
-KEPT_GROUPS = 2  # row groups whose pictures are in memory: pictures are read in order, by some threads
+CACHED_GROUPS = 2  # row groups whose pictures are in memory: pictures are read in order, by some threads
 MAX_GROUP_BYTES = 4 * 2**30  # of one column in a row group, decompressed
 MAX_VALUES = 1000  # in a list, on average over a row group
 LONGEST_TEXT = 1 << 20  # bytes of a cell
@@ -29,7 +29,7 @@ def parquet_names(file: Path) -> list[str]:
     return list(_schema(file).names)
 
 
-def has_pictures(file: Path, column: str) -> bool:
+def has_image_bytes(file: Path, column: str) -> bool:
     """Whether `column` holds the bytes of pictures, alone or as `bytes` beside `path`, and not only paths."""
     kind = _schema(file).field(column).type
     if pa.types.is_dictionary(kind):
@@ -91,7 +91,7 @@ def _check_lengths(batch: pa.RecordBatch) -> None:
                 raise OSError(f"a cell has {longest:,} bytes, more than {LONGEST_TEXT:,}")
 
 
-def rows_without_picture(file: Path, column: str) -> frozenset[int]:
+def rows_without_image(file: Path, column: str) -> frozenset[int]:
     """Numbers of the rows whose picture is not there; only row groups that have such are read. Raises OSError."""
     found: list[int] = []
     try:
@@ -141,7 +141,7 @@ def _schema(file: Path) -> pa.Schema:
         raise OSError(str(error)) from error
 
 
-class PictureColumns:
+class ParquetImages:
     """Reads pictures out of Parquet by row, a whole row group at a time; may be used by many threads."""
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class PictureColumns:
                 _check_groups(content.metadata, leaves)
             with pq.ParquetFile(file, read_dictionary=leaves) as content:
                 self._groups[file, group] = content.read_row_group(group, columns=leaves)[column]
-            if len(self._groups) > KEPT_GROUPS:
+            if len(self._groups) > CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end((file, group))
         return self._groups[file, group]

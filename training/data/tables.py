@@ -6,91 +6,94 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from training.config import Source
-from training.data.annotation import texts_of
-from training.data.columns import Chosen, choose, recognised
-from training.data.delimited import Delimited
-from training.data.entry import ROW, Entry, Place, Told
-from training.data.files import OPAQUE_SUFFIXES, PICTURE_SUFFIXES, state_of, suffix_of
-from training.data.parquet import has_pictures, parquet_names, parquet_rows, rows_without_picture
+from training.data.annotation import parse_texts
+from training.data.columns import ColumnMapping, choose_columns, count_known
+from training.data.delimited import DelimitedFile
+from training.data.files import IMAGE_SUFFIXES, OPAQUE_SUFFIXES, stat_or_none, suffix_of
+from training.data.parquet import has_image_bytes, parquet_names, parquet_rows, rows_without_image
+from training.data.sample import PARQUET_ROW, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError
-from training.data.text_files import AnnotationError, decode_text, kind_of, undamaged
-from training.data.text_lines import JsonLines, Row
-from training.data.troubles import Troubles
+from training.data.skipped_samples import SkippedSamples
+from training.data.text_files import AnnotationError, check_undamaged, decode_text, json_type
+from training.data.text_lines import JsonLinesFile, Row
 
 TEXT_TABLES = ("csv", "tsv", "txt", "tab", "psv")
-LINES, PARQUET = ("jsonl", "ndjson"), ("parquet",)
-TABLES = (*TEXT_TABLES, *LINES, *PARQUET)
-MOST_LOST = 0.01  # share of a table's rows
+JSON_LINES, PARQUET = ("jsonl", "ndjson"), ("parquet",)
+TABLE_SUFFIXES = (*TEXT_TABLES, *JSON_LINES, *PARQUET)
+MAX_LOST_SHARE = 0.01  # share of a table's rows
 UNREADABLE_ROW = "unreadable row"
 
 
 @dataclass(slots=True)
-class _Said:
+class _TableSample:
+    """The texts of an image, from all rows that name it."""
+
     key: str
-    file: Path  # the picture
+    file: Path  # the image
     captions: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)  # label, coarse, description
 
 
-def scan_tables(files: Iterable[Path], source: Source, troubles: Troubles) -> Iterator[Entry]:
-    """A sample for every picture that is there and of which something is said; rows of the same picture are joined.
+def scan_tables(files: Iterable[Path], source: Source, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+    """A record for every image that exists and has a text; rows of the same image are joined.
 
     Raises ShardError for a table without the columns that are needed, or of which more than MOST_LOST cannot be read.
     """
     listed = list(files)
-    by_path: dict[str, _Said] = {}
+    by_path: dict[str, _TableSample] = {}
     for file in listed:
         try:
             if suffix_of(file.name) in PARQUET:
-                chosen = choose(file, parquet_names(file), source.columns)
-                troubles.note(f"{file}: {chosen}")
-                if has_pictures(file, chosen.picture):
-                    yield from _rows_with_pictures(file, chosen, troubles)
+                columns = choose_columns(file, parquet_names(file), source.columns)
+                skipped.note(f"{file}: {columns}")
+                if has_image_bytes(file, columns.image):
+                    yield from _rows_with_pictures(file, columns, skipped)
                     continue
-                rows: Iterable[Row] = (Row(n, cells) for n, cells in enumerate(parquet_rows(file, chosen.names), 1))
+                rows: Iterable[Row] = (Row(n, cells) for n, cells in enumerate(parquet_rows(file, columns.names), 1))
             else:
-                chosen, rows = _text_table(file, source, troubles)
-            for row, said in _sound(file, rows, chosen, troubles):
-                path = row.cells.get(chosen.picture)
+                columns, rows = _text_table(file, source, skipped)
+            for row, texts in _readable_rows(file, rows, columns, skipped):
+                path = row.cells.get(columns.image)
                 if isinstance(path, str) and path.strip():
-                    _join(by_path, listed[0].parent, file, path, said)
-                elif any(said.values()):
-                    troubles.add(f"{file}, line {row.line}", "no picture", f"`{chosen.picture}` is empty")
+                    _add_row(by_path, listed[0].parent, file, path, texts)
+                elif any(texts.values()):
+                    skipped.add(f"{file}, line {row.line}", "no picture", f"`{columns.image}` is empty")
         except OSError as error:
-            troubles.add(str(file), "damaged file", error)
-    for picture in by_path.values():
-        file = _with_suffix(picture.file, troubles)
-        told = _told(picture)
-        if told is None:
-            troubles.add(picture.key, "no readable text")
-        elif missing := _missing(file):
-            troubles.add(picture.key, "no picture", missing)
+            skipped.add(str(file), "damaged file", error)
+    for sample in by_path.values():
+        file = _find_with_suffix(sample.file, skipped)
+        annotation = _to_annotation(sample)
+        if annotation is None:
+            skipped.add(sample.key, "no readable text")
+        elif missing := _why_missing(file):
+            skipped.add(sample.key, "no picture", missing)
         else:
-            yield Entry(picture.key, Place(file), told, suffix_of(file.name) in OPAQUE_SUFFIXES)
+            yield SampleRecord(sample.key, SampleLocation(file), annotation, suffix_of(file.name) in OPAQUE_SUFFIXES)
 
 
-def _text_table(file: Path, source: Source, troubles: Troubles) -> tuple[Chosen, Iterator[Row]]:
+def _text_table(file: Path, source: Source, skipped: SkippedSamples) -> tuple[ColumnMapping, Iterator[Row]]:
     suffix = suffix_of(file.name)
-    if suffix in LINES:
-        lines = JsonLines(file, source.encoding)
-        chosen = choose(file, lines.names, source.columns)
-        troubles.note(f"{file}: {chosen}")
-        return chosen, lines.rows()
+    if suffix in JSON_LINES:
+        lines = JsonLinesFile(file, source.encoding)
+        columns = choose_columns(file, lines.names, source.columns)
+        skipped.note(f"{file}: {columns}")
+        return columns, lines.rows()
     if suffix not in TEXT_TABLES:
         raise ShardError(
-            f"{file} is no table that is read: {', '.join(f'.{each}' for each in TABLES)} are. {_hint(suffix)}"
+            f"{file} is no table that is read: {', '.join(f'.{each}' for each in TABLE_SUFFIXES)} are. {_hint(suffix)}"
         )
-    table = Delimited(file, source, recognised)
-    chosen = choose(file, table.names, source.columns)
-    troubles.note(f"{file}: {table.dialect()}; {chosen}")
-    return chosen, table.rows(chosen.picture)
+    table = DelimitedFile(file, source, count_known)
+    columns = choose_columns(file, table.names, source.columns)
+    skipped.note(f"{file}: {table.dialect()}; {columns}")
+    return columns, table.rows(columns.image)
 
 
 def _hint(suffix: str) -> str:
@@ -99,10 +102,10 @@ def _hint(suffix: str) -> str:
     return "Save a sheet as CSV in UTF-8; decompress what is compressed"
 
 
-def _sound(
-    file: Path, rows: Iterable[Row], chosen: Chosen, troubles: Troubles
+def _readable_rows(
+    file: Path, rows: Iterable[Row], columns: ColumnMapping, skipped: SkippedSamples
 ) -> Iterator[tuple[Row, dict[str, list[str]]]]:
-    """The rows that can be read, and what they say. Raises ShardError at the end if too many could not."""
+    """The rows that can be read, with their texts by kind. Raises ShardError at the end if too many could not."""
     total, lost, literal = 0, 0, 0
     first = ""
     for row in rows:
@@ -110,108 +113,108 @@ def _sound(
         try:
             if row.problem:
                 raise AnnotationError(UNREADABLE_ROW, row.problem)
-            said = _said(row.cells, chosen)
+            texts = _row_texts(row.cells, columns)
         except AnnotationError as error:
             lost += 1
             first = first or f"line {row.line}: {error}"
-            troubles.add(f"{file}, line {row.line}", error.reason, error)
+            skipped.add(f"{file}, line {row.line}", error.reason, error)
             continue
-        yield row, said
+        yield row, texts
     if literal:
-        troubles.note(
-            f"{file}: of {literal:,} rows the quotation marks are kept as they stand, since they do not close"
-        )
-    if lost > MOST_LOST * total:
+        skipped.note(f"{file}: of {literal:,} rows the quotation marks are kept as they stand, since they do not close")
+    if lost > MAX_LOST_SHARE * total:
         raise ShardError(
             f"{file}: {lost:,} of {total:,} rows cannot be read, the first is {first}. Mend them, or say how the table "
             "is written: `delimiter`, `quoting` and `encoding` beside `table`"
         )
 
 
-def _said(row: dict[str, Any], chosen: Chosen) -> dict[str, list[str]]:
+def _row_texts(row: dict[str, Any], columns: ColumnMapping) -> dict[str, list[str]]:
     """Texts by what they are: picture, captions, tags, label, coarse, description. Raises AnnotationError."""
-    said = {"captions": [text for name in chosen.captions for text in texts_of(name, row.get(name))]}
-    for kind, name in chosen.others.items():
+    texts = {"captions": [text for name in columns.captions for text in parse_texts(name, row.get(name))]}
+    for kind, name in columns.others.items():
         value = row.get(name)
         if kind == "tags" and isinstance(value, str):
             value = value.split(",")
-        said[kind] = texts_of(name, value)
-    path = row.get(chosen.picture, "")
+        texts[kind] = parse_texts(name, value)
+    path = row.get(columns.image, "")
     if path is not None and not isinstance(path, str | bytes | dict):
-        raise AnnotationError(UNREADABLE_ROW, f"`{chosen.picture}` holds {kind_of(path)}, not a path")
-    for text in (*(text for texts in said.values() for text in texts), path):
+        raise AnnotationError(UNREADABLE_ROW, f"`{columns.image}` holds {json_type(path)}, not a path")
+    for text in (*chain.from_iterable(texts.values()), path):
         if isinstance(text, str):
-            _check(text)
-    return said
+            _check_text(text)
+    return texts
 
 
-def _check(text: str) -> None:
+def _check_text(text: str) -> None:
     try:
         decode_text(text.encode("utf-8", "surrogateescape"))  # the bytes of the file, where they were no UTF-8
     except UnicodeEncodeError:
-        undamaged(text)
+        check_undamaged(text)
 
 
-def _rows_with_pictures(file: Path, chosen: Chosen, troubles: Troubles) -> Iterator[Entry]:
-    without = rows_without_picture(file, chosen.picture)
-    rows = (Row(number, cells) for number, cells in enumerate(parquet_rows(file, chosen.texts)))
-    for row, said in _sound(file, rows, chosen, troubles):
+def _rows_with_pictures(file: Path, columns: ColumnMapping, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+    without = rows_without_image(file, columns.image)
+    rows = (Row(number, cells) for number, cells in enumerate(parquet_rows(file, columns.texts)))
+    for row, texts in _readable_rows(file, rows, columns, skipped):
         key = f"{file.name}/{row.line}"
-        told = _told(_joined(_Said(key, file), said))
-        if told is None:
-            troubles.add(key, "no readable text")
+        annotation = _to_annotation(_merge(_TableSample(key, file), texts))
+        if annotation is None:
+            skipped.add(key, "no readable text")
         elif row.line in without:
-            troubles.add(key, "no picture", f"`{chosen.picture}` holds nothing")
+            skipped.add(key, "no picture", f"`{columns.image}` holds nothing")
         else:
-            yield Entry(key, Place(file, row.line, size=ROW, column=chosen.picture), told)
+            yield SampleRecord(key, SampleLocation(file, row.line, size=PARQUET_ROW, column=columns.image), annotation)
 
 
-def _join(by_path: dict[str, _Said], first: Path, table: Path, path: str, said: dict[str, list[str]]) -> None:
+def _add_row(
+    by_path: dict[str, _TableSample], first: Path, table: Path, path: str, texts: dict[str, list[str]]
+) -> None:
     file = table.parent / path
-    if "\\" in path and state_of(file) is None:  # as Windows writes them
+    if "\\" in path and stat_or_none(file) is None:  # as Windows writes them
         file = table.parent / path.replace("\\", "/")
     # Keys are as in the table, so that they stay when it is moved with its pictures.
     key = path if table.parent == first else f"{os.path.relpath(table.parent, first)}/{path}"
-    _joined(by_path.setdefault(str(file), _Said(key, file)), said)
+    _merge(by_path.setdefault(str(file), _TableSample(key, file)), texts)
 
 
-def _joined(picture: _Said, said: dict[str, list[str]]) -> _Said:
-    picture.captions += said["captions"]
-    picture.tags += said.get("tags", [])
+def _merge(sample: _TableSample, texts: dict[str, list[str]]) -> _TableSample:
+    sample.captions += texts["captions"]
+    sample.tags += texts.get("tags", [])
     for kind in ("label", "coarse", "description"):
-        if said.get(kind):
-            picture.texts.setdefault(kind, said[kind][0])
-    return picture
+        if texts.get(kind):
+            sample.texts.setdefault(kind, texts[kind][0])
+    return sample
 
 
-def _told(said: _Said) -> Told | None:
-    captions, tags = (list(dict.fromkeys(texts)) for texts in (said.captions, said.tags))
+def _to_annotation(sample: _TableSample) -> Annotation | None:
+    captions, tags = list(dict.fromkeys(sample.captions)), list(dict.fromkeys(sample.tags))
     try:
-        told = Told(captions=captions, tags=tags, **said.texts)
+        annotation = Annotation(captions=captions, tags=tags, **sample.texts)
     except ValidationError:
         return None
-    if not told.says_something() and told.description:
-        told = Told(captions=[told.description])
-    return told if told.says_something() else None
+    if not annotation.has_text() and annotation.description:
+        annotation = Annotation(captions=[annotation.description])
+    return annotation if annotation.has_text() else None
 
 
-def _with_suffix(file: Path, troubles: Troubles) -> Path:
-    """The picture that a table names without its suffix, as Kaggle's do."""
-    if suffix_of(file.name) in PICTURE_SUFFIXES or not file.name or state_of(file) is not None:
+def _find_with_suffix(file: Path, skipped: SkippedSamples) -> Path:
+    """The file of an image that a table names without its suffix, as Kaggle's do."""
+    if suffix_of(file.name) in IMAGE_SUFFIXES or not file.name or stat_or_none(file) is not None:
         return file
-    for suffix in PICTURE_SUFFIXES:
+    for suffix in IMAGE_SUFFIXES:
         named = file.with_name(f"{file.name}.{suffix}")
-        if state_of(named) is not None:
-            troubles.note(f"pictures are named without their suffix: .{suffix} is added")
+        if stat_or_none(named) is not None:
+            skipped.note(f"pictures are named without their suffix: .{suffix} is added")
             return named
     return file
 
 
-def _missing(file: Path) -> str:
-    """Why there is no picture at a path, empty if there is one."""
+def _why_missing(file: Path) -> str:
+    """Why there is no image at a path, empty if there is one."""
     if "://" in str(file) or ":/" in str(file):
         return f"{file.name} is named by an address: download it, by img2dataset for example"
-    state = state_of(file)
+    state = stat_or_none(file)
     if state is None:
         return f"{file} is missing"
     if not stat.S_ISREG(state.st_mode):

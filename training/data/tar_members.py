@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
 
-from training.data.files import MAX_PICTURE_BYTES, check_regular, is_system_name
-from training.data.troubles import Troubles
+from training.data.files import MAX_IMAGE_BYTES, check_regular, is_system_name
+from training.data.skipped_samples import SkippedSamples
 
 MAX_HEADER_BYTES = 2**18  # of one name or PAX record; tarfile would read whatever the header says
 MAX_MEMBERS = 100_000  # of one key
@@ -26,7 +26,7 @@ class ShardError(ValueError):
     """Data that cannot be read; the message names the file or the pattern."""
 
 
-class _Headers:
+class _HeaderReader:
     """A file as tarfile reads it for headers only, never more than MAX_HEADER_BYTES at once."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -47,15 +47,15 @@ class _Headers:
         return self._file.seek(offset, whence)
 
 
-def grouped(
-    shard: Path, take: Callable[[Path, tarfile.TarInfo, str], Part], skipped: Troubles | None = None
+def group_by_key(
+    shard: Path, read_part: Callable[[Path, tarfile.TarInfo, str], Part], skipped: SkippedSamples | None = None
 ) -> Iterator[tuple[str, dict[str, Part]]]:
-    """Every key and its parts by suffix: what `take` makes of shard, member and suffix.
+    """Yield every key and its parts by suffix: what `read_part` gives for shard, member and suffix.
 
     A key ends at the first dot of a member's name; members that follow each other and share one are together.
     Raises ShardError, where the file is cut or damaged, after what precedes.
     """
-    skipped = skipped or Troubles()
+    skipped = skipped or SkippedSamples()
     key, members, held = "", dict[str, Part](), 0
     try:
         for member in _members(shard):
@@ -72,7 +72,7 @@ def grouped(
                 skipped.pass_over(f"{shard.name}/{member.name}", "a member whose name came before in the same sample")
             if len(members) >= MAX_MEMBERS:
                 raise tarfile.ReadError(f"more than {MAX_MEMBERS:,} members are called {key[:100]}.*")
-            members[suffix] = part = take(shard, member, suffix)
+            members[suffix] = part = read_part(shard, member, suffix)
             held += len(part) if isinstance(part, bytes) else 0
             if held > MAX_KEY_BYTES:
                 raise tarfile.ReadError(f"more than {MAX_KEY_BYTES:,} bytes are called {key[:100]}.*")
@@ -89,10 +89,10 @@ def grouped(
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     """All members in order, of which none is kept; their sizes are checked against the file."""
     check_regular(shard)
-    with shard.open("rb") as file, closing(_opened(file, shard)) as archive:
+    with shard.open("rb") as file, closing(_open_tar(file, shard)) as archive:
         end, reached = shard.stat().st_size, -1
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # or a million of them take a gigabyte
+            archive.members.clear()  # type: ignore[attr-defined]  # or a million of them read_part a gigabyte
             cast(dict[str, str], archive.pax_headers).clear()
             if member.size < 0 or member.offset_data + member.size > end:
                 raise EOFError("the file is cut short, or says so")
@@ -103,11 +103,11 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
         _check_end(shard, archive.offset)
 
 
-def _opened(file: BinaryIO, shard: Path) -> tarfile.TarFile:
-    return tarfile.open(fileobj=cast(BinaryIO, _Headers(file, str(shard))), mode="r:")
+def _open_tar(file: BinaryIO, shard: Path) -> tarfile.TarFile:
+    return tarfile.open(fileobj=cast(BinaryIO, _HeaderReader(file, str(shard))), mode="r:")
 
 
-def _is_used(shard: Path, member: tarfile.TarInfo, skipped: Troubles) -> bool:
+def _is_used(shard: Path, member: tarfile.TarInfo, skipped: SkippedSamples) -> bool:
     """Whether it may be part of a sample; what is left out is counted, but for folders."""
     parts = PurePosixPath(member.name).parts
     reason = None
@@ -126,7 +126,7 @@ def _is_used(shard: Path, member: tarfile.TarInfo, skipped: Troubles) -> bool:
 
 def read_member(shard: Path, member: tarfile.TarInfo) -> bytes:
     """Its bytes. Raises OSError for more than a picture may have."""
-    if member.size > MAX_PICTURE_BYTES:
+    if member.size > MAX_IMAGE_BYTES:
         raise OSError(f"{member.name} has {member.size:,} bytes")
     handle = os.open(shard, os.O_RDONLY)
     try:

@@ -13,28 +13,28 @@ DAMAGED_TEXT = "damaged text"  # the reason under which it is counted
 
 
 class AnnotationError(ValueError):
-    """A record or text that says nothing usable: `reason` is one of a few, the message says more."""
+    """A record or text that cannot be used: `reason` is one of a few, the message says more."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def encoding_of(start: bytes, encoding: str | None) -> str:
-    """The encoding of what starts with these bytes: by its mark, or else `encoding`, or else UTF-8."""
+def detect_encoding(start: bytes, encoding: str | None) -> str:
+    """The encoding of a text that starts with these bytes: by its byte order mark, or `encoding`, or UTF-8."""
     return next((found for bom, found in BOMS.items() if start.startswith(bom)), encoding or "utf-8")
 
 
 def decode_text(content: bytes, encoding: str | None = None) -> str:
     """Raises AnnotationError for bytes that are no text in that encoding, and for text that was damaged before."""
-    used = encoding_of(content, encoding)
+    used = detect_encoding(content, encoding)
     try:
         text = content.decode(used)
     except UnicodeDecodeError as error:
         byte = content[error.start : error.start + 1].hex().upper()
         message = f"byte 0x{byte} at {error.start} is not {used}{_as_windows(content, encoding)}"
         raise AnnotationError(DAMAGED_TEXT, message) from error
-    return undamaged(text)
+    return check_undamaged(text)
 
 
 def _as_windows(content: bytes, encoding: str | None) -> str:
@@ -45,7 +45,7 @@ def _as_windows(content: bytes, encoding: str | None) -> str:
     return f"; by `encoding: cp1252` it would be {read[0] if read else ''!r}"
 
 
-def undamaged(text: str) -> str:
+def check_undamaged(text: str) -> str:
     """`text`. Raises AnnotationError where characters of it were lost before."""
     if DAMAGED.search(text):
         raise AnnotationError(DAMAGED_TEXT, f"characters were lost before: {text[:60]!r}")
@@ -56,7 +56,7 @@ def json_object(content: str | bytes, encoding: str | None = None) -> dict[str, 
     """A JSON object. Raises AnnotationError for anything else, too deep, too long numbers, or the same name twice."""
     try:
         text = decode_text(content, encoding) if isinstance(content, bytes) else content
-        parsed = json.loads(text, object_pairs_hook=_each_once)
+        parsed = json.loads(text, object_pairs_hook=_unique_names)
     except RecursionError as error:
         raise AnnotationError("broken JSON", "it is nested too deeply") from error
     except AnnotationError:
@@ -64,11 +64,11 @@ def json_object(content: str | bytes, encoding: str | None = None) -> dict[str, 
     except ValueError as error:
         raise AnnotationError("broken JSON", str(error)) from error
     if not isinstance(parsed, dict):
-        raise AnnotationError("wrong type", f"JSON holds {kind_of(parsed)}, not an object of names and values")
+        raise AnnotationError("wrong type", f"JSON holds {json_type(parsed)}, not an object of names and values")
     return parsed
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -76,7 +76,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def kind_of(value: Any) -> str:
-    """What a value of JSON is, in words."""
+def json_type(value: Any) -> str:
+    """The type of a JSON value, in words."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")

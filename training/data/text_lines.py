@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from training.data.files import check_regular
-from training.data.text_files import AnnotationError, encoding_of, json_object
+from training.data.text_files import AnnotationError, detect_encoding, json_object
 
-LONGEST_LINE = 4 << 20  # characters
-SEEN_LINES = 100  # of JSON, whose names are the columns
+MAX_LINE = 4 << 20  # characters
+SAMPLED_LINES = 100  # of JSON, whose names are the columns
 
 
 @dataclass(frozen=True)
@@ -32,59 +32,59 @@ def open_text(file: Path, encoding: str | None) -> TextIO:
     """
     check_regular(file)
     with file.open("rb") as start:
-        used = encoding_of(start.read(4), encoding)
+        used = detect_encoding(start.read(4), encoding)
     errors = "surrogateescape" if used.startswith("utf-8") else "replace"
     return file.open(encoding=used, errors=errors, newline="")
 
 
-class Lines:
-    """Lines of a text, some of which can be given back; `number` is that of the last one."""
+class LineReader:
+    """Reads lines of a text, which can be put back; `number` is that of the last one, from 1."""
 
     def __init__(self, text: TextIO) -> None:
         self._text, self._back = text, deque[str]()
         self.number, self.too_long = 0, False
 
-    def take(self) -> str | None:
-        """The next one, its beginning if it is `too_long`, None at the end."""
+    def read(self) -> str | None:
+        """The next line, its beginning if it is `too_long`, None at the end."""
         self.too_long = False
-        line = self._back.popleft() if self._back else self._text.readline(LONGEST_LINE)
+        line = self._back.popleft() if self._back else self._text.readline(MAX_LINE)
         if not line:
             return None
         self.number += 1
         rest = line
-        while len(rest) == LONGEST_LINE and not rest.endswith(("\n", "\r")):
+        while len(rest) == MAX_LINE and not rest.endswith(("\n", "\r")):
             self.too_long = True
-            rest = self._text.readline(LONGEST_LINE)
+            rest = self._text.readline(MAX_LINE)
         return line
 
-    def give_back(self, lines: Sequence[str]) -> None:
-        """They are taken again, in the same order."""
+    def unread(self, lines: Sequence[str]) -> None:
+        """Put lines back, to be read again in the same order."""
         self._back.extendleft(reversed(lines))
         self.number -= len(lines)
 
 
-class JsonLines:
+class JsonLinesFile:
     """A file with a JSON object a line. Raises OSError."""
 
     def __init__(self, file: Path, encoding: str | None) -> None:
         self.file, self._encoding = file, encoding
-        seen = [row for _, row in zip(range(SEEN_LINES), self.rows(), strict=False)]
-        self.names = sorted({name for row in seen for name in row.cells})
-        if seen and not self.names:
-            raise OSError(f"{file} holds no JSON objects, a line each. Line {seen[0].line}: {seen[0].problem}")
+        sampled = [row for _, row in zip(range(SAMPLED_LINES), self.rows(), strict=False)]
+        self.names = sorted({name for row in sampled for name in row.cells})
+        if sampled and not self.names:
+            raise OSError(f"{file} holds no JSON objects, a line each. Line {sampled[0].line}: {sampled[0].problem}")
 
     def rows(self) -> Iterator[Row]:
         """All lines but blank ones."""
         with open_text(self.file, self._encoding) as text:
-            lines = Lines(text)
-            while (line := lines.take()) is not None:
+            lines = LineReader(text)
+            while (line := lines.read()) is not None:
                 if lines.too_long:
-                    yield Row(lines.number, {}, f"the line has more than {LONGEST_LINE:,} characters")
+                    yield Row(lines.number, {}, f"the line has more than {MAX_LINE:,} characters")
                 elif line.strip():
-                    yield _parsed(lines.number, line)
+                    yield _parse_row(lines.number, line)
 
 
-def _parsed(number: int, line: str) -> Row:
+def _parse_row(number: int, line: str) -> Row:
     try:
         return Row(number, json_object(line))
     except AnnotationError as error:

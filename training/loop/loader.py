@@ -15,7 +15,7 @@ from torch import Tensor
 from model.prefetch import prefetch
 from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
-from training.data.batch import Batch, Pictures
+from training.data.collate import Batch, Images
 from training.loop.batch_partition import partition_images, span, split
 from training.loop.processes import Processes
 
@@ -26,7 +26,7 @@ TEXT_GROUP = 128  # texts of similar length that are padded together
 class SeededBlock:
     """Neighbouring images of a batch as they are stored, with the seed of all that is drawn at random for them."""
 
-    images: Pictures
+    images: Images
     seed: int
 
 
@@ -61,7 +61,7 @@ class BatchSource(Protocol):
     def batch(self, step: int, size: int) -> Batch:
         """The batch of a step."""
 
-    def pictures(self, items: npt.NDArray[np.int64]) -> Pictures:
+    def images(self, items: npt.NDArray[np.int64]) -> Images:
         """The images of some items of a batch, in their order."""
 
 
@@ -99,7 +99,7 @@ class Loader:
 
     def _micro_batch(self, step: int, batch: Batch, blocks: list[slice], text_slice: slice) -> MicroBatch:
         rows = span(blocks)
-        images = self._data.pictures(batch.items[rows])
+        images = self._data.images(batch.items[rows])
         first_seed = (self._config.seed * 1_000_003 + step) * 1_000_003 % 2**62
         seeded = [
             SeededBlock(self._cut(images, block.start - rows.start, block.stop - rows.start), first_seed + block.start)
@@ -111,9 +111,9 @@ class Loader:
         token_ids, order = tokenize(self._tokenizer, texts)
         return MicroBatch(seeded, texts, token_ids, order, count)
 
-    def _cut(self, images: Pictures, start: int, stop: int) -> Pictures:
+    def _cut(self, images: Images, start: int, stop: int) -> Images:
         parts = [getattr(images, field.name)[start:stop] for field in fields(images)]
-        return Pictures(*((part.pin_memory() for part in parts) if self._processes.device.type == "cuda" else parts))
+        return Images(*((part.pin_memory() for part in parts) if self._processes.device.type == "cuda" else parts))
 
 
 def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor], Tensor]:

@@ -11,8 +11,8 @@ from torch import nn
 from model.config import ModelConfig, ResNetConfig
 from model.network import Network
 from training.config import TrainConfig
-from training.data.holdout import Holdout
-from training.data.training_set import TrainingSet
+from training.data.dataset import TrainingSet
+from training.evaluation.holdout import Holdout
 from training.evaluation.intervals import too_few
 from training.initial_model import build_initial_model
 from training.loop.augmenter import kept_patch_count
@@ -43,7 +43,7 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     guard_run_folder(run, config)
     initial = build_initial_model(config)
     data = TrainingSet(config.data, base, config.seed)
-    holdout = Holdout(data.holdout, initial.preprocessing, initial.tokenizer, config, data.troubles)
+    holdout = Holdout(data.holdout, initial.preprocessing, initial.tokenizer, config, data.skipped)
     network = _place(initial.network, config, processes)
     towers = SharedTowers(network, initial.preprocessing, config, processes)
     average = MovingAverage(network, config.ema_decay)

@@ -13,7 +13,7 @@ import torch
 
 from model.network import Network
 from training.config import TrainConfig
-from training.data.batch import Batch, Pictures
+from training.data.collate import Batch, Images
 from training.initial_model import InitialModel
 from training.loop.batch_partition import block_size
 from training.loop.loader import Loader, StepInputs
@@ -55,13 +55,13 @@ class SyntheticData:
         texts = [CAPTION.format(number) for number in range(size)]
         return Batch(np.arange(size), texts, torch.arange(size), ones, own, torch.zeros_like(own))
 
-    def pictures(self, items: npt.NDArray[np.int64]) -> Pictures:
+    def images(self, items: npt.NDArray[np.int64]) -> Images:
         """Opaque squares."""
         shape, count = (len(items), self.store_pixels, self.store_pixels, 4), len(items)
         rgba = torch.randint(256, shape, generator=self.generator, dtype=torch.uint8)
         rgba[..., 3] = 255
         present = torch.ones(count, dtype=torch.bool)
-        return Pictures(rgba, torch.ones(count), ~present, present)
+        return Images(rgba, torch.ones(count), ~present, present)
 
 
 def time_steps(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from training.config import TrainConfig
-from training.data.batch import Batch
+from training.data.collate import Batch
 from training.loop.augmenter import Augmenter
 from training.loop.gradient_cache import GradientCache
 from training.loop.loader import StepInputs

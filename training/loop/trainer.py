@@ -18,8 +18,8 @@ from model.files import write_atomically
 from model.network import Network
 from model.progress import Count
 from training.config import TrainConfig
-from training.data.holdout import Holdout
-from training.data.training_set import TrainingSet
+from training.data.dataset import TrainingSet
+from training.evaluation.holdout import Holdout
 from training.evaluation.intervals import percent
 from training.initial_model import InitialModel, load_start, network_from_state
 from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint
@@ -165,7 +165,7 @@ class Trainer:
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "training_items": len(self.data),
             "held_out_items": len(self.holdout),
-            "skipped_items": self.data.skipped,
+            "skipped_items": self.data.skip_counts,
             "samples_seen": self.state.best_step * self.config.batch_size,
             **{key: value for key, value in asdict(self.state).items() if key not in ("step", "scaler")},
         }
@@ -180,7 +180,7 @@ class Trainer:
             console.print(
                 f"step {step} is left out: its gradient overflows float16; losses are now scaled by {scale:g}"
             )
-        record["skipped_samples"] = self.data.troubles.counts.total()
+        record["skipped_samples"] = self.data.skipped.counts.total()
         return record
 
     def _log(self, record: dict[str, Any]) -> None:

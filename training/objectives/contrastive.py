@@ -7,7 +7,7 @@ from torch import Tensor
 
 from model.network import Network
 from training.config import ConfigError
-from training.data.batch import Batch
+from training.data.collate import Batch
 from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, weighted_share
 
 # Low enough for a softmax to give nothing, finite so that 0 times its logarithm is 0.

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from model.network import Network
-from training.data.batch import Batch
+from training.data.collate import Batch
 
 Features = tuple[Tensor, Tensor]  # of images [images, dim] and of texts [texts, dim], of unit length
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from model.network import Network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
-from training.data.batch import Batch
+from training.data.collate import Batch
 from training.objectives.objective import ALL, Features, LocalRows, weighted_share
 
 

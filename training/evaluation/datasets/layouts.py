@@ -11,11 +11,11 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from model.embedder import ImageReader
+from training.data.annotation import note_labels
 from training.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
-from training.data.labels import note_labels
-from training.data.shards import Sample
+from training.data.sample import Sample
+from training.data.skipped_samples import SkippedSamples
 from training.data.text_files import AnnotationError, decode_text
-from training.data.troubles import Troubles
 from training.evaluation.datasets.split import DataError, ImageFile, Split, TarMember, image_files, read_members
 
 PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
@@ -25,7 +25,7 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     """A folder for each class. `names` are the classes by the names of their folders; others are not read."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder")
-    skipped = Troubles()
+    skipped = SkippedSamples()
     found = _class_folders(folder, skipped)
     known = [name for name in names if name in set(found)] if names is not None else found
     if not known:
@@ -49,7 +49,7 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     return Split(pictures, classes, np.array([index[label] for label in labels]), skipped=skipped)
 
 
-def _class_folders(folder: Path, skipped: Troubles) -> list[str]:
+def _class_folders(folder: Path, skipped: SkippedSamples) -> list[str]:
     found = []
     for entry in sorted(folder.iterdir()):
         if is_system_name(entry.name):
@@ -71,7 +71,7 @@ def read_benchmark(folder: Path, split: str) -> Split:
     counted = folder / split / "nshards.txt"
     if not counted.exists():
         raise DataError(f"{counted} is missing: there is no split {split!r}")
-    shards, skipped = [folder / split / f"{number}.tar" for number in range(_count(counted))], Troubles()
+    shards, skipped = [folder / split / f"{number}.tar" for number in range(_count(counted))], SkippedSamples()
     samples = [(key, members) for shard in shards for key, members in read_members(shard, skipped)]
     pictures = [_image_member(key, members) for key, members in samples]
     if (folder / "dataset_type.txt").exists() and "retrieval" in (folder / "dataset_type.txt").read_text("utf-8"):
@@ -94,23 +94,25 @@ def _count(file: Path) -> int:
     return int(text)
 
 
-def splits_of_samples(samples: Sequence[Sample], skipped: Troubles) -> dict[str, Split]:
+def splits_of_samples(samples: Sequence[Sample], skipped: SkippedSamples) -> dict[str, Split]:
     """Ours: by label, by coarse class and by caption, each where more than half of the samples have one."""
     found = {}
     # One object for each picture in all of its splits: the evaluator caches embeddings by it.
     images = {id(sample): _SampleImage(sample) for sample in samples}
     for name, key in (("", "label"), (" (coarse)", "coarse")):
-        labelled = [sample for sample in samples if getattr(sample, key)]
-        classes = sorted({getattr(sample, key) for sample in labelled})
+        labelled = [sample for sample in samples if getattr(sample.annotation, key)]
+        classes = sorted({getattr(sample.annotation, key) for sample in labelled})
         if len(labelled) * 2 > len(samples) and len(classes) > 1:
             index = {label: number for number, label in enumerate(classes)}
-            targets = np.array([index[getattr(sample, key)] for sample in labelled])
+            targets = np.array([index[getattr(sample.annotation, key)] for sample in labelled])
             found[name] = Split([images[id(sample)] for sample in labelled], classes, targets, skipped=skipped)
             note_labels(classes, skipped)
-    captioned = [sample for sample in samples if sample.captions]
+    captioned = [sample for sample in samples if sample.annotation.captions]
     if len(captioned) * 2 > len(samples):
         found[" (captions)"] = Split(
-            [images[id(s)] for s in captioned], captions=[sample.captions for sample in captioned], skipped=skipped
+            [images[id(s)] for s in captioned],
+            captions=[sample.annotation.captions for sample in captioned],
+            skipped=skipped,
         )
     return found
 
@@ -124,7 +126,7 @@ class _SampleImage:
         self._sample = sample
 
     def __call__(self) -> bytes:
-        return self._sample.picture
+        return self._sample.image
 
     def __str__(self) -> str:
         return self._sample.key

@@ -10,8 +10,9 @@ from itertools import count
 from pathlib import Path
 
 from model.suggestions import did_you_mean, did_you_mean_path
-from training.data.shards import Sample, find_shards, read_shards
-from training.data.troubles import Troubles
+from training.data.sample import Sample
+from training.data.shards import find_shards, read_shards
+from training.data.skipped_samples import SkippedSamples
 from training.evaluation.cards import DatasetCard, cards
 from training.evaluation.datasets.archives import read_archives
 from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
@@ -38,7 +39,7 @@ class DatasetSpec:
         """
         found = self._read(split)
         for skipped in {id(each.skipped): each.skipped for each in found.values()}.values():
-            skipped.tell()
+            skipped.log_summary()
         return found
 
     def _read(self, split: str) -> Mapping[str, Split]:
@@ -61,7 +62,7 @@ class DatasetSpec:
         raise DataError(f"{folder} has no folder {split!r}: this task needs pictures to learn from (--train)")
 
     def _read_shards(self) -> Mapping[str, Split]:
-        skipped = Troubles()
+        skipped = SkippedSamples()
         samples = list(read_shards(find_shards(self.paths, self.base), skipped))
         found = splits_of_samples(samples, skipped)
         if not found:
@@ -69,10 +70,10 @@ class DatasetSpec:
         return found
 
 
-def _describe_no_split(samples: Sequence[Sample], skipped: Troubles) -> str:
+def _describe_no_split(samples: Sequence[Sample], skipped: SkippedSamples) -> str:
     if not samples:
         return f"no usable sample: skipped {skipped.with_examples()}"
-    if len(labels := {sample.label for sample in samples}) == 1 and (label := labels.pop()):
+    if len(labels := {sample.annotation.label for sample in samples}) == 1 and (label := labels.pop()):
         return f"all samples have the one label {label!r}: there is nothing to tell apart"
     return f"fewer than half of its samples have a label or a caption; skipped {skipped}"
 

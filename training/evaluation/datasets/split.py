@@ -13,9 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.embedder import ImageReader
-from training.data.files import MAX_PICTURE_BYTES, PICTURE_SUFFIXES, read_bounded, regular_files, suffix_of
-from training.data.tar_members import ShardError, grouped
-from training.data.troubles import Troubles
+from training.data.files import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, read_bounded, regular_files, suffix_of
+from training.data.skipped_samples import SkippedSamples
+from training.data.tar_members import ShardError, group_by_key
 
 
 class DataError(ValueError):
@@ -36,7 +36,7 @@ class Split:
     truth: npt.NDArray[np.bool_] | None = None
     captions: Sequence[Sequence[str]] = ()
     templates: Sequence[str] = ()  # those that came with it
-    skipped: Troubles = field(default_factory=Troubles)  # what was left out of it
+    skipped: SkippedSamples = field(default_factory=SkippedSamples)  # what was left out of it
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -50,7 +50,7 @@ class ImageFile:
 
     def __call__(self) -> bytes:
         """Read it."""
-        return read_bounded(self.file, MAX_PICTURE_BYTES)
+        return read_bounded(self.file, MAX_IMAGE_BYTES)
 
     def __str__(self) -> str:
         return str(self.file)
@@ -66,7 +66,7 @@ class TarMember:
 
     def __call__(self) -> bytes:
         """Read it."""
-        if self.size > MAX_PICTURE_BYTES:
+        if self.size > MAX_IMAGE_BYTES:
             raise DataError(f"{self} holds {self.size:,} bytes for one picture or text")
         with self.archive.open("rb") as stream:
             stream.seek(self.offset)
@@ -93,11 +93,11 @@ class ArrayImage:
         return f"row {self.row}"
 
 
-def image_files(folder: Path, skipped: Troubles) -> list[Path]:
+def image_files(folder: Path, skipped: SkippedSamples) -> list[Path]:
     """The picture files of a folder and those below, by name; empty ones are counted, as is what is no picture."""
     found = []
     for file in regular_files(folder, skipped):
-        if suffix_of(file.name) not in PICTURE_SUFFIXES:
+        if suffix_of(file.name) not in IMAGE_SUFFIXES:
             skipped.pass_over(str(file), "no picture")
         elif not file.stat().st_size:
             skipped.add(str(file), "empty picture", "it has no bytes")
@@ -106,13 +106,13 @@ def image_files(folder: Path, skipped: Troubles) -> list[Path]:
     return sorted(found)
 
 
-def read_members(shard: Path, skipped: Troubles) -> Iterator[tuple[str, dict[str, TarMember]]]:
+def read_members(shard: Path, skipped: SkippedSamples) -> Iterator[tuple[str, dict[str, TarMember]]]:
     """The samples of a WebDataset shard: key, and members by suffix. Raises DataError."""
 
     def where(_: Path, info: tarfile.TarInfo, __: str) -> TarMember:
         return TarMember(shard, info.offset_data, info.size)
 
     try:
-        yield from grouped(shard, where, skipped)
+        yield from group_by_key(shard, where, skipped)
     except ShardError as error:
         raise DataError(str(error)) from error

@@ -17,12 +17,12 @@ from model.network import Network
 from model.tokenizers.clip import TextTokenizer
 from model.zeroshot import label_vectors
 from training.config import TrainConfig
-from training.data.shards import Sample
-from training.data.troubles import Troubles, reason_of
+from training.data.sample import Sample
+from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.evaluation.metrics import ranks
 
 BATCH = 128
-_Seen = tuple[torch.Tensor, str]  # pixels, and the label or caption
+_Scored = tuple[torch.Tensor, str]  # pixels, and the label or caption
 
 
 class Holdout:
@@ -34,24 +34,24 @@ class Holdout:
         preprocessing: Preprocessing,
         tokenizer: TextTokenizer,
         config: TrainConfig,
-        skipped: Troubles | None = None,
+        skipped: SkippedSamples | None = None,
     ) -> None:
         self._preprocessing, self._tokenizer, self._templates = preprocessing, tokenizer, config.templates
         self._weights = [source.weight for source in config.data.train]
-        labelled: dict[int, list[_Seen]] = {}
-        captioned: dict[int, list[_Seen]] = {}
+        labelled: dict[int, list[_Scored]] = {}
+        captioned: dict[int, list[_Scored]] = {}
         for source, sample in samples:
             try:
-                pixels = torch.from_numpy(load_image(sample.picture, preprocessing, config.data.max_pixels).copy())
+                pixels = torch.from_numpy(load_image(sample.image, preprocessing, config.data.max_pixels).copy())
             except ImageError as error:
-                (skipped or Troubles()).add(sample.key, *reason_of(error))
+                (skipped or SkippedSamples()).add(sample.key, *skip_reason(error))
                 continue
-            if sample.label is not None:
-                labelled.setdefault(source, []).append((pixels, sample.label))
-            elif sample.captions:
-                captioned.setdefault(source, []).append((pixels, sample.captions[0]))
-        self._captioned = {k: seen for k, seen in captioned.items() if len(seen) > len(labelled.get(k, ()))}
-        self._labelled = {k: seen for k, seen in labelled.items() if k not in self._captioned}
+            if sample.annotation.label is not None:
+                labelled.setdefault(source, []).append((pixels, sample.annotation.label))
+            elif sample.annotation.captions:
+                captioned.setdefault(source, []).append((pixels, sample.annotation.captions[0]))
+        self._captioned = {k: scored for k, scored in captioned.items() if len(scored) > len(labelled.get(k, ()))}
+        self._labelled = {k: scored for k, scored in labelled.items() if k not in self._captioned}
 
     def __len__(self) -> int:
         """Pictures that are scored."""
@@ -73,14 +73,16 @@ class Holdout:
 
         embed = partial(embed_texts, self._tokenizer, run)
         scores, weights = {}, []
-        for source, seen in sorted((self._labelled | self._captioned).items()):
-            truth = [text for _, text in seen]
-            batches = [torch.stack([pixels for pixels, _ in seen[i : i + BATCH]]) for i in range(0, len(seen), BATCH)]
+        for source, scored in sorted((self._labelled | self._captioned).items()):
+            truth = [text for _, text in scored]
+            batches = [
+                torch.stack([pixels for pixels, _ in scored[i : i + BATCH]]) for i in range(0, len(scored), BATCH)
+            ]
             vectors = np.concatenate([image(batch.to(device)).float().cpu().numpy() for batch in batches])
             texts = {text: number for number, text in enumerate(sorted(set(truth)))}
             labelled = source in self._labelled
-            words = label_vectors(embed, list(texts), self._templates) if labelled else embed(list(texts))
+            text_vectors = label_vectors(embed, list(texts), self._templates) if labelled else embed(list(texts))
             targets = np.array([texts[text] for text in truth])
-            scores[f"source {source}"] = float((ranks(vectors @ words.T, targets) == 0).mean())
+            scores[f"source {source}"] = float((ranks(vectors @ text_vectors.T, targets) == 0).mean())
             weights.append(self._weights[source])
         return (float(np.average(list(scores.values()), weights=weights)) if scores else None), scores

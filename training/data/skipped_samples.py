@@ -12,12 +12,12 @@ from training.progress import console
 
 log = logging.getLogger(__name__)
 
-TOLD = 5  # in full; after that a total at every power of ten
-LONGEST_EXAMPLE = 500  # characters
-MOST_REASONS = 40  # as there are in good faith; names out of a file may make more
+LOGGED_IN_FULL = 5  # in full; after that a total at every power of ten
+MAX_EXAMPLE = 500  # characters
+MAX_REASONS = 40  # as there are in good faith; names out of a file may make more
 
 
-class Troubles:
+class SkippedSamples:
     """Counts what is wrong with the samples of a set; may be used by many threads.
 
     Beside skipped samples it counts the files that are none, such as those of the system, and keeps notes on how the
@@ -35,11 +35,11 @@ class Troubles:
         """Count a sample or file `key` as skipped. `reason` is one of a few; `detail` says more of this one."""
         example = _shortened(f"{key} ({detail})" if detail else key)
         with self._lock:
-            reason = _one_of(self.counts, reason)
+            reason = _bounded_reason(self.counts, reason)
             self.counts[reason] += 1
             self.examples.setdefault(reason, example)
             total = self.counts.total()
-        if total <= TOLD:
+        if total <= LOGGED_IN_FULL:
             log.warning("skipped %s: %s%s", _shortened(key), reason, f" ({_shortened(str(detail))})" if detail else "")
         elif str(total).strip("0") == "1":
             log.warning("skipped %s", self)
@@ -47,14 +47,14 @@ class Troubles:
     def pass_over(self, name: str, reason: str, count: int = 1) -> None:
         """Count files that are no samples."""
         with self._lock:
-            reason = _one_of(self.passed_over, reason)
+            reason = _bounded_reason(self.passed_over, reason)
             self.passed_over[reason] += count
             self.examples.setdefault(reason, _shortened(name))
 
     def note(self, text: str) -> None:
         """Keep how something was understood."""
         with self._lock:
-            if len(self.notes) < MOST_REASONS:
+            if len(self.notes) < MAX_REASONS:
                 self.notes.setdefault(_shortened(text))
 
     def as_record(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Troubles:
             self.examples = {**record["examples"], **self.examples}
             self.notes |= dict.fromkeys(record["notes"])
 
-    def tell(self) -> None:
+    def log_summary(self) -> None:
         """Print the remarks; log the total of what was skipped, if there is any."""
         for line in self.remarks():
             console.print(line, soft_wrap=True, markup=False, highlight=False)
@@ -95,8 +95,8 @@ class Troubles:
         return f"{self.counts.total():,} in all: {reasons}" if self.counts else "nothing"
 
 
-def _one_of(counts: Counter[str], reason: str) -> str:
-    return reason if reason in counts or len(counts) < MOST_REASONS else "other reasons"
+def _bounded_reason(counts: Counter[str], reason: str) -> str:
+    return reason if reason in counts or len(counts) < MAX_REASONS else "other reasons"
 
 
 def _counted(counts: Counter[str], examples: dict[str, str]) -> str:
@@ -104,12 +104,12 @@ def _counted(counts: Counter[str], examples: dict[str, str]) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_EXAMPLE else f"{text[:LONGEST_EXAMPLE]}..."
+    return text if len(text) <= MAX_EXAMPLE else f"{text[:MAX_EXAMPLE]}..."
 
 
-def reason_of(error: ImageError | OSError) -> tuple[str, str]:
-    """Reason and detail of a picture that cannot be read."""
+def skip_reason(error: ImageError | OSError) -> tuple[str, str]:
+    """Reason and detail of an image that cannot be read."""
     if isinstance(error, OSError):
         return "unreadable file", str(error)
-    said, _, _ = str(error).partition(":")  # what follows tells a client what to send
-    return ("too many pixels" if error.code == "image_too_large" else "broken picture"), said
+    detail, _, _ = str(error).partition(":")  # what follows tells a client what to send
+    return ("too many pixels" if error.code == "image_too_large" else "broken picture"), detail

@@ -1,0 +1,191 @@
+"""The training set, and the batch of any step as a pure function of seed and step.
+
+Because a batch depends on nothing else, a resumed run sees exactly the samples it would have seen.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.images.preprocessing import ImageError
+from training.config import ConfigError, Data
+from training.data.captions import (
+    Phrases,
+    collect_phrases,
+    load_synonyms,
+    sample_caption,
+    sample_long_caption,
+    word_labels,
+)
+from training.data.collate import Batch, Images, collate, ignore_across_media
+from training.data.images import DecodedImage, DiskStore, ImageReader, ImageStore, decode_all, find_transparent
+from training.data.index import SampleIndex, index_cache, open_index
+from training.data.sample import PARQUET_ROW, Sample, SampleRecord
+from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
+from training.data.shards import ShardError, find_shards
+from training.data.skipped_samples import SkippedSamples, skip_reason
+from training.data.split import load_excluded, mark_held_out, mark_included
+
+log = logging.getLogger(__name__)
+
+Indices = npt.NDArray[np.int64]
+
+
+class TrainingSet:
+    """The samples of all sources by number; `holdout` are those kept for choosing the checkpoint.
+
+    Raises ShardError and ConfigError.
+    """
+
+    def __init__(self, data: Data, base: Path, seed: int) -> None:
+        """Paths in `data` are relative to `base`."""
+        self.data, self.seed = data, seed
+        self.skipped = SkippedSamples()  # those whose images turned out to be broken
+        self._broken: set[int] = set()
+        self._synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
+        self._reader = ImageReader()
+        refuse_tests_in_training(data, base)
+        self._indexes = [open_index(source, base, index_cache(data)) for source in data.train]
+        # Which sample an item is: its source, and its number in the index of that.
+        sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
+        numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
+        included = mark_included(self._indexes, load_excluded(base / data.exclude if data.exclude else None))
+        held_out = mark_held_out(self._indexes, included, data.holdout)
+        kept = included & ~held_out
+        self.holdout = HeldOut(self, sources[held_out], numbers[held_out])
+        self._sources, self._numbers = sources[kept], numbers[kept]
+        if data.pictures == "disk":
+            self._store: ImageStore = DiskStore(self._decode, data.store_pixels)
+            self._transparent = np.concatenate([self._find_transparent(index) for index in self._indexes])[kept]
+        else:
+            self._store, self._transparent, readable = decode_all(len(self), self._decode, data.store_pixels)
+            self._sources, self._numbers = self._sources[readable], self._numbers[readable]
+            self.skipped.log_summary()
+        self._sampler = BatchSampler([self._sampling_group(number) for number in range(len(self._indexes))], seed)
+        _, self._media = np.unique([source.medium for source in data.train], return_inverse=True)
+        self._labels_of_batches = self._find_labels_of_batches()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def skip_counts(self) -> dict[str, int]:
+        """Samples left out, by reason: those found when the sources were scanned, and those whose images are broken."""
+        found = SkippedSamples()
+        for record in (*(index.skipped.as_record() for index in self._indexes), self.skipped.as_record()):
+            found.merge(record)
+        return dict(found.counts)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The batch of `step`: `size` images, the distinct texts sampled for them, and which belong together."""
+        items = self._sampler.sample(step, size, np.random.default_rng([self.seed, step]))
+        rng = random.Random(f"{self.seed}:{step}")
+        phrases = [self.phrases(int(item)) for item in items]
+        sampled, worded = [], word_labels([label for label, _ in self._labels_of_batches], rng)
+        for each in phrases:
+            long = rng.random() < self.data.max_long_text
+            sampled.append(sample_long_caption(each, rng) if long else sample_caption(each, rng, worded))
+        batch = collate(items, phrases, sampled, list(worded.values()))
+        added = [(worded[label.lower()].text, medium) for label, medium in self._labels_of_batches]
+        return ignore_across_media(batch, self._media[self._sources[items]], added)
+
+    def images(self, items: Indices) -> Images:
+        """The decoded images of some items of a batch, in their order."""
+        pixels, aspects, present = self._store.get(items)
+        return Images(
+            torch.from_numpy(pixels),
+            torch.from_numpy(aspects),
+            torch.from_numpy(self._transparent[items]),
+            torch.from_numpy(present),
+        )
+
+    def keys(self, items: Indices) -> list[str]:
+        """The keys of items, as SHARD/KEY."""
+        return [self._record(int(item)).key for item in items]
+
+    def phrases(self, item: int) -> Phrases:
+        """The phrases of an item, from which its captions are sampled."""
+        annotation = self._indexes[int(self._sources[item])].annotation(int(self._numbers[item]))
+        return collect_phrases(annotation, self._synonyms, bool(self._transparent[item]))
+
+    def sample(self, source: int, number: int) -> Sample | None:
+        """A sample of an index with its image; None if that cannot be read."""
+        record = self._indexes[source].record(number)
+        try:
+            return self._reader.sample(record)
+        except OSError as error:
+            self.skipped.add(record.key, "unreadable file", error)
+            return None
+
+    def _find_labels_of_batches(self) -> list[tuple[str, int]]:
+        """The labels of the sources with `all_labels`, which are texts of every batch, each with its medium."""
+        found = set()
+        for number, (source, index) in enumerate(zip(self.data.train, self._indexes, strict=True)):
+            if source.all_labels:
+                mine = self._numbers[self._sources == number]
+                _, firsts = np.unique(index.samples["label"][mine], return_index=True)
+                labels = {index.annotation(int(first)).label for first in mine[firsts]}
+                if not any(labels):
+                    log.warning("data.train.%d.all_labels asks for nothing: no picture there has a label", number)
+                found |= {(label, int(self._media[number])) for label in labels if label}
+        return sorted(found)
+
+    def _record(self, item: int) -> SampleRecord:
+        return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))
+
+    def _decode(self, item: int) -> DecodedImage | None:
+        record = self._record(item)
+        try:
+            sample = self._reader.sample(record)
+            return DecodedImage(sample.image, self.data.store_pixels, self.data.max_pixels)
+        except (ImageError, OSError) as error:
+            if item not in self._broken:  # logged once, however often it is drawn
+                self._broken.add(item)
+                self.skipped.add(record.key, *skip_reason(error))
+            return None
+
+    def _find_transparent(self, index: SampleIndex) -> npt.NDArray[np.bool_]:
+        if (index.samples["size"] == PARQUET_ROW).any():
+            raise ConfigError(
+                "data.pictures: pictures inside Parquet files cannot be read one by one. Write shards of them, "
+                "`python -m training prepare TABLE --to FOLDER`, or set it to memory"
+            )
+        return find_transparent(index, self._reader, self.data.max_pixels)
+
+    def _sampling_group(self, number: int) -> SamplingGroup:
+        source, mine = self.data.train[number], np.flatnonzero(self._sources == number)
+        if not len(mine):
+            raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {self.skipped}")
+        return sampling_group(source, mine, self._indexes[number].samples["label"][self._numbers[mine]])
+
+
+class HeldOut:
+    """The samples kept for choosing the checkpoint, each with the number of its source; read when they are iterated."""
+
+    def __init__(self, data: TrainingSet, sources: npt.NDArray[np.int16], numbers: Indices) -> None:
+        self._data, self._sources, self._numbers = data, sources, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[tuple[int, Sample]]:
+        for source, number in zip(self._sources, self._numbers, strict=True):
+            sample = self._data.sample(int(source), int(number))
+            if sample is not None:
+                yield int(source), sample
+
+
+def refuse_tests_in_training(data: Data, base: Path) -> None:
+    """Raise ShardError for a shard that is learned from and measured on."""
+    tests = {shard.resolve() for patterns in data.test.values() for shard in find_shards(patterns, base)}
+    for source in data.train:
+        for shard in find_shards(source.shards, base):
+            if shard.resolve() in tests:
+                raise ShardError(f"{shard} is among the tests too: nothing measured on it would mean anything")

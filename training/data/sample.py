@@ -1,0 +1,76 @@
+"""The forms of a sample between its source and a batch: a record of where it lies, and the sample once it is read.
+
+A source is scanned for `SampleRecord`s, which the index keeps; `Sample` holds the bytes of the image as well. What they
+become for a step is in `images.DecodedImage`, `captions.Phrases` and `collate.Batch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+WHOLE_FILE, PARQUET_ROW = -1, -2  # sizes of a `SampleLocation` that is no piece of a file
+
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _none_as_empty(value: Any) -> Any:
+    return [] if value is None else value
+
+
+def _without_blanks(texts: list[str]) -> list[str]:
+    return [text.strip() for text in texts if text.strip()]
+
+
+Texts = Annotated[list[str], BeforeValidator(_none_as_empty), AfterValidator(_without_blanks)]
+
+
+class Annotation(BaseModel):
+    """The texts of an image, as in KEY.json: all of them optional, other fields allowed, wrong types not."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    label: NonBlank | None = None
+    captions: Texts = []
+    tags: Texts = []
+    coarse: NonBlank | None = None
+    description: NonBlank | None = None
+
+    def has_text(self) -> bool:
+        """Whether there is anything that a caption could be drawn from."""
+        return bool(self.label or self.captions or self.coarse or self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleLocation:
+    """Where the encoded image is: `size` bytes of `file` from `offset` on.
+
+    With size WHOLE_FILE it is all of `file`; with size PARQUET_ROW, row `offset` of the Parquet column `column`.
+    """
+
+    file: Path
+    offset: int = 0
+    size: int = WHOLE_FILE
+    column: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRecord:
+    """A sample whose image was not read yet. Of an `opaque` one the name says that it has no alpha channel."""
+
+    key: str
+    location: SampleLocation
+    annotation: Annotation
+    opaque: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An encoded image and its texts."""
+
+    key: str
+    image: bytes
+    annotation: Annotation
