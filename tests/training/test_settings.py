@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 from model.config import ResNetConfig, ViTConfig
 from model.network import build_network
 from tests.training.conftest import TINY, export_tiny, further, picture, write_config, write_shard
-from training.config import Columns, ConfigError, Data, Source, load_config
+from training.config import Augmentation, Columns, ConfigError, Data, Source, load_config
+from training.data.augment import augment
+from training.data.collate import Images
 from training.data.dataset import TrainingSet
 from training.initial_model import build_initial_model
 from training.loop.setup import setup
@@ -82,6 +85,118 @@ def test_a_smaller_min_crop_shows_less_of_a_picture(tiny: Path, tmp_path: Path) 
         row = seen(trained, 0).mean(dim=(1, 2))  # [pictures, width]: the ramp, in other colours
         widths[share] = float((row.max(dim=1).values - row.min(dim=1).values).mean())
     assert widths[0.05] < 0.8 * widths[1.0]
+
+
+def photo(aspect: tuple[int, int] = (64, 64), alpha: int = 255) -> Images:
+    """Eight images of one ramp of colours."""
+    ramp = torch.linspace(0, 255, 64)
+    rgba = torch.stack([ramp.expand(64, 64), ramp.flip(0).expand(64, 64), torch.full((64, 64), 60.0)], -1)
+    rgba = torch.cat([rgba, torch.full((64, 64, 1), float(alpha))], -1).to(torch.uint8)
+    aspects = torch.full((8,), aspect[0] / aspect[1])
+    return Images(rgba.expand(8, -1, -1, -1), aspects, torch.full((8,), alpha < 255), torch.ones(8, dtype=torch.bool))
+
+
+PLAIN = Augmentation(
+    crop_aspect=1, zoom_out=1, horizontal_flip=0, brightness=0, contrast=0, saturation=0, grayscale=0, blur=0, erasing=0
+)
+
+
+def varied(images: Images, min_crop: float = 1.0, **changes: float) -> torch.Tensor:
+    """RGB [images, 3, 64, 64] with all augmentation left out but `changes`."""
+    config, generator = PLAIN.model_copy(update=changes), torch.Generator().manual_seed(0)
+    return augment(images.rgba, images.aspects, images.transparent, 64, min_crop, generator, config)
+
+
+def test_without_augmentation_an_image_is_shown_as_it_is() -> None:
+    expected = photo().rgba[..., :3].permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(varied(photo()), expected, atol=1e-5, rtol=0)
+
+
+def test_flipped_grey_blurred_and_erased_are_the_shares_that_are_asked_for() -> None:
+    plain = varied(photo())
+    torch.testing.assert_close(varied(photo(), horizontal_flip=1.0), plain.flip(3), atol=1e-5, rtol=0)
+    grey = varied(photo(), grayscale=1.0)
+    assert (grey.amax(1) - grey.amin(1)).max() < 1e-5 < (plain.amax(1) - plain.amin(1)).max()
+    erased = (varied(photo(), erasing=1.0) - 0.5).abs().amax(1) < 1e-6
+    assert erased.flatten(1).any(1).all()
+    blurred = varied(photo(), blur=1.0)  # half of them by two, half by three, each by a chance of its own
+    assert 0 < int((blurred - plain).abs().flatten(1).amax(1).gt(1e-4).sum()) <= 8
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_a_stronger_jitter_changes_colours_more(name: str) -> None:
+    plain = varied(photo())
+    weak, strong = (float((varied(photo(), **{name: share}) - plain).abs().mean()) for share in (0.1, 0.5))
+    assert 0 < weak < 0.5 * strong
+
+
+def test_crop_aspect_and_zoom_out_are_bounds_of_what_is_shown() -> None:
+    wide = varied(photo(), min_crop=0.3, crop_aspect=3.0)
+    steepness = wide.diff(dim=3).abs()[:, 0].mean((1, 2)) * 63  # of the ramp, that is the width that is shown
+    square = varied(photo(), min_crop=0.3).diff(dim=3).abs()[:, 0].mean((1, 2)) * 63
+    assert not torch.allclose(steepness, square, atol=0.02)
+    drawing, near = varied(photo(alpha=200), zoom_out=3.0), varied(photo(alpha=200))
+    assert not torch.allclose(drawing, near, atol=0.02)
+    torch.testing.assert_close(varied(photo(), zoom_out=3.0), varied(photo()))  # an opaque image is never made smaller
+
+
+def test_a_run_is_shown_what_its_augmentation_makes(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    shown = [
+        seen(trainer(colours, tmp_path / str(share), tiny, augmentation={"erasing": share}), 0) for share in (0.0, 1.0)
+    ]
+    assert not torch.equal(*shown)
+
+
+def test_templates_of_captions_are_a_list_or_a_set_by_name(tmp_path: Path) -> None:
+    members = labelled(["cat"] * 8)
+    assert texts(data_of(tmp_path, members, captions={"templates": ["one {} only"]})) == {"one cat only"}
+    assert texts(data_of(tmp_path, members, captions={"templates": "photo"})) == {"a photo of a cat."}
+    clear = Image.new("RGBA", (16, 16), (255, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    drawings = {
+        name: (tmp_path / "clear.png").read_bytes() if name.endswith("png") else b for name, b in members.items()
+    }
+    captions = {"templates": ["photo {}"], "transparent_templates": ["drawing {}"]}
+    assert texts(data_of(tmp_path, drawings, captions=captions)) == {"drawing cat"}
+    assert texts(data_of(tmp_path, members, captions=captions)) == {"photo cat"}
+
+
+@pytest.mark.parametrize("kind", ["caption", "label", "synonym", "coarse", "tags"])
+def test_weights_say_how_often_each_kind_of_text_is_sampled(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "words.json").write_text('{"cat": ["synonym"]}')
+    members = labelled(["cat"] * 8, captions=["caption"], coarse="coarse", tags=["tags"])
+    captions = {"templates": ["{}"], "weights": {kind: 1000.0}}
+    data = data_of(tmp_path, members, captions=captions, synonyms="words.json")
+    counts: Counter[str] = Counter()
+    for step in range(8):
+        batch = data.batch(step, 32)
+        counts.update(batch.texts[column] for column in batch.drawn)
+    assert counts[kind if kind != "label" else "cat"] > 0.9 * counts.total()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"augmentation": {"blur": 1.5}}, "augmentation.blur: Input should be less than or equal to 1"),
+        (
+            {"augmentation": {"crop_aspect": 0.5}},
+            "augmentation.crop_aspect: Input should be greater than or equal to 1",
+        ),
+        ({"augmentation": {"flip": 0.5}}, "augmentation.flip: there is no such field; there are crop_aspect"),
+        ({"min_crop": 0}, "min_crop: Input should be greater than 0"),
+        ({"data": {"captions": {"templates": "foto-10"}}}, "data.captions.templates: 'foto-10' is not one of photo-10"),
+        ({"data": {"captions": {"templates": ["a cat"]}}}, "data.captions.templates: the template holds 0 times"),
+        ({"data": {"captions": {"templates": []}}}, "data.captions.templates: name a set of templates, or list"),
+        (
+            {"data": {"captions": {"weights": {"tags": 0}}}},
+            "data.captions.weights.tags: Input should be greater than 0",
+        ),
+    ],
+)
+def test_wrong_augmentation_and_captions_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    data = {"train": [{"shards": ["train-*.tar"]}], **change.get("data", {})}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(write_config(tmp_path, **{**change, "data": data}))
 
 
 def test_pictures_are_kept_at_store_pixels(colours: Path, tiny: Path, tmp_path: Path) -> None:

@@ -66,6 +66,34 @@ DATA: Table = {
     "data.store_pixels": ("size of the pictures kept", f"{SETTINGS}::test_pictures_are_kept_at_store_pixels"),
     "data.max_pixels": ("samples skipped", f"{PICTURES}::test_broken_pictures_are_counted_and_take_no_part"),
     "data.max_long_text": ("share of long texts", f"{SETTINGS}::test_max_long_text_is_the_share_of_whole_descriptions"),
+    "data.captions.templates": (
+        "texts of labels",
+        f"{SETTINGS}::test_templates_of_captions_are_a_list_or_a_set_by_name",
+    ),
+    "data.captions.transparent_templates": (
+        "texts of labels of drawings",
+        f"{SETTINGS}::test_templates_of_captions_are_a_list_or_a_set_by_name",
+    ),
+    "data.captions.weights.caption": (
+        "share of its texts",
+        f"{SETTINGS}::test_weights_say_how_often_each_kind_of_text_is_sampled",
+    ),
+    "data.captions.weights.label": (
+        "share of its texts",
+        f"{SETTINGS}::test_weights_say_how_often_each_kind_of_text_is_sampled",
+    ),
+    "data.captions.weights.synonym": (
+        "share of its texts",
+        f"{SETTINGS}::test_weights_say_how_often_each_kind_of_text_is_sampled",
+    ),
+    "data.captions.weights.coarse": (
+        "share of its texts",
+        f"{SETTINGS}::test_weights_say_how_often_each_kind_of_text_is_sampled",
+    ),
+    "data.captions.weights.tags": (
+        "share of its texts",
+        f"{SETTINGS}::test_weights_say_how_often_each_kind_of_text_is_sampled",
+    ),
 }
 
 LEARNED: Table = {
@@ -102,6 +130,42 @@ LEARNED: Table = {
         f"{OPTIMIZER}::test_the_average_follows_by_its_decay_and_faster_at_first",
     ),
     "min_crop": ("what is seen of a picture", f"{SETTINGS}::test_a_smaller_min_crop_shows_less_of_a_picture"),
+    "augmentation.crop_aspect": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_crop_aspect_and_zoom_out_are_bounds_of_what_is_shown",
+    ),
+    "augmentation.zoom_out": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_crop_aspect_and_zoom_out_are_bounds_of_what_is_shown",
+    ),
+    "augmentation.horizontal_flip": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_flipped_grey_blurred_and_erased_are_the_shares_that_are_asked_for",
+    ),
+    "augmentation.grayscale": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_flipped_grey_blurred_and_erased_are_the_shares_that_are_asked_for",
+    ),
+    "augmentation.blur": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_flipped_grey_blurred_and_erased_are_the_shares_that_are_asked_for",
+    ),
+    "augmentation.erasing": (
+        "what is seen of a picture",
+        f"{SETTINGS}::test_flipped_grey_blurred_and_erased_are_the_shares_that_are_asked_for",
+    ),
+    "augmentation.brightness": (
+        "colours",
+        f"{SETTINGS}::test_a_stronger_jitter_changes_colours_more",
+    ),
+    "augmentation.contrast": (
+        "colours",
+        f"{SETTINGS}::test_a_stronger_jitter_changes_colours_more",
+    ),
+    "augmentation.saturation": (
+        "colours",
+        f"{SETTINGS}::test_a_stronger_jitter_changes_colours_more",
+    ),
     "patch_dropout": ("patches looked at", f"{LOOP}::test_patches_are_dropped_by_step_and_picture"),
     "stages.start": (
         "size of crops by step",

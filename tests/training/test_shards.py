@@ -32,8 +32,9 @@ def test_shards_are_read_by_key_and_incomplete_samples_are_skipped(
     )
     with caplog.at_level(logging.WARNING):
         one, two = read_shards(find_shards(["a-*.tar"], tmp_path))
-    assert one.captions == ["a red thing"]
-    assert (two.label, two.captions, two.tags) == ("red", ["x"], [])
+    assert one.annotation.captions == ["a red thing"]
+    texts = two.annotation
+    assert (texts.label, texts.captions, texts.tags) == ("red", ["x"], [])
     assert "skipped 3" in caplog.text
 
 
@@ -73,7 +74,7 @@ def test_wrong_types_are_skipped_and_lose_nothing_else(tmp_path: Path, told: Any
     png = picture("red", 0)
     bad, good = json.dumps(told).encode(), json.dumps({"label": "cat"}).encode()
     write_shard(tmp_path / "a.tar", {"1.png": png, "1.json": bad, "2.png": png, "2.json": good, "3.png": png})
-    assert [sample.label for sample in read_shards([tmp_path / "a.tar"])] == ["cat"]
+    assert [sample.annotation.label for sample in read_shards([tmp_path / "a.tar"])] == ["cat"]
 
 
 def test_blank_texts_and_deep_json_are_skipped(tmp_path: Path) -> None:

@@ -228,8 +228,8 @@ def test_an_index_is_kept_until_its_files_change(tmp_path: Path, caplog: pytest.
     again = open_index(source, tmp_path, cache)
     assert "no readable text: 1" in caplog.text  # is told again
     assert again.folder == first.folder
-    assert [again.entry(n) for n in range(len(again))] == [first.entry(n) for n in range(len(first))]
-    assert isinstance(again.entry(0), SampleRecord)
+    assert [again.record(n) for n in range(len(again))] == [first.record(n) for n in range(len(first))]
+    assert isinstance(again.record(0), SampleRecord)
     write_shard(tmp_path / "b.tar", {"b.png": RED, "b.txt": b"red"})
     assert len(open_index(source, tmp_path, cache)) == 2
     (tmp_path / "file").write_bytes(b"")

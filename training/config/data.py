@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from model.images.preprocessing import MAX_PIXELS
+from training.config.captions import Captions
 from training.config.errors import known_encoding
 from training.config.section import Names, Section
 
@@ -79,3 +80,4 @@ class Data(Section):
     store_pixels: int = Field(default=128, ge=32, le=512)  # pictures are squeezed to this square before the crop
     max_pixels: int = Field(default=MAX_PIXELS, gt=0)  # larger pictures are skipped, by their headers
     max_long_text: float = Field(default=0.05, ge=0, le=1)  # share of captions that may be whole descriptions
+    captions: Captions = Captions()

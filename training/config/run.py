@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from model.config import ModelConfig, PresetError, ResNetConfig, load_preset
 from model.suggestions import did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
+from training.config.augmentation import Augmentation
 from training.config.bounded_yaml import YamlError, parse_yaml, read_yaml
 from training.config.data import Data
 from training.config.errors import ConfigError, describe
@@ -37,6 +38,7 @@ class TrainConfig(Section):
     # Of the moving average that is evaluated and exported; at first it is (1 + step) / (10 + step), where that is less.
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     min_crop: float = Field(default=0.35, gt=0, le=1)  # smallest area of a random crop
+    augmentation: Augmentation = Augmentation()  # what else is varied of an image
     patch_dropout: float = Field(default=0.0, ge=0, lt=1)  # share of a vision transformer's patches not looked at
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"

@@ -11,30 +11,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from model.suggestions import did_you_mean_path
-from training.config import ConfigError
+from training.config import Captions, ConfigError
+from training.config.captions import templates_of
 from training.data.files import MAX_LIST_BYTES, read_bounded
 from training.data.sample import Annotation
 
 SYNONYMS = TypeAdapter(dict[str, list[str]])
 DESCRIPTION = "\0description"  # stands for the sentences of a description: no image has it as a phrase
-
-TEMPLATES = (
-    "{}",
-    "a {}",
-    "a photo of a {}.",
-    "a photo of the {}.",
-    "a picture of a {}.",
-    "an image of a {}.",
-    "a close-up photo of a {}.",
-    "one {}",
-    "this is a {}.",
-    "there is a {} here.",
-)
-# Photographs are asked for in the same words: of what only drawings have taught, too.
-ART_TEMPLATES = (*TEMPLATES, "a drawing of a {}.", "an emoji of a {}.", "clip art of a {}.")
-
-# A person's sentence says more than a label, a label more than its wider class or one of many keywords.
-SHARES = {"caption": 6.0, "label": 6.0, "synonym": 2.0, "coarse": 1.5, "tags": 1.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,57 +58,70 @@ def load_synonyms(file: Path | None) -> dict[str, list[str]]:
     return {phrase.lower(): others for phrase, others in table.items()}
 
 
-def collect_phrases(annotation: Annotation, synonyms: Mapping[str, Sequence[str]], transparent: bool) -> Phrases:
-    """The phrases of an annotation that has text, those that `synonyms` adds among them."""
-    captions = tuple(annotation.captions)
-    label = (annotation.label,) if annotation.label else ()
-    coarse = (annotation.coarse,) if annotation.coarse and annotation.coarse != annotation.label else ()
-    others = tuple(dict.fromkeys(s for name in (*label, *coarse) for s in synonyms.get(name.lower(), [])))
-    tags = tuple(dict.fromkeys(tag for tag in annotation.tags if tag not in label))
-    kinds = {"caption": captions, "label": label, "synonym": others, "coarse": coarse, "tags": tags}
-    return Phrases(
-        true=frozenset(phrase.lower() for phrase in (*captions, *label, *others, *coarse)),
-        possible=frozenset(tag.lower() for tag in tags),
-        kinds=tuple((kind, phrases) for kind, phrases in kinds.items() if phrases),
-        description=annotation.description,
-        transparent=transparent,
-    )
+class CaptionSampler:
+    """Samples captions as a configuration says: templates, and how often each kind of text."""
 
+    def __init__(self, config: Captions, synonyms: Mapping[str, Sequence[str]], long_share: float) -> None:
+        """`synonyms` are by phrase in lower case; `long_share` is that of long captions."""
+        self._templates = templates_of(config.templates)
+        self._transparent_templates = templates_of(config.transparent_templates)
+        self._weights: dict[str, float] = config.weights.model_dump()
+        self._synonyms, self._long_share = synonyms, long_share
 
-def word_labels(labels: Sequence[str], rng: random.Random) -> dict[str, SampledCaption]:
-    """The one wording that each label has in a batch of photographs where all labels take part, in lower case.
+    def phrases(self, annotation: Annotation, transparent: bool) -> Phrases:
+        """The phrases of an annotation that has text, those that its synonyms add among them."""
+        captions = tuple(annotation.captions)
+        label = (annotation.label,) if annotation.label else ()
+        coarse = (annotation.coarse,) if annotation.coarse and annotation.coarse != annotation.label else ()
+        synonyms = tuple(dict.fromkeys(s for name in (*label, *coarse) for s in self._synonyms.get(name.lower(), [])))
+        tags = tuple(dict.fromkeys(tag for tag in annotation.tags if tag not in label))
+        kinds = {"caption": captions, "label": label, "synonym": synonyms, "coarse": coarse, "tags": tags}
+        return Phrases(
+            true=frozenset(phrase.lower() for phrase in (*captions, *label, *synonyms, *coarse)),
+            possible=frozenset(tag.lower() for tag in tags),
+            kinds=tuple((kind, phrases) for kind, phrases in kinds.items() if phrases),
+            description=annotation.description,
+            transparent=transparent,
+        )
 
-    In several wordings a frequent label would share its images' probability among several texts, where a rare one has
-    its own alone: compared text by text afterwards, the rare one would be preferred.
-    """
-    return {
-        label.lower(): SampledCaption(rng.choice(TEMPLATES).replace("{}", label), (label.lower(),)) for label in labels
-    }
+    def word_labels(self, labels: Sequence[str], rng: random.Random) -> dict[str, SampledCaption]:
+        """The one wording that each label has in a batch where all labels take part, by the label in lower case.
 
+        In several wordings a frequent label would share its images' probability among several texts, where a rare one
+        has its own alone: compared text by text afterwards, the rare one would be preferred.
+        """
+        return {
+            label.lower(): SampledCaption(rng.choice(self._templates).replace("{}", label), (label.lower(),))
+            for label in labels
+        }
 
-def sample_caption(phrases: Phrases, rng: random.Random, worded: Mapping[str, SampledCaption]) -> SampledCaption:
-    """Sample a label in a template, or in its wording of the batch; a caption as it is; or some of the tags."""
-    kind, group = rng.choices(phrases.kinds, [SHARES[kind] for kind, _ in phrases.kinds])[0]
-    if kind == "tags":
-        return _joined(rng.sample(group, min(len(group), rng.randint(1, 3))))
-    phrase = rng.choice(group)
-    if kind == "caption":
-        return SampledCaption(phrase, (phrase.lower(),))
-    if phrase.lower() in worded and not phrases.transparent:
-        return worded[phrase.lower()]
-    template = rng.choice(ART_TEMPLATES if phrases.transparent else TEMPLATES)
-    return SampledCaption(template.replace("{}", phrase), (phrase.lower(),))
+    def sample(self, phrases: Phrases, rng: random.Random, worded: Mapping[str, SampledCaption]) -> SampledCaption:
+        """A long caption by its share, or a label in a template or as it is `worded`, a caption, or some of the tags.
 
+        Labels of transparent images, which are drawings, always get a template of their own.
+        """
+        if rng.random() < self._long_share:
+            return self._sample_long(phrases, rng)
+        kind, group = rng.choices(phrases.kinds, [self._weights[kind] for kind, _ in phrases.kinds])[0]
+        if kind == "tags":
+            return _joined(rng.sample(group, min(len(group), rng.randint(1, 3))))
+        phrase = rng.choice(group)
+        if kind == "caption":
+            return SampledCaption(phrase, (phrase.lower(),))
+        if phrase.lower() in worded and not phrases.transparent:
+            return worded[phrase.lower()]
+        template = rng.choice(self._transparent_templates if phrases.transparent else self._templates)
+        return SampledCaption(template.replace("{}", phrase), (phrase.lower(),))
 
-def sample_long_caption(phrases: Phrases, rng: random.Random) -> SampledCaption:
-    """Sample a long text, so that late positions are trained: sentences of the description, or all phrases joined."""
-    group = [phrase for _, each in phrases.kinds for phrase in each]
-    if phrases.description is None:
-        return _joined(rng.sample(group, len(group)))
-    sentences = re.split(r"(?<=[.!?]) ", phrases.description)
-    phrase = rng.choice(group)
-    text = f"{phrase}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
-    return SampledCaption(text, (phrase.lower(), DESCRIPTION))
+    def _sample_long(self, phrases: Phrases, rng: random.Random) -> SampledCaption:
+        """A long text, so that late positions are trained: sentences of the description, or all phrases joined."""
+        group = [phrase for _, each in phrases.kinds for phrase in each]
+        if phrases.description is None:
+            return _joined(rng.sample(group, len(group)))
+        sentences = re.split(r"(?<=[.!?]) ", phrases.description)
+        phrase = rng.choice(group)
+        text = f"{phrase}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
+        return SampledCaption(text, (phrase.lower(), DESCRIPTION))
 
 
 def _joined(phrases: list[str]) -> SampledCaption:

@@ -72,22 +72,6 @@ def collate(
     return Batch(items, list(column), own, counts, positive, ignored & ~positive)
 
 
-def ignore_across_media(batch: Batch, media: npt.NDArray[np.int64], added: Sequence[tuple[str, int]] = ()) -> Batch:
-    """The batch where a text is no negative of images of another medium than it was sampled, or `added`, for.
-
-    `media` [images] by number; `added` are texts, each with the number of its medium. Were such a text a negative, a
-    word known from drawings alone would be pushed away from every photograph, those of what it names among them.
-    """
-    of_images = torch.from_numpy(media)
-    column = {text: number for number, text in enumerate(batch.texts)}
-    count = 1 + max(int(media.max()), *(medium for _, medium in added), 0)
-    used = torch.zeros(count, len(column), dtype=torch.bool)  # [media, texts]
-    used[of_images, batch.drawn] = True
-    for text, medium in added:
-        used[medium, column[text]] = True
-    return replace(batch, ignored=batch.ignored | (~used[of_images] & ~batch.positive))
-
-
 def _mask(shape: tuple[int, int], indices: Iterable[tuple[int, int]]) -> Tensor:
     """Bool [images, texts], true at `indices`."""
     mask = np.zeros(shape, bool)

@@ -5,7 +5,6 @@ Because a batch depends on nothing else, a resumed run sees exactly the samples 
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,24 +15,16 @@ import torch
 
 from model.images.preprocessing import ImageError
 from training.config import ConfigError, Data
-from training.data.captions import (
-    Phrases,
-    collect_phrases,
-    load_synonyms,
-    sample_caption,
-    sample_long_caption,
-    word_labels,
-)
-from training.data.collate import Batch, Images, collate, ignore_across_media
+from training.data.captions import CaptionSampler, Phrases, load_synonyms
+from training.data.collate import Batch, Images, collate
 from training.data.images import DecodedImage, DiskStore, ImageReader, ImageStore, decode_all, find_transparent
 from training.data.index import SampleIndex, index_cache, open_index
+from training.data.negatives import Negatives
 from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
 from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.data.split import load_excluded, mark_held_out, mark_included
-
-log = logging.getLogger(__name__)
 
 Indices = npt.NDArray[np.int64]
 
@@ -49,7 +40,8 @@ class TrainingSet:
         self.data, self.seed = data, seed
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
-        self._synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
+        synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
+        self._captions = CaptionSampler(data.captions, synonyms, data.max_long_text)
         self._reader = ImageReader()
         refuse_tests_in_training(data, base)
         self._indexes = [open_index(source, base, index_cache(data)) for source in data.train]
@@ -69,8 +61,7 @@ class TrainingSet:
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
             self.skipped.log_summary()
         self._sampler = BatchSampler([self._sampling_group(number) for number in range(len(self._indexes))], seed)
-        _, self._media = np.unique([source.medium for source in data.train], return_inverse=True)
-        self._labels_of_batches = self._find_labels_of_batches()
+        self._negatives = Negatives(data.train, self._indexes, self._sources, self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -88,13 +79,10 @@ class TrainingSet:
         items = self._sampler.sample(step, size, np.random.default_rng([self.seed, step]))
         rng = random.Random(f"{self.seed}:{step}")
         phrases = [self.phrases(int(item)) for item in items]
-        sampled, worded = [], word_labels([label for label, _ in self._labels_of_batches], rng)
-        for each in phrases:
-            long = rng.random() < self.data.max_long_text
-            sampled.append(sample_long_caption(each, rng) if long else sample_caption(each, rng, worded))
+        worded = self._negatives.word_labels(self._captions, rng)
+        sampled = [self._captions.sample(each, rng, worded) for each in phrases]
         batch = collate(items, phrases, sampled, list(worded.values()))
-        added = [(worded[label.lower()].text, medium) for label, medium in self._labels_of_batches]
-        return ignore_across_media(batch, self._media[self._sources[items]], added)
+        return self._negatives.ignore_across_media(batch, worded)
 
     def images(self, items: Indices) -> Images:
         """The decoded images of some items of a batch, in their order."""
@@ -113,7 +101,7 @@ class TrainingSet:
     def phrases(self, item: int) -> Phrases:
         """The phrases of an item, from which its captions are sampled."""
         annotation = self._indexes[int(self._sources[item])].annotation(int(self._numbers[item]))
-        return collect_phrases(annotation, self._synonyms, bool(self._transparent[item]))
+        return self._captions.phrases(annotation, bool(self._transparent[item]))
 
     def sample(self, source: int, number: int) -> Sample | None:
         """A sample of an index with its image; None if that cannot be read."""
@@ -123,19 +111,6 @@ class TrainingSet:
         except OSError as error:
             self.skipped.add(record.key, "unreadable file", error)
             return None
-
-    def _find_labels_of_batches(self) -> list[tuple[str, int]]:
-        """The labels of the sources with `all_labels`, which are texts of every batch, each with its medium."""
-        found = set()
-        for number, (source, index) in enumerate(zip(self.data.train, self._indexes, strict=True)):
-            if source.all_labels:
-                mine = self._numbers[self._sources == number]
-                _, firsts = np.unique(index.samples["label"][mine], return_index=True)
-                labels = {index.annotation(int(first)).label for first in mine[firsts]}
-                if not any(labels):
-                    log.warning("data.train.%d.all_labels asks for nothing: no picture there has a label", number)
-                found |= {(label, int(self._media[number])) for label in labels if label}
-        return sorted(found)
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +24,7 @@ from training.data.shard_writer import ShardWriter, shard_image
 from training.data.shards import ShardError
 from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.data.tables import TABLE_SUFFIXES
+from training.prefetch import prefetch
 from training.progress import track
 
 AHEAD = 4  # images that are read ahead, for each thread
@@ -105,7 +105,7 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
 
     total = sum(map(len, indexes))
     with ShardWriter(options.folder, options.stem, options.shard_size) as writer:
-        for record, result in track(_in_order(convert, _records(indexes)), "writing shards", total):
+        for record, result in track(_map_records(convert, _records(indexes)), "writing shards", total):
             if isinstance(result, Duplicate):
                 repeated.append(result)
             elif result is not None:
@@ -117,23 +117,16 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
     return Prepared(writer.written, writer.samples, skipped, repeated)
 
 
-def _in_order(
-    work: Callable[[SampleRecord], Result], records: Iterable[SampleRecord]
+def _map_records(
+    function: Callable[[SampleRecord], Result], records: Iterable[SampleRecord]
 ) -> Iterator[tuple[SampleRecord, Result]]:
-    """Each record and what `work` makes of it, by threads that are only some images ahead."""
+    """Each record and its result, in order, by threads that are only some images ahead."""
     threads = decoding_threads()
-    pending: deque[tuple[SampleRecord, Future[Result]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for record in records:
-                pending.append((record, pool.submit(work, record)))
-                if len(pending) > threads * AHEAD:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            for record, future in pending:
-                yield record, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from prefetch(pool, lambda record: (record, function(record)), records, threads * AHEAD)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _shard_record(record: SampleRecord) -> dict[str, Any]:
@@ -150,7 +143,7 @@ def _fingerprints(sources: Sequence[Source], base: Path, reader: ImageReader, ma
             return None  # nothing can repeat it
 
     indexes = [open_index(source, base) for source in sources]
-    found = track(_in_order(fingerprint_record, _records(indexes)), "reading the test", sum(map(len, indexes)))
+    found = track(_map_records(fingerprint_record, _records(indexes)), "reading the test", sum(map(len, indexes)))
     return FingerprintIndex((record.key, each) for record, each in found if each is not None)
 
 

@@ -32,7 +32,8 @@ class Augmenter:
                     each.to(self._device, non_blocking=True)
                     for each in (images.rgba, images.aspects, images.transparent)
                 )
-                parts.append(augment(rgba, aspects, transparent, side, self._config.min_crop, generator))
+                settings = self._config.min_crop, generator, self._config.augmentation
+                parts.append(augment(rgba, aspects, transparent, side, *settings))
         return torch.cat(parts)
 
     def kept_patches(self, micro_batch: MicroBatch, step: int) -> Tensor | None:
