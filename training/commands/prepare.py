@@ -12,7 +12,7 @@ from training.commands.common import user_errors
 if TYPE_CHECKING:
     from training.data.fingerprints import Duplicate
 
-LISTED = 10  # repetitions that are printed; all of them are in the file
+MAX_PRINTED = 10  # repetitions that are printed; all of them are in the file
 
 
 def prepare(
@@ -64,14 +64,14 @@ def prepare(
         from training.data.prepare import prepare as write
 
         columns = Columns(picture=picture, captions=caption or [], label=label)
-        written = {"delimiter": delimiter, "quoting": quoting, "encoding": encoding}
+        format_options = {"delimiter": delimiter, "quoting": quoting, "encoding": encoding}
         prepared = write(
-            [parse_source(source, columns, **written) for source in sources],
-            [parse_source(test, columns, **written) for test in against or ()],
+            [parse_source(source, columns, **format_options) for source in sources],
+            [parse_source(test, columns, **format_options) for test in against or ()],
             PrepareOptions(to, name, shard_size, pixels, max_pixels or MAX_PIXELS, overwrite),
         )
         if prepared.repeated:
-            _list(prepared.repeated, to / f"{name}-repeated.tsv")
+            _report_duplicates(prepared.repeated, to / f"{name}-repeated.tsv")
     typer.echo(
         f"{prepared.samples:,} pictures in {len(prepared.shards):,} shards; skipped {prepared.skipped.with_examples()}"
     )
@@ -80,9 +80,10 @@ def prepare(
     typer.echo(yaml.safe_dump({"data": lines}, sort_keys=False, width=1000), nl=False)
 
 
-def _list(repeated: list[Duplicate], file: Path) -> None:
+def _report_duplicates(repeated: list[Duplicate], file: Path) -> None:
+    """Print the first few, and write all of them into `file`."""
     rows = [f"{each.train_key}\t{each.test_key}\t{each.difference:.2f}\n" for each in repeated]
     file.write_text("picture\ttest picture\tdifference in grey levels\n" + "".join(rows), "utf-8")
-    for each in repeated[:LISTED]:
+    for each in repeated[:MAX_PRINTED]:
         typer.echo(f"left out {each.train_key}: {'' if each.exact else 'nearly '}{each.test_key} of the test")
     typer.echo(f"{len(repeated):,} pictures are also in the test and were left out; all are listed in {file}")

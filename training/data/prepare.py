@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from model.images.preprocessing import ImageError
+from model.prefetch import prefetch
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
 from training.data.files import suffix_of
@@ -24,7 +25,6 @@ from training.data.shard_writer import ShardWriter, shard_image
 from training.data.shards import ShardError
 from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.data.tables import TABLE_SUFFIXES
-from training.prefetch import prefetch
 from training.progress import track
 
 AHEAD = 4  # images that are read ahead, for each thread
