@@ -22,11 +22,11 @@ from training.loop.setup import setup
 from training.loop.trainer import Trainer
 from training.metrics import METRICS
 from training.progress import announced, console
-from training.report.findings import Finder
+from training.report.attributions import training_shards
+from training.report.findings import FindingsCollector
 from training.report.loggers import LoggerConfig
-from training.report.origins import shards_of
-from training.report.tables import comparison_table, results_table, told
-from training.report.writing import write_report
+from training.report.run_report import write_report
+from training.report.tables import comparison_table, metric_name, results_table
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ def _evaluate(bundle: Bundle, trainer: Trainer, base: Path) -> Path:
     """Measure the bundle on the tests, write its scores into it, and write the report; returns the report's path."""
     config, run = trainer.config, trainer.run
     datasets = tests_of(config, base)
-    finder = Finder(Embedder(bundle))
+    collector = FindingsCollector(Embedder(bundle))
     options = EvaluationOptions(templates=config.templates)
-    results = evaluate(finder.embedder, datasets, options, finder) if datasets else []
+    results = evaluate(collector.embedder, datasets, options, collector) if datasets else []
     comparisons = _compare_with_start(trainer, base, results)
     records = [to_record(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
@@ -73,7 +73,7 @@ def _evaluate(bundle: Bundle, trainer: Trainer, base: Path) -> Path:
     manifest = bundle.manifest.model_dump(mode="json", exclude={"files"})
     sealed = write_manifest(bundle.path, {**manifest, "scores": _scores(results, comparisons)})
     with announced("writing the report"):
-        return write_report(run, sealed, run / METRICS, finder.found, shards_of(config, base), comparisons)
+        return write_report(run, sealed, run / METRICS, collector.findings, training_shards(config, base), comparisons)
 
 
 def train(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig) -> tuple[Trainer, Network | None]:
@@ -129,7 +129,7 @@ def _scores(results: Sequence[Result], compared: Sequence[Comparison]) -> dict[s
     before = {each.dataset: each for each in compared}
     return {
         result.dataset: {
-            "metric": told(result.headline),
+            "metric": metric_name(result.headline),
             "value": round(result.value, 4),
             "interval": [round(bound, 4) for bound in result.interval],
             "pictures": result.pictures,

@@ -23,8 +23,8 @@ from model.zeroshot import DEFAULT_TEMPLATES, label_vectors, softmax
 from training.config import TrainConfig, load_config
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.metrics import METRICS
-from training.report.calibration import BINS, Calibration
-from training.report.findings import Finder
+from training.report.diagnostics import BINS, Calibration
+from training.report.findings import FindingsCollector
 from training.report.tables import results_table
 from training.run import tests_of
 
@@ -59,11 +59,11 @@ def draw(run: Path, config: Path) -> list[str]:
         _photographs(embedder).savefig(
             TO / "photographs.webp", dpi=100, pil_kwargs={"quality": 80}, bbox_inches="tight"
         )
-        finder = Finder(embedder)
+        collector = FindingsCollector(embedder)
         results = evaluate(
-            embedder, tests_of(settings, config.parent), EvaluationOptions(templates=settings.templates), finder
+            embedder, tests_of(settings, config.parent), EvaluationOptions(templates=settings.templates), collector
         )
-        found = {each.result.dataset: each.calibration for each in finder.found if each.calibration}
+        found = {each.result.dataset: each.calibration for each in collector.findings if each.calibration}
         _reliability(found).savefig(TO / "calibration.svg", metadata={"Date": None})
     seconds = sum(settings.batch_size / record["samples_per_s"] for record in records)
     took = f"{len(records)} steps of {settings.batch_size} in {seconds / 60:.0f} minutes"
@@ -120,8 +120,8 @@ def _reliability(found: Mapping[str, Calibration]) -> Figure:
     axes.set_prop_cycle(color=COLOURS)
     axes.plot([0, 1], [0, 1], color="#8b949e", linestyle="--", linewidth=1)
     for name, of in found.items():
-        bins = [each for each in of.bins if each.answers >= FEWEST]
-        axes.plot([each.score for each in bins], [each.right for each in bins], marker=".", label=name)
+        bins = [each for each in of.bins if each.predictions >= FEWEST]
+        axes.plot([each.score for each in bins], [each.accuracy for each in bins], marker=".", label=name)
     axes.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     _legend(axes)
     return figure
@@ -139,8 +139,8 @@ def _calibration_table(found: Mapping[str, Calibration]) -> str:
     ]
     for name, of in found.items():
         sure = [each for each in of.bins if low < each.score < high]
-        answers = sum(each.answers for each in sure)
-        right = sum(each.answers * each.right for each in sure)
+        answers = sum(each.predictions for each in sure)
+        right = sum(each.predictions * each.accuracy for each in sure)
         share = f"{100 * right / answers:.0f}" if answers else "-"
         lines.append(f"| {name} | {100 * of.error:.1f} | {answers:,} | {share} |")
     return "\n".join(lines)

@@ -84,8 +84,9 @@ def attributions(
     """
     with user_errors():
         from training.config import load_config
-        from training.corpus.attributions import tally, write_attributions
-        from training.report.origins import shards_of
+        from training.report.attributions import count_attributions, training_shards, write_attributions
 
-        count = write_attributions(tally(shards_of(load_config(config), config.resolve().parent)), output)
+        count = write_attributions(
+            count_attributions(training_shards(load_config(config), config.resolve().parent)), output
+        )
     typer.echo(f"{output}: authors of {count} pictures")

@@ -105,7 +105,7 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
     with user_errors():
         from training.config import ConfigError
         from training.evaluation.cards import cards
-        from training.report.tables import told
+        from training.report.tables import metric_name
 
         if key is not None and key not in cards():
             near = did_you_mean(key, cards(), cutoff=0.5)
@@ -120,16 +120,17 @@ def datasets(key: Annotated[str | None, typer.Argument(help="Tell all of this on
     for card in cards().values():
         forms = "archives, CLIP_benchmark" if card.layout else "folders, CLIP_benchmark"
         cells = [card.key, card.title, card.classes or "", f"{card.train:,}" if card.train else "", f"{card.test:,}"]
-        cells += [told(card.metric), len(card.prompt_templates()), forms]
+        cells += [metric_name(card.metric), len(card.prompt_templates()), forms]
         typer.echo(f"| {' | '.join(map(str, cells))} |")
 
 
 def _describe(card: DatasetCard) -> str:
-    from training.report.tables import told
+    from training.report.tables import metric_name
 
+    metric = metric_name(card.metric)
     lines = [
         f"{card.title} ({card.key})",
-        f"  {card.classes} classes; {card.train:,} pictures to train, {card.test:,} to test; {told(card.metric)}",
+        f"  {card.classes} classes; {card.train:,} pictures to train, {card.test:,} to test; {metric}",
         f"  licence: {card.licence}",
         f"  from: {card.obtain}",
         f"  then: python -m training evaluate MODEL --data {card.key}=FOLDER",

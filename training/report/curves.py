@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.report.calibration import Calibration
+from training.report.diagnostics import Calibration
 
 POINTS = 300  # of a curve; of longer runs the mean of neighbours
 INK, LINE, FAINT = "#010203", "#040506", "#070809"  # stand for colours of the page
@@ -43,14 +43,19 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return drawn
 
 
-def reliability(found: Calibration) -> str:
-    """Share of right answers by score; a calibrated model is on the diagonal."""
+def reliability_diagram(calibration: Calibration) -> str:
+    """The reliability diagram: accuracy by score; a calibrated model is on the diagonal."""
     with mpl.rc_context(STYLE):
         figure, axes = _axes(3.4, 3.2)
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
-        axes.plot([each.score for each in found.bins], [each.right for each in found.bins], color=LINE, marker="o")
+        axes.plot(
+            [each.score for each in calibration.bins],
+            [each.accuracy for each in calibration.bins],
+            color=LINE,
+            marker="o",
+        )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
-        return _svg(figure, f"Calibration: expected calibration error {found.error:.3f}")
+        return _svg(figure, f"Calibration: expected calibration error {calibration.error:.3f}")
 
 
 def _curve(points: np.ndarray, title: str, name: str) -> str:
@@ -58,7 +63,7 @@ def _curve(points: np.ndarray, title: str, name: str) -> str:
         points = points * [1, 100]
     with mpl.rc_context(STYLE):
         figure, axes = _axes(4.2, 2.3)
-        steps, values = _thinned(points).T
+        steps, values = _downsample(points).T
         if name == "holdout":
             axes.plot(steps, values, color=LINE, marker="o", markersize=4)
         elif name == "learning_rate":
@@ -78,7 +83,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _thinned(points: np.ndarray) -> np.ndarray:
+def _downsample(points: np.ndarray) -> np.ndarray:
     """At most POINTS rows, each the mean of its neighbours."""
     parts = np.array_split(points, min(POINTS, len(points)))
     return np.array([part.mean(axis=0) for part in parts])
@@ -91,8 +96,8 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(padded, np.ones(2 * reach + 1) / (2 * reach + 1), mode="valid")
 
 
-def _svg(figure: Figure, told: str) -> str:
-    """For the middle of a page: no XML head, no ids that nothing refers to, no sizes, its words for screen readers."""
+def _svg(figure: Figure, description: str) -> str:
+    """The figure as inline SVG: no XML head, no unused ids, no sizes, `description` for screen readers."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
@@ -100,7 +105,7 @@ def _svg(figure: Figure, told: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{told}">', text)
+    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{description}">', text)
     text = text.replace("xlink:href", "href")
     for stand_in, colour in COLOURS.items():
         text = text.replace(stand_in, colour)

@@ -1,32 +1,36 @@
-"""What the pictures of the tests show beside the figures: found while they are measured, so that it costs little."""
+"""Findings beside the metrics, collected while a model is evaluated: best matches, worst mistakes, diagnostics."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
-from model.embedder import Embedder, Vectors
+from model.embedder import Embedder, ImageReader, Vectors
+from model.images.geometry import turn
+from model.images.preprocessing import decode, eight_bit, orientation
 from model.zeroshot import softmax
 from training.evaluation.datasets import Split
 from training.evaluation.results import Result
-from training.report.calibration import Calibration, calibration
-from training.report.confusion import Confusion, confusion
-from training.report.thumbnails import thumbnail
+from training.report.diagnostics import Calibration, ConfusionMatrix, measure_calibration, measure_confusion
 
-QUERIES = 5  # texts of a data set whose best pictures are shown
+QUERIES = 5  # texts of a data set whose best images are shown
 MATCHES = 8
 MISTAKES = 16
-ALIKE = 2  # mistakes of one class for another that are shown
+SAME_CONFUSION = 2  # mistakes of one class for another that are shown
+THUMBNAIL_PIXELS, THUMBNAIL_QUALITY = 112, 70
 
 
 @dataclass(frozen=True)
 class Match:
-    """A picture that was found by a text; `truth` is its class or caption."""
+    """An image that was found by a text; `truth` is its class or caption."""
 
-    picture: str  # a data URI
+    image: str  # a data URI
     truth: str
     right: bool
     cosine: float
@@ -34,7 +38,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Query:
-    """A text and the pictures that it is most similar to, best first."""
+    """A text and the images most similar to it, best first."""
 
     text: str
     matches: list[Match]
@@ -42,56 +46,56 @@ class Query:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that was called something else, with that score from 0 to 1."""
+    """An image that was classified wrongly, with the score from 0 to 1 of that."""
 
-    picture: str
+    image: str
     truth: str
-    said: str
+    predicted: str
     score: float
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Of one data set."""
+    """What was found on one data set."""
 
     result: Result
     queries: list[Query] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
-    confusion: Confusion | None = None
+    confusion: ConfusionMatrix | None = None
     calibration: Calibration | None = None
 
 
-class Finder:
-    """Looks at each data set as it is measured; `found` is what it saw."""
+class FindingsCollector:
+    """A callback of `evaluate`; `findings` has one entry for each result."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
-        self.found: list[Findings] = []
+        self.findings: list[Findings] = []
 
-    def __call__(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None) -> None:
-        """For training.evaluation.evaluator.evaluate."""
+    def __call__(self, result: Result, split: Split, images: Vectors, scores: Vectors | None) -> None:
+        """Collect what a result came from: embeddings [images, dim] and cosines [images, classes]."""
         if split.captions:
-            self.found.append(Findings(result, self._by_caption(split, pictures)))
+            self.findings.append(Findings(result, self._caption_queries(split, images)))
         elif split.truth is None and scores is not None:
-            self.found.append(self._of_classes(result, split, scores))
+            self.findings.append(self._classification_findings(result, split, scores))
         else:
-            self.found.append(Findings(result))
+            self.findings.append(Findings(result))
 
-    def _of_classes(self, result: Result, split: Split, scores: Vectors) -> Findings:
-        said = scores.argmax(axis=1)
-        right = said == split.targets
+    def _classification_findings(self, result: Result, split: Split, scores: Vectors) -> Findings:
+        predicted = scores.argmax(axis=1)
+        right = predicted == split.targets
         # What the service answers.
         best = softmax(self.embedder.bundle.logit_scale * scores).max(axis=1)
         return Findings(
             result,
-            [self._by_class(split, number, scores) for number in _spread(result, split.classes)],
-            _mistakes(split, said, best),
-            confusion(split.targets, said, split.classes),
-            calibration(best, right),
+            [self._class_query(split, number, scores) for number in _spread_classes(result, split.classes)],
+            _mistakes(split, predicted, best),
+            measure_confusion(split.targets, predicted, split.classes),
+            measure_calibration(best, right),
         )
 
     @staticmethod
-    def _by_class(split: Split, number: int, scores: Vectors) -> Query:
+    def _class_query(split: Split, number: int, scores: Vectors) -> Query:
         matches = [
             Match(
                 thumbnail(split.pictures[at]),
@@ -103,10 +107,10 @@ class Finder:
         ]
         return Query(split.classes[number], matches)
 
-    def _by_caption(self, split: Split, pictures: Vectors) -> list[Query]:
+    def _caption_queries(self, split: Split, images: Vectors) -> list[Query]:
         rows = np.linspace(0, len(split) - 1, min(QUERIES, len(split))).astype(int)
         texts = [split.captions[row][0] for row in rows]
-        cosines = self.embedder.embed_texts(texts) @ pictures.T
+        cosines = self.embedder.embed_texts(texts) @ images.T
         return [
             Query(
                 text,
@@ -121,23 +125,35 @@ class Finder:
         ]
 
 
-def _spread(result: Result, classes: Sequence[str]) -> list[int]:
+def _spread_classes(result: Result, classes: Sequence[str]) -> list[int]:
     """Classes to show, evenly from the best known to the least."""
     ranked = sorted(result.per_class, key=lambda name: -result.per_class[name])
     places = np.linspace(0, len(ranked) - 1, min(QUERIES, len(ranked))).astype(int)
     return [classes.index(ranked[place]) for place in places]
 
 
-def _mistakes(split: Split, said: np.ndarray, best: Vectors) -> list[Mistake]:
-    """Those that the model was surest of."""
+def _mistakes(split: Split, predicted: np.ndarray, best: Vectors) -> list[Mistake]:
+    """The wrong predictions with the highest scores."""
     shown: list[Mistake] = []
     seen = Counter[tuple[str, str]]()
-    wrong = np.flatnonzero(said != split.targets)
+    wrong = np.flatnonzero(predicted != split.targets)
     for at in wrong[np.argsort(-best[wrong], kind="stable")]:
-        truth, called = split.classes[split.targets[at]], split.classes[said[at]]
-        if seen[truth, called] < ALIKE:
-            seen[truth, called] += 1
-            shown.append(Mistake(thumbnail(split.pictures[at]), truth, called, float(best[at])))
+        truth, label = split.classes[split.targets[at]], split.classes[predicted[at]]
+        if seen[truth, label] < SAME_CONFUSION:
+            seen[truth, label] += 1
+            shown.append(Mistake(thumbnail(split.pictures[at]), truth, label, float(best[at])))
         if len(shown) == MISTAKES:
             break
     return shown
+
+
+def thumbnail(read: ImageReader) -> str:
+    """A data URI of the image, at most THUMBNAIL_PIXELS wide and high, about 3 kB; upright, transparency on white."""
+    image = decode(read())
+    image = eight_bit(turn(image, None, orientation(image))[0]).convert("RGBA")
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    file = io.BytesIO()
+    white.convert("RGB").save(file, "WEBP", quality=THUMBNAIL_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")

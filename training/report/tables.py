@@ -1,4 +1,4 @@
-"""Results for people: tables, the same on a terminal and in a document."""
+"""Results as Markdown tables, the same on a terminal and in a document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.evaluation.cards import REFERENCE_MODELS, Reference, cards
 from training.evaluation.intervals import too_few
 from training.evaluation.results import Comparison, Result
 
-NAMES = {
+METRIC_NAMES = {
     "acc1": "top-1",
     "acc5": "top-5",
     "mean_acc1_acc5": "mean of top-1 and top-5",
@@ -22,9 +22,9 @@ NAMES = {
 }
 
 
-def told(metric: str) -> str:
-    """What people call a metric."""
-    return NAMES.get(metric, metric.replace("_retrieval_recall@", " R@").replace("_", " "))
+def metric_name(metric: str) -> str:
+    """The usual name of a metric, for people."""
+    return METRIC_NAMES.get(metric, metric.replace("_retrieval_recall@", " R@").replace("_", " "))
 
 
 def results_table(results: Sequence[Result]) -> str:
@@ -36,29 +36,32 @@ def results_table(results: Sequence[Result]) -> str:
     for result in results:
         low, high = result.interval
         others = ", ".join(
-            f"{told(name)} {100 * value:.1f}" for name, value in result.metrics.items() if name != result.headline
+            f"{metric_name(name)} {100 * value:.1f}"
+            for name, value in result.metrics.items()
+            if name != result.headline
         )
         task = result.task.replace("_", " ").replace("zeroshot", "zero-shot")
+        headline = metric_name(result.headline)
         lines.append(
             f"| {result.dataset} | {task} | {result.pictures:,} | {result.choices:,} "
-            f"| {told(result.headline)} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
+            f"| {headline} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
-    warnings = [f"\nWarning: {few}." for few in small_sets(results)]
-    return "\n".join([*lines, *_skipped(results), *warnings])
+    warnings = [f"\nWarning: {few}." for few in small_dataset_warnings(results)]
+    return "\n".join([*lines, *_skipped_lines(results), *warnings])
 
 
-def _skipped(results: Sequence[Result]) -> list[str]:
-    """What the figures are not about, a line for each data set."""
-    by_set = {result.dataset: counted(result.skipped) for result in results if result.skipped}
+def _skipped_lines(results: Sequence[Result]) -> list[str]:
+    """A line on what was skipped of each data set."""
+    by_set = {result.dataset: format_counts(result.skipped) for result in results if result.skipped}
     return [""] * bool(by_set) + [f"Skipped of {name}: {counts}." for name, counts in by_set.items()]
 
 
-def counted(reasons: Mapping[str, int]) -> str:
-    """Numbers of skipped samples by reason."""
+def format_counts(reasons: Mapping[str, int]) -> str:
+    """Counts of skipped samples by reason, as one line."""
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
 
 
-def small_sets(results: Sequence[Result]) -> list[str]:
+def small_dataset_warnings(results: Sequence[Result]) -> list[str]:
     """Warnings of data sets that are too small for a percentage."""
     names = {result.dataset: result.pictures for result in results}
     return [few for name, pictures in names.items() if (few := too_few(pictures, name))]
@@ -73,7 +76,7 @@ def comparison_table(compared: Sequence[Comparison]) -> str:
     for each in compared:
         change = f"{each.points:+.1f}{' **worse**' if each.is_worse else ''}"
         figures = f"{100 * each.before:.1f} | {100 * each.after:.1f} | {change}"
-        lines.append(f"| {each.dataset} | {each.pictures:,} | {told(each.metric)} | {figures} |")
+        lines.append(f"| {each.dataset} | {each.pictures:,} | {metric_name(each.metric)} | {figures} |")
     return "\n".join(lines)
 
 
@@ -83,8 +86,10 @@ def reference_table(results: Sequence[Result]) -> str:
     for result in results:
         card = cards().get(result.dataset)
         if result.task == "zeroshot_classification" and card is not None and card.reference is not None:
-            cells = [_pair(card.reference, column) for column in range(len(REFERENCE_MODELS))]
-            rows.append(f"| {card.title} | {told(result.headline)} | {100 * result.value:.1f} | {' | '.join(cells)} |")
+            cells = [_reference_cell(card.reference, column) for column in range(len(REFERENCE_MODELS))]
+            rows.append(
+                f"| {card.title} | {metric_name(result.headline)} | {100 * result.value:.1f} | {' | '.join(cells)} |"
+            )
     if not rows:
         return ""
     head = f"| zero-shot | figure | this model | {' | '.join(REFERENCE_MODELS)} |"
@@ -92,6 +97,6 @@ def reference_table(results: Sequence[Result]) -> str:
     return "\n".join([head, "| --- | --- | --- |" + " --- |" * len(REFERENCE_MODELS), *rows, "", note])
 
 
-def _pair(reference: Reference, column: int) -> str:
+def _reference_cell(reference: Reference, column: int) -> str:
     values = [row[column] if column < len(row) else None for row in (reference.paper, reference.laion)]
     return " / ".join("-" if value is None else f"{value:.1f}" for value in values)

@@ -17,17 +17,22 @@ from model.bundle import Bundle, bundled, write_manifest
 from model.embedder import Embedder
 from model.images.preprocessing import decode
 from tests.training.conftest import COLOURS, picture, write_shard
-from training.corpus.attributions import tally, write_attributions
 from training.evaluation.datasets import parse_dataset
 from training.evaluation.evaluator import EvaluationOptions, evaluate
 from training.evaluation.results import Result
-from training.report.calibration import Bin, calibration
-from training.report.confusion import SHOWN, confusion
+from training.report.attributions import NOT_STATED, count_attributions, summarize_origins, write_attributions
 from training.report.curves import curves
-from training.report.findings import Finder, Findings, Match, Mistake, Query
-from training.report.origins import NOT_TOLD, origins
-from training.report.thumbnails import SIDE, thumbnail
-from training.report.writing import write_report
+from training.report.diagnostics import SHOWN, CalibrationBin, measure_calibration, measure_confusion
+from training.report.findings import (
+    THUMBNAIL_PIXELS,
+    Findings,
+    FindingsCollector,
+    Match,
+    Mistake,
+    Query,
+    thumbnail,
+)
+from training.report.run_report import write_report
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -95,9 +100,9 @@ def labelled_shard(file: Path, labels: list[str], **told: Any) -> Path:
 
 
 def found_in(shard: Path, bundle: Bundle) -> list[Findings]:
-    finder = Finder(Embedder(bundle))
-    evaluate(finder.embedder, [parse_dataset(f"set={shard}", Path("/"))], EvaluationOptions(), finder)
-    return finder.found
+    collector = FindingsCollector(Embedder(bundle))
+    evaluate(collector.embedder, [parse_dataset(f"set={shard}", Path("/"))], EvaluationOptions(), collector)
+    return collector.findings
 
 
 def test_how_often_a_gradient_was_clipped_or_left_out_is_told(tmp_path: Path, bundle: Bundle, metrics: Path) -> None:
@@ -171,7 +176,7 @@ def test_findings_are_what_the_scores_say(tmp_path: Path, bundle: Bundle) -> Non
     right = sum(found.confusion.counts[i][i] for i in range(4))
     assert found.result.metrics["acc1"] == right / 16
     assert found.mistakes == sorted(found.mistakes, key=lambda mistake: -mistake.score)
-    assert all(mistake.truth != mistake.said for mistake in found.mistakes)
+    assert all(mistake.truth != mistake.predicted for mistake in found.mistakes)
     for query in found.queries:
         assert [match.right for match in query.matches] == [match.truth == query.text for match in query.matches]
         cosines = [match.cosine for match in query.matches]
@@ -180,22 +185,26 @@ def test_findings_are_what_the_scores_say(tmp_path: Path, bundle: Bundle) -> Non
 
 def test_calibration_by_hand() -> None:
     scores, right = np.array([0.81, 0.83, 0.5, 1.0]), np.array([True, False, True, True])
-    found = calibration(scores, right)
-    assert found.bins == (Bin(0.5, 1.0, 1), Bin(pytest.approx(0.82), 0.5, 2), Bin(1.0, 1.0, 1))
+    found = measure_calibration(scores, right)
+    assert found.bins == (
+        CalibrationBin(0.5, 1.0, 1),
+        CalibrationBin(pytest.approx(0.82), 0.5, 2),
+        CalibrationBin(1.0, 1.0, 1),
+    )
     assert found.error == pytest.approx((0.5 * 1 + 0.32 * 2) / 4)
 
 
 def test_confusion_is_scikit_learns_and_shows_the_most_confused_of_many() -> None:
     numbers = np.random.default_rng(0)
     truth, said = numbers.integers(0, 6, 200), numbers.integers(0, 6, 200)
-    found = confusion(truth, said, list("abcdef"))
+    found = measure_confusion(truth, said, list("abcdef"))
     assert found.counts == confusion_matrix(truth, said).tolist()
     many = np.arange(60).repeat(3)
     wrong = np.where((many >= 7) & (many < 12), 11 + many % 5, many)
-    found = confusion(many, wrong, [f"class {number}" for number in range(60)])
-    assert (len(found.classes), found.of_classes) == (SHOWN, 60)
+    found = measure_confusion(many, wrong, [f"class {number}" for number in range(60)])
+    assert (len(found.classes), found.classes_total) == (SHOWN, 60)
     assert {f"class {number}" for number in range(7, 12)} <= set(found.classes)
-    assert all(pair.count == 3 == pair.pictures for pair in found.pairs)
+    assert all(pair.count == 3 == pair.images for pair in found.pairs)
 
 
 def test_thumbnails_are_upright_small_and_on_white() -> None:
@@ -210,7 +219,7 @@ def test_thumbnails_are_upright_small_and_on_white() -> None:
     file = io.BytesIO()
     image.save(file, "PNG", exif=exif)
     shown = decode(base64.b64decode(thumbnail(file.getvalue).partition(",")[2]))
-    assert shown.size == (SIDE // 2, SIDE)
+    assert shown.size == (THUMBNAIL_PIXELS // 2, THUMBNAIL_PIXELS)
     assert shown.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
 
 
@@ -258,8 +267,8 @@ def test_licences_and_authors_are_counted_and_bad_json_is_passed_over(tmp_path: 
     plain = write_shard(
         tmp_path / "b.tar", {"1.png": b"", "1.txt": b"words", "2.json": b"[1]", "3.json": b"{}", "4.json": b"{"}
     )
-    [first, second] = origins(tally([shard, plain]))
-    assert (first.licence, first.pictures, first.sources) == ("CC BY 4.0", 3, ["set"])
-    assert (second.licence, second.pictures) == (NOT_TOLD, 1)
-    assert write_attributions(tally([shard, plain]), tmp_path / "authors.tsv") == 3
+    [first, second] = summarize_origins(count_attributions([shard, plain]))
+    assert (first.licence, first.images, first.sources) == ("CC BY 4.0", 3, ["set"])
+    assert (second.licence, second.images) == (NOT_STATED, 1)
+    assert write_attributions(count_attributions([shard, plain]), tmp_path / "authors.tsv") == 3
     assert (tmp_path / "authors.tsv").read_text() == "pictures\tlicence\tattribution\n3\tCC BY 4.0 (photo 7)\tAnn\n"

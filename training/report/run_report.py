@@ -1,4 +1,4 @@
-"""What a run leaves to read: report.html in its folder, the model card and the list of authors in the bundle."""
+"""Write the report of a run: report.html in its folder, the model card and the list of authors in the bundle."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from model.bundle import Bundle
 from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
-from training.corpus.attributions import tally, write_attributions
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
-from training.report.curves import curves, reliability
+from training.report.attributions import count_attributions, summarize_origins, write_attributions
+from training.report.curves import curves, reliability_diagram
 from training.report.findings import Findings
-from training.report.origins import origins
-from training.report.tables import comparison_table, counted, results_table, small_sets, told
+from training.report.tables import (
+    comparison_table,
+    format_counts,
+    metric_name,
+    results_table,
+    small_dataset_warnings,
+)
 
 REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
-MAX_PICTURES = 420  # of a report, about 4 kB each
-MAX_SETS = 12  # whose pictures are shown
+MAX_IMAGES = 420  # of a report, about 4 kB each
+MAX_DATASETS = 12  # whose images are shown
 
 
 def write_report(
@@ -45,21 +50,21 @@ def write_report(
     bundle that was trained further had before.
     """
     records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
-    pictures = tally(shards)
-    attributed = write_attributions(pictures, bundle.path / ATTRIBUTIONS)
+    counts = count_attributions(shards)
+    attributed = write_attributions(counts, bundle.path / ATTRIBUTIONS)
     if not attributed:
         (bundle.path / ATTRIBUTIONS).unlink()
-    facts = _facts(bundle, records) | {"origins": origins(pictures), "attributed": attributed}
-    facts["results"] = [each.result for each in findings]
-    facts["compared"] = compared
-    facts["warnings"] = small_sets(facts["results"])
-    facts["held_out_score"] = percent(facts["best_score"], facts["held_out_items"])
+    context = _template_context(bundle, records) | {"origins": summarize_origins(counts), "attributed": attributed}
+    context["results"] = [each.result for each in findings]
+    context["compared"] = compared
+    context["warnings"] = small_dataset_warnings(context["results"])
+    context["held_out_score"] = percent(context["best_score"], context["held_out_items"])
     card = (
         _templates()
         .get_template("card.md.j2")
         .render(
-            **facts,
-            table=results_table(facts["results"]),
+            **context,
+            table=results_table(context["results"]),
             comparison=comparison_table(compared),
             errors=[(each.result.dataset, each.calibration.error) for each in findings if each.calibration],
         )
@@ -68,15 +73,15 @@ def write_report(
     page = (
         _templates()
         .get_template("report.html.j2")
-        .render(**facts, style=_style(), curves=curves(records), findings=_fewer(findings))
+        .render(**context, style=_stylesheet(), curves=curves(records), findings=_limit_findings(findings))
     )
     report = run / REPORT
     report.write_text(page, "utf-8")
     return report
 
 
-def _facts(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What page and card both tell."""
+def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The variables of both templates."""
     manifest = bundle.manifest
     source = manifest.source
     configuration = source["configuration"]
@@ -85,7 +90,7 @@ def _facts(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         **{name: source[name] for name in ("training_items", "held_out_items", "best_step", "best_score")},
         "name": bundle.id,
         "digest": bundle.digest,
-        "skipped": counted(source.get("skipped_items", {})),
+        "skipped": format_counts(source.get("skipped_items", {})),
         "manifest": manifest,
         "source": source,
         "parameters": source["parameters"],
@@ -96,17 +101,17 @@ def _facts(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, An
         "clip_norm": configuration["optimizer"]["clip_norm"],
         "clipped": sum(record.get("clipped", 0) for record in records) / len(records),
         "left_out": sum(record["gradient_norm"] is None for record in records),
-        "took": _time(sum(size / record["samples_per_s"] for record in records)),
-        "machine": _machine(),
+        "took": _format_duration(sum(size / record["samples_per_s"] for record in records)),
+        "machine": _device_name(),
         "ended": datetime.fromtimestamp(records[-1]["time"], UTC).strftime("%d %B %Y").lstrip("0"),
         "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).strip(),
     }
 
 
-def _fewer(findings: Sequence[Findings]) -> list[Findings]:
-    """With as many pictures as a page may hold: of many data sets fewer each, and of the first ones only."""
-    shown = [each for each in findings if each.queries or each.mistakes or each.confusion][:MAX_SETS]
-    budget = MAX_PICTURES // max(1, len(shown))
+def _limit_findings(findings: Sequence[Findings]) -> list[Findings]:
+    """As many images as a page may hold: fewer of each data set where there are many, of the first MAX_DATASETS."""
+    shown = [each for each in findings if each.queries or each.mistakes or each.confusion][:MAX_DATASETS]
+    budget = MAX_IMAGES // max(1, len(shown))
     kept = []
     for each in shown:
         queries = each.queries[: max(2, budget // 16)]
@@ -129,13 +134,13 @@ def _text_tower(config: TextConfig | SiglipTextConfig) -> str:
     )
 
 
-def _machine() -> str:
+def _device_name() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"{os.cpu_count()} cores ({platform.machine()})"
 
 
-def _time(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = seconds / 60
     if minutes < 1:
         return f"{seconds:.0f} s"
@@ -143,13 +148,13 @@ def _time(seconds: float) -> str:
 
 
 @cache
-def _style() -> str:
+def _stylesheet() -> str:
     return resources.files("training.report").joinpath("templates/report.css").read_text("utf-8")
 
 
 @cache
 def _templates() -> Environment:
-    """Whatever is put into a page is escaped, since names of classes and data sets are anybody's."""
+    """The template environment; values are escaped, since names of classes and data sets are anybody's."""
     environment = Environment(
         loader=PackageLoader("training.report"),
         autoescape=select_autoescape(["html.j2"]),
@@ -160,16 +165,16 @@ def _templates() -> Environment:
         "count": lambda number: f"{number:,}",
         "percent": lambda share: f"{100 * share:.1f}",
         "share": lambda share: f"{share:.4f}",
-        "told": told,
-        "cell": _cell,
-        "reliability": reliability,
+        "metric_name": metric_name,
+        "cell": _markdown_cell,
+        "reliability": reliability_diagram,
     }
     environment.filters.update(filters)
     return environment
 
 
-def _cell(text: object) -> str:
-    """In a table of Markdown, on one line, and no HTML."""
+def _markdown_cell(text: object) -> str:
+    """Escape a text for a table of Markdown: one line, no markup, no HTML."""
     plain = " ".join(str(text).split())
     for special in "\\|`<>[]*_":
         plain = plain.replace(special, f"\\{special}")
