@@ -10,15 +10,15 @@ from PIL import Image
 from training.corpus.concepts import Concept, family, held_out_names, is_held_out, parse_concepts, plain_hexcode
 from training.corpus.emoji import icon_svg
 from training.corpus.fxemoji_names import BY_HAND, match_names
-from training.corpus.item import Drawing, Words
 from training.corpus.openclipart import describe, names_any, parse_record
 from training.corpus.render import render
+from training.corpus.shards import Annotation, Drawing
 from training.corpus.titles import clean, label_of, translate
 
 ENGLISH = frozenset(
     ["apple", "pie", "dog", "the", "clown", "red", "car", "tank", "scuba", "bucket", "green", "water", "with", "boat"]
 )
-WORDS = Words("thing", "nowhere 1", "MIT")
+ANNOTATION = Annotation("thing", "nowhere 1", "MIT")
 
 
 def clip_art(title: str, keywords: list[str], licence: str = "PublicDomain", description: str = "") -> bytes:
@@ -136,7 +136,7 @@ def test_an_alias_mirrors_its_parent() -> None:
     for name in ("left", "right"):
         text = icon_svg(icons, name)
         assert text is not None
-        data = render(Drawing(name, "svg", text.encode(), WORDS))
+        data = render(Drawing(name, "svg", text.encode(), ANNOTATION))
         assert data is not None
         boxes.append(picture(data).getbbox())
     assert boxes == [(0, 0, 32, 128), (96, 0, 128, 128)]

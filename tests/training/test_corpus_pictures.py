@@ -10,16 +10,13 @@ from typing import Literal
 import pytest
 from PIL import Image, ImageDraw
 
-from training.corpus.archives import read_members
 from training.corpus.duplicates import find_duplicates
-from training.corpus.fetch import FetchError, archive_name, fetch
-from training.corpus.item import Drawing, Words
+from training.corpus.packages import FetchError, Source, archive_name, fetch, read_members, sources
 from training.corpus.recipe import build
 from training.corpus.render import MAX_SVG_BYTES, render
-from training.corpus.shards import MAX_ITEMS, read_shard, write_shards
-from training.corpus.sources import Source, sources
+from training.corpus.shards import MAX_ITEMS, Annotation, Drawing, read_shard, write_shards
 
-WORDS = Words("thing", "nowhere 1", "MIT")
+ANNOTATION = Annotation("thing", "nowhere 1", "MIT")
 
 
 def svg(body: str, size: str = 'width="100" height="100"') -> bytes:
@@ -34,7 +31,7 @@ def picture(data: bytes) -> Image.Image:
 
 
 def test_clip_art_is_cropped_to_a_transparent_square() -> None:
-    data = render(Drawing("x", "svg", svg('<rect x="60" y="10" width="20" height="40"/>'), WORDS, crop=True))
+    data = render(Drawing("x", "svg", svg('<rect x="60" y="10" width="20" height="40"/>'), ANNOTATION, crop=True))
     assert data is not None
     image = picture(data)
     left, top, right, bottom = image.getbbox() or (0, 0, 0, 0)
@@ -46,7 +43,7 @@ def test_clip_art_is_cropped_to_a_transparent_square() -> None:
 
 def test_a_painted_page_is_cut_away_too() -> None:
     page = '<rect width="100" height="100" fill="#fff"/><rect x="40" y="40" width="30" height="30" fill="red"/>'
-    data = render(Drawing("x", "svg", svg(page), WORDS, crop=True))
+    data = render(Drawing("x", "svg", svg(page), ANNOTATION, crop=True))
     assert data is not None
     red, green, blue, alpha = (
         band.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)) for band in picture(data).split()
@@ -58,8 +55,8 @@ def test_a_painted_page_is_cut_away_too() -> None:
 
 def test_sizes_in_millimetres_and_files_without_namespace_render() -> None:
     body = '<circle cx="50" cy="50" r="30"/>'
-    in_mm = Drawing("a", "svg", svg(body, 'width="210mm" height="297mm"'), WORDS, crop=True)
-    bare = Drawing("b", "svg", f'<svg width="100" height="100">{body}</svg>'.encode(), WORDS, crop=True)
+    in_mm = Drawing("a", "svg", svg(body, 'width="210mm" height="297mm"'), ANNOTATION, crop=True)
+    bare = Drawing("b", "svg", f'<svg width="100" height="100">{body}</svg>'.encode(), ANNOTATION, crop=True)
     for drawing in (in_mm, bare):
         data = render(drawing)
         assert data is not None
@@ -71,14 +68,14 @@ def test_sizes_in_millimetres_and_files_without_namespace_render() -> None:
     [svg(""), b"<svg", b"not a drawing", svg('<rect width="1" height="1" fill="none"/>'), b" " * MAX_SVG_BYTES * 2],
 )
 def test_nothing_to_see_gives_nothing(data: bytes) -> None:
-    assert render(Drawing("x", "svg", data, WORDS, crop=True)) is None
+    assert render(Drawing("x", "svg", data, ANNOTATION, crop=True)) is None
 
 
 def test_a_small_raster_is_not_enlarged_and_its_pixels_are_kept() -> None:
     buffer = io.BytesIO()
     source = Image.radial_gradient("L").resize((28, 28))
     source.save(buffer, "PNG")
-    data = render(Drawing("x", "raster", buffer.getvalue(), WORDS))
+    data = render(Drawing("x", "raster", buffer.getvalue(), ANNOTATION))
     assert data is not None
     assert picture(data).convert("L").tobytes() == source.tobytes()
 
@@ -171,7 +168,7 @@ def test_an_unknown_part_of_the_corpus_is_refused_before_anything_is_done(tmp_pa
 
 
 def test_shards_are_split_sorted_stable_and_replaced(tmp_path: Path) -> None:
-    items = [(f"key-{number:04d}", bytes([number % 256]), WORDS) for number in range(MAX_ITEMS + 5)]
+    items = [(f"key-{number:04d}", bytes([number % 256]), ANNOTATION) for number in range(MAX_ITEMS + 5)]
     first = write_shards(tmp_path, "train-x", items)
     assert [(path.name, count) for path, count in first] == [
         ("train-x-000000.tar", MAX_ITEMS),
@@ -203,7 +200,8 @@ def drawn(kind: str, colour: str, size: int = 128) -> bytes:
 def test_duplicates_are_found_by_bytes_and_by_look(tmp_path: Path) -> None:
     def shard(stem: str, pictures: dict[str, bytes]) -> list[Path]:
         return [
-            path for path, _ in write_shards(tmp_path, stem, [(key, data, WORDS) for key, data in pictures.items()])
+            path
+            for path, _ in write_shards(tmp_path, stem, [(key, data, ANNOTATION) for key, data in pictures.items()])
         ]
 
     test = shard("test", {"disc": drawn("disc", "red"), "box": drawn("box", "blue")})

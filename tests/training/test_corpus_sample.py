@@ -8,10 +8,9 @@ from PIL import Image
 
 from training.corpus.concepts import is_held_out
 from training.corpus.duplicates import find_duplicates
-from training.corpus.item import Drawing, Words
 from training.corpus.photographs import load_photographs, photographs
-from training.corpus.sample import ALSO, choose, sample_concepts
-from training.corpus.shards import read_shard
+from training.corpus.sample_shards import ALSO, choose, sample_concepts
+from training.corpus.shards import Annotation, Drawing, read_shard
 
 SAMPLE = Path(__file__).parents[2] / "training" / "sample"
 TRAIN, TEST = SAMPLE / "train-sample-000000.tar", SAMPLE / "test-sample-000000.tar"
@@ -58,7 +57,7 @@ def test_the_sample_shows_no_held_out_concept() -> None:
 
 def test_the_clip_art_of_the_sample_is_coloured_titled_and_at_most_three_a_thing() -> None:
     def art(label: str, number: int, origin: str = "title", tags: tuple[str, ...] = ()) -> Drawing:
-        words = Words(label, "x", "public domain", tags=tags, extra={"label_from": origin})
+        words = Annotation(label, "x", "public domain", tags=tags, extra={"label_from": origin})
         return Drawing(f"{label}-{number}", "svg", b"", words)
 
     bees = [art("bee", number) for number in range(5)]
@@ -73,6 +72,6 @@ def test_the_photographs_of_the_sample_can_be_cut_again_from_the_wheel() -> None
     shipped = {key: (data, words) for key, data, words in read_shard(TRAIN) if key.startswith("photo-")}
     assert set(cut) == set(shipped)
     assert len(cut) == sum(len(photograph.crops) for photograph in photographs())
-    for key, (data, words) in cut.items():
-        assert words.as_json() == shipped[key][1]
+    for key, (data, annotation) in cut.items():
+        assert annotation.to_record() == shipped[key][1]
         assert picture(data).size == picture(shipped[key][0]).size

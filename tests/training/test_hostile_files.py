@@ -20,7 +20,7 @@ from tests.training.evaluation.test_trouble import benchmark
 from training.__main__ import app
 from training.config import ConfigError, load_config
 from training.config.bounded_yaml import MAX_BYTES, YamlError, parse_yaml
-from training.corpus.archives import read_members
+from training.corpus.packages import read_members
 from training.data.captions import load_synonyms
 from training.data.split import load_excluded
 from training.evaluation.datasets import DataError, parse_dataset
@@ -171,15 +171,14 @@ def test_numbers_in_benchmarks_are_bounded(
 # --- packages of the corpus
 
 
-def test_packages_of_impossible_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_of_impossible_sizes_are_refused(tmp_path: Path) -> None:
     header = "{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n".format("x", 0, 0, 0, 100644, -60)
     (tmp_path / "a.deb").write_bytes(b"!<arch>\n" + header.encode() * 3)
     with pytest.raises(ValueError, match="negative size"):
         read_members(tmp_path / "a.deb", lambda _: True)
-    monkeypatch.setattr("training.corpus.archives.MAX_MEMBER_BYTES", 10)
     write_shard(tmp_path / "a.tgz", {"package/a": b"x" * 11})
     with pytest.raises(ValueError, match="more than a package"):
-        read_members(tmp_path / "a.tgz", lambda _: True)
+        read_members(tmp_path / "a.tgz", lambda _: True, max_member_bytes=10)
 
 
 # --- prepare

@@ -23,7 +23,7 @@ USER_ERRORS = frozenset(
         "model.runtime.providers.EngineError",
         "model.zeroshot.TemplateError",
         "training.config.errors.ConfigError",
-        "training.corpus.fetch.FetchError",
+        "training.corpus.packages.FetchError",
         "training.data.tar_members.ShardError",
         "training.evaluation.datasets.split.DataError",
         "training.publishing.service_client.PublishError",

@@ -5,12 +5,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.corpus.archives import read_members
 from training.corpus.concepts import Concept, parse_concepts, plain_hexcode
-from training.corpus.fetch import fetch
 from training.corpus.fxemoji_names import match_names
-from training.corpus.item import Drawing, Words
-from training.corpus.sources import Source, sources
+from training.corpus.packages import Source, fetch, read_members, sources
+from training.corpus.shards import Annotation, Drawing
 
 SETS = ("fluent-3d", "fluent-flat", "noto", "twemoji", "fxemoji")
 
@@ -30,9 +28,9 @@ def load_set(name: str, concepts: Mapping[str, Concept], cache: Path) -> list[tu
     return [(concepts[code], _drawing(source, concepts[code], *pairs[code])) for code in sorted(pairs)]
 
 
-def emoji_words(source: Source, concept: Concept) -> Words:
-    """The words of a drawing of this concept from this source."""
-    return Words(
+def emoji_annotation(source: Source, concept: Concept) -> Annotation:
+    """The annotation of a drawing of this concept from this source."""
+    return Annotation(
         label=concept.name,
         tags=concept.tags,
         source=f"{source.package} {source.version}",
@@ -44,7 +42,7 @@ def emoji_words(source: Source, concept: Concept) -> Words:
 
 def _drawing(source: Source, concept: Concept, kind: str, data: bytes) -> Drawing:
     key = f"{source.name}-{plain_hexcode(concept.hexcode)}"
-    return Drawing(key, "svg" if kind == "svg" else "raster", data, emoji_words(source, concept))
+    return Drawing(key, "svg" if kind == "svg" else "raster", data, emoji_annotation(source, concept))
 
 
 def _pictures(archive: Path) -> Iterator[tuple[str, str, bytes]]:

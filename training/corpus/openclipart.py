@@ -7,10 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from training.corpus.archives import read_members
-from training.corpus.fetch import fetch
-from training.corpus.item import Drawing, Words
-from training.corpus.sources import sources
+from training.corpus.packages import fetch, read_members, sources
+from training.corpus.shards import Annotation, Drawing
 from training.corpus.titles import BLACK_AND_WHITE, are_words, is_wanted, label_of, translate
 
 ROOT = "usr/share/openclipart/svg/"
@@ -69,14 +67,14 @@ def load_openclipart(cache: Path, held_out: Collection[str]) -> list[Drawing]:
     used: Counter[str] = Counter()
     for path in sorted(files):
         short = path.removeprefix(ROOT)
-        words = None if short.startswith(LEFT_OUT) else describe(short, parse_record(files[path]), english)
-        if words is None or words.label is None or used[words.label] >= MAX_PER_LABEL:
+        annotation = None if short.startswith(LEFT_OUT) else describe(short, parse_record(files[path]), english)
+        if annotation is None or annotation.label is None or used[annotation.label] >= MAX_PER_LABEL:
             continue
-        if names_any(held_out, (words.label, *words.tags, *words.captions)):
+        if names_any(held_out, (annotation.label, *annotation.tags, *annotation.captions)):
             continue
-        used[words.label] += 1
+        used[annotation.label] += 1
         key = "openclipart-" + re.sub(r"[^a-z0-9]+", "-", short.removesuffix(".svg").lower()).strip("-")
-        drawings.append(Drawing(key, "svg", files[path], words, crop=True))
+        drawings.append(Drawing(key, "svg", files[path], annotation, crop=True))
     return drawings
 
 
@@ -114,8 +112,8 @@ def parse_record(svg: bytes) -> Record | None:
     )
 
 
-def describe(path: str, record: Record | None, english: Collection[str]) -> Words | None:
-    """The words of a drawing, or None where it is left out."""
+def describe(path: str, record: Record | None, english: Collection[str]) -> Annotation | None:
+    """The annotation of a drawing, or None where it is left out."""
     if record is None or record.licence not in PUBLIC_DOMAIN or LEFT_OUT_KEYWORDS.intersection(record.keywords):
         return None
     if not is_wanted(" ".join((path, record.title, *record.keywords))):
@@ -129,7 +127,7 @@ def describe(path: str, record: Record | None, english: Collection[str]) -> Word
         return None
     if BLACK_AND_WHITE.search(f"{record.title} {path.replace('_', ' ')}"):
         tags = (*tags, "black and white")
-    return Words(
+    return Annotation(
         label=label,
         tags=tuple(tag.replace("_", " ") for tag in tags if tag != label and tag not in FILING),
         captions=_captions(record.description, label, english),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.corpus.fetch import FetchError
-from training.corpus.item import Words
+from training.corpus.packages import FetchError
+from training.corpus.shards import Annotation, Item
 
 TABLE = Path(__file__).with_name("photographs.json")
 PACKAGE = "scikit-image 0.26.0"
@@ -44,8 +44,8 @@ def photographs() -> list[Photograph]:
     return [Photograph(**(row | {"crops": tuple(_crop(crop) for crop in row["crops"])})) for row in rows]
 
 
-def load_photographs() -> list[tuple[str, bytes, Words]]:
-    """Key, WebP bytes and words of every crop."""
+def load_photographs() -> list[Item]:
+    """Key, WebP bytes and annotation of every crop."""
     return [item for photograph in photographs() for item in _cut(photograph)]
 
 
@@ -56,27 +56,27 @@ def _crop(row: dict[str, object]) -> Crop:
     return Crop((int(box[0]), int(box[1]), int(box[2]), int(box[3])), str(row["label"]), str(row["caption"]))
 
 
-def _cut(photograph: Photograph) -> list[tuple[str, bytes, Words]]:
+def _cut(photograph: Photograph) -> list[Item]:
     data = _read(photograph)
     with Image.open(io.BytesIO(data)) as opened:
-        whole = opened.convert("RGB")
+        photo = opened.convert("RGB")
     items = []
     for number, crop in enumerate(photograph.crops):
-        picture = whole.crop(crop.box)
-        scale = SHORT_SIDE / min(picture.size)
+        image = photo.crop(crop.box)
+        scale = SHORT_SIDE / min(image.size)
         if scale < 1:
-            shape = (round(picture.width * scale), round(picture.height * scale))
-            picture = picture.resize(shape, Image.Resampling.LANCZOS)
+            shape = (round(image.width * scale), round(image.height * scale))
+            image = image.resize(shape, Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        picture.save(buffer, "WEBP", quality=QUALITY, method=6)
-        words = Words(
+        image.save(buffer, "WEBP", quality=QUALITY, method=6)
+        annotation = Annotation(
             label=crop.label,
             captions=(crop.caption,),
             source=PACKAGE,
             licence=photograph.licence,
             attribution=photograph.attribution,
         )
-        items.append((f"photo-{Path(photograph.file).stem}-{number}".replace("_", "-"), buffer.getvalue(), words))
+        items.append((f"photo-{Path(photograph.file).stem}-{number}".replace("_", "-"), buffer.getvalue(), annotation))
     return items
 
 

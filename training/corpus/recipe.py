@@ -13,21 +13,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from training.corpus.concepts import Concept, held_out_names, is_held_out
 from training.corpus.duplicates import index
 from training.corpus.emoji import SETS, load_concepts, load_set
-from training.corpus.item import Drawing, Words
+from training.corpus.evaluation_sets import load_fashion, load_openmoji, load_tuxpaint
 from training.corpus.openclipart import load_openclipart
 from training.corpus.render import render
-from training.corpus.shards import read_shard, write_shards
-from training.corpus.tests_only import load_fashion, load_openmoji, load_tuxpaint
+from training.corpus.shards import Drawing, Item, read_shard, write_shards
 from training.data.fingerprints import fingerprint
 
 WORKERS = 2
 CHUNK = 16
-# Key, picture, words.
-Item = tuple[str, bytes, Words]
 
 
 class Materials:
-    """What the jobs share, loaded when first asked for."""
+    """The drawings that several jobs need, loaded when first asked for."""
 
     def __init__(self, cache: Path) -> None:
         self.cache = cache
@@ -52,8 +49,8 @@ class Materials:
 
     def openmoji(self) -> list[Drawing]:
         """The test artist, told which names were trained on."""
-        trained = {d.words.label for name in SETS for d in self.emoji(name, held_out=False) if d.words.label}
-        trained |= {d.words.label for d in self.openclipart() if d.words.label}
+        trained = {d.annotation.label for name in SETS for d in self.emoji(name, held_out=False) if d.annotation.label}
+        trained |= {d.annotation.label for d in self.openclipart() if d.annotation.label}
         return load_openmoji(self.cache, self.concepts, trained)
 
 
@@ -83,13 +80,13 @@ def build(output: Path, cache: Path, only: Sequence[str] | None = None) -> None:
         if existing and only is None:
             counts = [(path, sum(1 for _ in read_shard(path))) for path in existing]
         else:
-            items = rendered(stem, table[stem]())
-            counts = write_shards(output, stem, without_trained(items, output) if stem == "test-tuxpaint" else items)
+            items = render_all(stem, table[stem]())
+            counts = write_shards(output, stem, exclude_trained(items, output) if stem == "test-tuxpaint" else items)
         for path, count in counts:
             console.print(f"{path}: {count} pictures")
 
 
-def without_trained(items: Iterable[Item], output: Path) -> Iterator[Item]:
+def exclude_trained(items: Iterable[Item], output: Path) -> Iterator[Item]:
     """Leaves out what is in training: Tux Paint took some of its stamps from the Open Clip Art Library."""
     shards = sorted(output.glob("train-openclipart-[0-9]*.tar"))
     if not shards:
@@ -98,7 +95,7 @@ def without_trained(items: Iterable[Item], output: Path) -> Iterator[Item]:
     yield from (item for item in items if trained.find(fingerprint(item[1])) is None)
 
 
-def rendered(title: str, drawings: Sequence[Drawing]) -> Iterator[Item]:
+def render_all(title: str, drawings: Sequence[Drawing]) -> Iterator[Item]:
     """Renders in a pool of processes, in order, and leaves out what is empty or a byte-for-byte repetition."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     seen: set[bytes] = set()
@@ -106,10 +103,10 @@ def rendered(title: str, drawings: Sequence[Drawing]) -> Iterator[Item]:
     pool = ProcessPoolExecutor(WORKERS, get_context("spawn"))
     with pool, Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=len(drawings))
-        for drawing, picture in zip(drawings, pool.map(render, drawings, chunksize=CHUNK), strict=True):
+        for drawing, image in zip(drawings, pool.map(render, drawings, chunksize=CHUNK), strict=True):
             bar.advance(task)
-            digest = sha256(picture or b"").digest()
-            if picture is None or (drawing.crop and digest in seen):
+            digest = sha256(image or b"").digest()
+            if image is None or (drawing.crop and digest in seen):
                 continue
             seen.add(digest)
-            yield drawing.key, picture, drawing.words
+            yield drawing.key, image, drawing.annotation

@@ -6,7 +6,7 @@ import re
 import resvg_py
 from PIL import Image, ImageChops
 
-from training.corpus.item import Drawing
+from training.corpus.shards import Drawing
 
 SIZE = 128
 # Rendered larger and reduced, so that a small drawing on a large page still fills the picture.

@@ -13,7 +13,7 @@ GENERIC = re.compile(
     r"map elements|map symbols|sallite|illustration$|^people$|^card$|hash\(0x|^untitled|^drawing",
     re.IGNORECASE,
 )
-# Words that say how a drawing was made or filed, not what it shows.
+# Annotation that say how a drawing was made or filed, not what it shows.
 NOISE = re.compile(
     r"\(?\bb ?(and|&|n) ?w\b\)?|\bbw\b|\bblack and white\b|\b(clip ?art|svg|contour|outline|symbol|template|ganson|mo|"
     r"stylized|no|nr|version|vector|remix|draft|v)\b"

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from training.corpus.concepts import held_out_names
 from training.corpus.emoji import load_concepts, load_set
-from training.corpus.item import Drawing, Words
 from training.corpus.openclipart import load_openclipart
 from training.corpus.photographs import load_photographs
-from training.corpus.recipe import rendered
-from training.corpus.shards import write_shards
+from training.corpus.recipe import render_all
+from training.corpus.shards import Drawing, Item, write_shards
 
 TRAIN_ARTISTS = ("fluent-3d", "fluent-flat", "fxemoji")
 TEST_ARTIST = "noto"
@@ -40,16 +39,16 @@ def sample_concepts() -> list[str]:
 
 def build_sample(output: Path, cache: Path) -> None:
     """Writes `train-sample-000000.tar` and `test-sample-000000.tar`."""
-    wanted = set(sample_concepts())
+    names = set(sample_concepts())
     concepts = load_concepts(cache)
 
     def drawn_by(artists: Iterable[str]) -> list[Drawing]:
-        return [d for artist in artists for concept, d in load_set(artist, concepts, cache) if concept.name in wanted]
+        return [d for artist in artists for concept, d in load_set(artist, concepts, cache) if concept.name in names]
 
     clip_art = choose(load_openclipart(cache, held_out_names(concepts.values())))
-    train = list(rendered("train-sample", [*drawn_by(TRAIN_ARTISTS), *clip_art]))
+    train = list(render_all("train-sample", [*drawn_by(TRAIN_ARTISTS), *clip_art]))
     write_shards(output, "train-sample", shuffled([*train, *load_photographs()]))
-    write_shards(output, "test-sample", rendered("test-sample", drawn_by([TEST_ARTIST])))
+    write_shards(output, "test-sample", render_all("test-sample", drawn_by([TEST_ARTIST])))
 
 
 def choose(drawings: Iterable[Drawing]) -> list[Drawing]:
@@ -57,13 +56,13 @@ def choose(drawings: Iterable[Drawing]) -> list[Drawing]:
     names = {also: name for name in sample_concepts() for also in (name, *ALSO.get(name, ()))}
     chosen: dict[str, list[Drawing]] = {}
     for drawing in drawings:
-        concept = names.get(drawing.words.label or "")
-        titled = drawing.words.extra["label_from"] == "title"
-        if concept is not None and titled and "black and white" not in drawing.words.tags:
+        concept = names.get(drawing.annotation.label or "")
+        titled = drawing.annotation.extra["label_from"] == "title"
+        if concept is not None and titled and "black and white" not in drawing.annotation.tags:
             chosen.setdefault(concept, []).append(drawing)
     return [drawing for concept in sorted(chosen) for drawing in chosen[concept][:MAX_CLIP_ART]]
 
 
-def shuffled(items: Iterable[tuple[str, bytes, Words]]) -> list[tuple[str, bytes, Words]]:
+def shuffled(items: Iterable[Item]) -> list[Item]:
     """In an order that mixes the artists and is the same on every run."""
     return sorted(items, key=lambda item: item[0][::-1])

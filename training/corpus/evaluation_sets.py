@@ -8,11 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from training.corpus.archives import read_members
 from training.corpus.concepts import Concept, plain_hexcode
-from training.corpus.fetch import fetch
-from training.corpus.item import Drawing, Words
-from training.corpus.sources import sources
+from training.corpus.packages import fetch, read_members, sources
+from training.corpus.shards import Annotation, Drawing
 
 STAMPS = "usr/share/tuxpaint/stamps/"
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -33,7 +31,7 @@ def load_openmoji(cache: Path, concepts: Mapping[str, Concept], trained: Collect
         if concept is None or row["skintone"]:
             continue
         tags = [tag.strip() for tag in f"{row['tags']},{row['openmoji_tags']}".split(",")]
-        words = Words(
+        annotation = Annotation(
             label=row["annotation"],
             tags=tuple(dict.fromkeys(tag for tag in tags if tag)),
             source=f"{source.package} {source.version}",
@@ -41,8 +39,8 @@ def load_openmoji(cache: Path, concepts: Mapping[str, Concept], trained: Collect
             attribution=f"{source.attribution}; drawn by {row['openmoji_author']}",
             extra={"hexcode": row["hexcode"], "seen": bool({concept.name, row["annotation"]} & set(trained))},
         )
-        picture = members[f"{pictures}{row['hexcode']}.svg"]
-        drawings.append(Drawing(f"openmoji-{row['hexcode'].lower()}", "svg", picture, words))
+        image = members[f"{pictures}{row['hexcode']}.svg"]
+        drawings.append(Drawing(f"openmoji-{row['hexcode'].lower()}", "svg", image, annotation))
     return drawings
 
 
@@ -58,7 +56,7 @@ def load_tuxpaint(cache: Path) -> list[Drawing]:
         if path.endswith(".txt") or text is None or short.startswith(STAMPS_LEFT_OUT) or "mirror" in short:
             continue
         caption = text.decode("utf-8", "replace").splitlines()[0].strip()
-        words = Words(
+        annotation = Annotation(
             label=None,
             captions=(caption,),
             tags=tuple(PurePosixPath(short).parts[:-1]),
@@ -69,7 +67,9 @@ def load_tuxpaint(cache: Path) -> list[Drawing]:
         if caption:
             key = "tuxpaint-" + short.rpartition(".")[0].replace("/", "-").replace(".", "-")
             # Where a stamp is there as SVG and PNG, the PNG comes last and stays: it shows what the artist saw.
-            drawings[key] = Drawing(key, "svg" if path.endswith(".svg") else "raster", members[path], words, crop=True)
+            drawings[key] = Drawing(
+                key, "svg" if path.endswith(".svg") else "raster", members[path], annotation, crop=True
+            )
     return [drawings[key] for key in sorted(drawings)]
 
 
@@ -83,10 +83,10 @@ def load_fashion(cache: Path) -> list[Drawing]:
     area = FASHION_SIDE * FASHION_SIDE
     drawings = []
     for number, label in enumerate(labels):
-        picture = Image.frombytes("L", (FASHION_SIDE, FASHION_SIDE), pixels[number * area : (number + 1) * area])
+        image = Image.frombytes("L", (FASHION_SIDE, FASHION_SIDE), pixels[number * area : (number + 1) * area])
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
+        image.save(buffer, "PNG")
         name = f"{source.package} {source.version}"
-        words = Words(FASHION[label], name, source.licence, attribution=source.attribution)
-        drawings.append(Drawing(f"fashion-{number:05d}", "raster", buffer.getvalue(), words))
+        annotation = Annotation(FASHION[label], name, source.licence, attribution=source.attribution)
+        drawings.append(Drawing(f"fashion-{number:05d}", "raster", buffer.getvalue(), annotation))
     return drawings
