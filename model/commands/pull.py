@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,6 +74,7 @@ def pull(
 
     HTTPS_PROXY, NO_PROXY and SSL_CERT_FILE are respected.
     """
+    from model.files import WriteError
     from model.hub.errors import HubError
     from model.hub.folders import bundle_folder, pull_lock
     from model.hub.names import published_model
@@ -99,6 +99,8 @@ def pull(
                 _pull(model, folder, settings, keep_download)
     except HubError as error:
         fail(str(error))
+    except WriteError as error:
+        fail(f"{error}. SIGHTWORD_HOME sets where models are kept")
     except OSError as error:
         fail(f"{error.filename or folder}: {error.strerror}. SIGHTWORD_HOME sets where models are kept")
     verify(folder)
@@ -150,42 +152,28 @@ def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options
     from model.checkpoints.checkpoint import CheckpointError
     from model.checkpoints.importer import import_checkpoint
     from model.export.bundle import ExportError
+    from model.files import replace_folder
     from model.manifest import MANIFEST
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        stack.enter_context(_exit_on_sigterm())
-        fresh = folder
-        if (folder / MANIFEST).exists():  # it may be served: it stays until the next one is whole
-            aside = Path(stack.enter_context(TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent)))
-            fresh = aside / "fresh"
+    replaces = (folder / MANIFEST).exists()  # it may be served: it stays until the next one is complete
+    with _exit_on_sigterm(), replace_folder(folder) if replaces else nullcontext(folder) as target:
+        if replaces:
+            target.rmdir()  # the import makes it anew
         try:
             with announced(f"{model.name}: importing {downloaded.checkpoint}"):
                 _, warnings = import_checkpoint(
-                    downloaded.checkpoint, fresh, options, bundle_id=model.id, origin=downloaded.origin
+                    downloaded.checkpoint, target, options, bundle_id=model.id, origin=downloaded.origin
                 )
         except (CheckpointError, ExportError) as error:
             fail(f"{model.name} cannot be imported: {error}")
-        if fresh != folder:
-            _exchange(folder, fresh, aside / "replaced")
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _exchange(folder: Path, fresh: Path, replaced: Path) -> None:
-    """Put `fresh` in the place of `folder`, which is back there if that is interrupted."""
-    try:
-        folder.rename(replaced)
-        fresh.rename(folder)
-    except BaseException:
-        if not folder.exists():
-            replaced.rename(folder)
-        raise
-
-
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM ends the process as an error does: through what removes unfinished folders."""
+    """Turn SIGTERM into SystemExit, so that unfinished folders are removed as after an error."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
