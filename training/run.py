@@ -132,7 +132,7 @@ def _scores(results: Sequence[Result], compared: Sequence[Comparison]) -> dict[s
             "metric": metric_name(result.headline),
             "value": round(result.value, 4),
             "interval": [round(bound, 4) for bound in result.interval],
-            "pictures": result.pictures,
+            "pictures": result.images,
             **(_change(before[result.dataset]) if result.dataset in before else {}),
         }
         for result in results

@@ -33,8 +33,8 @@ class EvaluationOptions:
     train: DatasetSpec | None = None  # where the data set has no training split of its own
 
 
-# Called with each zero-shot or retrieval result, its split, the embeddings of its pictures [pictures, dim] and, where
-# there are classes, the cosines [pictures, classes].
+# Called with each zero-shot or retrieval result, its split, the embeddings of its pictures [images, dim] and, where
+# there are classes, the cosines [images, classes].
 ResultCallback = Callable[[Result, Split, Vectors, Vectors | None], None]
 
 
@@ -74,22 +74,22 @@ class _DatasetEvaluator:
     def results(self) -> Iterator[Result]:
         for suffix, split in self.dataset.read("test").items():
             name = f"{self.dataset.name}{suffix}"
-            pictures = self._embed(split, name)
+            images = self._embed(split, name)
             if split.captions:
                 if self._is_requested("retrieval"):
                     yield self._complete(
-                        retrieve(name, pictures, split.captions, self.embedder.embed_texts), split, pictures
+                        retrieve(name, images, split.captions, self.embedder.embed_texts), split, images
                     )
                 continue
             if self._is_requested("zeroshot", "robustness"):
-                result, scores = self.zeroshot(name, split, pictures)
-                yield self._complete(result, split, pictures, scores)
+                result, scores = self.zeroshot(name, split, images)
+                yield self._complete(result, split, images, scores)
             if {"linear-probe", "few-shot"} & set(self.options.tasks):
-                for result in self._linear_probes(name, suffix, split, pictures):
+                for result in self._linear_probes(name, suffix, split, images):
                     yield replace(result, skipped=dict(split.skipped.counts))
 
     def _embed(self, split: Split, name: str) -> Vectors:
-        """[pictures, dim]; pictures that an earlier split of the same samples had are not embedded again."""
+        """[images, dim]; pictures that an earlier split of the same samples had are not embedded again."""
         missing = [picture for picture in split.pictures if picture not in self._embeddings]
         if missing:
             self._embeddings |= zip(
@@ -100,14 +100,14 @@ class _DatasetEvaluator:
     def _is_requested(self, *tasks: str) -> bool:
         return not self.options.tasks or bool(set(tasks) & set(self.options.tasks))
 
-    def _complete(self, result: Result, split: Split, pictures: Vectors, scores: Vectors | None = None) -> Result:
+    def _complete(self, result: Result, split: Split, images: Vectors, scores: Vectors | None = None) -> Result:
         """Add what was skipped, and call on_result."""
         result = replace(result, skipped=dict(split.skipped.counts))
         if self._on_result is not None:
-            self._on_result(result, split, pictures, scores)
+            self._on_result(result, split, images, scores)
         return result
 
-    def zeroshot(self, name: str, split: Split, pictures: Vectors) -> tuple[Result, Vectors]:
+    def zeroshot(self, name: str, split: Split, images: Vectors) -> tuple[Result, Vectors]:
         templates = self._templates(split)
         vectors = template_vectors(self.embedder.embed_texts, self._prompt_names(split), templates)
         accuracies: list[float] = []
@@ -122,7 +122,7 @@ class _DatasetEvaluator:
             vectors = vectors[[templates.index(template) for template in chosen]]
             templates = chosen
         class_embeddings = class_vectors(vectors.transpose(1, 0, 2))
-        scores = pictures @ class_embeddings.T
+        scores = images @ class_embeddings.T
         settings: dict[str, Any] = {"templates": templates}
         if accuracies:
             settings["training_acc1"] = [round(value, 4) for value in accuracies]
@@ -132,12 +132,12 @@ class _DatasetEvaluator:
             result = classify(name, scores, split.targets, split.classes, headline=self.headline)
         return replace(result, settings=settings), scores
 
-    def _linear_probes(self, name: str, suffix: str, split: Split, pictures: Vectors) -> Iterator[Result]:
+    def _linear_probes(self, name: str, suffix: str, split: Split, images: Vectors) -> Iterator[Result]:
         if split.truth is not None:
             raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
         train = self._train(suffix, split)
         train_vectors = self.embedder.embed_images(train.pictures, partial(track, what=f"{name}, train"))
-        data = ProbeData(train_vectors, train.targets, pictures, split.targets, split.classes)
+        data = ProbeData(train_vectors, train.targets, images, split.targets, split.classes)
         if "linear-probe" in self.options.tasks:
             with announced(f"{name}: linear probe"):
                 result = linear_probe(name, data, self.headline)
@@ -179,7 +179,7 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
     """Top-1 on each shifted data set and on the first, clean one, among the classes of the shifted one."""
     clean = _DatasetEvaluator(embedder, datasets[0], options)
     reference = clean.dataset.read("test")[""]
-    pictures = embedder.embed_images(reference.pictures, partial(track, what=clean.dataset.name))
+    images = embedder.embed_images(reference.pictures, partial(track, what=clean.dataset.name))
     found = []
     for dataset in datasets[1:]:
         shifted = _DatasetEvaluator(embedder, dataset, options)
@@ -187,7 +187,7 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
         on_shifted, _ = shifted.zeroshot(
             dataset.name, split, embedder.embed_images(split.pictures, partial(track, what=dataset.name))
         )
-        on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, pictures, split.classes))
+        on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, images, split.classes))
         metrics = {
             "acc1": on_shifted.metrics["acc1"],
             "acc1_clean": on_clean.metrics["acc1"],
@@ -197,7 +197,7 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
             Result(
                 f"{dataset.name} against {clean.dataset.name}",
                 "robustness",
-                on_shifted.pictures,
+                on_shifted.images,
                 on_shifted.choices,
                 "acc1",
                 on_shifted.interval,
@@ -208,7 +208,7 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
     return found
 
 
-def _restrict_to_classes(split: Split, pictures: Vectors, classes: Sequence[str]) -> tuple[Split, Vectors]:
+def _restrict_to_classes(split: Split, images: Vectors, classes: Sequence[str]) -> tuple[Split, Vectors]:
     """The split and its embeddings with the pictures of those classes only, and only those to choose from."""
     missing = sorted(set(classes) - set(split.classes))
     if missing:
@@ -216,4 +216,4 @@ def _restrict_to_classes(split: Split, pictures: Vectors, classes: Sequence[str]
     index = {name: number for number, name in enumerate(classes)}
     kept = [i for i, target in enumerate(split.targets) if split.classes[int(target)] in index]
     targets = np.array([index[split.classes[int(split.targets[i])]] for i in kept])
-    return replace(split, pictures=[split.pictures[i] for i in kept], classes=classes, targets=targets), pictures[kept]
+    return replace(split, pictures=[split.pictures[i] for i in kept], classes=classes, targets=targets), images[kept]

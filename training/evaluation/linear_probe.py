@@ -95,7 +95,7 @@ def _few_shot_result(dataset: str, data: ProbeData, number: int, headline: str) 
     # The widest of the draws' intervals and of the draws themselves.
     interval = min(min(d.interval[0] for d in draws), *values), max(max(d.interval[1] for d in draws), *values)
     return Result(
-        f"{dataset}, {number} shots", "few_shot", first.pictures, first.choices, headline, interval, mean, {}, settings
+        f"{dataset}, {number} shots", "few_shot", first.images, first.choices, headline, interval, mean, {}, settings
     )
 
 

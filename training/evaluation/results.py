@@ -19,14 +19,14 @@ class Result:
 
     dataset: str
     task: str  # zeroshot_classification, zeroshot_retrieval, linear_probe, few_shot
-    pictures: int
+    images: int
     choices: int  # classes, or distinct captions
     headline: str
     interval: tuple[float, float]
     metrics: Mapping[str, float]
     per_class: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was chosen on the way: C, templates
-    skipped: Mapping[str, int] = field(default_factory=dict)  # samples that are not among the pictures, by reason
+    skipped: Mapping[str, int] = field(default_factory=dict)  # samples that are not among the images, by reason
 
     @property
     def value(self) -> float:
@@ -40,7 +40,7 @@ class Comparison:
 
     dataset: str
     metric: str
-    pictures: int
+    images: int
     before: float
     after: float
 
@@ -65,7 +65,7 @@ def compare_results(before: Sequence[Result], after: Sequence[Result]) -> list[C
     """The headline metric of each task and data set that was measured both times, in the order of `after`."""
     earlier = {(result.dataset, result.task): result for result in before}
     return [
-        Comparison(result.dataset, result.headline, result.pictures, earlier[key].value, result.value)
+        Comparison(result.dataset, result.headline, result.images, earlier[key].value, result.value)
         for result in after
         if (key := (result.dataset, result.task)) in earlier
     ]
@@ -82,7 +82,7 @@ def to_record(result: Result, model: str, digest: str) -> dict[str, Any]:
         "language": "en",
         "headline": result.headline,
         "interval_95": [round(bound, 6) for bound in result.interval],
-        "pictures": result.pictures,
+        "pictures": result.images,
         "choices": result.choices,
         "per_class": {name: round(value, 6) for name, value in result.per_class.items()},
         "settings": dict(result.settings),

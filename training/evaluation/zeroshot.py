@@ -30,7 +30,7 @@ def classify(
     headline: str = "acc1",
     task: str = CLASSIFICATION,
 ) -> Result:
-    """Score [pictures, classes] against the index of each picture's class; `headline` is one of the metrics.
+    """Score [images, classes] against the index of each picture's class; `headline` is one of the metrics.
 
     acc1, acc5 (of five classes and more), mean_per_class_recall; with two classes also roc_auc, of the second one.
     """
@@ -86,28 +86,31 @@ def classify_many(dataset: str, scores: Vectors, truth: npt.NDArray[np.bool_], c
     return Result(dataset, CLASSIFICATION, len(truth), len(classes), headline, interval, metrics, per_class)
 
 
-def retrieve(dataset: str, pictures: Vectors, captions: Sequence[Sequence[str]], embed: Embed) -> Result:
-    """Find captions by pictures and pictures by captions; `captions[i]` are those of picture i, `embed` the tower."""
+def retrieve(dataset: str, images: Vectors, captions: Sequence[Sequence[str]], embed: Embed) -> Result:
+    """Recall at 1, 5 and 10 of captions by image and images by caption, from embeddings `images` [images, dim].
+
+    `captions[i]` are those of image i, and `embed` is the text tower.
+    """
     column = {text: number for number, text in enumerate(dict.fromkeys(text for own in captions for text in own))}
     own = [[column[text] for text in dict.fromkeys(texts)] for texts in captions]
     owners: list[list[int]] = [[] for _ in column]
-    for picture, columns in enumerate(own):
+    for image, columns in enumerate(own):
         for number in columns:
-            owners[number].append(picture)
-    words = embed(list(column))
-    by_picture, by_text = retrieval_ranks(pictures, words, own), retrieval_ranks(words, pictures, owners)
+            owners[number].append(image)
+    texts = embed(list(column))
+    by_image, by_text = retrieval_ranks(images, texts, own), retrieval_ranks(texts, images, owners)
     metrics = {
         f"{side}_retrieval_recall@{k}": float((found < k).mean())
-        for side, found in (("text", by_picture), ("image", by_text))
+        for side, found in (("text", by_image), ("image", by_text))
         for k in (1, 5, 10)
     }
     headline = "text_retrieval_recall@1"
-    interval = wilson(metrics[headline], len(pictures))
-    return Result(dataset, RETRIEVAL, len(pictures), len(column), headline, interval, metrics)
+    interval = wilson(metrics[headline], len(images))
+    return Result(dataset, RETRIEVAL, len(images), len(column), headline, interval, metrics)
 
 
 def select_templates(
-    pictures: Vectors, targets: Targets, vectors: Vectors, templates: Sequence[str], most: int | None = None
+    images: Vectors, targets: Targets, vectors: Vectors, templates: Sequence[str], most: int | None = None
 ) -> tuple[list[str], list[float]]:
     """Forward selection of templates, as CLIP's authors chose seven of eighty for ImageNet; also top-1 after each.
 
@@ -118,7 +121,7 @@ def select_templates(
     accuracies: list[float] = []
     while len(chosen) < (most or len(templates)):
         left = [number for number in range(len(templates)) if number not in chosen]
-        scores = [_accuracy(pictures, targets, vectors[[*chosen, number]]) for number in left]
+        scores = [_accuracy(images, targets, vectors[[*chosen, number]]) for number in left]
         best = int(np.argmax(scores))
         if accuracies and scores[best] <= accuracies[-1]:
             break
@@ -127,6 +130,6 @@ def select_templates(
     return [templates[number] for number in chosen], accuracies
 
 
-def _accuracy(pictures: Vectors, targets: Targets, vectors: Vectors) -> float:
-    words = class_vectors(vectors.transpose(1, 0, 2))
-    return float((ranks(pictures @ words.T, targets) == 0).mean())
+def _accuracy(images: Vectors, targets: Targets, vectors: Vectors) -> float:
+    class_embeddings = class_vectors(vectors.transpose(1, 0, 2))
+    return float((ranks(images @ class_embeddings.T, targets) == 0).mean())

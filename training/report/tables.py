@@ -43,7 +43,7 @@ def results_table(results: Sequence[Result]) -> str:
         task = result.task.replace("_", " ").replace("zeroshot", "zero-shot")
         headline = metric_name(result.headline)
         lines.append(
-            f"| {result.dataset} | {task} | {result.pictures:,} | {result.choices:,} "
+            f"| {result.dataset} | {task} | {result.images:,} | {result.choices:,} "
             f"| {headline} | {100 * result.value:.1f} | {100 * low:.1f} to {100 * high:.1f} | {others} |"
         )
     warnings = [f"\nWarning: {few}." for few in small_dataset_warnings(results)]
@@ -63,8 +63,8 @@ def format_counts(reasons: Mapping[str, int]) -> str:
 
 def small_dataset_warnings(results: Sequence[Result]) -> list[str]:
     """Warnings of data sets that are too small for a percentage."""
-    names = {result.dataset: result.pictures for result in results}
-    return [few for name, pictures in names.items() if (few := too_few(pictures, name))]
+    names = {result.dataset: result.images for result in results}
+    return [few for name, images in names.items() if (few := too_few(images, name))]
 
 
 def comparison_table(compared: Sequence[Comparison]) -> str:
@@ -76,7 +76,7 @@ def comparison_table(compared: Sequence[Comparison]) -> str:
     for each in compared:
         change = f"{each.points:+.1f}{' **worse**' if each.is_worse else ''}"
         figures = f"{100 * each.before:.1f} | {100 * each.after:.1f} | {change}"
-        lines.append(f"| {each.dataset} | {each.pictures:,} | {metric_name(each.metric)} | {figures} |")
+        lines.append(f"| {each.dataset} | {each.images:,} | {metric_name(each.metric)} | {figures} |")
     return "\n".join(lines)
 
 
