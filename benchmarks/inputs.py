@@ -25,39 +25,39 @@ lamp book letter clock guitar drum ball shoe hat umbrella resting running flying
 WORDS = _WORDS.split()
 
 
-def pictures(count: int, seed: int = 0) -> list[bytes]:
+def jpeg_files(count: int, seed: int = 0) -> list[bytes]:
     """So many different JPEG files: crops of photographs, at sizes and qualities of all kinds."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
-    return [_picture(draw.choice(sources), draw) for _ in range(count)]
+    return [_jpeg(rng.choice(sources), rng) for _ in range(count)]
 
 
-def _picture(source: Image.Image, draw: random.Random) -> bytes:
-    part = draw.uniform(0.5, 1.0)
+def _jpeg(source: Image.Image, rng: random.Random) -> bytes:
+    part = rng.uniform(0.5, 1.0)
     width, height = int(source.width * part), int(source.height * part)
-    left, top = draw.randint(0, source.width - width), draw.randint(0, source.height - height)
-    scale = draw.randint(*SHORT_SIDES) / min(width, height)
-    picture = source.crop((left, top, left + width, top + height))
-    picture = picture.resize((round(width * scale), round(height * scale)))
+    left, top = rng.randint(0, source.width - width), rng.randint(0, source.height - height)
+    scale = rng.randint(*SHORT_SIDES) / min(width, height)
+    image = source.crop((left, top, left + width, top + height))
+    image = image.resize((round(width * scale), round(height * scale)))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=draw.randint(70, 95))
+    image.save(file, "JPEG", quality=rng.randint(70, 95))
     return file.getvalue()
 
 
 def texts(seed: int = 0) -> Iterator[str]:
     """Different texts without end, of 1 to 40 words, most of them short."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     number = 0
     while True:
         number += 1
-        words = min(40, 1 + int(draw.expovariate(1 / 8)))
-        yield f"{number} {' '.join(draw.choices(WORDS, k=words))}"
+        words = min(40, 1 + int(rng.expovariate(1 / 8)))
+        yield f"{number} {' '.join(rng.choices(WORDS, k=words))}"
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
     """Different texts of about ten words, as captions and queries are."""
-    draw = random.Random(seed)
-    return [" ".join(draw.choices(WORDS, k=draw.randint(8, 12))) for _ in range(count)]
+    rng = random.Random(seed)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(8, 12))) for _ in range(count)]
 
 
 def text_requests(seed: int = 0) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def text_requests(seed: int = 0) -> Iterator[bytes]:
         yield embed(text)
 
 
-def picture_requests(files: Sequence[bytes]) -> Iterator[bytes]:
+def image_requests(files: Sequence[bytes]) -> Iterator[bytes]:
     """`/embed` of one file each, as raw bodies, never the same twice: what is asked for twice is computed once."""
     for number, file in enumerate(itertools.cycle(files)):
         yield raw_body(_commented(file, number))
@@ -84,22 +84,22 @@ def _commented(file: bytes, number: int) -> bytes:
 
 def mixed_requests(files: Sequence[bytes], largest: int = 24, seed: int = 0) -> Iterator[bytes]:
     """Texts and pictures, one or up to `largest` in a request, every encoding, and now and then a bad one."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     words = texts(seed)
-    single = picture_requests(files)
+    single = image_requests(files)
     encodings = ("float", "base64", "int8", "binary")
     while True:
-        kind = draw.random()
+        kind = rng.random()
         if kind < 0.45:
-            yield embed(next(words), encoding_format=draw.choice(encodings))
+            yield embed(next(words), encoding_format=rng.choice(encodings))
         elif kind < 0.75:
             yield next(single)
         elif kind < 0.90:
-            yield embed([next(words) for _ in range(draw.randint(2, largest))])
+            yield embed([next(words) for _ in range(rng.randint(2, largest))])
         elif kind < 0.96:
-            yield embed([as_item(draw.choice(files)) if draw.random() < 0.5 else next(words) for _ in range(4)])
+            yield embed([image_item(rng.choice(files)) if rng.random() < 0.5 else next(words) for _ in range(4)])
         else:
-            yield _bad(draw, files)
+            yield _invalid_request(rng, files)
 
 
 def embed(inputs: object, **options: object) -> bytes:
@@ -107,17 +107,17 @@ def embed(inputs: object, **options: object) -> bytes:
     return request("POST", "/embed", orjson.dumps({"inputs": inputs, **options}), content_type="application/json")
 
 
-def as_item(file: bytes) -> dict[str, str]:
+def image_item(file: bytes) -> dict[str, str]:
     """A picture as it stands in JSON."""
     return {"image": base64.b64encode(file).decode("ascii")}
 
 
-def _bad(draw: random.Random, files: Sequence[bytes]) -> bytes:
+def _invalid_request(rng: random.Random, files: Sequence[bytes]) -> bytes:
     """A request that is answered 4xx: a picture cut off, a text that is too long, no JSON."""
-    kind = draw.randrange(3)
+    kind = rng.randrange(3)
     if kind == 0:
-        file = draw.choice(files)
-        return request("POST", "/embed", file[: draw.randint(1, len(file) - 100)], content_type="image/jpeg")
+        file = rng.choice(files)
+        return request("POST", "/embed", file[: rng.randint(1, len(file) - 100)], content_type="image/jpeg")
     if kind == 1:
-        return embed(" ".join(WORDS * draw.randint(2, 8)))
+        return embed(" ".join(WORDS * rng.randint(2, 8)))
     return request("POST", "/embed", b'{"inputs": [', content_type="application/json")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.client import NO_ANSWER, NOT_CONNECTED, Client, closed_loop, open_loop, request
-from benchmarks.inputs import picture_requests, pictures, texts
+from benchmarks.inputs import image_requests, jpeg_files, texts
 from benchmarks.service_process import free_port
 
 PHASES = ("texts", "memory", "fairness", "redis", "reload", "stop")  # "pictures" is "texts" with other requests
@@ -104,9 +104,9 @@ def test_what_is_not_answered_is_told_apart() -> None:
 
 
 def test_inputs_differ() -> None:
-    files = pictures(8)
+    files = jpeg_files(8)
     assert len(set(files)) == 8
-    requests = picture_requests(files)
+    requests = image_requests(files)
     assert len({next(requests) for _ in range(20)}) == 20
     words = texts()
     lengths = {len(next(words).split()) for _ in range(200)}

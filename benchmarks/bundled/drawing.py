@@ -103,13 +103,13 @@ def _photographs(embedder: Embedder) -> Figure:
     pictures = embedder.embed_images([(folder / name).read_bytes for name in PHOTOGRAPHS])
     scores = softmax(embedder.bundle.logit_scale * pictures @ words.T)
     figure = Figure((9, 5.6), layout="constrained")
-    for place, (axes, (name, truth)) in enumerate(zip(figure.subplots(2, 4).flat, PHOTOGRAPHS.items(), strict=True)):
+    for index, (axes, (name, truth)) in enumerate(zip(figure.subplots(2, 4).flat, PHOTOGRAPHS.items(), strict=True)):
         with Image.open(folder / name) as image:
             axes.imshow(image.convert("RGB"))
         axes.axis("off")
-        best = np.argsort(-scores[place])[:3]
-        said = "\n".join(f"{labels[each]} {scores[place, each]:.2f}" for each in best)
-        axes.set_title(said, color="#1a7f37" if labels[best[0]] == truth else "#cf222e", fontsize=9)
+        best = np.argsort(-scores[index])[:3]
+        answers = "\n".join(f"{labels[each]} {scores[index, each]:.2f}" for each in best)
+        axes.set_title(answers, color="#1a7f37" if labels[best[0]] == truth else "#cf222e", fontsize=9)
     return figure
 
 

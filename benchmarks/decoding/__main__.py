@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.decoding.files import WORST
-from benchmarks.decoding.measuring import measure
+from benchmarks.decoding.peak_memory import measure_peak
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     print("| --- | --: | --: | --: | --- |")
     for name, make in WORST.items():
         data, pixels = make(side), side * side
-        peak = measure(data, pixels)
+        peak = measure_peak(data, pixels)
         size, own = len(data) / pixels, peak.bytes / pixels
         print(f"| {name} | {size:.2f} | {peak.bytes / 2**20:,.0f} | {own:.1f} | {peak.outcome} |", flush=True)
 

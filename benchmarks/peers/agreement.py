@@ -1,4 +1,4 @@
-"""Whether a peer computes what we compute: what gives other vectors is not timed."""
+"""Whether a peer computes the vectors of the bundle: one that does not is not timed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SIDE = 256  # pixels, the short side of the photographs
 class Reference:
     """Two pictures and two texts, with what the bundle makes of them."""
 
-    pictures: Sequence[bytes]
+    images: Sequence[bytes]
     texts: Sequence[str]
-    picture_vectors: npt.NDArray[np.float32]  # [2, dimensions]
+    image_vectors: npt.NDArray[np.float32]  # [2, dimensions]
     text_vectors: npt.NDArray[np.float32]
 
     @classmethod
@@ -46,16 +46,16 @@ class Reference:
 class Agreement:
     """The least cosine of each kind between a peer's vectors and the bundle's."""
 
-    pictures: float
+    images: float
     texts: float
 
 
-def agrees(server: PeerServer, reference: Reference) -> Agreement:
+def check_agreement(server: PeerServer, reference: Reference) -> Agreement:
     """Ask a peer for the vectors of the reference. Raises PeerError where they are not those of the bundle."""
-    pictures = [server.vector(server.picture(file)) for file in reference.pictures]
+    images = [server.vector(server.image(file)) for file in reference.images]
     texts = [server.vector(server.text(text)) for text in reference.texts]
     return Agreement(
-        _least_cosine(server, "pictures", np.stack(pictures), reference.picture_vectors),
+        _least_cosine(server, "pictures", np.stack(images), reference.image_vectors),
         _least_cosine(server, "texts", np.stack(texts), reference.text_vectors),
     )
 
@@ -69,8 +69,8 @@ def _least_cosine(
     own, least = np.diag(cosines), LEAST_COSINE[server.peer.precision]
     # Vectors of untrained towers lie close together: each must also be nearer to its own than to the other's.
     if own.min() < least or (cosines.argmax(axis=1) != np.arange(len(ours))).any():
-        told = ", ".join(f"{cosine:.4f}" for cosine in own)
-        raise PeerError(f"{server.peer.name} computes other vectors for {kind}: cosines {told}, wanted {least}")
+        cosines_text = ", ".join(f"{cosine:.4f}" for cosine in own)
+        raise PeerError(f"{server.peer.name} computes other vectors for {kind}: cosines {cosines_text}, wanted {least}")
     return float(own.min())
 
 

@@ -54,17 +54,17 @@ def _to_infinity(item: str, **options: str) -> bytes:
 
 
 _FASTAPI = Protocol(
-    picture=lambda jpeg: _post("/embed", {"images": [_base64(jpeg)]}),
+    image=lambda jpeg: _post("/embed", {"images": [_base64(jpeg)]}),
     text=lambda text: _post("/embed", {"texts": [text]}),
     vector=lambda answer: [*answer["images"], *answer["texts"]][0],
 )
 _INFINITY = Protocol(
-    picture=lambda jpeg: _to_infinity(f"data:image/jpeg;base64,{_base64(jpeg)}", modality="image"),
+    image=lambda jpeg: _to_infinity(f"data:image/jpeg;base64,{_base64(jpeg)}", modality="image"),
     text=_to_infinity,
     vector=lambda answer: answer["data"][0]["embedding"],
 )
 _LITSERVE = Protocol(
-    picture=lambda jpeg: _post("/predict", {"image": _base64(jpeg)}),
+    image=lambda jpeg: _post("/predict", {"image": _base64(jpeg)}),
     text=lambda text: _post("/predict", {"text": text}),
     vector=lambda answer: answer["embedding"],
 )

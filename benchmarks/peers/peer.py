@@ -23,14 +23,14 @@ ENVIRONMENTS = Path(__file__).parents[2] / ".bench" / "peers"  # the Makefile's 
 START_S = 180.0
 ANSWER_S = 60.0
 _EVERY_S = 0.2
-_FIRST_PICTURE, _FIRST_TEXT = PHOTOGRAPHS / "chelsea.jpg", "a photo of a cat"
+_FIRST_IMAGE, _FIRST_TEXT = PHOTOGRAPHS / "chelsea.jpg", "a photo of a cat"
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How a peer is asked for the vector of one item, and where in its answer that stands."""
 
-    picture: Callable[[bytes], bytes]  # a JPEG file -> a whole HTTP request
+    image: Callable[[bytes], bytes]  # a JPEG file -> a whole HTTP request
     text: Callable[[str], bytes]
     vector: Callable[[Any], list[float]]  # of the JSON of an answer
 
@@ -41,13 +41,12 @@ class Peer:
 
     name: str
     precision: Literal["fp32", "int8"]
-    environment: str  # name of its folder in ENVIRONMENTS and of its requirement file
+    environment: str  # name of its folder in `environments` and of its requirement file
     packages: tuple[str, ...]  # that say what was measured
     command: Callable[[Path, Path, int], list[str]]  # its python, folder of the model, port
     protocol: Protocol
-    text_tokens: int | None = (
-        None  # where it cuts texts in silence, control tokens counted; None: at the model's context
-    )
+    text_tokens: int | None = None  # where it truncates texts silently, control tokens counted; None: at the context
+    environments: Path = ENVIRONMENTS  # where the folder `environment` lies
 
     @property
     def requirements(self) -> Path:
@@ -57,7 +56,7 @@ class Peer:
     @property
     def python(self) -> Path:
         """Of its virtual environment."""
-        return ENVIRONMENTS / self.environment / "bin" / "python"
+        return self.environments / self.environment / "bin" / "python"
 
     def versions(self) -> str:
         """What was measured, for a report: `litserve 0.2.19, transformers ...`."""
@@ -66,7 +65,7 @@ class Peer:
 
     def missing(self) -> str | None:
         """Why it cannot be started, or None where it can."""
-        installed = ENVIRONMENTS / self.environment / "installed.txt"
+        installed = self.environments / self.environment / "installed.txt"
         if not (installed.exists() and self.python.exists()):
             return f"{self.name} is not installed: run make bench-peers"
         if installed.read_bytes() != self.requirements.read_bytes():
@@ -99,9 +98,9 @@ class PeerServer:
     pid: int
     log: Path
 
-    def picture(self, jpeg: bytes) -> bytes:
+    def image(self, jpeg: bytes) -> bytes:
         """The request for the vector of a JPEG file."""
-        return self.peer.protocol.picture(jpeg)
+        return self.peer.protocol.image(jpeg)
 
     def text(self, text: str) -> bytes:
         """The request for the vector of a text."""
@@ -129,7 +128,7 @@ class PeerServer:
 
 def _wait(server: PeerServer, process: subprocess.Popen[bytes]) -> None:
     """Until both kinds of items are answered. Raises PeerError with the end of the log."""
-    first = (server.picture(_FIRST_PICTURE.read_bytes()), server.text(_FIRST_TEXT))
+    first = (server.image(_FIRST_IMAGE.read_bytes()), server.text(_FIRST_TEXT))
     ends = time.monotonic() + START_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A server of others as a process of its own: on the loopback, in its own group, untouched by our environment."""
+"""Runs a server of others: in a process group of its own, without our environment, on the loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-END_S = 15.0
+TERMINATE_S = 15.0
 # What could change how a peer computes (it has its own defaults for threads), or what it is called with.
 _NOT_INHERITED = (
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "NUMEXPR_", "TORCH", "PYTORCH_", "ATEN_"),
@@ -40,8 +40,13 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def own_process(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that leads a group, which is ended on the way out; both its outputs go to `log`."""
+def own_process(
+    command: Sequence[str | Path], log: Path, *, terminate_s: float = TERMINATE_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a process group, ended on the way out: SIGTERM, and SIGKILL after `terminate_s`.
+
+    Its standard output and standard error go to `log`.
+    """
     with tempfile.TemporaryDirectory(prefix="peer-") as home, log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - the commands are those of the catalogue
             command,
@@ -55,16 +60,16 @@ def own_process(command: Sequence[str | Path], log: Path) -> Iterator[subprocess
         try:
             yield process
         finally:
-            _end(process)
+            _end(process, terminate_s)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, patience, SIGKILL; the last to the whole group, as a leader that died may leave workers behind."""
+def _end(process: subprocess.Popen[bytes], terminate_s: float) -> None:
+    """SIGTERM, a timeout, SIGKILL; the last to the whole group, as a leader that died may leave workers behind."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         os.killpg(process.pid, signal.SIGCONT)  # it may have been stopped while others were measured
     with suppress(subprocess.TimeoutExpired):
-        process.wait(END_S)
+        process.wait(terminate_s)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

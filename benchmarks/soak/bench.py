@@ -1,4 +1,4 @@
-"""What the phases share: sizes, inputs, progress, the service, and an eye on its health while it is under load."""
+"""What the phases share: sizes, inputs, progress, the service, and a monitor of its health and memory."""
 
 from __future__ import annotations
 
@@ -77,32 +77,32 @@ class Bench:
 
 
 @dataclass
-class Watch:
-    """What was seen of a process under load."""
+class Monitor:
+    """Health checks and memory of a process under load, sampled at an interval."""
 
     live: list[Answer] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)  # MiB
 
     @classmethod
     @asynccontextmanager
-    async def over(cls, service: Running, every_s: float = 0.25) -> AsyncIterator[Watch]:
-        """Look at its memory, and ask for its health as an orchestrator does, on a new connection each time."""
-        watch, process = cls(), psutil.Process(service.process.pid)
+    async def watching(cls, service: Running, every_s: float = 0.25) -> AsyncIterator[Monitor]:
+        """Sample its memory, and call /health/live as an orchestrator does, on a new connection each time."""
+        monitor, process = cls(), psutil.Process(service.process.pid)
 
         async def look() -> None:
             while True:
-                watch.memory.append(process.memory_info().rss / 2**20)
+                monitor.memory.append(process.memory_info().rss / 2**20)
                 client = Client(service.url, timeout_s=10)
                 called = time.perf_counter()
                 answer = await client.send(LIVE)
                 answer.seconds = time.perf_counter() - called  # with the time of connecting
-                watch.live.append(answer)
+                monitor.live.append(answer)
                 client.close()
                 await asyncio.sleep(every_s)
 
         looking = asyncio.create_task(look())
         try:
-            yield watch
+            yield monitor
         finally:
             looking.cancel()
 
@@ -116,8 +116,8 @@ class Watch:
         """Whether it grew by less than 5 %, or by less than 10 MiB."""
         return self.growth() < max(10, 0.05 * statistics.median(self.memory))
 
-    def memory_told(self) -> str:
-        """For a check."""
+    def memory_summary(self) -> str:
+        """Growth and maximum, for a check."""
         return f"{self.growth():+.1f} MiB, at most {max(self.memory):.0f} MiB"
 
 
@@ -128,19 +128,19 @@ def statuses(answers: Sequence[Answer]) -> dict[str, int]:
     return {names.get(status, str(status)): number for status, number in sorted(counted.items())}
 
 
-def milliseconds(answers: Sequence[Answer], *shares: float) -> str:
+def format_latencies(answers: Sequence[Answer], *shares: float) -> str:
     """Percentiles of the time that the answers took."""
     ordered = sorted(answer.seconds for answer in answers)
     if not ordered:
         return "none"
-    told = [
+    percentiles = [
         f"p{100 * share:g} {1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]:.1f}" for share in shares
     ]
-    return ", ".join([*told, f"max {1e3 * ordered[-1]:.1f} ms"])
+    return ", ".join([*percentiles, f"max {1e3 * ordered[-1]:.1f} ms"])
 
 
-async def gone(service: Running, wait_s: float = 20.0) -> bool:
-    """Whether everything that was held is let go again, soon after the load has ended."""
+async def queue_drained(service: Running, wait_s: float = 20.0) -> bool:
+    """Whether the gauges of the queue return to 0 within `wait_s` of the end of the load."""
     ends = time.monotonic() + wait_s
     async with httpx.AsyncClient(timeout=30) as client:
         while time.monotonic() < ends:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, percentile_s
-from benchmarks.inputs import embed, mixed_requests, picture_requests, text_requests
-from benchmarks.soak.bench import CLIENTS, Bench, Watch, gone, milliseconds, statuses
+from benchmarks.inputs import embed, image_requests, mixed_requests, text_requests
+from benchmarks.soak.bench import CLIENTS, Bench, Monitor, format_latencies, queue_drained, statuses
 from benchmarks.soak.report import Phase
 
 TIMEOUT_S = 30.0
@@ -19,18 +19,18 @@ REFUSED_S = 0.05
 async def overload(bench: Bench, kind: str) -> Phase:
     """At twice the capacity for a while, without a cache. Capacity is measured before and after."""
     phase = Phase(f"Twice the capacity, {kind}")
-    requests = text_requests() if kind == "texts" else picture_requests(bench.files)
+    requests = text_requests() if kind == "texts" else image_requests(bench.files)
     seconds = bench.size.overload_s
     with bench.serving(cache_bytes="0", timeout_s=str(TIMEOUT_S)) as service:
         client = Client(service.url)
         await closed_loop(client, requests, CLIENTS, for_seconds(bench.size.capacity_s / 4))
         async with bench.bar(f"{kind}: capacity", bench.size.capacity_s):
             before = await _capacity(client, requests, bench.size.capacity_s)
-        async with bench.bar(f"{kind}: twice as many", seconds), Watch.over(service) as watch:
+        async with bench.bar(f"{kind}: twice as many", seconds), Monitor.watching(service) as monitor:
             cpu, started = time.process_time(), time.perf_counter()
             answers = await open_loop(client, requests, 2 * before, seconds)
             cpu = time.process_time() - cpu
-        left_nothing = await gone(service)
+        left_nothing = await queue_drained(service)
         async with bench.bar(f"{kind}: capacity again", bench.size.capacity_s):
             after = await _capacity(client, requests, bench.size.capacity_s)
         client.close()
@@ -45,14 +45,14 @@ async def overload(bench: Bench, kind: str) -> Phase:
     phase.check("only answers and refusals", {a.status for a in answers} <= {200, 429}, statuses(answers))
     phase.check(
         f"accepted requests keep their deadline of {TIMEOUT_S:g} s",
-        all(answer.seconds <= TIMEOUT_S for answer in served), milliseconds(served, 0.5, 0.99), speed=True,
+        all(answer.seconds <= TIMEOUT_S for answer in served), format_latencies(served, 0.5, 0.99), speed=True,
     )  # fmt: skip
     phase.check(
         "99 of 100 refusals come in under 50 ms", percentile_s(refused, 0.99) < REFUSED_S,
-        milliseconds(refused, 0.5, 0.99), speed=True,
+        format_latencies(refused, 0.5, 0.99), speed=True,
     )  # fmt: skip
-    phase.check("memory is flat", watch.flat, watch.memory_told(), speed=True)
-    _check_health(phase, watch)
+    phase.check("memory is flat", monitor.flat, monitor.memory_summary(), speed=True)
+    _check_health(phase, monitor)
     phase.check("the queue is empty afterwards", left_nothing, left_nothing)
     phase.figures = {
         "capacity before and after": f"{before:.0f}, {after:.0f} requests/s",
@@ -75,9 +75,11 @@ def _rate(answers: list[Answer], start: float, end: float) -> float:
     return sum(start <= answer.sent + answer.seconds < end for answer in answers) / (end - start)
 
 
-def _check_health(phase: Phase, watch: Watch) -> None:
-    live = {answer.status for answer in watch.live} == {200}
-    phase.check("/health/live answers throughout", live, f"{statuses(watch.live)}, {milliseconds(watch.live, 0.5)}")
+def _check_health(phase: Phase, monitor: Monitor) -> None:
+    live = {answer.status for answer in monitor.live} == {200}
+    phase.check(
+        "/health/live answers throughout", live, f"{statuses(monitor.live)}, {format_latencies(monitor.live, 0.5)}"
+    )
 
 
 async def memory(bench: Bench) -> Phase:
@@ -91,7 +93,7 @@ async def memory(bench: Bench) -> Phase:
             bench.progress.update(task, completed=begun)
             return begun < bench.size.requests
 
-        async with Watch.over(service) as watch:
+        async with Monitor.watching(service) as monitor:
             started = time.perf_counter()
             answers = await closed_loop(client, mixed_requests(bench.files), CLIENTS // 4, more)
             seconds = time.perf_counter() - started
@@ -100,9 +102,9 @@ async def memory(bench: Bench) -> Phase:
         phase.check(
             "only answers and refusals of bad requests", {a.status for a in answers} <= {200, 422}, statuses(answers)
         )
-        phase.check("memory is flat", watch.flat, watch.memory_told(), speed=True)
-        _check_health(phase, watch)
-        phase.check("the queue is empty afterwards", await gone(service), "queue gauges")
+        phase.check("memory is flat", monitor.flat, monitor.memory_summary(), speed=True)
+        _check_health(phase, monitor)
+        phase.check("the queue is empty afterwards", await queue_drained(service), "queue gauges")
     phase.figures = {"rate": f"{len(answers) / seconds:.0f} requests/s"}
     return phase
 
@@ -126,7 +128,7 @@ async def fairness(bench: Bench) -> Phase:
     phase.check(
         "a single item takes less than a quarter of the time of a large request",
         percentile_s(single, 0.5) < percentile_s(many, 0.5) / 4,
-        f"{milliseconds(single, 0.5, 0.99)} against {milliseconds(many, 0.5)}", speed=True,
+        f"{format_latencies(single, 0.5, 0.99)} against {format_latencies(many, 0.5)}", speed=True,
     )  # fmt: skip
-    phase.figures = {"a single item alone": milliseconds(alone, 0.5, 0.99), "single items": len(single)}
+    phase.figures = {"a single item alone": format_latencies(alone, 0.5, 0.99), "single items": len(single)}
     return phase

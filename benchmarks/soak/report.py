@@ -41,23 +41,23 @@ class Phase:
         for check in self.checks:
             mark = "[green]pass[/]" if check.kept else "[red]FAIL[/]"
             console.print(f"  {mark} {check.promise}: {check.measured}", highlight=False, soft_wrap=True)
-        told = ", ".join(f"{name} {value}" for name, value in self.figures.items())
-        console.print(f"       [dim]{told}[/]", highlight=False, soft_wrap=True)
+        figures = ", ".join(f"{name} {value}" for name, value in self.figures.items())
+        console.print(f"       [dim]{figures}[/]", highlight=False, soft_wrap=True)
 
 
 def write(phases: Sequence[Phase], size: str, started: str, folder: Path) -> Path:
     """Write soak-DATE.json and soak-DATE.md; the path of the second."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"soak-{started.replace(':', '').replace(' ', '-')}"
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "started": started,
         "size": size,
         "machine": machine(),
         "phases": [asdict(phase) for phase in phases],
     }
-    (folder / f"{name}.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    (folder / f"{name}.json").write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
     page = folder / f"{name}.md"
-    page.write_text(_page(phases, size, started, told["machine"]), "utf-8")
+    page.write_text(_page(phases, size, started, document["machine"]), "utf-8")
     return page
 
 

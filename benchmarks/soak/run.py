@@ -13,9 +13,9 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.inputs import pictures
+from benchmarks.inputs import jpeg_files
 from benchmarks.redis_server import RedisNotInstalledError
-from benchmarks.soak import events, load
+from benchmarks.soak import failures, load
 from benchmarks.soak.bench import SIZES, Bench
 from benchmarks.soak.report import Phase, write
 from model.bundle import bundled
@@ -25,9 +25,9 @@ PHASES: dict[str, Callable[[Bench], Awaitable[Phase]]] = {
     "pictures": lambda bench: load.overload(bench, "pictures"),
     "memory": load.memory,
     "fairness": load.fairness,
-    "redis": events.redis,
-    "reload": events.reload,
-    "stop": events.stop,
+    "redis": failures.redis,
+    "reload": failures.reload,
+    "stop": failures.stop,
 }
 
 
@@ -39,7 +39,7 @@ def run(size: str, phases: Sequence[str], bundle: Path | None, results: Path) ->
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     done: list[Phase] = []
     with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console, transient=True) as progress:
-        bench = Bench(SIZES[size], bundle or bundled(), Path(folder), pictures(SIZES[size].pictures), progress)
+        bench = Bench(SIZES[size], bundle or bundled(), Path(folder), jpeg_files(SIZES[size].pictures), progress)
         for name in phases or PHASES:
             done.append(_run(PHASES[name], name, bench))
             console.print(f"[bold]{done[-1].name}[/] ({done[-1].seconds:.0f} s)")

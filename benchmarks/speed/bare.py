@@ -1,4 +1,4 @@
-"""What the machine could do: `session.run` alone at its best, and decoding alone."""
+"""The limit of a machine: the best that `session.run` alone, and decoding alone, achieve."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ TOWERS = tuple(GRAPHS)
 
 
 @dataclass(frozen=True)
-class Way:
-    """One session of so many threads, run from so many threads of Python at once."""
+class SessionConfig:
+    """An onnxruntime session of `threads` intra-op threads, run from `concurrency` threads of Python at once."""
 
     threads: int
-    workers: int
+    concurrency: int
     spin: bool = False
 
     def __str__(self) -> str:
         spins = ", spinning" if self.spin else ""
-        return f"one session of {self.threads} thread{'s' * (self.threads > 1)}{spins}, run from {self.workers} at once"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}{spins}"
+        return f"one session of {threads}, run from {self.concurrency} at once"
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A way to run a tower at a batch size."""
+class RunConfig:
+    """How a tower is run: the session, and the batch size."""
 
     batch: int
-    way: Way
+    session: SessionConfig
 
 
 @dataclass(frozen=True)
@@ -71,22 +72,24 @@ class Tower:
         return PROVIDERS[choose(self._provider)[0]]
 
     @cached_property
-    def ways(self) -> list[Way]:
-        """Those worth trying here."""
+    def session_configs(self) -> list[SessionConfig]:
+        """The sessions worth trying on this device."""
         cores = usable_cores()
         if self.provider != PROVIDERS["cpu"]:
             threads = 1 if self.provider in NVIDIA else cores
-            return [Way(threads, 1), Way(threads, 2)]
-        return list(dict.fromkeys([Way(cores, 1, spin=True), Way(cores, 1), Way(1, cores)]))
+            return [SessionConfig(threads, 1), SessionConfig(threads, 2)]
+        return list(
+            dict.fromkeys([SessionConfig(cores, 1, spin=True), SessionConfig(cores, 1), SessionConfig(1, cores)])
+        )
 
     @property
     def batches(self) -> Sequence[int]:
-        """Sizes worth trying here."""
+        """The batch sizes worth trying on this device."""
         return (BATCHES_ON_ACCELERATOR if self.provider in NVIDIA else BATCHES)[self._tower]
 
-    def runner(self, setting: Setting) -> Callable[[], None]:
-        """Runs one batch, each time of other items."""
-        session = self._session(setting.way)
+    def runner(self, setting: RunConfig) -> Callable[[], None]:
+        """A function that runs one batch, each time of other items."""
+        session = self._session(setting.session)
         graph_input = GRAPHS[self._tower][1]
         batches = self._batches(setting.batch)
         number = 0
@@ -102,14 +105,14 @@ class Tower:
 
         return run
 
-    def rate(self, setting: Setting, seconds: float) -> Rate:
-        """How fast it runs that way."""
-        return rate(self.runner(setting), setting.batch, setting.way.workers, seconds)
+    def rate(self, setting: RunConfig, seconds: float) -> Rate:
+        """How fast it runs that session."""
+        return rate(self.runner(setting), setting.batch, setting.session.concurrency, seconds)
 
-    def best(self, seconds: float, rounds: int) -> Setting:
-        """The fastest setting, each tried in turn, for so long in all."""
-        settings = [Setting(batch, way) for batch in self.batches for way in self.ways]
-        seen: dict[Setting, list[float]] = {setting: [] for setting in settings}
+    def best(self, seconds: float, rounds: int) -> RunConfig:
+        """The configuration of the highest median throughput; all are tried in turn, for `seconds` in all."""
+        settings = [RunConfig(batch, session) for batch in self.batches for session in self.session_configs]
+        seen: dict[RunConfig, list[float]] = {setting: [] for setting in settings}
         each_s = seconds / rounds / len(settings)
         for _ in range(rounds):
             for setting in settings:
@@ -117,14 +120,14 @@ class Tower:
         return max(settings, key=lambda setting: statistics.median(seen[setting]))
 
     def lone_ms(self, seconds: float) -> float:
-        """The median time of a single item, in the way that is best for it."""
-        every_core = [Setting(1, way) for way in self.ways if way.workers == 1]
+        """The median latency of a batch of one in milliseconds, with the session that is best for it."""
+        every_core = [RunConfig(1, session) for session in self.session_configs if session.concurrency == 1]
         return min(median_ms(self.runner(setting), seconds / len(every_core)) for setting in every_core)
 
-    def _session(self, way: Way) -> Any:
-        key = (way.threads, way.spin)
+    def _session(self, config: SessionConfig) -> Any:
+        key = (config.threads, config.spin)
         if key not in self._sessions:
-            self._sessions[key] = open_session(self._bundle, self._tower, self._provider, way)
+            self._sessions[key] = open_session(self._bundle, self._tower, self._provider, config)
         return self._sessions[key]
 
     def _batches(self, size: int) -> list[NDArray[Any]]:
@@ -137,42 +140,42 @@ class Tower:
         return [tokenizer.pad([self._items[(turn * size + i) % count] for i in range(size)]) for turn in range(16)]
 
 
-def open_session(bundle: Bundle, tower: str, provider: str, way: Way) -> Any:
+def open_session(bundle: Bundle, tower: str, provider: str, config: SessionConfig) -> Any:
     """A session of onnxruntime for one tower."""
     chosen = ort.SessionOptions()
-    chosen.intra_op_num_threads, chosen.inter_op_num_threads = way.threads, 1
+    chosen.intra_op_num_threads, chosen.inter_op_num_threads = config.threads, 1
     chosen.enable_mem_pattern = False
-    chosen.add_session_config_entry("session.intra_op.allow_spinning", str(int(way.spin)))
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", str(int(config.spin)))
     chosen.log_severity_level = 3
     weights = bundle.read(WEIGHTS)
     chosen.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     providers = [
-        (PROVIDERS[key], options(key, bundle.precision, bundle.digest, way.threads)) for key in choose(provider)
+        (PROVIDERS[key], options(key, bundle.precision, bundle.digest, config.threads)) for key in choose(provider)
     ]
     return ort.InferenceSession(bundle.read(GRAPHS[tower][0]), chosen, providers=providers)
 
 
-def towers(bundle: Bundle, provider: str, pictures: Sequence[bytes]) -> dict[str, Tower]:
-    """Both, with real pictures and texts of about ten words to run on."""
-    pixels = np.stack([load_image(file, bundle.preprocessing) for file in pictures[:64]])
+def towers(bundle: Bundle, provider: str, files: Sequence[bytes]) -> dict[str, Tower]:
+    """Both towers, with real pictures and texts of about ten words as inputs."""
+    pixels = np.stack([load_image(file, bundle.preprocessing) for file in files[:64]])
     rows = bundle.tokenizer().encode(sentences(1024))
     return {"image": Tower(bundle, "image", provider, pixels), "text": Tower(bundle, "text", provider, rows)}
 
 
-def rate(run: Callable[[], None], items: int, workers: int, seconds: float) -> Rate:
-    """How fast `run`, which does so many items, is when called from so many threads for so long, twice at least."""
-    rates, done = [0.0] * workers, [0] * workers
+def rate(run: Callable[[], None], items: int, concurrency: int, seconds: float) -> Rate:
+    """Throughput of `run`, which processes `items`, called from `concurrency` threads for so long, at least twice."""
+    rates, done = [0.0] * concurrency, [0] * concurrency
     run()
 
-    def work(worker: int) -> None:
+    def work(caller: int) -> None:
         started = now = time.perf_counter()
         while now < started + seconds:
             run()
-            done[worker] += items
+            done[caller] += items
             now = time.perf_counter()
-        rates[worker] = done[worker] / (now - started)
+        rates[caller] = done[caller] / (now - started)
 
-    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(workers)]
+    threads = [threading.Thread(target=work, args=(caller,)) for caller in range(concurrency)]
     cpu = time.process_time()
     for thread in threads:
         thread.start()
@@ -182,7 +185,7 @@ def rate(run: Callable[[], None], items: int, workers: int, seconds: float) -> R
 
 
 def median_ms(run: Callable[[], None], seconds: float) -> float:
-    """Of single calls, for so long."""
+    """The median duration of a call in milliseconds, over so many seconds."""
     times: list[float] = []
     run()
     ends = time.perf_counter() + seconds

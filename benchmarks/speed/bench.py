@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from benchmarks.inputs import as_item, embed, raw_body, sentences
-from benchmarks.speed.pictures import CAMERA, LARGE, MEDIUM, SMALL, Pixels, mixed, photographs
+from benchmarks.inputs import embed, image_item, raw_body, sentences
+from benchmarks.speed.photographs import CAMERA, LARGE, MEDIUM, SMALL, Pixels, mixed, photographs
 from benchmarks.speed.record import Record
 from model.bundle import Bundle
 from model.images.preprocessing import load_image
@@ -62,7 +62,7 @@ SIZES = {
 
 @dataclass
 class Inputs:
-    """Pictures and texts, and the requests that hold one each."""
+    """Image files and texts, and requests of one item each."""
 
     counts: Mapping[Pixels, int]
     texts: Sequence[str] = field(default_factory=lambda: sentences(TEXTS))
@@ -73,21 +73,21 @@ class Inputs:
         return photographs(self.counts)
 
     @cached_property
-    def pictures(self) -> Mapping[str, Sequence[bytes]]:
-        """The sets that the ladder climbs."""
+    def image_sets(self) -> Mapping[str, Sequence[bytes]]:
+        """The sets of files that are measured, by name."""
         return {"640x480": self.by_size[SMALL], "mixed": mixed(self.by_size)}
 
-    def raw(self, files: Sequence[bytes]) -> list[bytes]:
-        """As raw bodies."""
+    def raw_requests(self, files: Sequence[bytes]) -> list[bytes]:
+        """A request for each file, with the file as its body."""
         return [raw_body(file) for file in files]
 
-    def json(self, files: Sequence[bytes]) -> list[bytes]:
-        """As base64 in JSON."""
-        return [embed(as_item(file)) for file in files]
+    def json_requests(self, files: Sequence[bytes]) -> list[bytes]:
+        """A request for each file, with base64 in JSON."""
+        return [embed(image_item(file)) for file in files]
 
     @cached_property
     def text_requests(self) -> list[bytes]:
-        """One text each."""
+        """A request for each text."""
         return [embed(text) for text in self.texts]
 
 
@@ -105,21 +105,21 @@ class Bench:
 
     @contextmanager
     def steps(self, what: str, count: int) -> Iterator[Callable[[str], None]]:
-        """A bar of so many steps; call what it gives with the name of each as it begins."""
+        """A progress bar of so many steps; yields a function to call with the name of each step as it starts."""
         task: TaskID = self.progress.add_task(what, total=count)
-        begun = itertools.count()
+        started = itertools.count()
         try:
-            yield lambda name: self.progress.update(task, completed=next(begun), description=f"{what}: {name}")
+            yield lambda name: self.progress.update(task, completed=next(started), description=f"{what}: {name}")
         finally:
             self.progress.remove_task(task)
 
 
 def label(bundle: Bundle) -> str:
-    """What a report calls a model."""
+    """The name of a model in a report."""
     return bundle.id if bundle.id.endswith(bundle.precision) else f"{bundle.id} {bundle.precision}"
 
 
 def decoder(bundle: Bundle, files: Sequence[bytes]) -> Callable[[], Any]:
-    """Decodes and preprocesses one file, each time another."""
+    """A function that decodes and preprocesses one file, each time the next one."""
     turning = itertools.cycle(files)
     return lambda: load_image(next(turning), bundle.preprocessing)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.service_process import Running
-from benchmarks.speed.bare import Rate, Setting, Tower, median_ms, rate, towers
+from benchmarks.speed.bare import Rate, RunConfig, Tower, median_ms, rate, towers
 from benchmarks.speed.bench import Bench, decoder, label
-from benchmarks.speed.driving import (
+from benchmarks.speed.load import (
     ALL_CORES,
     GENERATOR_CORE,
     drive,
     drive_in_process,
+    open_pipeline,
     percentile_ms,
-    pipeline_of,
     serving,
 )
 from model.bundle import Bundle
@@ -38,7 +38,7 @@ class Rungs:
     bundle: Bundle
     name: str
     bare: dict[str, Tower]
-    best: dict[str, Setting]
+    best: dict[str, RunConfig]
     pipeline: Pipeline
     service: Running
     model_rate: dict[str, float]  # items a second of the bare towers, to tell how long to measure
@@ -46,15 +46,15 @@ class Rungs:
     def steps(self) -> list[Step]:
         """In the order of a round."""
         steps = [*self._pictures("640x480"), *self._texts(), *self._lone()]
-        if any(size != "640x480" for size in self.bench.inputs.pictures):
+        if any(size != "640x480" for size in self.bench.inputs.image_sets):
             steps += self._mixed()
         return steps
 
     def _pictures(self, files: str) -> list[Step]:
-        pictures = self.bench.inputs.pictures[files]
+        pictures = self.bench.inputs.image_sets[files]
         seconds = self.bench.size.seconds(self.model_rate["image"])
         items = [ImageItem(file, "inputs") for file in pictures]
-        raw, json = self.bench.inputs.raw(pictures), self.bench.inputs.json(pictures)
+        raw, json = self.bench.inputs.raw_requests(pictures), self.bench.inputs.json_requests(pictures)
 
         async def bare(turn: int) -> None:
             self._note(f"{files}/A", turn, self.bare["image"].rate(self.best["image"], seconds))
@@ -71,9 +71,9 @@ class Rungs:
         ]
 
     def _mixed(self) -> list[Step]:
-        files = self.bench.inputs.pictures["mixed"]
+        files = self.bench.inputs.image_sets["mixed"]
         seconds = self.bench.size.seconds(self.model_rate["image"])
-        raw = self.bench.inputs.raw(files)
+        raw = self.bench.inputs.raw_requests(files)
         return [("C mixed", self._decoding("mixed", files)), ("E mixed", self._http("mixed/E", raw, seconds))]
 
     def _texts(self) -> list[Step]:
@@ -91,9 +91,9 @@ class Rungs:
 
     def _lone(self) -> list[Step]:
         """One request at a time, against what it consists of."""
-        pictures = self.bench.inputs.pictures["640x480"]
+        pictures = self.bench.inputs.image_sets["640x480"]
         seconds = max(0.3, self.bench.size.least_s / 2)
-        raw = self.bench.inputs.raw(pictures)
+        raw = self.bench.inputs.raw_requests(pictures)
 
         async def parts(turn: int) -> None:
             self._add("lone/decode_ms", turn, median_ms(decoder(self.bundle, pictures), seconds / 2))
@@ -132,34 +132,34 @@ class Rungs:
 async def ladder(bench: Bench) -> None:
     """Every model in turn; within a model, all rungs in every round."""
     for path in bench.models:
-        await _climb(bench, path)
+        await _measure_model(bench, path)
 
 
-async def _climb(bench: Bench, path: Path) -> None:
+async def _measure_model(bench: Bench, path: Path) -> None:
     bundle = Bundle.load(path)
     name = label(bundle)
-    bare = towers(bundle, bench.provider, bench.inputs.pictures["640x480"])
+    bare = towers(bundle, bench.provider, bench.inputs.image_sets["640x480"])
     with serving(bench.folder, path, bench.provider) as service:
-        async with pipeline_of(path, bench.provider) as pipeline:
+        async with open_pipeline(path, bench.provider) as pipeline:
             with bench.steps(name, len(bare)) as begin:
-                best: dict[str, Setting] = {}
+                best: dict[str, RunConfig] = {}
                 for tower, sessions in bare.items():
                     begin(f"best batch of the {tower} tower")
                     best[tower] = sessions.best(bench.size.search_s, max(1, bench.size.rounds // 2))
-            paces = {tower: bare[tower].rate(best[tower], bench.size.least_s / 4).items_s for tower in bare}
-            _tell(bench, name, pipeline, best)
-            rungs = Rungs(bench, bundle, name, bare, best, pipeline, service, paces)
+            rates = {tower: bare[tower].rate(best[tower], bench.size.least_s / 4).items_s for tower in bare}
+            _note_settings(bench, name, pipeline, best)
+            rungs = Rungs(bench, bundle, name, bare, best, pipeline, service, rates)
             await _rounds(bench, name, rungs.steps())
 
 
-def _tell(bench: Bench, name: str, pipeline: Pipeline, best: dict[str, Setting]) -> None:
+def _note_settings(bench: Bench, name: str, pipeline: Pipeline, best: dict[str, RunConfig]) -> None:
     cores = usable_cores()
     bench.record.note(
         name,
         provider=pipeline.engine.provider,
         cores=cores,
         batches=pipeline.max_batch,
-        **{f"bare_{tower}": f"batches of {setting.batch}, {setting.way}" for tower, setting in best.items()},
+        **{f"bare_{tower}": f"batches of {setting.batch}, {setting.session}" for tower, setting in best.items()},
     )
     shared = f"it shares all {cores} cores with the service"
     own = f"it has core {GENERATOR_CORE} of {len(ALL_CORES)}, the service and the bare model the others"

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks.speed.pictures import KEPT
+from benchmarks.speed.photographs import CACHE_FOLDER
 from model.bundle import Bundle, bundled
 from model.manifest import MANIFEST
 from model.variant_report import Precision
 
-FOLDER = KEPT / "models"
+FOLDER = CACHE_FOLDER / "models"
 EXACT = FOLDER / "vit-b-32"
 FAST: dict[str, Precision] = {"cpu": "int8", "openvino": "bf16"}  # others are GPUs
 

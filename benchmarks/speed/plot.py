@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from benchmarks.speed import figures
+from benchmarks.speed import ratios
 from benchmarks.speed.record import Record, Spread
 
 Bars = Sequence[tuple[str, Spread, bool]]  # name, value, whether it is ours
@@ -45,7 +45,7 @@ def _shares(record: Record) -> Bars:
     bars: list[tuple[str, Spread, bool]] = []
     for model in record.models():
         for rung, name in rungs.items():
-            if spread := figures.share(record, model, "640x480", rung):
+            if spread := ratios.share(record, model, "640x480", rung):
                 bars.append((f"{model}, {name}", spread, True))
     return bars
 
@@ -60,6 +60,6 @@ def _panel(title: str, bars: Bars, top: int) -> list[str]:
             f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>',
             f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="16" fill="{OURS if ours else OTHERS}"/>',
             f'<line x1="{LEFT + low:.1f}" x2="{LEFT + high:.1f}" y1="{y + 8}" y2="{y + 8}" stroke="#333"/>',
-            f'<text x="{LEFT + high + 6:.1f}" y="{y + 12}">{figures.number(spread.median)}</text>',
+            f'<text x="{LEFT + high + 6:.1f}" y="{y + 12}">{ratios.format_number(spread.median)}</text>',
         ]
     return lines

@@ -1,4 +1,4 @@
-"""What a run found: single readings, each with its round, from which the report takes ratios within a round."""
+"""The record of a run: single readings, each with its round, so that ratios can be taken within a round."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 
 
-class Sample(NamedTuple):
+class Reading(NamedTuple):
     """One reading. Rates are items a second, times milliseconds, memory MiB; the name says which."""
 
     model: str
@@ -42,12 +42,12 @@ class Record:
     size: str
     machine: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by model, "" for all
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[Reading] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, model: str, name: str, turn: int, value: float) -> None:
         """Note a reading."""
-        self.samples.append(Sample(model, name, turn, value))
+        self.samples.append(Reading(model, name, turn, value))
 
     def note(self, model: str, **facts: Any) -> None:
         """Note what is chosen or said once."""
@@ -76,12 +76,12 @@ class Record:
     def write(self, file: Path) -> None:
         """As JSON."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        told = {**vars(self), "samples": [list(sample) for sample in self.samples]}
-        file.write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        document = {**vars(self), "samples": [list(sample) for sample in self.samples]}
+        file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
 
     @classmethod
     def read(cls, file: Path) -> Record:
         """What `write` wrote."""
-        told = orjson.loads(file.read_bytes())
-        told["samples"] = [Sample(*sample) for sample in told["samples"]]
-        return cls(**told)
+        document = orjson.loads(file.read_bytes())
+        document["samples"] = [Reading(*sample) for sample in document["samples"]]
+        return cls(**document)

@@ -11,9 +11,9 @@ from model.requirements import needs
 with needs("dev"):
     import typer
 
-    from benchmarks.speed import figures
-    from benchmarks.speed.figures import number, told
+    from benchmarks.speed import ratios
     from benchmarks.speed.plot import plot
+    from benchmarks.speed.ratios import format_number, format_spread
     from benchmarks.speed.record import Record
     from benchmarks.speed.targets import Target, targets
 
@@ -52,7 +52,7 @@ def page(record: Record, picture: str | None = None) -> str:
         if record.values(model, "640x480/A"):
             lines += _ladder(record, model)
         lines += _loops(record, model)
-    lines += [*_beside(record), *_standing(record)]
+    lines += [*_beside(record), *_other_readings(record)]
     if not any(facts.get("provider") in NVIDIA for facts in record.facts.values()):
         lines += [
             "## GPU",
@@ -81,9 +81,9 @@ def _machine(record: Record) -> list[str]:
         lines.append(f"The load generator: {facts['generator']}.")
     kinds = ("raw", "json", "text")
     costs = {kind: record.spread("", f"generator/{kind}/core_ms") for kind in kinds}
-    said = ", ".join(f"{kind} {number(cost.median)}" for kind, cost in costs.items() if cost)
-    if said:
-        lines.append(f"What a request costs it, in core-ms, against a server that only parses it: {said}.")
+    costs_text = ", ".join(f"{kind} {format_number(cost.median)}" for kind, cost in costs.items() if cost)
+    if costs_text:
+        lines.append(f"What a request costs it, in core-ms, against a server that only parses it: {costs_text}.")
     return [*lines, "Medians over the rounds, smallest and largest in brackets; ratios are of one round each."]
 
 
@@ -91,17 +91,17 @@ def _targets(record: Record) -> list[str]:
     measured = [each for each in targets(record) if each.measured or record.size == "full"]
     if not measured:
         return []
-    rows = [[each.what, _wanted(each), _measured(each), each.met] for each in measured]
+    rows = [[each.what, _bound(each), _measured(each), each.met] for each in measured]
     return ["## Targets", "", *table(["what", "wanted", "measured", ""], rows)]
 
 
-def _wanted(target: Target) -> str:
-    return f"{'≤' if target.at_most else '≥'} {target.wanted:g}{target.unit}"
+def _bound(target: Target) -> str:
+    return f"{'≤' if target.at_most else '≥'} {target.bound:g}{target.unit}"
 
 
 def _measured(target: Target) -> str:
     digits = ".4f" if target.unit == "" else ".3g"
-    return told(target.measured, lambda value: f"{value:{digits}}")
+    return format_spread(target.measured, lambda value: f"{value:{digits}}")
 
 
 def _ladder(record: Record, model: str) -> list[str]:
@@ -109,22 +109,22 @@ def _ladder(record: Record, model: str) -> list[str]:
     lines = [f"## {model}", "", f"{facts['provider']}, {facts['cores']} cores. Best bare settings:"]
     lines += [f"pictures in {facts['bare_image']}; texts in {facts['bare_text']}.", ""]
     lines += table(["", "items/s", "of the limit", "core-ms an item", "generator, core-ms"], _rungs(record, model))
-    overhead = figures.lone_overhead_ms(record, model)
+    overhead = ratios.lone_overhead_ms(record, model)
     if overhead:
-        parts = [told(record.spread(model, f"lone/{part}_ms")) for part in ("http", "decode", "run")]
+        parts = [format_spread(record.spread(model, f"lone/{part}_ms")) for part in ("http", "decode", "run")]
         lines += [f"A lone request takes {parts[0]} ms: {parts[1]} to decode, {parts[2]} to run,"]
-        lines += [f"{told(overhead, lambda ms: f'{ms:+.2f}')} ms on top.", ""]
+        lines += [f"{format_spread(overhead, lambda ms: f'{ms:+.2f}')} ms on top.", ""]
     return lines
 
 
 def _rungs(record: Record, model: str) -> list[list[str]]:
     rows: list[list[str]] = []
     for files in ("640x480", "mixed"):
-        of_set = [_rung(record, model, files, rung, f"{files}: {name}") for rung, name in RUNGS.items()]
-        limit = figures.limit(record, model, files)
+        rows_of_set = [_rung(record, model, files, rung, f"{files}: {name}") for rung, name in RUNGS.items()]
+        limit = ratios.limit(record, model, files)
         if limit:
-            of_set.append([f"{files}: the limit", told(limit), "1", "", ""])
-        rows += [row for row in of_set if row]
+            rows_of_set.append([f"{files}: the limit", format_spread(limit), "1", "", ""])
+        rows += [row for row in rows_of_set if row]
     texts = [_rung(record, model, "texts", rung, f"texts: {name}") for rung, name in TEXT_RUNGS.items()]
     return [*rows, *(row for row in texts if row)]
 
@@ -133,11 +133,15 @@ def _rung(record: Record, model: str, files: str, rung: str, name: str) -> list[
     measured = record.spread(model, f"{files}/{rung}")
     if measured is None:
         return []
-    share = "" if rung in ("A", "C") else told(figures.share(record, model, files, rung), lambda part: f"{part:.3f}")
+    share = (
+        ""
+        if rung in ("A", "C")
+        else format_spread(ratios.share(record, model, files, rung), lambda part: f"{part:.3f}")
+    )
     core_ms = record.spread(model, f"{files}/{rung}/core_ms")
     generator_ms = record.spread(model, f"{files}/{rung}/generator_ms")
-    costs = [number(cost.median) if cost else "" for cost in (core_ms, generator_ms)]
-    return [name, told(measured), share, *costs]
+    costs = [format_number(cost.median) if cost else "" for cost in (core_ms, generator_ms)]
+    return [name, format_spread(measured), share, *costs]
 
 
 def _loops(record: Record, model: str) -> list[str]:
@@ -152,9 +156,11 @@ def _loops(record: Record, model: str) -> list[str]:
         for load in names:
             values = [record.spread(model, f"{kind}/{load}/{part}") for part in ("rate", "p50", "p95", "p99")]
             if all(values):
-                rows.append([f"{kind} loop, {load} {unit}", *(number(value.median) for value in values if value)])
+                rows.append(
+                    [f"{kind} loop, {load} {unit}", *(format_number(value.median) for value in values if value)]
+                )
     head = ["pictures of 640x480, the file as body", "pictures/s", "p50 ms", "p95 ms", "p99 ms"]
-    return [f"### {model}: how long answers take; the limit was {number(limit.median)}", "", *table(head, rows)]
+    return [f"### {model}: how long answers take; the limit was {format_number(limit.median)}", "", *table(head, rows)]
 
 
 def _beside(record: Record) -> list[str]:
@@ -165,19 +171,19 @@ def _beside(record: Record) -> list[str]:
         facts = peers.get(name, {})
         if any(readings) or facts:
             remark = facts.get("missing") or facts.get("versions", "ours")
-            rows.append([name, *map(told, readings), remark])
+            rows.append([name, *map(format_spread, readings), remark])
     if not rows:
         return []
     head = ["base64 in JSON", "pictures/s, 32 clients", "pictures/s, 8 clients", "texts/s, 32 clients", ""]
     return ["## Beside others", "", *table(head, rows)]
 
 
-def _standing(record: Record) -> list[str]:
+def _other_readings(record: Record) -> list[str]:
     """Readings that stand alone, in the order in which they were taken."""
     rows = []
     for model, name in dict.fromkeys((sample.model, sample.name) for sample in record.samples):
         if (words := READINGS.get(name)) is not None:
-            rows.append([f"{model}: {words}" if model else words, told(record.spread(model, name))])
+            rows.append([f"{model}: {words}" if model else words, format_spread(record.spread(model, name))])
     return ["## What else was read", "", *table(["", ""], rows)] if rows else []
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -15,27 +15,27 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.machine import machine
-from benchmarks.speed import models, standing
+from benchmarks.speed import models, other_phases
 from benchmarks.speed.bench import SIZES, Bench, Inputs
-from benchmarks.speed.driving import leave_generator_core
 from benchmarks.speed.ladder import ladder
-from benchmarks.speed.loops import loops
+from benchmarks.speed.latency import loops
+from benchmarks.speed.load import leave_generator_core
+from benchmarks.speed.peers import peers
 from benchmarks.speed.record import Record
 from benchmarks.speed.report import page
-from benchmarks.speed.rivals import rivals
 from model.bundle import bundled
 from service.memory import freeze_garbage_collector, return_freed_memory_to_system
 
 RESULTS = Path(__file__).parents[1] / "results"
 PHASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
-    "generator": standing.generator,
+    "generator": other_phases.generator,
     "ladder": ladder,
     "loops": loops,
-    "peers": rivals,
-    "cache": standing.cache,
-    "camera": standing.camera,
-    "start": standing.start,
-    "memory": standing.memory,
+    "peers": peers,
+    "cache": other_phases.cache,
+    "camera": other_phases.camera,
+    "start": other_phases.start,
+    "memory": other_phases.memory,
 }
 
 
@@ -60,7 +60,8 @@ def run(
         Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress,
     ):
         bench = Bench(chosen, served, provider, Path(folder), inputs, record, progress)
-        uvloop.run(_run(bench, phases or chosen.phases or list(PHASES)))
+        names = phases or chosen.phases or list(PHASES)
+        uvloop.run(run_phases(bench, {name: PHASES[name] for name in names}))
     file = json or RESULTS / f"speed-{started.replace(':', '').replace(' ', '-')}.json"
     record.write(file)
     console.print(page(record), markup=False, highlight=False, soft_wrap=True)
@@ -68,11 +69,12 @@ def run(
     return not record.failed
 
 
-async def _run(bench: Bench, phases: Sequence[str]) -> None:
-    for name in phases:
+async def run_phases(bench: Bench, phases: Mapping[str, Callable[[Bench], Awaitable[None]]]) -> None:
+    """Run them in order; one that fails is noted in the record, and the others run all the same."""
+    for name, phase in phases.items():
         started = time.monotonic()
         try:
-            await PHASES[name](bench)
-        except Exception as error:  # the readings of the others are worth having
+            await phase(bench)
+        except Exception as error:
             bench.record.failed[name] = f"{type(error).__name__}: {error}"
         bench.record.note("", **{f"{name}_s": round(time.monotonic() - started)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.speed.figures import lone_overhead_ms, ratio, share
+from benchmarks.speed.ratios import lone_overhead_ms, ratio, share
 from benchmarks.speed.record import Record, Spread
 
 EXACT, INT8, SMALL = "ViT-B-32 fp32", "ViT-B-32-int8", "sightword-small fp32"
@@ -13,10 +13,10 @@ EXACT, INT8, SMALL = "ViT-B-32 fp32", "ViT-B-32-int8", "sightword-small fp32"
 
 @dataclass(frozen=True)
 class Target:
-    """One promise: `measured` is to be `wanted` or more, or with `at_most` no more than that."""
+    """One promise: `measured` is to be `bound` or more, or with `at_most` no more than that."""
 
     what: str
-    wanted: float
+    bound: float
     measured: Spread | None
     at_most: bool = False
     unit: str = "x"
@@ -27,7 +27,7 @@ class Target:
         if self.measured is None:
             return "not measured"
         median = self.measured.median
-        return "met" if (median <= self.wanted if self.at_most else median >= self.wanted) else "**missed**"
+        return "met" if (median <= self.bound if self.at_most else median >= self.bound) else "**missed**"
 
 
 def targets(record: Record) -> list[Target]:
@@ -36,21 +36,21 @@ def targets(record: Record) -> list[Target]:
 
 
 def _of_the_limit(record: Record) -> Iterator[Target]:
-    wanted = {EXACT: {"D": 0.97, "E": 0.93, "F": 0.90}, SMALL: {"D": 0.90, "E": 0.60, "F": 0.50}}
-    for model, rungs in wanted.items():
+    bound = {EXACT: {"D": 0.97, "E": 0.93, "F": 0.90}, SMALL: {"D": 0.90, "E": 0.60, "F": 0.50}}
+    for model, rungs in bound.items():
         for rung, least in rungs.items():
             yield Target(f"{model}: {rung} / limit, pictures", least, share(record, model, "640x480", rung))
-    for model in wanted:
+    for model in bound:
         of_bare = share(record, model, "texts", "F")
         yield Target(f"{model}: texts, HTTP / bare best batch, 32 clients", 0.85, of_bare)
-    for model in wanted:
+    for model in bound:
         over = lone_overhead_ms(record, model)
         yield Target(f"{model}: lone request over decode + bare run", 2.0, over, at_most=True, unit=" ms")
 
 
 def _beside_others(record: Record) -> Iterator[Target]:
-    for model, precision, wanted in ((EXACT, "fp32", (2.6, 2.8)), (INT8, "int8", (2.3, 3.2))):
-        for kind, least in zip(("pictures", "texts"), wanted, strict=True):
+    for model, precision, bound in ((EXACT, "fp32", (2.6, 2.8)), (INT8, "int8", (2.3, 3.2))):
+        for kind, least in zip(("pictures", "texts"), bound, strict=True):
             what = f"{model}: {kind}/s against the fastest peer in {precision}, 32 clients"
             yield Target(what, least, _beside(record, model, kind, precision))
 

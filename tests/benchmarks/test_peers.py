@@ -23,7 +23,7 @@ from transformers import AutoProcessor, CLIPModel
 
 from benchmarks.client import request
 from benchmarks.inputs import PHOTOGRAPHS
-from benchmarks.peers import PEERS, PeerError, PeerServer, Reference, agrees, peer, process, write_model
+from benchmarks.peers import PEERS, PeerError, PeerServer, Reference, check_agreement, process, write_model
 from model.bundle import Bundle
 from model.config import Preprocessing
 from model.export.bundle import export_bundle
@@ -71,10 +71,8 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fastapi(environments: Path, folder: Path) -> Iterator[PeerServer]:
     with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(peer, "ENVIRONMENTS", environments)
-            server = stack.enter_context(PEERS["fastapi-transformers"].start(folder, environments / "log"))
-        yield server
+        installed = replace(PEERS["fastapi-transformers"], environments=environments)
+        yield stack.enter_context(installed.start(folder, environments / "log"))
 
 
 def content(asked: bytes) -> Any:
@@ -90,7 +88,7 @@ def server_of(name: str) -> PeerServer:
     return PeerServer(PEERS[name], "http://127.0.0.1:1", 0, Path("log"))
 
 
-def assert_cuts_texts_as_told(server: PeerServer, bundle: Bundle) -> None:
+def assert_truncates_texts_as_declared(server: PeerServer, bundle: Bundle) -> None:
     tokenizer, letters = bundle.tokenizer(), " ".join("abcdefghijklmnopqrstuvwxyz")
     [ids] = tokenizer.encode([letters])
     cut = [*ids[: (server.peer.text_tokens or len(ids)) - 1], ids[-1]]
@@ -109,12 +107,12 @@ def test_the_peers_are_those_that_were_chosen():
 
 def test_a_request_holds_one_item():
     encoded = base64.b64encode(JPEG).decode()
-    assert content(server_of("fastapi-transformers").picture(JPEG)) == {"images": [encoded]}
+    assert content(server_of("fastapi-transformers").image(JPEG)) == {"images": [encoded]}
     assert content(server_of("fastapi-transformers").text("für 5 €")) == {"texts": ["für 5 €"]}
-    assert content(server_of("litserve").picture(JPEG)) == {"image": encoded}
+    assert content(server_of("litserve").image(JPEG)) == {"image": encoded}
     assert content(server_of("litserve").text("für 5 €")) == {"text": "für 5 €"}
     for name in ("infinity", "infinity-int8"):
-        picture, text = content(server_of(name).picture(JPEG)), content(server_of(name).text("für 5 €"))
+        picture, text = content(server_of(name).image(JPEG)), content(server_of(name).text("für 5 €"))
         assert (picture["input"], picture["modality"]) == ([f"data:image/jpeg;base64,{encoded}"], "image")
         assert (text["input"], text.get("modality", "text")) == (["für 5 €"], "text")
 
@@ -128,9 +126,8 @@ def test_requirements_are_pinned_and_name_no_place(name: str):
 
 
 @EVERY_PEER
-def test_what_is_missing_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(peer, "ENVIRONMENTS", tmp_path)
-    chosen = PEERS[name]
+def test_what_is_missing_is_told(name: str, tmp_path: Path):
+    chosen = replace(PEERS[name], environments=tmp_path)
     assert chosen.missing() == f"{name} is not installed: run make bench-peers"
     with pytest.raises(PeerError, match="run make bench-peers"), chosen.start(tmp_path, tmp_path / "log"):
         pass
@@ -146,29 +143,29 @@ def test_what_is_missing_is_told(name: str, tmp_path: Path, monkeypatch: pytest.
 def test_the_folder_holds_the_weights_of_the_bundle(folder: Path, reference: Reference):
     model, processor = CLIPModel.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
     with torch.inference_mode():
-        pixels = processor(images=[decode(file) for file in reference.pictures], return_tensors="pt")
+        pixels = processor(images=[decode(file) for file in reference.images], return_tensors="pt")
         tokens = processor(text=list(reference.texts), return_tensors="pt", padding=True)
         pictures = model.get_image_features(**pixels).pooler_output.numpy()
         texts = model.get_text_features(**tokens).pooler_output.numpy()
-    for theirs, ours in ((pictures, reference.picture_vectors), (texts, reference.text_vectors)):
+    for theirs, ours in ((pictures, reference.image_vectors), (texts, reference.text_vectors)):
         cosines = (theirs / np.linalg.norm(theirs, axis=1, keepdims=True) * ours).sum(axis=1)
         assert cosines.min() > 0.9999
 
 
 def test_a_peer_answers_as_the_bundle(fastapi: PeerServer, bundle: Bundle, reference: Reference):
-    found = agrees(fastapi, reference)
-    assert min(found.pictures, found.texts) > 0.9999
+    found = check_agreement(fastapi, reference)
+    assert min(found.images, found.texts) > 0.9999
     assert np.linalg.norm(fastapi.vector(fastapi.text("a cat"))) == pytest.approx(1, abs=1e-6)
-    assert_cuts_texts_as_told(fastapi, bundle)
+    assert_truncates_texts_as_declared(fastapi, bundle)
 
 
 def test_a_peer_that_computes_something_else_is_not_timed(fastapi: PeerServer, reference: Reference):
     with pytest.raises(PeerError, match="fastapi-transformers computes other vectors for pictures: cosines"):
-        agrees(fastapi, replace(reference, pictures=reference.pictures[::-1]))
+        check_agreement(fastapi, replace(reference, images=reference.images[::-1]))
     with pytest.raises(PeerError, match="other vectors for texts"):
-        agrees(fastapi, replace(reference, texts=reference.texts[::-1]))
+        check_agreement(fastapi, replace(reference, texts=reference.texts[::-1]))
     with pytest.raises(PeerError, match="32 dimensions, the bundle 31"):
-        agrees(fastapi, replace(reference, text_vectors=reference.text_vectors[:, :31]))
+        check_agreement(fastapi, replace(reference, text_vectors=reference.text_vectors[:, :31]))
 
 
 def test_one_answer_to_everything_is_not_taken_for_rounding(fastapi: PeerServer, reference: Reference):
@@ -177,24 +174,24 @@ def test_one_answer_to_everything_is_not_taken_for_rounding(fastapi: PeerServer,
     near = reference.text_vectors.mean(axis=0) * 0.02 + reference.text_vectors[0]
     vectors = np.stack([reference.text_vectors[0], near / np.linalg.norm(near)])
     with pytest.raises(PeerError, match="other vectors for texts"):
-        agrees(replace(fastapi, peer=replace(fastapi.peer, precision="int8")), replace(same, text_vectors=vectors))
+        check_agreement(
+            replace(fastapi, peer=replace(fastapi.peer, precision="int8")), replace(same, text_vectors=vectors)
+        )
 
 
 def test_refusals_of_a_peer_are_told(fastapi: PeerServer):
     with pytest.raises(PeerError, match="fastapi-transformers answers 500"):
-        fastapi.vector(fastapi.picture(b"no picture"))
+        fastapi.vector(fastapi.image(b"no picture"))
     with pytest.raises(PeerError, match="answers without a vector"):
         fastapi.vector(request("POST", "/embed", b'{"texts": []}', content_type="application/json"))
     with pytest.raises(PeerError, match="litserve does not answer"):
         server_of("litserve").vector(server_of("litserve").text("a cat"))
 
 
-def test_a_peer_that_ends_at_its_start_is_told_with_its_log(
-    environments: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(peer, "ENVIRONMENTS", environments)
+def test_a_peer_that_ends_at_its_start_is_told_with_its_log(environments: Path, folder: Path):
     ending = replace(
         PEERS["fastapi-transformers"],
+        environments=environments,
         command=lambda python, model, port: [str(python), "-c", "raise SystemExit('there is no such model')"],
     )
     with (
@@ -218,15 +215,14 @@ def test_a_peer_has_none_of_our_settings(tmp_path: Path, monkeypatch: pytest.Mon
     assert not Path(seen["HF_HOME"]).exists()
 
 
-def test_nothing_of_a_peer_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_of_a_peer_stays_behind(tmp_path: Path):
     """Neither a worker that ignores SIGTERM, nor a peer that was stopped while others were measured."""
-    monkeypatch.setattr(process, "END_S", 0.5)
     worker = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     leader = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
     log = tmp_path / "log"
-    with process.own_process([sys.executable, "-c", leader], log) as child:
+    with process.own_process([sys.executable, "-c", leader], log, terminate_s=0.5) as child:
         ends = time.monotonic() + 30
         while "up" not in log.read_text() and time.monotonic() < ends:
             time.sleep(0.02)
@@ -245,5 +241,5 @@ def test_an_installed_peer_answers_as_the_bundle(
     if reason := PEERS[name].missing():
         pytest.skip(reason)
     with PEERS[name].start(folder, tmp_path / "log") as server:
-        agrees(server, reference)
-        assert_cuts_texts_as_told(server, bundle)
+        check_agreement(server, reference)
+        assert_truncates_texts_as_declared(server, bundle)

@@ -18,9 +18,9 @@ from benchmarks.soak import run as soak_run
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import run as speed_run
 from benchmarks.speed.bench import SIZES, Bench, Inputs
-from benchmarks.speed.driving import LoadError, drive, stand_in
-from benchmarks.speed.figures import limit_of, share
-from benchmarks.speed.pictures import CAMERA, MEDIUM, SMALL, mixed, photographs
+from benchmarks.speed.load import LoadError, drive, dummy_server
+from benchmarks.speed.photographs import CAMERA, MEDIUM, SMALL, mixed, photographs
+from benchmarks.speed.ratios import limit_of, share
 from benchmarks.speed.record import Record
 from benchmarks.speed.report import page
 from benchmarks.speed.targets import EXACT, INT8, targets
@@ -128,24 +128,23 @@ def test_the_commands_name_the_phases_and_sizes_that_there_are() -> None:
     assert (tuple(soak_run.PHASES), tuple(soak_bench.SIZES)) == (soak_command.PHASES, soak_command.SIZES)
 
 
-def test_a_phase_that_fails_does_not_keep_the_others_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phase_that_fails_does_not_keep_the_others_from_it() -> None:
     async def fails(bench: Bench) -> None:
         raise LoadError("no answer")
 
     async def reads(bench: Bench) -> None:
         bench.record.add("", "generator/raw/core_ms", 0, 1.5)
 
-    monkeypatch.setattr(speed_run, "PHASES", {"loops": fails, "generator": reads})
     record = Record("now", "smallest")
     bench = Bench(SIZES["smallest"], [], "cpu", Path(), Inputs({}), record, None)  # type: ignore[arg-type]
-    asyncio.run(speed_run._run(bench, ["loops", "generator"]))
+    asyncio.run(speed_run.run_phases(bench, {"loops": fails, "generator": reads}))
     assert record.failed == {"loops": "LoadError: no answer"}
     assert "raw 1.5" in page(record)
     assert "- loops: LoadError: no answer" in page(record)
 
 
 def test_a_rate_of_refusals_is_none() -> None:
-    with stand_in("empty") as (url, pid), pytest.raises(LoadError, match="status 404"):
+    with dummy_server("empty") as (url, pid), pytest.raises(LoadError, match="status 404"):
         asyncio.run(drive(url, pid, [request("GET", "/nothing")], 0.1, clients=2))
 
 

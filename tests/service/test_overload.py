@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, request
-from benchmarks.inputs import embed, picture_requests, pictures, text_requests
+from benchmarks.inputs import embed, image_requests, jpeg_files, text_requests
 from benchmarks.service_process import PATIENCE_S, Running, running
 from service.web.pacing import A_TURN, Turnstile
 
@@ -65,7 +65,7 @@ async def probe(url: str, answers: list[Answer]) -> None:
 
 @pytest.mark.parametrize("kind", ["texts", "pictures"])
 def test_at_more_than_its_capacity(small: Running, kind: str) -> None:
-    requests = text_requests() if kind == "texts" else picture_requests(pictures(40))
+    requests = text_requests() if kind == "texts" else image_requests(jpeg_files(40))
     probes: list[Answer] = []
 
     async def scenario(excess: int) -> list[Answer]:

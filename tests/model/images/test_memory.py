@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.decoding.files import WORST, encoded, picture
-from benchmarks.decoding.measuring import measure
+from benchmarks.decoding.files import WORST, encoded, gradient
+from benchmarks.decoding.peak_memory import measure_peak
 from benchmarks.decoding.tiffs import layout, one_tile, tiff
 from model.images.header import read
 from model.images.jpeg import JpegHeader
@@ -29,7 +29,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 @pytest.mark.parametrize("name", WORST)
 def test_the_peak_is_what_security_md_says(name: str) -> None:
     data = WORST[name](SIDE)
-    peak = measure(data, SIDE * SIDE)
+    peak = measure_peak(data, SIDE * SIDE)
     assert peak.outcome == ("invalid_image" if "largest tile" in name else "read")
     allowance = ALLOWANCE if "largest tile" in name else NOISE
     assert peak.bytes <= BYTES_PER_PIXEL * SIDE * SIDE + 2 * len(data) + allowance
@@ -75,7 +75,7 @@ def test_bombs_are_refused_before_they_take_memory(name: str) -> None:
     assert error.code == "image_too_large"
     assert "64 x 64 pixels" in str(error)
     assert "tiles or strips" in str(error)
-    assert measure(BOMBS[name], 50_000_000).bytes < 4 * 2**20
+    assert measure_peak(BOMBS[name], 50_000_000).bytes < 4 * 2**20
 
 
 @pytest.mark.parametrize("tile", [1, 3])
@@ -85,7 +85,7 @@ def test_tiles_without_number_are_refused(tile: int) -> None:
 
 
 def test_the_canvas_of_webp_is_told_before_the_decoder_takes_it() -> None:
-    data = bytearray(encoded(picture(64, "RGBA"), "WEBP", lossless=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
+    data = bytearray(encoded(gradient(64, "RGBA"), "WEBP", lossless=True, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
     assert data[12:16] == b"VP8X"
     data[24:30] = (16_382).to_bytes(3, "little") * 2
     error = refusal(bytes(data))
@@ -95,7 +95,7 @@ def test_the_canvas_of_webp_is_told_before_the_decoder_takes_it() -> None:
 
 def test_several_scans_count_at_the_full_size() -> None:
     """A progressive JPEG keeps all coefficients even where an eighth of its size is decoded."""
-    progressive, baseline = (encoded(picture(2048), "JPEG", progressive=mode, subsampling=0) for mode in (True, False))
+    progressive, baseline = (encoded(gradient(2048), "JPEG", progressive=mode, subsampling=0) for mode in (True, False))
     slow, fast = open_header(progressive, draft_size=100), open_header(baseline, draft_size=100)
     assert slow.size == fast.size == (256, 256)
     assert slow.pixels * BYTES_PER_PIXEL >= 6 * 2048 * 2048
@@ -104,14 +104,14 @@ def test_several_scans_count_at_the_full_size() -> None:
 
 def test_a_progressive_jpeg_is_held_by_the_limit_of_memory() -> None:
     """One pixel high, for which a row of blocks has to be kept: 8 x 8 coefficients of two bytes for each."""
-    row = picture(64).resize((65_000, 1))
+    row = gradient(64).resize((65_000, 1))
     assert open_header(encoded(row, "JPEG"), max_pixels=65_000)
     tall = encoded(row, "JPEG", progressive=True, subsampling=0)
     assert read(tall)[0].coefficient_bytes() == 8 * 65_000 * 2 * 3  # type: ignore[union-attr]
 
 
 def test_a_baseline_jpeg_of_several_scans_is_told() -> None:
-    header = read(encoded(picture(64), "JPEG", subsampling=2))[0]
+    header = read(encoded(gradient(64), "JPEG", subsampling=2))[0]
     assert isinstance(header, JpegHeader)
     assert (header.sampling, header.in_first_scan, header.is_buffered) == ([(2, 2), (1, 1), (1, 1)], 3, False)
     header.in_first_scan = 1
@@ -121,7 +121,7 @@ def test_a_baseline_jpeg_of_several_scans_is_told() -> None:
 
 @pytest.mark.parametrize("junk", [b"\0\0\0", b"\xff\0", b"\xff\xff\xff\xff", b"\xff\xd0"])
 def test_junk_between_segments_hides_nothing(junk: bytes) -> None:
-    data = encoded(picture(64), "JPEG", progressive=True)
+    data = encoded(gradient(64), "JPEG", progressive=True)
     header = read(data[:2] + junk + data[2:])[0]
     assert isinstance(header, JpegHeader)
     assert header.is_buffered
@@ -149,7 +149,7 @@ print(status[status.index("VmHWM:") + 1])
 
 def test_a_jpeg_in_a_tiff_is_counted_by_its_own_size() -> None:
     """Of several scans libtiff keeps the coefficients, and the last strip may be taller than what is left of it."""
-    inside = encoded(picture(64, "L"), "JPEG", progressive=True)
+    inside = encoded(gradient(64, "L"), "JPEG", progressive=True)
     frame = inside.index(b"\xff\xc2")
     tall = inside[: frame + 5] + (65_500).to_bytes(2, "big") + inside[frame + 7 :]
     usual, hostile = (tiff(layout(64, 64, compression=7), [strip]) for strip in (inside, tall))

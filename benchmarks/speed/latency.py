@@ -9,8 +9,8 @@ from benchmarks.client import Answer
 from benchmarks.service_process import Running
 from benchmarks.speed.bare import rate, towers
 from benchmarks.speed.bench import Bench, decoder, label
-from benchmarks.speed.driving import arrive, drive, percentile_ms, serving
-from benchmarks.speed.figures import limit_of
+from benchmarks.speed.load import drive, drive_open, percentile_ms, serving
+from benchmarks.speed.ratios import limit_of
 from model.bundle import Bundle
 from model.runtime.engine import usable_cores
 
@@ -28,8 +28,8 @@ async def loops(bench: Bench) -> None:
 
 
 async def _loops(bench: Bench, bundle: Bundle, service: Running) -> None:
-    name, pictures = label(bundle), bench.inputs.pictures["640x480"]
-    requests = bench.inputs.raw(pictures)
+    name, pictures = label(bundle), bench.inputs.image_sets["640x480"]
+    requests = bench.inputs.raw_requests(pictures)
     with bench.steps(name, 1 + len(bench.size.clients) + len(SHARES)) as begin:
         begin("the limit")
         limit = _limit(bench, bundle)
@@ -41,7 +41,7 @@ async def _loops(bench: Bench, bundle: Bundle, service: Running) -> None:
             _note(bench, name, f"closed/{clients}", load.answers)
         for share in SHARES:
             begin(f"{share} % of the limit")
-            answers = await arrive(service.url, itertools.cycle(requests), limit * share / 100, bench.size.open_s)
+            answers = await drive_open(service.url, itertools.cycle(requests), limit * share / 100, bench.size.open_s)
             bench.record.add(name, f"open/{share}/rate", 0, limit * share / 100)
             bench.record.add(name, f"open/{share}/late_ms", 0, 1e3 * max(answer.late for answer in answers))
             _note(bench, name, f"open/{share}", answers)
@@ -54,7 +54,7 @@ def _note(bench: Bench, name: str, loop: str, answers: Sequence[Answer]) -> None
 
 def _limit(bench: Bench, bundle: Bundle) -> float:
     """Measured again, just before it is aimed at: the ladder was climbed a while ago."""
-    pictures = bench.inputs.pictures["640x480"]
+    pictures = bench.inputs.image_sets["640x480"]
     bare = towers(bundle, bench.provider, pictures)["image"]
     best = bare.best(bench.size.search_s / SHORTER, 1)
     seconds = bench.size.least_s

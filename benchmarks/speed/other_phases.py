@@ -1,4 +1,4 @@
-"""What the issue's other promises are measured by: cache hits, camera-sized pictures, the start, memory."""
+"""The shorter phases: cost of the load generator, cache hits, camera-sized pictures, start and memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from benchmarks.peers.process import own_process
 from benchmarks.service_process import free_port
 from benchmarks.speed.bare import median_ms
 from benchmarks.speed.bench import Bench, decoder, label
-from benchmarks.speed.driving import drive, serving, stand_in
-from benchmarks.speed.pictures import CAMERA, SMALL
+from benchmarks.speed.load import drive, dummy_server, serving
+from benchmarks.speed.photographs import CAMERA, SMALL
 from model.bundle import Bundle
 from model.config import Preprocessing
 from model.runtime.engine import Engine
@@ -36,9 +36,13 @@ POLL_S = 0.005
 
 async def generator(bench: Bench) -> None:
     """What a request costs the load generator, against a server that only parses it."""
-    files = bench.inputs.pictures["640x480"]
-    bodies = {"raw": bench.inputs.raw(files), "json": bench.inputs.json(files), "text": bench.inputs.text_requests}
-    with stand_in("trivial") as (url, pid), bench.steps("load generator", len(bodies)) as begin:
+    files = bench.inputs.image_sets["640x480"]
+    bodies = {
+        "raw": bench.inputs.raw_requests(files),
+        "json": bench.inputs.json_requests(files),
+        "text": bench.inputs.text_requests,
+    }
+    with dummy_server("trivial") as (url, pid), bench.steps("load generator", len(bodies)) as begin:
         for kind, requests in bodies.items():
             begin(kind)
             load = await drive(url, pid, requests, bench.size.least_s)
@@ -54,7 +58,7 @@ async def cache(bench: Bench) -> None:
     }
     path = bench.models[-1]
     settings = {"cache_bytes": str(Settings.model_fields["cache_bytes"].default)}
-    with serving(bench.folder, path, bench.provider, **settings) as service, stand_in("empty") as (url, pid):
+    with serving(bench.folder, path, bench.provider, **settings) as service, dummy_server("empty") as (url, pid):
         servers = {"hit": (service.url, service.process.pid), "empty": (url, pid)}
         with bench.steps("cache hits", bench.size.rounds * len(asked) * len(servers)) as begin:
             for turn in range(bench.size.rounds):
@@ -73,7 +77,7 @@ async def camera(bench: Bench) -> None:
         bundle = Bundle.load(path)
         name, config = label(bundle), bundle.preprocessing
         ours = decoder(bundle, files)
-        plain = _in_turn(files, config)
+        plain = _pillow_decoder(files, config)
         with bench.steps(f"{name}: 12 megapixels", bench.size.rounds) as begin:
             for turn in range(bench.size.rounds):
                 begin(f"round {turn + 1}")
@@ -82,23 +86,23 @@ async def camera(bench: Bench) -> None:
         engine = Engine(bundle, bench.provider)
         vectors = [
             engine.embed_images(np.stack([one() for _ in files]))
-            for one in (decoder(bundle, files), _in_turn(files, config))
+            for one in (decoder(bundle, files), _pillow_decoder(files, config))
         ]
         bench.record.add(name, "camera/cosine", 0, float(np.sum(vectors[0] * vectors[1], axis=1).min()))
 
 
-def _in_turn(files: Sequence[bytes], config: Preprocessing) -> Callable[[], NDArray[np.uint8]]:
+def _pillow_decoder(files: Sequence[bytes], config: Preprocessing) -> Callable[[], NDArray[np.uint8]]:
     number = -1
 
     def decode() -> NDArray[np.uint8]:
         nonlocal number
         number += 1
-        return _plain(files[number % len(files)], config.size)
+        return _decode_with_pillow(files[number % len(files)], config.size)
 
     return decode
 
 
-def _plain(file: bytes, size: int) -> NDArray[np.uint8]:
+def _decode_with_pillow(file: bytes, size: int) -> NDArray[np.uint8]:
     """Pillow as everybody writes it: decode all, resize the shortest side, crop the centre. [size, size, 3]"""
     picture = Image.open(io.BytesIO(file)).convert("RGB")
     scale = size / min(picture.size)
@@ -136,7 +140,7 @@ async def _start_s(bench: Bench, path: Path) -> float:
 
 
 async def memory(bench: Bench) -> None:
-    """Of the service while it serves pictures and texts, and of a process that holds the two sessions only."""
+    """Resident memory of the service under load, and of a process with nothing but the two sessions."""
     for path in bench.models:
         name = label(Bundle.load(path))
         with bench.steps(f"{name}: memory", 2) as begin:
@@ -152,7 +156,7 @@ def _bare_mib(bench: Bench, path: Path) -> float:
 
 
 async def _service_mib(bench: Bench, path: Path) -> float:
-    pictures = bench.inputs.raw(bench.inputs.pictures["640x480"])
+    pictures = bench.inputs.raw_requests(bench.inputs.image_sets["640x480"])
     with serving(bench.folder, path, bench.provider) as service:
         process = psutil.Process(service.process.pid)
         for requests in (pictures, bench.inputs.text_requests):

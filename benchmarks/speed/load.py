@@ -1,4 +1,4 @@
-"""Putting the service, or its pipeline in this process, under load, and what the load generator itself costs."""
+"""Load on the service, or on its pipeline in this process; with the cost of the load generator itself."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ GENERATOR_CORE = ALL_CORES[-1] if len(ALL_CORES) > 2 else None
 
 
 class LoadError(RuntimeError):
-    """What was under load did not answer as it should have; a rate of that would mean nothing."""
+    """A request was not answered 200: a throughput of that would mean nothing."""
 
 
 @dataclass
 class Load:
-    """One closed loop: its rate, what it cost on both sides, and the times of its answers."""
+    """The result of a closed loop: throughput, CPU time on both sides, and the answers."""
 
     rate: Rate  # core_ms are those of the server's process
     generator_ms: float  # of a core for each request, in this process
@@ -56,7 +56,7 @@ def leave_generator_core() -> None:
 
 @contextmanager
 def _generating() -> Iterator[None]:
-    """This thread drives load: on a core of its own, where there are enough."""
+    """Pin this thread, which generates load, to a core of its own where there are enough."""
     if GENERATOR_CORE is None:
         yield
         return
@@ -68,55 +68,55 @@ def _generating() -> Iterator[None]:
 
 
 async def drive(url: str, pid: int, requests: Sequence[bytes], seconds: float, clients: int = CLIENTS) -> Load:
-    """Requests of one item each over HTTP, in a closed loop. Raises LoadError if one is not answered 200."""
+    """Closed loop of `clients`, with requests of one item each. Raises LoadError if one is not answered 200."""
     client = Client(url, timeout_s=TIMEOUT_S)
     process = psutil.Process(pid)
     try:
         with _generating():
             cpu, server_cpu = time.process_time(), _cpu_s(process)
-            answers, timely, items_s = await _closed(client, itertools.cycle(requests), clients, seconds)
+            answers, in_window, items_s = await _closed_loop(client, itertools.cycle(requests), clients, seconds)
             cpu, server_cpu = time.process_time() - cpu, _cpu_s(process) - server_cpu
     finally:
         client.close()
-    return Load(Rate(items_s, 1e3 * server_cpu / len(answers)), 1e3 * cpu / len(answers), timely)
+    return Load(Rate(items_s, 1e3 * server_cpu / len(answers)), 1e3 * cpu / len(answers), in_window)
 
 
-async def arrive(url: str, requests: Iterator[bytes], rate: float, seconds: float) -> list[Answer]:
-    """Requests at a constant rate, whatever becomes of them. Raises LoadError if one is not answered 200."""
+async def drive_open(url: str, requests: Iterator[bytes], rate: float, seconds: float) -> list[Answer]:
+    """Open loop: requests at a constant rate. Raises LoadError if one is not answered 200."""
     client = Client(url, timeout_s=TIMEOUT_S)
     try:
         with _generating():
-            return _good(await open_loop(client, requests, rate, seconds))
+            return _require_ok(await open_loop(client, requests, rate, seconds))
     finally:
         client.close()
 
 
 def percentile_ms(answers: Sequence[Answer], share: float) -> float:
-    """Of the times that they took."""
+    """A percentile of their latency in milliseconds."""
     return 1e3 * percentile_s(answers, share)
 
 
 async def drive_in_process(pipeline: Pipeline, items: Sequence[Item], seconds: float) -> Rate:
     """The service's own pipeline from items to vectors, without HTTP."""
     cpu = time.process_time()
-    answers, _, items_s = await _closed(_InProcess(pipeline), itertools.cycle(items), CLIENTS, seconds)
+    answers, _, items_s = await _closed_loop(_InProcess(pipeline), itertools.cycle(items), CLIENTS, seconds)
     return Rate(items_s, 1e3 * (time.process_time() - cpu) / len(answers))
 
 
-async def _closed(
+async def _closed_loop(
     sender: Sender[Kind], requests: Iterator[Kind], clients: int, seconds: float
 ) -> tuple[list[Answer], list[Answer], float]:
-    """All answers, those that came in the measured time, and how many that is a second."""
-    began = time.perf_counter()
-    answers = _good(await closed_loop(sender, requests, clients, for_seconds((1 + RAMP) * seconds)))
-    starts = began + RAMP * seconds
-    timely = [answer for answer in answers if starts <= answer.sent + answer.seconds < starts + seconds]
-    if not timely:  # too slow for so short a time, which then was too short for anything but a trial
-        return answers, answers, len(answers) / (time.perf_counter() - began)
-    return answers, timely, len(timely) / seconds
+    """All answers, those in the measured window, and their number a second."""
+    started = time.perf_counter()
+    answers = _require_ok(await closed_loop(sender, requests, clients, for_seconds((1 + RAMP) * seconds)))
+    window = started + RAMP * seconds
+    in_window = [answer for answer in answers if window <= answer.sent + answer.seconds < window + seconds]
+    if not in_window:  # too slow for so short a time, which then was too short for anything but a trial
+        return answers, answers, len(answers) / (time.perf_counter() - started)
+    return answers, in_window, len(in_window) / seconds
 
 
-def _good(answers: list[Answer]) -> list[Answer]:
+def _require_ok(answers: list[Answer]) -> list[Answer]:
     if bad := [answer.status for answer in answers if answer.status != 200]:
         raise LoadError(f"{len(bad)} of {len(answers)} requests failed, the first with status {bad[0]}")
     return answers
@@ -133,13 +133,13 @@ class _InProcess:
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    """Of it and of those that it started."""
+    """CPU seconds of a process and its children."""
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
 @asynccontextmanager
-async def pipeline_of(bundle: Path, provider: str) -> AsyncIterator[Pipeline]:
+async def open_pipeline(bundle: Path, provider: str) -> AsyncIterator[Pipeline]:
     """The service's pipeline in this process, opened as the service opens it."""
     settings = Settings(
         model=(str(bundle),), provider=provider, cache_bytes=0, timeout_s=TIMEOUT_S, _env_file=None,
@@ -162,9 +162,9 @@ def serving(folder: Path, bundle: Path, provider: str, **settings: str) -> Itera
 
 
 @contextmanager
-def stand_in(name: str) -> Iterator[tuple[str, int]]:
-    """A server of `benchmarks.speed.stand_ins`: its address and process id."""
-    command = [sys.executable, "-m", "benchmarks.speed.stand_ins", name]
+def dummy_server(name: str) -> Iterator[tuple[str, int]]:
+    """A server of `benchmarks.speed.dummy_servers`: its address and process id."""
+    command = [sys.executable, "-m", "benchmarks.speed.dummy_servers", name]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""From readings to what they mean: the limit of a machine, and shares of it, each within one round."""
+"""What is derived from readings, within one round each: the limit of the machine, shares of it, and ratios."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def limit(record: Record, model: str, files: str) -> Spread | None:
 
 
 def share(record: Record, model: str, files: str, rung: str) -> Spread | None:
-    """Of the limit, for pictures; of the bare model, for texts."""
+    """A rung's throughput over the limit, for pictures; over the bare model, for texts."""
     if files == "texts":
         return ratio(record, (model, f"texts/{rung}"), (model, "texts/A"))
     of_limit = _limit(record, model)
@@ -40,7 +40,7 @@ def share(record: Record, model: str, files: str, rung: str) -> Spread | None:
 
 
 def ratio(record: Record, above: tuple[str, str], below: tuple[str, str]) -> Spread | None:
-    """Of two readings (model, name)."""
+    """The ratio of two readings, each (model, name)."""
     return record.combined(lambda one, other: one / other, above, below)
 
 
@@ -50,13 +50,13 @@ def lone_overhead_ms(record: Record, model: str) -> Spread | None:
     return record.combined(lambda http, decode, run: http - decode - run, *((model, name) for name in names))
 
 
-def number(value: float) -> str:
-    """With three digits that mean something."""
+def format_number(value: float) -> str:
+    """Three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def told(spread: Spread | None, write: Callable[[float], str] = number) -> str:
-    """Median, and in brackets the smallest and the largest."""
+def format_spread(spread: Spread | None, write: Callable[[float], str] = format_number) -> str:
+    """`median (smallest to largest)`, or `not measured`."""
     if spread is None:
         return "not measured"
     return f"{write(spread.median)} ({write(spread.low)} to {write(spread.high)})"

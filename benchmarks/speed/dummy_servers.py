@@ -1,7 +1,7 @@
 """Servers that do nothing: what remains is the cost of the load generator, or that of a web framework.
 
-    python -m benchmarks.speed.stand_ins trivial    # HTTP only: parses a request, answers, for the generator's cost
-    python -m benchmarks.speed.stand_ins empty      # a FastAPI route that reads the body, for the cost of a cache hit
+    python -m benchmarks.speed.dummy_servers trivial  # HTTP only: parses a request and answers: the generator's cost
+    python -m benchmarks.speed.dummy_servers empty    # a FastAPI route that reads the body: the floor of a cache hit
 
 Each prints its port.
 """

@@ -19,7 +19,7 @@ from benchmarks.client import Answer, Client, closed_loop, for_seconds
 from benchmarks.inputs import embed, text_requests, texts
 from benchmarks.redis_server import RedisServer, redis_server
 from benchmarks.service_process import Running
-from benchmarks.soak.bench import CLIENTS, Bench, Watch, statuses
+from benchmarks.soak.bench import CLIENTS, Bench, Monitor, statuses
 from benchmarks.soak.report import Phase
 from model.bundle import write_manifest
 from model.manifest import MANIFEST, WEIGHTS
@@ -33,7 +33,7 @@ async def redis(bench: Bench) -> Phase:
     """Redis is stopped, goes on, is killed and started again."""
     phase = Phase("Redis fails")
     requests, seconds = text_requests(), bench.size.step_s
-    without = await _speed_without(bench, requests)
+    without = await _rate_without_cache(bench, requests)
     with redis_server(bench.folder) as server, bench.serving(cache_bytes="0", redis_url=server.url) as service:
         client = Client(service.url)
         steps = {
@@ -44,10 +44,10 @@ async def redis(bench: Bench) -> Phase:
         }
         everything: list[Answer] = []
         rates: dict[str, float] = {}
-        for name, happen in steps.items():
+        for name, action in steps.items():
             async with bench.bar(f"Redis {name}", seconds):
-                happen()
-                rate, answers = await _step(client, requests, seconds)
+                action()
+                rate, answers = await _measure_step(client, requests, seconds)
             everything += answers
             rates[name] = rate
         phase.check("not a request fails", {a.status for a in everything} == {200}, statuses(everything))
@@ -55,7 +55,7 @@ async def redis(bench: Bench) -> Phase:
         recovered = await _recovery(service, server, client, requests)
         phase.check("it recovers by itself", recovered is not None, f"{recovered or RECOVERY_S:.1f} s after the start")
         client.close()
-    without = (without + await _speed_without(bench, requests)) / 2
+    without = (without + await _rate_without_cache(bench, requests)) / 2
     for name in ("stopped (SIGSTOP)", "killed"):
         measured = f"{rates[name]:.0f} of {without:.0f} requests/s"
         phase.check(f"Redis {name}: 80 % of the speed of no cache", rates[name] >= 0.8 * without, measured, speed=True)
@@ -63,17 +63,17 @@ async def redis(bench: Bench) -> Phase:
     return phase
 
 
-async def _speed_without(bench: Bench, requests: Iterator[bytes]) -> float:
+async def _rate_without_cache(bench: Bench, requests: Iterator[bytes]) -> float:
     with bench.serving(cache_bytes="0") as service:
         client = Client(service.url)
         async with bench.bar("no cache", bench.size.step_s):
             await closed_loop(client, requests, CLIENTS // 2, for_seconds(bench.size.step_s / 4))
-            rate, _ = await _step(client, requests, bench.size.step_s)
+            rate, _ = await _measure_step(client, requests, bench.size.step_s)
         client.close()
     return rate
 
 
-async def _step(client: Client, requests: Iterator[bytes], seconds: float) -> tuple[float, list[Answer]]:
+async def _measure_step(client: Client, requests: Iterator[bytes], seconds: float) -> tuple[float, list[Answer]]:
     started = time.perf_counter()
     answers = await closed_loop(client, requests, CLIENTS // 2, for_seconds(seconds))
     return sum(answer.status == 200 for answer in answers) / (time.perf_counter() - started), answers
@@ -95,7 +95,7 @@ async def reload(bench: Bench) -> Phase:
     phase = Phase("Reload in the middle of load")
     other = _negated(bench.bundle, bench.folder / "other-bundle")
     folder = bench.folder / "served"
-    _point(folder, bench.bundle)
+    _symlink(folder, bench.bundle)
     words = [text for text, _ in zip(texts(7), range(64), strict=False)]
     draw = random.Random(0)
     asked: dict[int, list[int]] = {}
@@ -110,26 +110,26 @@ async def reload(bench: Bench) -> Phase:
     with bench.serving(folder, cache_bytes="0", timeout_s="120") as service:
         client = Client(service.url, keep=True)
         known = [_vectors(await client.send(embed(words, encoding_format="base64")))]
-        async with bench.bar("reload", swaps * bench.size.step_s), Watch.over(service) as watch:
+        async with bench.bar("reload", swaps * bench.size.step_s), Monitor.watching(service) as monitor:
             stopping = asyncio.Event()
             load = asyncio.create_task(closed_loop(client, requests(), 16, lambda begun: not stopping.is_set()))
             for number in range(swaps):
                 await asyncio.sleep(bench.size.step_s / 2)
-                _point(folder, other if number % 2 == 0 else bench.bundle)
+                _symlink(folder, other if number % 2 == 0 else bench.bundle)
                 service.process.send_signal(signal.SIGHUP)
-                await _swapped(service, number + 1)
+                await _wait_for_reload(service, number + 1)
                 await asyncio.sleep(bench.size.step_s / 2)
             stopping.set()
             answers = await load
         known.append(_vectors(await client.send(embed(words, encoding_format="base64"))))
         client.close()
-    kinds = [_which(answer, asked, known) for answer in answers if answer.status == 200]
+    kinds = [_matching_model(answer, asked, known) for answer in answers if answer.status == 200]
     phase.check("not a request fails", {a.status for a in answers} == {200}, statuses(answers))
     phase.check(
         "no answer mixes two models", None not in kinds, f"{kinds.count(0)} of one, {kinds.count(1)} of the other"
     )
     phase.check("both models answered", {0, 1} <= set(kinds), f"{swaps} swaps")
-    phase.figures = {"memory": watch.memory_told(), "requests": len(answers)}
+    phase.figures = {"memory": monitor.memory_summary(), "requests": len(answers)}
     return phase
 
 
@@ -158,7 +158,7 @@ def _vectors(answer: Answer) -> NDArray[np.float32]:
     return np.stack([np.frombuffer(row, "<f4") for row in rows])
 
 
-def _which(answer: Answer, asked: dict[int, list[int]], known: list[NDArray[np.float32]]) -> int | None:
+def _matching_model(answer: Answer, asked: dict[int, list[int]], known: list[NDArray[np.float32]]) -> int | None:
     """The model that gave all of an answer's vectors; None if there is none."""
     chosen = asked[int(answer.headers[b"x-request-id"])]
     vectors = _vectors(answer)
@@ -168,13 +168,13 @@ def _which(answer: Answer, asked: dict[int, list[int]], known: list[NDArray[np.f
     return None
 
 
-def _point(link: Path, target: Path) -> None:
+def _symlink(link: Path, target: Path) -> None:
     fresh = link.with_name("fresh")
     fresh.symlink_to(target)
     fresh.replace(link)
 
 
-async def _swapped(service: Running, number: int) -> None:
+async def _wait_for_reload(service: Running, number: int) -> None:
     ends = time.monotonic() + RECOVERY_S
     while await asyncio.to_thread(service.metric, "sightword_reloads_total", outcome="done") < number:
         if time.monotonic() > ends:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.inputs import PHOTOGRAPHS
 
-KEPT = Path(__file__).parents[2] / ".bench"
+CACHE_FOLDER = Path(__file__).parents[2] / ".bench"
 SMALL, MEDIUM, LARGE, CAMERA = (640, 480), (1280, 960), (1920, 1080), (4000, 3000)
 Pixels = tuple[int, int]
 # The noise of a sensor, so that files are as large as those of cameras and phones: 90 KB, 0.3, 0.5 and 2.6 MB.
@@ -22,7 +22,7 @@ _QUALITY = {SMALL: 88, MEDIUM: 88, LARGE: 88, CAMERA: 90}
 
 def photographs(counts: Mapping[Pixels, int]) -> dict[Pixels, list[bytes]]:
     """So many different JPEG files of each size; the same ones in every run."""
-    return {size: [_kept(size, number) for number in range(count)] for size, count in counts.items()}
+    return {size: [_cached(size, number) for number in range(count)] for size, count in counts.items()}
 
 
 def mixed(files: Mapping[Pixels, list[bytes]]) -> list[bytes]:
@@ -31,8 +31,8 @@ def mixed(files: Mapping[Pixels, list[bytes]]) -> list[bytes]:
     return [file for _, file in sorted(placed, key=lambda each: each[0])]
 
 
-def _kept(size: Pixels, number: int) -> bytes:
-    file = KEPT / "pictures" / f"{size[0]}x{size[1]}-{number:03}.jpg"
+def _cached(size: Pixels, number: int) -> bytes:
+    file = CACHE_FOLDER / "pictures" / f"{size[0]}x{size[1]}-{number:03}.jpg"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}")

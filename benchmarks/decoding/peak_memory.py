@@ -13,7 +13,7 @@ _WARM_UP = 300  # pixels of a side: what is imported and allocated for any pictu
 _PROGRAM = f"""
 import sys
 from pathlib import Path
-from benchmarks.decoding.files import encoded, picture
+from benchmarks.decoding.files import encoded, gradient
 from model.config import Preprocessing
 from model.images.preprocessing import ImageError, load_image
 
@@ -23,7 +23,7 @@ def resident(name):
 
 config = Preprocessing(size=224)
 for format_name in ("JPEG", "PNG", "WEBP", "TIFF"):
-    load_image(encoded(picture({_WARM_UP}, "RGB"), format_name), config)
+    load_image(encoded(gradient({_WARM_UP}, "RGB"), format_name), config)
 data = Path(sys.argv[1]).read_bytes()
 Path("/proc/self/clear_refs").write_text("5")
 before = resident("VmRSS")
@@ -44,7 +44,7 @@ class Peak:
     outcome: str
 
 
-def measure(data: bytes, max_pixels: int) -> Peak:
+def measure_peak(data: bytes, max_pixels: int) -> Peak:
     """Decode and preprocess a file as the service does. Linux only: raises OSError elsewhere."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(data)
