@@ -15,7 +15,7 @@ from model.requirements import needs
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
 
 log = logging.getLogger("service")
-SECRETS = ("api_keys", "admin_key")
+SECRETS = ("api_keys", "admin_key")  # settings that an option would show to everybody
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -69,14 +69,14 @@ def serve(**flags: Any) -> None:
         from model.manifest import BundleError
         from model.runtime.engine import EngineError, usable_cores
         from service import logs
-        from service.memory import container_limit, return_freed_memory_to_system, warn_if_memory_is_short
+        from service.memory import configure_malloc, container_limit, warn_if_memory_is_short
         from service.server import Server, end_now
         from service.state import Service
         from service.threads import still_running
         from service.web.auth import warn_if_open
         from service.web.binding import BindingError, bind
     logs.configure(settings.log_format)
-    return_freed_memory_to_system()
+    configure_malloc()
     for name, suggestion in unknown.items():
         log.warning("%s is not a setting: %s", name, suggestion or "see --help for those there are")
     for name in SECRETS:

@@ -26,7 +26,7 @@ _SMALL_PICTURE_BYTES = 180_000_000  # decoding one that is decoded beside others
 _OBJECTS_BETWEEN_COLLECTIONS = (5_000, 10, 10)  # a thousand requests at work are some 100,000 objects
 
 
-def return_freed_memory_to_system() -> None:
+def configure_malloc() -> None:
     """Have glibc map large blocks, so that they go back to the system once freed. Does nothing with another libc."""
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)

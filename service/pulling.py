@@ -16,8 +16,8 @@ from model.manifest import BundleError
 log = logging.getLogger(__name__)
 TERMINATE_S = 5.0
 SILENT_S = 1800.0  # without output; a download logs every few seconds, converting the largest model takes minutes
-# Variables that the subprocess, which reads files of others, does not need.
-SECRETS = ("SIGHTWORD_API_KEYS", "SIGHTWORD_ADMIN_KEY", "SIGHTWORD_REDIS_URL")
+# Not passed to the subprocess, which reads files of others.
+WITHHELD = ("SIGHTWORD_API_KEYS", "SIGHTWORD_ADMIN_KEY", "SIGHTWORD_REDIS_URL")
 
 
 class Puller:
@@ -72,7 +72,7 @@ class Puller:
             self._process = subprocess.Popen(  # noqa: S603 - the name has a form that no shell or option parser minds
                 [sys.executable, "-m", "model", "pull", "--", model],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                start_new_session=True, env={name: value for name, value in os.environ.items() if name not in SECRETS},
+                start_new_session=True, env={name: value for name, value in os.environ.items() if name not in WITHHELD},
             )  # fmt: skip
         last_line = "it ended without a word"
         with self._process as process:

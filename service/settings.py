@@ -19,7 +19,7 @@ from model.suggestions import did_you_mean
 from service.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
-SECRETS = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
+SECRETS_FOLDER = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
 MAX_TEXT_CHARACTERS = 10_000  # tokenized of a text: many times a context, at 10 µs each at most
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     )
 
     @classmethod
-    def read(cls, flags: Mapping[str, Any], secrets: Path = SECRETS) -> Settings:
+    def read(cls, flags: Mapping[str, Any], secrets: Path = SECRETS_FOLDER) -> Settings:
         """Read all sources; flags that are None were not given. Raises SettingsError."""
         given = {name: value for name, value in flags.items() if value is not None}
         try:

@@ -24,7 +24,7 @@ from benchmarks.speed.peers import peers
 from benchmarks.speed.record import Record
 from benchmarks.speed.report import page
 from model.bundle import bundled
-from service.memory import freeze_garbage_collector, return_freed_memory_to_system
+from service.memory import configure_malloc, freeze_garbage_collector
 
 RESULTS = Path(__file__).parents[1] / "results"
 PHASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -45,7 +45,7 @@ def run(
     """Measure and print, and write the readings into `json`; whether every phase ran to its end."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # As the service does, so that the same work costs the same here.
-    return_freed_memory_to_system()
+    configure_malloc()
     freeze_garbage_collector()
     leave_generator_core()
     console = Console()
