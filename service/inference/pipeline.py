@@ -110,8 +110,9 @@ class Pipeline:
             refuse_too_long(records, self.bundle.context_length)
         if not keep_errors:
             raise_first_error(records)
-        await self._look_up([record for record in records if record.error is None], context.timing)
-        missing = [record for record in records if record.error is None and record.vector is None]
+        readable = [record for record in records if record.error is None]
+        await self._look_up(readable, context.timing)
+        missing = [record for record in readable if record.vector is None]
         if missing:
             reservation.expect(self._expected_running_s(missing))
         for start in range(0, len(missing), ITEMS_AT_ONCE):
@@ -122,8 +123,11 @@ class Pipeline:
         return collect(records, self.bundle.dimensions)
 
     def _expected_reading_s(self, records: Sequence[Record]) -> float:
-        images = sum(isinstance(record.item, ImageItem | UrlItem) for record in records)
-        return self.reader.expected_s(records) + self.decoder.expected_s(images)
+        texts = [record for record in records if isinstance(record.item, TextItem)]
+        images = (
+            sum(isinstance(record.item, ImageItem | UrlItem) for record in records) if len(texts) < len(records) else 0
+        )
+        return self.reader.expected_s(texts) + self.decoder.expected_s(images)
 
     def _expected_running_s(self, records: Sequence[Record]) -> float:
         images = sum(isinstance(record.payload, EncodedImage) for record in records)

@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -44,11 +43,19 @@ class Reader:
     async def read(self, records: Sequence[Record], context: RequestContext, keep_errors: bool) -> None:
         """Set the payload of each record, or its error. Without `keep_errors`, ends at the first URL that fails.
 
-        A text that does not fit the context is still read, cut; its `excess` says so.
+        A text that does not fit into the context is still read, cut; the record's `excess` says so.
         """
-        texts = [record for record in records if isinstance(record.item, TextItem)]
-        files = [record for record in records if isinstance(record.item, ImageItem)]
-        urls = [record for record in records if isinstance(record.item, UrlItem)]
+        texts: list[Record] = []
+        files: list[Record] = []
+        urls: list[Record] = []
+        for record in records:
+            item = record.item
+            if isinstance(item, TextItem):
+                texts.append(record)
+            elif isinstance(item, ImageItem):
+                files.append(record)
+            elif isinstance(item, UrlItem):
+                urls.append(record)
         if texts:
             with context.timing.stage("tokenize"):
                 await self._read_in_parts(
@@ -59,10 +66,9 @@ class Reader:
         if urls:
             await self._fetch_all(urls, context, keep_errors)
 
-    def expected_s(self, records: Sequence[Record]) -> float:
-        """How many seconds tokenizing their texts will take, where nothing else is at work."""
-        characters = sum(_characters(record) for record in records if isinstance(record.item, TextItem))
-        return characters * self.text_cost.seconds_per_unit / self.shared.pool.size
+    def expected_s(self, records: Iterable[Record]) -> float:
+        """How many seconds tokenizing these texts will take, where nothing else is at work."""
+        return sum(map(_characters, records)) * self.text_cost.seconds_per_unit / self.shared.pool.size
 
     async def _read_in_parts(
         self,
@@ -74,29 +80,32 @@ class Reader:
     ) -> None:
         """A thread cannot be interrupted; between two parts, a cancelled request ends."""
         total = sum(map(size, records))
-        for part in _parts(records, size, part_size):
+        for part in (records,) if total <= part_size else _parts(records, size, part_size):
             await self.shared.pool.run_inline_or_in_thread(total, inline_limit, read, part)
 
     def _tokenize(self, records: Sequence[Record]) -> None:
         started = time.perf_counter()
         context_length = self.bundle.context_length
-        texts = [cast(TextItem, record.item).text for record in records]
+        texts = [record.item.text for record in records if isinstance(record.item, TextItem)]
         heads = [text.strip()[:MAX_TEXT_CHARACTERS] for text in texts]
         rows = self.tokenizer.encode(heads, enough=context_length)
         for record, text, head, row in zip(records, texts, heads, rows, strict=True):
-            ids, excess = self.tokenizer.truncate(row), None
+            ids = self.tokenizer.truncate(row)
             if len(row) > context_length:
-                excess = f"{len(row)} tokens" if len(head) <= READ_WHOLE else f"more than {context_length} tokens"
+                record.excess = (
+                    f"{len(row)} tokens" if len(head) <= READ_WHOLE else f"more than {context_length} tokens"
+                )
             elif len(head) == MAX_TEXT_CHARACTERS < len(text.strip()):
-                excess = f"{len(text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
+                record.excess = f"{len(text)} characters, of which {MAX_TEXT_CHARACTERS} are read"
             # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
-            record.payload = TokenizedText(ids, excess, self._key("text", np.asarray(ids, "<i4").tobytes()))
+            record.payload = TokenizedText(ids, self._key("text", np.asarray(ids, "<i4").tobytes()))
         self.text_cost.observe(sum(map(_characters, records)), time.perf_counter() - started)
 
     def _read_files(self, records: Sequence[Record]) -> None:
         for record in records:
+            assert isinstance(record.item, ImageItem)
             try:
-                record.payload = self._encoded_image(cast(ImageItem, record.item).file())
+                record.payload = self._encoded_image(record.item.file())
             except ApiError as error:
                 record.error = without_frames(error)
 
@@ -116,7 +125,8 @@ class Reader:
     async def _fetch(
         self, record: Record, slots: asyncio.Semaphore, context: RequestContext, keep_errors: bool
     ) -> None:
-        item = cast(UrlItem, record.item)
+        item = record.item
+        assert isinstance(item, UrlItem)
         try:
             async with slots:
                 with context.timing.stage("fetch"):
@@ -143,24 +153,25 @@ class Reader:
 def refuse_too_long(records: Sequence[Record], context_length: int) -> None:
     """Set the error of each text that does not fit into the context."""
     for record in records:
-        payload, item = record.payload, record.item
-        if isinstance(payload, TokenizedText) and isinstance(item, TextItem) and payload.excess is not None:
+        if record.excess is not None and isinstance(record.item, TextItem):
             limit = f"{context_length} tokens, start and end included"
             record.error = ApiError(
                 "text_too_long",
-                f'This text has {payload.excess}; the model reads {limit}: shorten it or send "truncate": true.',
-                item.param,
+                f'This text has {record.excess}; the model reads {limit}: shorten it or send "truncate": true.',
+                record.item.param,
             )
 
 
 def _characters(record: Record) -> int:
     """How many are read of its text, at most."""
-    return min(len(cast(TextItem, record.item).text), MAX_TEXT_CHARACTERS)
+    assert isinstance(record.item, TextItem)
+    return min(len(record.item.text), MAX_TEXT_CHARACTERS)
 
 
 def _size(record: Record) -> int:
     """Bytes of its file, or characters of the base64."""
-    return len(cast(ImageItem, record.item).data)
+    assert isinstance(record.item, ImageItem)
+    return len(record.item.data)
 
 
 def _parts(records: Sequence[Record], size: Callable[[Record], int], part_size: int) -> Iterator[Sequence[Record]]:

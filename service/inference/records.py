@@ -24,10 +24,9 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """Token ids cut to the context, the size of a text that does not fit into it, and the key in the cache."""
+    """Token ids, cut to the context, and the key in the cache."""
 
     ids: list[int]
-    excess: str | None
     key: str
 
 
@@ -35,11 +34,13 @@ class TokenizedText:
 class Record:
     """One item on its way to a vector. Each stage fills in one field; one that fails gets an error and goes no further.
 
-    `payload` is set by reading, `vector` by the cache or by running, `future` while it runs.
+    `payload` is set by reading, and `excess`, the size of a text that does not fit into the context; `vector` by the
+    cache or by running; `future` while it runs.
     """
 
     item: Item
     payload: EncodedImage | TokenizedText | None = None
+    excess: str | None = None
     vector: Vector | None = None
     future: asyncio.Future[Vector] | None = None
     error: ApiError | None = None
@@ -70,20 +71,17 @@ def raise_first_error(records: Sequence[Record]) -> None:
 def collect(records: Sequence[Record], dimensions: int) -> EmbeddingResult:
     """The result of records that each have a vector or an error."""
     vectors = np.zeros((len(records), dimensions), np.float32)
-    truncated = [False] * len(records)
+    truncated = [record.excess is not None for record in records]
     errors: dict[int, ApiError] = {}
     texts = tokens = images = 0
     for index, record in enumerate(records):
-        payload = record.payload
-        if isinstance(payload, TokenizedText):
-            truncated[index] = payload.excess is not None
         if record.error is not None:
             errors[index] = record.error
             continue
         vectors[index] = record.vector
-        if isinstance(payload, TokenizedText):
+        if isinstance(record.payload, TokenizedText):
             texts += 1
-            tokens += len(payload.ids)
+            tokens += len(record.payload.ids)
         else:
             images += 1
     return EmbeddingResult(vectors, truncated, errors, {"texts": texts, "tokens": tokens, "images": images})
