@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 STALL_S = 30.0  # in which a folder gives nothing of a file
 OPEN_S = 1800.0  # for an engine; TensorRT builds one for many minutes
-TURN_S = 10.0  # to wait for a reload that goes on already
+RELOAD_WAIT_S = 10.0  # for a reload that goes on already
 
 
 class Models:
@@ -51,16 +51,16 @@ class Models:
         return self._serving
 
     def check(self) -> Sequence[str]:
-        """What can be told of the settings before anybody connects: the models' names. For a thread, and soon done.
+        """Check the settings before anybody connects. Returns the models' names; for a thread, and soon done.
 
         Raises BundleError for a folder without a manifest or a name that no model has, and EngineError for a provider
         that is not there.
         """
         choose(self._shared.settings.provider)
         names = self._shared.settings.model
-        folders = {name: self._answer(name, self._puller.find) for name in names} or {"": bundled()}
+        folders = {name: self._ask(name, self._puller.find) for name in names} or {"": bundled()}
         found = {
-            name: self._answer(str(folder), lambda path: read_manifest(Path(path)))
+            name: self._ask(str(folder), lambda path: read_manifest(Path(path)))
             for name, folder in folders.items()
             if folder
         }
@@ -72,7 +72,7 @@ class Models:
         Raises BundleError or EngineError.
         """
         self._folders = [
-            self._answer(name, self._puller.find) or self._puller.pull(name) for name in self._shared.settings.model
+            self._ask(name, self._puller.find) or self._puller.pull(name) for name in self._shared.settings.model
         ] or [bundled()]
         opened: list[Pipeline] = []
         try:
@@ -92,8 +92,8 @@ class Models:
         for pipeline in self._serving:
             if pipeline.bundle.id == name:
                 return pipeline
-        there = ", ".join(pipeline.bundle.id for pipeline in self._serving)
-        raise ApiError("model_not_found", f"No model of this name is served here; there is {there}.", "model")
+        served = ", ".join(pipeline.bundle.id for pipeline in self._serving)
+        raise ApiError("model_not_found", f"No model of this name is served here; there is {served}.", "model")
 
     @contextmanager
     def use(self, pipeline: Pipeline) -> Iterator[Pipeline]:
@@ -122,7 +122,7 @@ class Models:
         All or nothing. Raises BundleError, EngineError, or `unavailable` where one is still going on, and then what
         was served still is.
         """
-        async with self._turn(TURN_S):
+        async with self._change(RELOAD_WAIT_S):
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
@@ -143,7 +143,7 @@ class Models:
 
     async def reopen(self, failed: Pipeline) -> None:
         """Put a new engine in the place of one that fails. Raises BundleError or EngineError."""
-        async with self._turn(STALL_S + OPEN_S):
+        async with self._change(STALL_S + OPEN_S):
             before = list(self._serving)
             if failed not in before:
                 return
@@ -152,10 +152,10 @@ class Models:
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
     @asynccontextmanager
-    async def _turn(self, patience_s: float) -> AsyncIterator[None]:
-        """One change at a time. Raises `unavailable` where the one before takes too long to be waited for."""
+    async def _change(self, timeout_s: float) -> AsyncIterator[None]:
+        """One change at a time. Raises `unavailable` where the one before has not ended within `timeout_s`."""
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self._changing.acquire()
         except TimeoutError:
             took_s = time.monotonic() - self._changing_since
@@ -182,13 +182,13 @@ class Models:
         bundle = self._read(folder)
         if bundle.manifest == pipeline.bundle.manifest:
             return pipeline
-        same_shape = _pace(bundle.manifest) == _pace(pipeline.bundle.manifest)
+        same_speed = performance_key(bundle.manifest) == performance_key(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
-        return self._open(bundle, pipeline.profiles if same_shape else None)
+        return self._open(bundle, pipeline.profiles if same_speed else None)
 
-    def _open(self, bundle: Bundle, known: Mapping[str, TowerProfile] | None = None) -> Pipeline:
+    def _open(self, bundle: Bundle, profiles: Mapping[str, TowerProfile] | None = None) -> Pipeline:
         def open_engine(_: object) -> Pipeline:
-            return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, known)
+            return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, profiles)
 
         try:
             pipeline = self._opening.run(open_engine, drop=Pipeline.close)
@@ -200,7 +200,7 @@ class Models:
     def _read(self, folder: Path) -> Bundle:
         return self._watched(str(folder), lambda alive: Bundle.load(folder, alive))
 
-    def _answer(self, name: str, ask: Callable[[str], T]) -> T:
+    def _ask(self, name: str, ask: Callable[[str], T]) -> T:
         return self._watched(name, lambda _: ask(name))
 
     def _watched(self, folder: str, work: Callable[[Callable[[], None]], T]) -> T:
@@ -243,12 +243,12 @@ class Models:
         _close_all(self._serving)
 
 
-def _pace(manifest: Manifest) -> tuple[object, ...]:
-    """What decides how fast a model is."""
+def performance_key(manifest: Manifest) -> tuple[object, ...]:
+    """What decides how fast a model runs: those of equal keys share the profiles that warm-up measured."""
     variant = manifest.variant
     towers = (variant.image, variant.text) if variant else ()
-    made = [(tower.computes, tower.fused, tower.calibration_pictures > 0) for tower in towers]
-    return manifest.config, manifest.precision, manifest.weights_dtype, made
+    computations = [(tower.computes, tower.fused, tower.calibration_pictures > 0) for tower in towers]
+    return manifest.config, manifest.precision, manifest.weights_dtype, computations
 
 
 def _close_all(pipelines: Iterable[Pipeline]) -> None:

@@ -25,7 +25,7 @@ Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Classified:
+class ClassificationResult:
     """`data` as /classify answers it: for each item its predictions, or its error."""
 
     data: list[dict[str, Any]]
@@ -33,38 +33,38 @@ class Classified:
 
     @property
     def numbers(self) -> int:
-        """How many the data hold."""
+        """How many numbers the data hold, which decides where they are written as JSON."""
         return 2 * sum(len(entry.get("predictions", ())) for entry in self.data)
 
 
 async def classify(
-    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: RequestContext
-) -> Classified:
+    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, context: RequestContext
+) -> ClassificationResult:
     """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
     if options.on_error == "fail":
         raise_first_bad(items)
     prompts, is_stored = await _prompts(service, pipeline, options)
     check_answer_size(len(items), len(prompts.labels), options.top_k)
-    classes = await _class_vectors(service, pipeline, prompts, is_stored, options, call)
-    embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
-    with call.timing.stage("serialize"):
+    classes = await _class_vectors(service, pipeline, prompts, is_stored, options, context)
+    embedded = await pipeline.embed(items, context, truncate=options.truncate, keep_errors=options.on_error == "item")
+    with context.timing.stage("serialize"):
         arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
         scores = len(items) * len(prompts.labels)
-        data = await service.shared.pool.run_inline_or_in_thread(scores, INLINE_SCORES, _answers, *arguments)
+        data = await service.shared.pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
         for index, error in embedded.errors.items():
             data[index] = {"index": index, "error": error.detail()}
     free = dict.fromkeys(embedded.usage, 0)
     prompted = free if is_stored else classes.usage
-    return Classified(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
+    return ClassificationResult(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
 
 
-def chosen_templates(options: TemplateOptions) -> Sequence[str] | None:
+def select_templates(options: TemplateOptions) -> Sequence[str] | None:
     """The templates that are given or named, if so. Raises `invalid_request` for an unknown set."""
     if options.template_set is None:
         return options.templates
     if (templates := template_sets().get(options.template_set)) is None:
-        there = ", ".join(template_sets())
-        raise ApiError("invalid_request", f"There is no template set of this name, only {there}.", "template_set")
+        names = ", ".join(template_sets())
+        raise ApiError("invalid_request", f"There is no template set of this name, only {names}.", "template_set")
     return templates
 
 
@@ -89,7 +89,7 @@ async def _prompts(service: Service, pipeline: Pipeline, options: ClassifyOption
     """What the items are compared with, and whether it is a label set just as it is stored."""
     without_label = options.multi_label and pipeline.bundle.logit_bias is None
     truncate = service.settings.truncate if options.truncate is None else options.truncate
-    templates = chosen_templates(options)
+    templates = select_templates(options)
     if options.labels is not None:
         prompts = Prompts(options.labels, templates or DEFAULT_TEMPLATES, without_label, truncate)
     else:
@@ -109,10 +109,10 @@ async def _class_vectors(
     prompts: Prompts,
     is_stored: bool,
     options: ClassifyOptions,
-    call: RequestContext,
+    context: RequestContext,
 ) -> ClassVectors:
     try:
-        return await service.classes.get(pipeline, prompts, call, finish=is_stored)
+        return await service.classes.get(pipeline, prompts, context, finish=is_stored)
     except ApiError as error:
         if options.label_set is None or error.param is None:
             raise
@@ -121,7 +121,7 @@ async def _class_vectors(
         raise ApiError(error.code, message, "label_set") from None
 
 
-def _answers(
+def _predictions(
     vectors: Matrix, classes: Matrix, labels: Sequence[str], options: ClassifyOptions, bundle: Bundle
 ) -> list[dict[str, Any]]:
     """Compare [items, dimensions] with [labels, dimensions], and write for each item its labels from the best down.
@@ -139,12 +139,12 @@ def _answers(
     sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
     threshold = 0.0 if options.threshold is None else options.threshold
     kept = (sorted_scores >= threshold).sum(axis=1).tolist()
-    answers: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for index, (count, *columns) in enumerate(zip(kept, order.tolist(), sorted_scores, sorted_cosine, strict=True)):
         predictions = [
             {"label": labels[label], "score": score, "cosine": c}
             for label, score, c in zip(*(column[:count] for column in columns), strict=True)
         ]
         best = predictions[0] if predictions else {"label": None, "score": None}
-        answers.append({"index": index, "label": best["label"], "score": best["score"], "predictions": predictions})
-    return answers
+        results.append({"index": index, "label": best["label"], "score": best["score"], "predictions": predictions})
+    return results

@@ -1,12 +1,12 @@
-"""One queue per tower and its workers, threads that run batches side by side: while they run, the next ones fill.
+"""Dynamic batching: one queue per tower, and workers (threads) that run batches side by side while the next ones fill.
 
-There is no timer. A worker takes what waits as soon as it is free, so a lone request never waits and a busy service
+There is no timer. A worker takes what is queued as soon as it is free, so a lone request never waits and a busy service
 fills its batches by itself. Five promises hold here, each with a test:
 
 - every future is resolved, whatever fails;
 - one poisoned item fails alone: when a batch raises, its items are run again one by one;
 - an entry whose request was cancelled is not run;
-- requests take turns: one of a single item does not wait for all the items of a large one before it;
+- requests are served round robin: one of a single item does not wait for all the items of a large one before it;
 - the engine is never idle while something waits: a worker takes its next batch without asking the event loop.
 
 The first worker to run has all cores, through the threads of the engine; another one beside it takes its share of them.
@@ -38,8 +38,7 @@ class Batcher:
 
     `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the workers, from
     all of them at once. Only payloads of the same `group` share a batch: texts are grouped by length, so that a long
-    one does not make short ones pay for its padding. The group in which a request has waited longest for its turn goes
-    first.
+    one does not make short ones pay for its padding. `on_batch` is called with the tower and the number of items.
     """
 
     def __init__(
@@ -53,11 +52,11 @@ class Batcher:
     ) -> None:
         self.tower, self.max_batch = tower, max_batch
         self.failing = False  # the last execution raised; readiness then asks for a probe
+        self.closed = False  # nothing is taken any more
         self._run, self._group, self._on_batch = run, group, on_batch
-        self._worthwhile = -(-max_batch // 3)  # items, beside a batch that runs
+        self._least_parallel = -(-max_batch // 3)  # items of a batch that is run beside another
         self._waiting = FairQueue()
-        self._changed = threading.Condition()
-        self._closed = False
+        self._condition = threading.Condition()
         # By worker: since when it runs, of time.perf_counter, and how many items.
         self._running: dict[int, tuple[float, int]] = {}
         self._live_workers = workers
@@ -86,76 +85,76 @@ class Batcher:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in payloads]
         enqueued = 0.0 if urgent else time.perf_counter()
-        with self._changed:
+        with self._condition:
             for payload, future in zip(payloads, futures, strict=True):
                 group = URGENT if urgent else self._group(payload)
-                self._add(Entry(payload, future, timing, enqueued), group)
+                self._enqueue(Entry(payload, future, timing, enqueued), group)
         # Not at once but in the loop's next turn: requests that came in together then share the batch.
         loop.call_soon(self._wake)
         return futures
 
     def put(self, payload: Any, future: asyncio.Future[Vector], timing: Timing) -> None:
         """Queue one payload for a future of the event loop. From any thread; raises ApiError when closed."""
-        with self._changed:
-            self._add(Entry(payload, future, timing, time.perf_counter()), self._group(payload))
+        with self._condition:
+            self._enqueue(Entry(payload, future, timing, time.perf_counter()), self._group(payload))
             self._notify()
 
     def close(self) -> None:
         """Finish the running batches and resolve what still waits with `unavailable`."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        with self._condition:
+            self.closed = True
+            self._condition.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def _add(self, entry: Entry, group: int) -> None:
-        if self._closed:
+    def _enqueue(self, entry: Entry, group: int) -> None:
+        if self.closed:
             raise _stopping()
         self._waiting.add(entry, group)
 
     def _wake(self) -> None:
-        with self._changed:
+        with self._condition:
             self._notify()
 
     def _notify(self) -> None:
-        if self._may_begin():
-            self._changed.notify()
+        if self._batch_is_due():
+            self._condition.notify()
 
-    def _may_begin(self) -> bool:
-        """Whether a worker that is free should take a batch now."""
+    def _batch_is_due(self) -> bool:
+        """Whether a free worker is to take a batch now."""
         beside = self._running and not self._waiting.urgent
-        return len(self._waiting) >= (self._worthwhile if beside else 1)
+        return len(self._waiting) >= (self._least_parallel if beside else 1)
 
     def _work(self, worker: int) -> None:
         batch: list[Entry] | None = []
         try:
             while (batch := self._take(worker)) is not None:
-                _hand_back(batch, self._execute(batch), self._running[worker][0])
+                _resolve(batch, self._execute(batch), self._running[worker][0])
                 batch = []
         finally:
             # Also reached when something unforeseen ends the thread: nobody may be left waiting for it.
-            _hand_back(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
-            self._give_up(worker)
+            _resolve(batch or [], [_inference_error()] * len(batch or []), time.perf_counter())
+            self._stop(worker)
 
     def _take(self, worker: int) -> list[Entry] | None:
         """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
-        with self._changed:
+        with self._condition:
             self._running.pop(worker, None)
-            while not self._closed and not self._may_begin():
-                self._changed.wait()
-            if self._closed:
+            while not self.closed and not self._batch_is_due():
+                self._condition.wait()
+            if self.closed:
                 return None
             queue = self._waiting.next_group()
-            batch = queue.take(self._share(len(queue)))
+            batch = queue.take(self._batch_size(len(queue)))
             self._waiting.drop_empty_groups()
             self._running[worker] = time.perf_counter(), len(batch)
             self._notify()  # of what is left, another worker may make a batch
             return batch
 
-    def _share(self, waiting: int) -> int:
-        """How many of them a worker takes: as many as the others have, or will find when they are free."""
+    def _batch_size(self, waiting: int) -> int:
+        """How many of the queued items a worker takes: as many as the others have, or will find when they are free."""
         items = waiting + sum(size for _, size in self._running.values())
-        parts = max(1, min(self._live_workers, items // self._worthwhile))
+        parts = max(1, min(self._live_workers, items // self._least_parallel))
         return min(self.max_batch, -(-items // parts))
 
     def _execute(self, batch: Sequence[Entry]) -> list[Vector | ApiError]:
@@ -176,17 +175,17 @@ class Batcher:
         self.failing = False
         return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
 
-    def _give_up(self, worker: int) -> None:
-        """One worker that ends ends them all."""
-        with self._changed:
-            self._closed = True
+    def _stop(self, worker: int) -> None:
+        """End the other workers too: one that ended unforeseen must not leave the rest half able."""
+        with self._condition:
+            self.closed = True
             self._running.pop(worker, None)
             left = self._waiting.drain()
-            self._changed.notify_all()
+            self._condition.notify_all()
             self._live_workers -= 1
             if not self._live_workers:
                 del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
-        _hand_back(left, [_stopping()] * len(left), time.perf_counter())
+        _resolve(left, [_stopping()] * len(left), time.perf_counter())
 
 
 def _inference_error() -> ApiError:
@@ -197,7 +196,7 @@ def _stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
-def _hand_back(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], started: float) -> None:
+def _resolve(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], started: float) -> None:
     """One hop to the event loop for the whole batch."""
     if not batch:
         return

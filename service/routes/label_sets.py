@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.classification.label_sets import NAME_PATTERN, LabelSet, is_name
-from service.classification.zero_shot import check_prompts, chosen_templates
+from service.classification.zero_shot import check_prompts, select_templates
 from service.errors import ApiError, documented
 from service.schema.answers import LabelSetAnswer, LabelSetsAnswer, LabelSetStored
 from service.schema.requests import LabelSetRequest
@@ -72,7 +72,7 @@ async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call:
     From then on, `{"inputs": ..., "label_set": name}` to /classify costs no more than the inputs.
     """
     request = await body.json(LabelSetRequest)
-    templates = chosen_templates(request) or DEFAULT_TEMPLATES
+    templates = select_templates(request) or DEFAULT_TEMPLATES
     check_prompts(request.labels, templates, request, service.settings)
     label_set = LabelSet(
         name=name,

@@ -172,7 +172,7 @@ def test_closing_resolves_what_waits(tower: GatedTower, make_batcher: Callable[.
         first = await occupy(batcher, tower)
         [waiting] = batcher.submit(tower.ids("waiting"), Timing())
         closing = asyncio.create_task(asyncio.to_thread(batcher.close))
-        while not batcher._closed:
+        while not batcher.closed:
             await asyncio.sleep(0.001)
         tower.gate.set()
         await closing

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.service_process import PATIENCE_S, running
 from model.bundle import Bundle, write_manifest
 from model.variant_report import TowerReport, VariantReport
-from service.models import _pace
+from service.models import performance_key
 
 TOWER = TowerReport(
     computes="int8", compared=300, min_cosine=0.91, mean_cosine=0.98, batch=8, alone_min_cosine=0.99, speed_ratio=2.5
@@ -77,10 +77,10 @@ def test_warnings_of_a_manifest_that_are_none(bundle: Bundle) -> None:
         assert bundle.manifest.model_copy(update={"source": source}).source_warnings == []
 
 
-def test_a_variant_does_not_keep_the_pace_of_its_original(bundle: Bundle, variant: Bundle) -> None:
+def test_a_variant_does_not_keep_theperformance_key_of_its_original(bundle: Bundle, variant: Bundle) -> None:
     again = variant.manifest.model_copy(update={"variant": REPORT.model_copy(update={"created": "2026-01-02"})})
-    assert _pace(again) == _pace(variant.manifest)
+    assert performance_key(again) == performance_key(variant.manifest)
     fused = REPORT.model_copy(update={"text": TOWER.model_copy(update={"fused": {"MultiHeadAttention": 2}})})
-    assert _pace(variant.manifest.model_copy(update={"variant": fused})) != _pace(variant.manifest)
-    assert _pace(bundle.manifest.model_copy(update={"precision": "fp16"})) != _pace(bundle.manifest)
-    assert _pace(bundle.manifest) == _pace(bundle.manifest.model_copy(update={"id": "another"}))
+    assert performance_key(variant.manifest.model_copy(update={"variant": fused})) != performance_key(variant.manifest)
+    assert performance_key(bundle.manifest.model_copy(update={"precision": "fp16"})) != performance_key(bundle.manifest)
+    assert performance_key(bundle.manifest) == performance_key(bundle.manifest.model_copy(update={"id": "another"}))
