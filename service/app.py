@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -22,24 +19,11 @@ from service.errors import (
     error_response,
     internal_error,
 )
-from service.routes import (
-    admin,
-    classify,
-    docs,
-    embed,
-    health,
-    huggingface,
-    info,
-    jina,
-    label_sets,
-    openai,
-    playground,
-    similarity,
-)
+from service.routes import ROUTERS, docs
 from service.state import Service
 from service.web import openapi
 from service.web.auth import Auth
-from service.web.direct import Direct, Endpoint
+from service.web.endpoints import DirectDispatch, find_endpoints
 from service.web.limits import RequestLimits
 from service.web.observe import Observe
 from service.web.paths import ExactPaths
@@ -66,17 +50,17 @@ def create_app(service: Service) -> Observe:
     )
     app.state.service = service
     template_sets()  # read now, and not at a request that may find no descriptor left
-    parts = (embed, similarity, classify, label_sets, info, health, admin, openai, jina, huggingface, docs, playground)
-    for part in parts:
-        app.include_router(part.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation)
     app.add_exception_handler(Exception, _answer_unforeseen)
-    openapi.install(app, service.keys.required, service.settings.root_path)
-    direct = Direct(app, _posted(embed, similarity, classify, openai, jina), service)
+    endpoints = find_endpoints(ROUTERS)
+    openapi.install(app, endpoints, service.keys.required, service.settings.root_path)
+    direct = DirectDispatch(app, endpoints, service)
     limits = RequestLimits(direct, service.settings, service.shared.admission)
-    paths = [getattr(route, "path", "") for holder in (app, *parts) for route in holder.router.routes]
+    paths = [getattr(route, "path", "") for router in (app.router, *ROUTERS) for route in router.routes]
     auth = Auth(ExactPaths(limits), service.keys)
     return Observe(
         auth,
@@ -87,12 +71,6 @@ def create_app(service: Service) -> Observe:
         allows=auth.allows,
         traces=service.traces,
     )
-
-
-def _posted(*parts: ModuleType) -> dict[str, Endpoint]:
-    """Of parts in which whatever is posted is work."""
-    routes = [route for part in parts for route in part.router.routes if isinstance(route, APIRoute)]
-    return {route.path: route.endpoint for route in routes if route.methods == {"POST"}}
 
 
 async def _answer_unforeseen(request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.admission import ByteReservation
@@ -64,5 +64,7 @@ class RequestContext:
     digest: str | None = None  # of the model that answers
     read_as: dict[str, str] = field(default_factory=dict)  # how each list in a form or a query was read
     reservation: ByteReservation | None = None  # of the bytes received for it
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)  # by lower-case name, the last of several
+    query_string: bytes = b""
     body: bytes = b""  # all of it, while the request is at work
     hang_up: Callable[[], None] = lambda: None  # for the connection, whose client is gone

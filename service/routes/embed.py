@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
@@ -11,8 +11,8 @@ from service.inference.records import EmbeddingResult
 from service.schema.answers import EmbedAnswer
 from service.schema.requests import EmbedOptions, EmbedRequest
 from service.state import RequestContextDep, ServiceDep
-from service.web.body import BodyDep
-from service.web.openapi import WORK_ERRORS, body_of
+from service.web.body import json_or_files
+from service.web.openapi import WORK_ERRORS
 from service.web.responses import (
     ENCODERS,
     NPY,
@@ -40,24 +40,28 @@ MATRIX = {"schema": {"type": "string", "format": "binary"}}
         },
         **WORK_ERRORS,
     },
-    openapi_extra=body_of(EmbedRequest, EmbedOptions),
 )
-async def embed(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def embed(
+    request: Annotated[EmbedRequest, json_or_files(EmbedRequest, EmbedOptions)],
+    service: ServiceDep,
+    call: RequestContextDep,
+) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query.
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
-    items, options = await body.read(EmbedRequest, EmbedOptions)
-    media_type = binary_type(body.header(b"accept"), options)
-    with service.model(options.model) as pipeline:
-        expect_dimensions(options.dimensions, pipeline.bundle)
-        embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
+    media_type = binary_type(call.headers.get(b"accept", b"").decode("latin-1"), request)
+    with service.model(request.model) as pipeline:
+        expect_dimensions(request.dimensions, pipeline.bundle)
+        embedded = await pipeline.embed(
+            request.inputs, call, truncate=request.truncate, keep_errors=request.on_error == "item"
+        )
     with call.timing.stage("serialize"):
-        vectors = cut(embedded.vectors, options.dimensions, options.normalize)
+        vectors = cut(embedded.vectors, request.dimensions, request.normalize)
         if media_type is not None:
             return binary_response(vectors, media_type)
         data = await write_rows(
-            lambda: _entries(ENCODERS[options.encoding_format](vectors), embedded), vectors.size, service.shared
+            lambda: _entries(ENCODERS[request.encoding_format](vectors), embedded), vectors.size, service.shared
         )
         return json_response({"model": pipeline.bundle.id, "data": data, "usage": embedded.usage})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
@@ -14,8 +15,8 @@ from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, Tas
 from service.schema.requests import ClassifyOptions
 from service.settings import Settings
 from service.state import RequestContextDep, ServiceDep
-from service.web.body import BodyDep
-from service.web.openapi import COMPATIBLE_ERRORS, body_of
+from service.web.body import json_body
+from service.web.openapi import COMPATIBLE_ERRORS
 from service.web.responses import json_response
 
 router = APIRouter(tags=["existing clients"])
@@ -31,13 +32,11 @@ _THEIR_NAMES = {
     "/models/{id:path}",
     summary="Choose among labels (Hugging Face)",
     responses={200: {"model": list[LabelScore], "description": "Best first."}, **COMPATIBLE_ERRORS},
-    openapi_extra=body_of(TaskRequest),
 )
 async def zero_shot_image_classification(
-    id: str, body: BodyDep, service: ServiceDep, call: RequestContextDep
+    id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, call: RequestContextDep
 ) -> Response:
     """Give this address as the `model` of huggingface_hub's InferenceClient."""
-    request = await body.json(TaskRequest)
     with _their_names(), service.model(id) as pipeline:
         options = _options(request.parameters, service.settings)
         # Their pipeline judges each label alone where the model was trained to.

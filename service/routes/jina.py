@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -15,8 +15,8 @@ from service.classification import zero_shot
 from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep
-from service.web.body import BodyDep
-from service.web.openapi import COMPATIBLE_ERRORS, body_of
+from service.web.body import json_body
+from service.web.openapi import COMPATIBLE_ERRORS
 from service.web.responses import Matrix, json_response, write, write_rows
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
@@ -26,11 +26,11 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     "/classify",
     summary="Choose among labels (Jina)",
     responses={200: {"model": LabelsAnswer}, **COMPATIBLE_ERRORS},
-    openapi_extra=body_of(LabelsRequest),
 )
-async def classify(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def classify(
+    request: Annotated[LabelsRequest, json_body(LabelsRequest)], service: ServiceDep, call: RequestContextDep
+) -> Response:
     """Score as /classify does: labels go into its default template unless templates are sent."""
-    request = await body.json(LabelsRequest)
     with service.model(request.model) as pipeline:
         classified = await zero_shot.classify(service, pipeline, request.input, request, call)
     with call.timing.stage("serialize"):
@@ -55,11 +55,11 @@ def _classification(entry: dict[str, Any]) -> dict[str, Any]:
     "/rerank",
     summary="Rank documents by a query (Cohere, Jina, Infinity)",
     responses={200: {"model": RerankAnswer}, **COMPATIBLE_ERRORS},
-    openapi_extra=body_of(RerankRequest),
 )
-async def rerank(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def rerank(
+    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, call: RequestContextDep
+) -> Response:
     """Rank texts and images by their cosine to a text or an image."""
-    request = await body.json(RerankRequest)
     items = [request.query, *request.documents]
     with service.model(request.model) as pipeline:
         embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=False)

@@ -14,8 +14,8 @@ from service.errors import ApiError, documented
 from service.schema.answers import LabelSetAnswer, LabelSetsAnswer, LabelSetStored
 from service.schema.requests import LabelSetRequest
 from service.state import RequestContextDep, ServiceDep
-from service.web.body import BodyDep
-from service.web.openapi import WORK_ERRORS, body_of
+from service.web.body import json_body
+from service.web.openapi import WORK_ERRORS
 from service.web.responses import json_response
 
 router = APIRouter(tags=["zero-shot"])
@@ -64,14 +64,17 @@ async def get_label_set(name: NameDep, service: ServiceDep) -> Response:
         201: {"model": LabelSetStored, "description": "It is new."},
         **WORK_ERRORS,
     },
-    openapi_extra=body_of(LabelSetRequest),
 )
-async def put_label_set(name: NameDep, body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def put_label_set(
+    name: NameDep,
+    request: Annotated[LabelSetRequest, json_body(LabelSetRequest)],
+    service: ServiceDep,
+    call: RequestContextDep,
+) -> Response:
     """Embed it, so that nothing is stored that cannot be used, and store it under this name.
 
     From then on, `{"inputs": ..., "label_set": name}` to /classify costs no more than the inputs.
     """
-    request = await body.json(LabelSetRequest)
     templates = select_templates(request) or DEFAULT_TEMPLATES
     check_prompts(request.labels, templates, request, service.settings)
     label_set = LabelSet(

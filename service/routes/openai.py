@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 
@@ -13,8 +13,8 @@ from service.errors import ApiError, documented
 from service.schema.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
 from service.schema.requests import EncodingFormat
 from service.state import RequestContextDep, ServiceDep
-from service.web.body import BodyDep
-from service.web.openapi import COMPATIBLE_ERRORS, body_of
+from service.web.body import json_body
+from service.web.openapi import COMPATIBLE_ERRORS
 from service.web.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
@@ -24,11 +24,11 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     "/embeddings",
     summary="Embed texts and images (OpenAI, Jina, Infinity)",
     responses={200: {"model": EmbeddingsAnswer}, **COMPATIBLE_ERRORS},
-    openapi_extra=body_of(EmbeddingsRequest),
 )
-async def embeddings(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def embeddings(
+    request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, call: RequestContextDep
+) -> Response:
     """Answer as OpenAI does; the vectors are those of /embed."""
-    request = await body.json(EmbeddingsRequest)
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
         expect_dimensions(dimensions, pipeline.bundle)

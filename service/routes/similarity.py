@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -17,8 +17,8 @@ from service.schema.answers import SimilarityAnswer
 from service.schema.requests import SimilarityRequest
 from service.state import RequestContextDep, ServiceDep
 from service.thread_pool import INLINE_WRITTEN_NUMBERS
-from service.web.body import BodyDep
-from service.web.openapi import WORK_ERRORS, body_of
+from service.web.body import json_body
+from service.web.openapi import WORK_ERRORS
 from service.web.responses import json_response, write
 
 router = APIRouter(tags=["zero-shot"])
@@ -29,11 +29,11 @@ Matrix = NDArray[np.float32]
     "/similarity",
     summary="Compare queries with candidates",
     responses={200: {"model": SimilarityAnswer}, **WORK_ERRORS},
-    openapi_extra=body_of(SimilarityRequest),
 )
-async def similarity(body: BodyDep, service: ServiceDep, call: RequestContextDep) -> Response:
+async def similarity(
+    request: Annotated[SimilarityRequest, json_body(SimilarityRequest)], service: ServiceDep, call: RequestContextDep
+) -> Response:
     """Cosines, and the probability of each candidate given the query; texts and images on both sides."""
-    request = await body.json(SimilarityRequest)
     check_answer_size(len(request.queries), len(request.candidates), request.top_k or 1)
     items = [*request.queries, *request.candidates]
     with service.model(request.model) as pipeline:

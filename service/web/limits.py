@@ -68,6 +68,7 @@ class RequestLimits:
             self.admission.check(size=1)  # the answer may be large, and stay unread
         with Cutoff(timeout_s) as cutoff, self.admission.reserve_bytes(refusable=refusable) as reservation:
             call.hang_up, call.reservation = cutoff.hang_up, reservation
+            call.headers, call.query_string = headers, scope["query_string"]
             try:
                 if has_body:
                     call.body = await self._read(receive, reservation)

@@ -1,30 +1,19 @@
-"""The parts of /openapi.json that FastAPI cannot see: bodies that the routes read themselves."""
+"""What /openapi.json holds beyond FastAPI's own: bodies, from how each endpoint reads its own, and keys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.errors import documented
-from service.schema.compat import EmbeddingsRequest, LabelsRequest, RerankRequest, TaskRequest
-from service.schema.requests import ClassifyRequest, EmbedRequest, LabelSetRequest, SimilarityRequest
 from service.web.auth import is_admin, is_open
+from service.web.body import BodyReader
+from service.web.endpoints import Endpoint
 
-REQUESTS = (
-    EmbedRequest,
-    SimilarityRequest,
-    ClassifyRequest,
-    LabelSetRequest,
-    EmbeddingsRequest,
-    LabelsRequest,
-    RerankRequest,
-    TaskRequest,
-)
 FILE = {"type": "string", "format": "binary"}
 READ_AS_HEADERS = {
     f"x-{name}-read-as": {
@@ -33,6 +22,13 @@ READ_AS_HEADERS = {
         "and `repeated`, as in `repeated, commas; count=3; empty=1`",
     }
     for name in ("labels", "templates")
+}
+TIMEOUT = {
+    "name": "x-request-timeout",
+    "in": "header",
+    "required": False,
+    "description": "seconds after which the answer is of no use; never longer than the server's own limit",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 REF = "#/components/schemas/{model}"
 WORK_CODES = (
@@ -57,25 +53,19 @@ WORK_ERRORS = documented(*WORK_CODES)
 COMPATIBLE_ERRORS = documented(*WORK_CODES, "unsupported_modality")
 
 
-def body_of(schema: type[BaseModel], options: type[BaseModel] | None = None) -> dict[str, Any]:
-    """`openapi_extra=` of a route that takes `schema` as JSON and, with `options`, files with those."""
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=schema.__name__)}}}
-    parameters: list[dict[str, Any]] = [
-        {
-            "name": "x-request-timeout",
-            "in": "header",
-            "required": False,
-            "description": "seconds after which the answer is of no use; never longer than the server's own limit",
-            "schema": {"type": "number", "exclusiveMinimum": 0},
-        }
-    ]
-    if options is not None:
-        fields = {name: _given(field) for name, field in options.model_json_schema()["properties"].items()}
+def _describe_body(operation: dict[str, Any], reader: BodyReader[Any]) -> None:
+    """Add what `reader` takes: JSON and, with options, files with those as fields of a form or a query."""
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=reader.model.__name__)}}}
+    parameters = operation.setdefault("parameters", [])
+    parameters.append(TIMEOUT)
+    if reader.options is not None:
+        properties = reader.options.model_json_schema()["properties"]
+        fields = {name: _without_null(field) for name, field in properties.items()}
         content["multipart/form-data"] = {"schema": _form(fields)}
         content["image/*"] = {"schema": FILE}
         for name, field in fields.items():
             parameters.append({"name": name, "in": "query", "required": False, "schema": field})
-    return {"requestBody": {"required": True, "content": content}, "parameters": parameters}
+    operation["requestBody"] = {"required": True, "content": content}
 
 
 def _form(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +85,7 @@ def _form(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _given(field: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
     """The schema without null, which has no form outside JSON: there, what is not given is left out."""
     plain = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
     [kind] = [each for each in field.get("anyOf", [{}]) if each.get("type") != "null"]
@@ -103,12 +93,9 @@ def _given(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, **kind, **default}
 
 
-def install(app: FastAPI, keys_required: bool, root_path: str) -> None:
-    """Let `app.openapi()` include the requests' schemas, the keys that routes want, and the path they stand under."""
-    app.openapi = _with_requests(app, keys_required, root_path)  # type: ignore[method-assign]  # the way FastAPI documents
+def install(app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, root_path: str) -> None:
+    """Let `app.openapi()` include the bodies of `endpoints`, the keys that routes want, and the path in front."""
 
-
-def _with_requests(app: FastAPI, keys_required: bool, root_path: str) -> Callable[[], dict[str, Any]]:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
@@ -119,16 +106,20 @@ def _with_requests(app: FastAPI, keys_required: bool, root_path: str) -> Callabl
                 tags=app.openapi_tags,
                 servers=[{"url": root_path}] if root_path else None,
             )
-            _, definitions = models_json_schema([(model, "validation") for model in REQUESTS], ref_template=REF)
+            for route, reader in ((each.route, each.reader) for each in endpoints):
+                for method in route.methods or ():
+                    _describe_body(schema["paths"][route.path_format][method.lower()], reader)
+            models = dict.fromkeys(endpoint.reader.model for endpoint in endpoints)
+            _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF)
             schema["components"]["schemas"].update(definitions["$defs"])
-            _tell_of_keys(schema, keys_required)
+            _describe_keys(schema, keys_required)
             app.openapi_schema = schema
         return app.openapi_schema
 
-    return openapi
+    app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
 
 
-def _tell_of_keys(schema: dict[str, Any], keys_required: bool) -> None:
+def _describe_keys(schema: dict[str, Any], keys_required: bool) -> None:
     schema["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
