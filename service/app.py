@@ -1,6 +1,8 @@
-"""The application: routers, error handlers, and the layers around them."""
+"""The application: routers, error handlers, and the middleware around them."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
@@ -8,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from model.zeroshot import template_sets
 from service import __version__
@@ -22,11 +25,10 @@ from service.errors import (
 from service.routes import ROUTERS, docs
 from service.state import Service
 from service.web import openapi
-from service.web.auth import Auth
-from service.web.endpoints import DirectDispatch, find_endpoints
-from service.web.limits import RequestLimits
-from service.web.observe import Observe
-from service.web.paths import ExactPaths
+from service.web.auth import AuthMiddleware, CanonicalPathMiddleware, is_allowed
+from service.web.endpoints import DirectDispatchMiddleware, find_endpoints
+from service.web.limits import RequestLimitsMiddleware
+from service.web.observability import ObservabilityMiddleware
 
 DESCRIPTION = (
     "Embeddings of texts and images in one space, comparison, and zero-shot classification. "
@@ -36,8 +38,8 @@ DESCRIPTION = (
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
 
 
-def create_app(service: Service) -> Observe:
-    """Observe(Auth(ExactPaths(RequestLimits(Direct(routes))))): what is refused outside the routes is observed, too."""
+def create_app(service: Service) -> ObservabilityMiddleware:
+    """FastAPI with all routes, inside the middleware."""
     app = FastAPIOffline(  # for the script and the style of /docs
         title="Sightword",
         version=__version__,
@@ -55,24 +57,26 @@ def create_app(service: Service) -> Observe:
     app.add_exception_handler(ApiError, answer_api_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_validation)
-    app.add_exception_handler(Exception, _answer_unforeseen)
+    app.add_exception_handler(Exception, _handle_unforeseen)
     endpoints = find_endpoints(ROUTERS)
     openapi.install(app, endpoints, service.keys.required, service.settings.root_path)
-    direct = DirectDispatch(app, endpoints, service)
-    limits = RequestLimits(direct, service.settings, service.shared.admission)
     paths = [getattr(route, "path", "") for router in (app.router, *ROUTERS) for route in router.routes]
-    auth = Auth(ExactPaths(limits), service.keys)
-    return Observe(
-        auth,
+    # From the inside out. What is refused outside the routes is observed, too.
+    layers: ASGIApp = DirectDispatchMiddleware(app, endpoints, service)
+    layers = RequestLimitsMiddleware(layers, service.settings, service.shared.admission)
+    layers = CanonicalPathMiddleware(layers)
+    layers = AuthMiddleware(layers, service.keys)
+    return ObservabilityMiddleware(
+        layers,
         paths,
         service.metrics,
         draining=lambda: service.draining,
         full=lambda: service.shared.admission.full,
-        allows=auth.allows,
+        allows=partial(is_allowed, service.keys),
         traces=service.traces,
     )
 
 
-async def _answer_unforeseen(request: Request, error: Exception) -> Response:
-    """Says nothing about the cause; Starlette raises it again, and Observe logs it."""
+async def _handle_unforeseen(request: Request, error: Exception) -> Response:
+    """Says nothing about the cause; Starlette raises it again, and ObservabilityMiddleware logs it."""
     return error_response(internal_error())

@@ -69,12 +69,12 @@ def serve(**flags: Any) -> None:
         from model.manifest import BundleError
         from model.runtime.engine import EngineError, usable_cores
         from service import logs
+        from service.http.sockets import BindingError, bind
         from service.memory import configure_malloc, container_limit, warn_if_memory_is_short
         from service.server import Server, end_now
         from service.state import Service
         from service.threads import still_running
         from service.web.auth import warn_if_open
-        from service.web.binding import BindingError, bind
     logs.configure(settings.log_format)
     configure_malloc()
     for name, suggestion in unknown.items():

@@ -1,9 +1,15 @@
-"""Who is let in: whatever is not named here as open wants a key. Pure ASGI, before anything reads the body."""
+"""Who is let in, and under which spelling of a path. Pure ASGI, before anything reads the body.
+
+Whatever is not named here as open wants a key. Each path has one spelling: what another parser could read as the same
+path is none of ours, and gets 404. A proxy in front may have a rule for exactly `/metrics`; escapes of letters and
+slashes, and control characters that a pattern overlooks at its end, would lead past such a rule.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -11,19 +17,23 @@ from service.errors import ApiError, error_response
 from service.keys import Keys
 
 log = logging.getLogger(__name__)
-OPEN = ("/health/", "/playground/")
-HOME = "/"  # the page of the playground
+OPEN_PREFIXES = ("/health/", "/playground/")
+PLAYGROUND = "/"
 HOW = "as `Authorization: Bearer <key>` or as `x-api-key: <key>`"
 NEEDS_KEY = error_response(ApiError("invalid_api_key", f"Send one valid API key, {HOW}."))
 NEEDS_ADMIN_KEY = error_response(ApiError("invalid_api_key", f"This is for the operator: send the admin key, {HOW}."))
-CLOSED = error_response(
+ADMIN_CLOSED = error_response(
     ApiError("invalid_api_key", "This is closed; the operator opens it by setting SIGHTWORD_ADMIN_KEY.")
+)
+# Escapes of control characters, of both slashes, and of what needs none: letters, digits and -._~ (RFC 3986, 2.3).
+_NOT_CANONICAL = re.compile(
+    rb"%(?:[01][0-9a-f]|7f|2f|5c|2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)", re.ASCII | re.IGNORECASE
 )
 
 
 def is_open(path: str) -> bool:
     """Whether everybody may have this path, whatever the settings are."""
-    return path == HOME or path.startswith(OPEN)
+    return path == PLAYGROUND or path.startswith(OPEN_PREFIXES)
 
 
 def is_admin(path: str) -> bool:
@@ -37,8 +47,8 @@ def warn_if_open(keys: Keys, host: str) -> None:
         log.warning("whoever reaches %s may use this service: there are no API keys; see SIGHTWORD_API_KEYS", host)
 
 
-class Auth:
-    """The layer between Observe and RequestLimits."""
+class AuthMiddleware:
+    """Answers 401 to a request without the key that its path wants."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self.app, self.keys = app, keys
@@ -47,27 +57,41 @@ class Auth:
         """Pass the request on, or answer 401."""
         if scope["type"] == "http":
             if is_admin(scope["path"]):
-                allowed, refusal = self._is_admin(scope), NEEDS_ADMIN_KEY if self.keys.has_admin else CLOSED
+                allowed, refusal = self._is_admin(scope), NEEDS_ADMIN_KEY if self.keys.has_admin else ADMIN_CLOSED
             else:
-                allowed, refusal = self.allows(scope), NEEDS_KEY
+                allowed, refusal = is_allowed(self.keys, scope), NEEDS_KEY
             if not allowed:
                 scope["state"]["call"].error_code = "invalid_api_key"
                 return await refusal(scope, receive, send)
         return await self.app(scope, receive, send)
 
     def _is_admin(self, scope: Scope) -> bool:
-        key = _presented(scope)
+        key = _api_key(scope)
         return key is not None and self.keys.is_admin(key)
 
-    def allows(self, scope: Scope) -> bool:
-        """Whether the request may have what is not /admin."""
-        if not self.keys.required or is_open(scope["path"]):
-            return True
-        key = _presented(scope)
-        return key is not None and self.keys.is_client(key)
+
+class CanonicalPathMiddleware:
+    """Behind AuthMiddleware, which has seen the decoded path, so that another spelling opens nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; its path as it was sent, which no route has, where that is another spelling."""
+        if scope["type"] == "http" and _NOT_CANONICAL.search(scope["raw_path"]):
+            scope["path"] = scope["raw_path"].decode("ascii")
+        await self.app(scope, receive, send)
 
 
-def _presented(scope: Scope) -> bytes | None:
+def is_allowed(keys: Keys, scope: Scope) -> bool:
+    """Whether the request may have what is not /admin."""
+    if not keys.required or is_open(scope["path"]):
+        return True
+    key = _api_key(scope)
+    return key is not None and keys.is_client(key)
+
+
+def _api_key(scope: Scope) -> bytes | None:
     """The one key of a request. Two different ones are none: it is not for us to choose whose request this is."""
     keys = set()
     for name, value in scope["headers"]:

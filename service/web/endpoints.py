@@ -45,8 +45,8 @@ def _body_reader(handler: Callable[..., Any]) -> BodyReader[Any] | None:
     return None
 
 
-class DirectDispatch:
-    """The middleware in front of FastAPI: a POST whose path alone names its endpoint goes straight to the handler.
+class DirectDispatchMiddleware:
+    """In front of FastAPI: a POST whose path alone names its endpoint goes straight to the handler.
 
     What FastAPI does for a request, solving dependencies and stacking contexts, takes half as long again as an answer
     from the cache (benchmarks/STEPS.md). A handler gets the same either way: its body, the service and the context.

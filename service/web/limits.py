@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from collections import deque
 from collections.abc import Mapping, Set
 from contextlib import nullcontext
 
@@ -21,24 +22,62 @@ from service.errors import ApiError, error_response
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.web.auth import is_admin
-from service.web.cutoff import ClientGoneError, Cutoff
-from service.web.pacing import Turnstile
+from service.web.cancel_scope import CancelScope, ClientDisconnectedError
 
 _SECONDS = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 MAX_SECONDS_BYTES = 32
+REQUESTS_PER_ITERATION = 8
 LARGE_ANSWER_BYTES = 64 * 1024  # up to here, what a client leaves unread fits into the connection's buffers
 
 
-class RequestLimits:
-    """The layer between Observe and the routes."""
+class RequestPacer:
+    """Lets a few requests begin in each iteration of the event loop, in the order in which they came.
+
+    Without it, all that came in during one long iteration begin together in the next one, which is then as long:
+    refusals and health checks wait behind a thousand requests, and the queue fills and empties in waves.
+    """
+
+    def __init__(self, per_iteration: int = REQUESTS_PER_ITERATION) -> None:
+        self._per_iteration = per_iteration
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._left = self._per_iteration
+        self._scheduled = False
+
+    async def wait(self) -> None:
+        """Return when it is this request's turn; at once unless many came in together."""
+        loop = asyncio.get_running_loop()
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start_next)
+        if self._left:
+            self._left -= 1
+            return
+        future: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(future)
+        await future
+
+    def _start_next(self) -> None:
+        self._left = self._per_iteration
+        while self._waiting and self._left:
+            future = self._waiting.popleft()
+            if not future.done():  # else its client left, or its time is up
+                future.set_result(None)
+                self._left -= 1
+        self._scheduled = self._left < self._per_iteration
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._start_next)
+
+
+class RequestLimitsMiddleware:
+    """Serves a request within its limits of bytes and seconds, and in its turn."""
 
     def __init__(self, app: ASGIApp, settings: Settings, admission: Admission) -> None:
         self.app, self.max_body_bytes, self.timeout_s = app, settings.max_body_bytes, settings.timeout_s
-        self.admission, self.turnstile = admission, Turnstile()
+        self.admission, self.pacer = admission, RequestPacer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request within its limits."""
-        if scope["type"] != "http" or _is_always_answered(scope["path"]):
+        if scope["type"] != "http" or _is_unlimited(scope["path"]):
             return await self.app(scope, receive, send)
         call: RequestContext = scope["state"]["call"]
         try:
@@ -50,13 +89,13 @@ class RequestLimits:
         except asyncio.CancelledError:
             # The server gives up on what has not been done by the end of its drain time.
             if not call.status:
-                await error_response(_stopping())(scope, receive, send)
+                await error_response(_server_stopping())(scope, receive, send)
             raise
 
     async def _serve(self, scope: Scope, call: RequestContext, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        asked = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
-        timeout_s = _timeout_s(asked, self.timeout_s)
+        timeout_headers = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
+        timeout_s = _parse_timeout_s(timeout_headers, self.timeout_s)
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.max_body_bytes:
             raise self._too_large()
@@ -66,15 +105,15 @@ class RequestLimits:
             self.admission.check(items=1, size=int(declared) if declared.isdigit() else 0)
         elif not admin:
             self.admission.check(size=1)  # the answer may be large, and stay unread
-        with Cutoff(timeout_s) as cutoff, self.admission.reserve_bytes(refusable=refusable) as reservation:
-            call.hang_up, call.reservation = cutoff.hang_up, reservation
+        with CancelScope(timeout_s) as cancel_scope, self.admission.reserve_bytes(refusable=refusable) as reservation:
+            call.hang_up, call.reservation = cancel_scope.cancel, reservation
             call.headers, call.query_string = headers, scope["query_string"]
             try:
                 if has_body:
                     call.body = await self._read(receive, reservation)
                 with self.admission.reserve_request() if refusable else nullcontext():
-                    await self.turnstile.wait()
-                    await self.app(scope, receive, _held(send, reservation, cutoff))
+                    await self.pacer.wait()
+                    await self.app(scope, receive, _send_within(send, reservation, cancel_scope))
             finally:
                 call.body, call.hang_up = b"", lambda: None  # the connection keeps the call until its next request
 
@@ -84,7 +123,7 @@ class RequestLimits:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ClientGoneError
+                raise ClientDisconnectedError
             chunk = message.get("body", b"")
             received += len(chunk)
             if received > self.max_body_bytes:
@@ -103,40 +142,40 @@ def _has_body(method: str, headers: Mapping[bytes, bytes]) -> bool:
     return framed or method in ("POST", "PUT", "PATCH")
 
 
-def _is_always_answered(path: str) -> bool:
-    """Whatever else goes on."""
+def _is_unlimited(path: str) -> bool:
+    """Health checks and metrics are answered whatever else goes on."""
     return path == "/metrics" or path.startswith("/health/")
 
 
-def _timeout_s(asked: Set[bytes], most: float) -> float:
+def _parse_timeout_s(headers: Set[bytes], limit_s: float) -> float:
     """The server's time, or less where the client asks for less: digits as in JSON, nothing else that Python reads."""
-    if not asked:
-        return most
-    text = min(asked)
-    plain = len(asked) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
+    if not headers:
+        return limit_s
+    text = min(headers)
+    plain = len(headers) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
     timeout_s = float(text) if plain else math.nan
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ApiError("invalid_request", "This header is one number of seconds above 0.", "x-request-timeout")
-    return min(timeout_s, most)
+    return min(timeout_s, limit_s)
 
 
-def _stopping() -> ApiError:
+def _server_stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
-def _held(send: Send, reservation: ByteReservation, cutoff: Cutoff) -> Send:
+def _send_within(send: Send, reservation: ByteReservation, cancel_scope: CancelScope) -> Send:
     """Send an answer that is in time, and stay until a large one has been read; the connection ends those that do not.
 
     Its end is sent by itself: the server takes it once there is little left of what was sent before.
     """
 
-    async def held_send(message: Message) -> None:
+    async def send_within(message: Message) -> None:
         if message["type"] == "http.response.start":
-            cutoff.lift_deadline()
+            cancel_scope.remove_deadline()
         elif len(message.get("body", b"")) > LARGE_ANSWER_BYTES and not message.get("more_body", False):
             reservation.add_unconditionally(len(message["body"]))
             await send({**message, "more_body": True})
             message = {**message, "body": b""}
         await send(message)
 
-    return held_send
+    return send_within

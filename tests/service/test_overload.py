@@ -20,9 +20,10 @@ import pytest
 from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, request
 from benchmarks.inputs import embed, image_requests, jpeg_files, text_requests
 from benchmarks.service_process import PATIENCE_S, Running, running
-from service.web.pacing import A_TURN, Turnstile
+from service.web.limits import RequestPacer
 
 QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000
+PER_ITERATION = 8  # of requests that begin in one iteration of the event loop
 LIVE, READY = request("GET", "/health/live"), request("GET", "/health/ready")
 AS_MANY_AS_FIT = {"inputs": [str(number) for number in range(QUEUE_ITEMS)]}
 
@@ -206,21 +207,21 @@ def test_connections_that_waited_in_the_kernel_are_served_even_when_it_stops(bun
 
 def test_a_few_requests_begin_in_each_turn_of_the_loop() -> None:
     async def scenario() -> None:
-        turnstile, begun = Turnstile(), []
+        pacer, begun = RequestPacer(PER_ITERATION), []
 
         async def enter(number: int) -> None:
-            await turnstile.wait()
+            await pacer.wait()
             begun.append(number)
 
         for _ in range(2):  # it works again after it has been idle
             begun.clear()
-            tasks = [asyncio.create_task(enter(number)) for number in range(5 * A_TURN)]
+            tasks = [asyncio.create_task(enter(number)) for number in range(5 * PER_ITERATION)]
             sizes = [0]
             while len(begun) < len(tasks):
                 await asyncio.sleep(0)
                 sizes.append(len(begun))
             assert begun == list(range(len(tasks)))
-            assert max(after - before for before, after in itertools.pairwise(sizes)) <= A_TURN
+            assert max(after - before for before, after in itertools.pairwise(sizes)) <= PER_ITERATION
             await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
@@ -228,12 +229,12 @@ def test_a_few_requests_begin_in_each_turn_of_the_loop() -> None:
 
 def test_who_leaves_the_turnstile_costs_nobody_a_turn() -> None:
     async def scenario() -> None:
-        turnstile = Turnstile()
-        tasks = [asyncio.create_task(turnstile.wait()) for _ in range(10 * A_TURN)]
+        pacer = RequestPacer(PER_ITERATION)
+        tasks = [asyncio.create_task(pacer.wait()) for _ in range(10 * PER_ITERATION)]
         await asyncio.sleep(0)
-        for task in tasks[A_TURN : 9 * A_TURN]:
+        for task in tasks[PER_ITERATION : 9 * PER_ITERATION]:
             task.cancel()
-        last = tasks[9 * A_TURN :]
+        last = tasks[9 * PER_ITERATION :]
         for _ in range(4):
             await asyncio.sleep(0)
         assert all(task.done() for task in last)

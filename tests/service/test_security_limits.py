@@ -16,7 +16,7 @@ from service.metrics import Metrics
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.state import Service
-from service.web.limits import LARGE_ANSWER_BYTES, RequestLimits
+from service.web.limits import LARGE_ANSWER_BYTES, RequestLimitsMiddleware
 
 KEY, ADMIN = "a client's long key", "the operator's long key"
 
@@ -108,10 +108,10 @@ def test_the_operator_is_not_refused_by_a_full_service() -> None:
 
 class TestAnswersOnTheirWay:
     @staticmethod
-    def limits(app: ASGIApp, timeout_s: float) -> tuple[RequestLimits, Admission]:
+    def limits(app: ASGIApp, timeout_s: float) -> tuple[RequestLimitsMiddleware, Admission]:
         metrics = Metrics()
         admission = Admission(10, 10_000, metrics.queue_items, metrics.queue_bytes)
-        return RequestLimits(app, Settings.read({"timeout_s": timeout_s}), admission), admission
+        return RequestLimitsMiddleware(app, Settings.read({"timeout_s": timeout_s}), admission), admission
 
     @staticmethod
     def body() -> Receive:

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from service.errors import ApiError
-from service.web.cutoff import ClientGoneError, Cutoff
+from service.web.cancel_scope import CancelScope, ClientDisconnectedError
 
 
-def ending(act: Callable[[Cutoff, asyncio.Task[Any]], object], timeout_s: float = 20.0) -> BaseException | None:
-    """What a task ends with that waits inside a cutoff while somebody acts."""
+def ending(act: Callable[[CancelScope, asyncio.Task[Any]], object], timeout_s: float = 20.0) -> BaseException | None:
+    """What a task ends with that waits inside a cancel scope while somebody acts."""
 
     async def scenario() -> BaseException | None:
-        cutoff = Cutoff(timeout_s)
+        cancel_scope = CancelScope(timeout_s)
 
         async def work() -> None:
-            with cutoff:
+            with cancel_scope:
                 await asyncio.Event().wait()
 
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
-        act(cutoff, task)
+        act(cancel_scope, task)
         await asyncio.wait([task], timeout=20)
         return None if task.cancelled() else task.exception()
 
@@ -32,21 +32,21 @@ def ending(act: Callable[[Cutoff, asyncio.Task[Any]], object], timeout_s: float 
 
 
 def test_its_time_is_up() -> None:
-    error = ending(lambda cutoff, task: None, timeout_s=0.01)
+    error = ending(lambda cancel_scope, task: None, timeout_s=0.01)
     assert isinstance(error, ApiError)
     assert (error.code, "0.01 s" in error.message) == ("deadline_exceeded", True)
 
 
 def test_its_client_is_gone() -> None:
-    assert isinstance(ending(lambda cutoff, task: cutoff.hang_up()), ClientGoneError)
+    assert isinstance(ending(lambda cancel_scope, task: cancel_scope.cancel()), ClientDisconnectedError)
 
 
 def test_the_server_gives_up_on_it() -> None:
     """Also when the client leaves in the same moment: a task that was cancelled must end cancelled."""
-    assert ending(lambda cutoff, task: task.cancel()) is None
+    assert ending(lambda cancel_scope, task: task.cancel()) is None
 
-    def both(cutoff: Cutoff, task: asyncio.Task[Any]) -> None:
-        cutoff.hang_up()
+    def both(cancel_scope: CancelScope, task: asyncio.Task[Any]) -> None:
+        cancel_scope.cancel()
         task.cancel()
 
     assert ending(both) is None
@@ -54,8 +54,8 @@ def test_the_server_gives_up_on_it() -> None:
 
 def test_an_answer_that_has_begun_has_no_deadline() -> None:
     async def scenario() -> None:
-        with Cutoff(0.01) as cutoff:
-            cutoff.lift_deadline()
+        with CancelScope(0.01) as cancel_scope:
+            cancel_scope.remove_deadline()
             await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
@@ -63,9 +63,9 @@ def test_an_answer_that_has_begun_has_no_deadline() -> None:
 
 def test_who_hangs_up_afterwards_cancels_nothing() -> None:
     async def scenario() -> str:
-        with Cutoff(20) as cutoff:
+        with CancelScope(20) as cancel_scope:
             await asyncio.sleep(0)
-        cutoff.hang_up()
+        cancel_scope.cancel()
         await asyncio.sleep(0.01)
         return "went on"
 
@@ -74,8 +74,8 @@ def test_who_hangs_up_afterwards_cancels_nothing() -> None:
 
 def test_another_failure_goes_before() -> None:
     async def work() -> None:
-        with Cutoff(20) as cutoff:
-            cutoff.hang_up()
+        with CancelScope(20) as cancel_scope:
+            cancel_scope.cancel()
             try:
                 await asyncio.sleep(1)
             except asyncio.CancelledError:

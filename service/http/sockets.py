@@ -1,4 +1,4 @@
-"""The sockets that the service listens on, opened before anything else so that a taken port is told first."""
+"""The sockets that the service listens on, opened before anything else so that a taken port ends the start at once."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def bind(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
-        raise BindingError(_not_ours(host)) from None
+        raise BindingError(_not_an_address(host)) from None
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):
-            sockets.append(_listening(family, address))
+            sockets.append(_listen(family, address))
     except OSError as error:
-        for opened in sockets:
-            opened.close()
-        raise BindingError(_reason(error, host, port)) from None
+        for each in sockets:
+            each.close()
+        raise BindingError(_describe(error, host, port)) from None
     return sockets
 
 
-def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except BaseException:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
-def _reason(error: OSError, host: str, port: int) -> str:
+def _describe(error: OSError, host: str, port: int) -> str:
     other = f"choose another with --port or {PREFIX}PORT"
     match error.errno:
         case errno.EADDRINUSE:
@@ -54,10 +54,10 @@ def _reason(error: OSError, host: str, port: int) -> str:
         case errno.EACCES | errno.EPERM:
             return f"port {port} of {host} may not be opened by this user: {other}, from 1024 up"
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return _not_ours(host)
+            return _not_an_address(host)
         case _:
             return f"port {port} of {host} cannot be opened: {error.strerror}"
 
 
-def _not_ours(host: str) -> str:
+def _not_an_address(host: str) -> str:
     return f"{host!r} is no address of this machine: set --host or {PREFIX}HOST to one that is, such as {LOCAL}"

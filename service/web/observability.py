@@ -1,4 +1,4 @@
-"""What is told of every request: its id, its timing header, its metrics and its log line. Pure ASGI, outermost."""
+"""What is reported of every request: id, timing header, metrics, log line and trace. Pure ASGI, outermost."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from service.metrics import Metrics
 from service.request_context import RequestContext
 from service.tracing import RequestTracer
 from service.web.auth import is_admin
-from service.web.cutoff import ClientGoneError
+from service.web.cancel_scope import ClientDisconnectedError
 
 log = logging.getLogger("service.request")
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 SAMPLED = ("overloaded", "invalid_api_key")  # refusals that cost next to nothing, but for their log lines
-CLIENT_GONE = 499  # nobody reads it; metrics and log need a number, and this is the one proxies use
+CLIENT_CLOSED_REQUEST = 499  # nobody reads it; metrics and log need a number, and this is the one proxies use
 
 
-class Observe:
-    """The outermost layer."""
+class ObservabilityMiddleware:
+    """Gives each request its context, and reports on it when it has ended."""
 
     def __init__(
         self,
@@ -40,20 +40,20 @@ class Observe:
     ) -> None:
         self.app, self.metrics, self.traces = app, metrics, traces
         self.draining, self.full, self.allows = draining, full, allows
-        self._known = frozenset(path for path in paths if "{" not in path)
-        self._refusals = Sampler()
+        self._static_paths = frozenset(path for path in paths if "{" not in path)
+        self._refusal_sampler = Sampler()
 
     def refuse(self, scope: Scope) -> bytes | None:
-        """The answer, from its headers on, to one that has found the queue full; None if it may still come in."""
-        work = scope["method"] == "POST" and scope["path"] in self._known and not is_admin(scope["path"])
+        """The answer, from its headers on, to a request that finds the queue full; None if it may still be admitted."""
+        work = scope["method"] == "POST" and scope["path"] in self._static_paths and not is_admin(scope["path"])
         if not (work and self.allows(scope)) or self.draining():
             return None
         call = RequestContext(_request_id(scope), error_code="overloaded")
-        self._tell(scope, call, 429)
-        return _FULL % (call.request_id.encode(), call.timing.header().encode())
+        self._report(scope, call, 429)
+        return _QUEUE_FULL % (call.request_id.encode(), call.timing.header().encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request and tell of it."""
+        """Serve one request and report on it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         call = RequestContext(_request_id(scope))
@@ -78,19 +78,19 @@ class Observe:
 
         try:
             await self.app(scope, receive, send_with_headers)
-        except ClientGoneError:
-            call.status = CLIENT_GONE
+        except ClientDisconnectedError:
+            call.status = CLIENT_CLOSED_REQUEST
         except Exception:
             log.exception("request %s failed", call.request_id)
             call.error_code = "internal_error"
             if not call.status:
                 await error_response(internal_error())(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, call, call.status or CLIENT_GONE)
+            self._report(scope, call, call.status or CLIENT_CLOSED_REQUEST)
 
-    def _tell(self, scope: Scope, call: RequestContext, status: int) -> None:
+    def _report(self, scope: Scope, call: RequestContext, status: int) -> None:
         route = self._route(scope)
-        left_out = self._refusals.left_out() if call.error_code in SAMPLED else 0
+        left_out = self._refusal_sampler.left_out() if call.error_code in SAMPLED else 0
         silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
         traced = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
         self.metrics.record_request(route, status, call.timing, call.error_code, traced)
@@ -120,23 +120,23 @@ class Observe:
         template = getattr(route, "path_format", None) or getattr(route, "path", None)
         if isinstance(template, str):
             return template
-        return scope["path"] if scope["path"] in self._known else "unmatched"  # refused before there was a route
+        return scope["path"] if scope["path"] in self._static_paths else "unmatched"  # refused before there was a route
 
 
-def _written(refusal: Response) -> bytes:
-    """Headers and body, with places for the id and the timing."""
+def _serialize_refusal(refusal: Response) -> bytes:
+    """Headers and body as sent, with `%s` for the request id and for the timing."""
     lines = [*refusal.raw_headers, (b"x-content-type-options", b"nosniff")]
     head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
     rest = bytes(refusal.body).replace(b"%", b"%%")
     return head.replace(b"%", b"%%") + b"x-request-id: %s\r\nserver-timing: %s\r\n\r\n" + rest
 
 
-_FULL = _written(error_response(queue_full()))
+_QUEUE_FULL = _serialize_refusal(error_response(queue_full()))
 
 
 def _request_id(scope: Scope) -> str:
     """The client's own, if it can be logged and sent back as it is."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value, "ascii")
     return f"{random.getrandbits(128):032x}"  # of no use to anybody who guesses it
