@@ -16,10 +16,10 @@ from model.zeroshot import template_sets
 from service import __version__
 from service.errors import (
     ApiError,
-    answer_api_error,
-    answer_http_exception,
-    answer_validation,
     error_response,
+    handle_api_error,
+    handle_http_exception,
+    handle_validation_error,
     internal_error,
 )
 from service.routes import ROUTERS, docs
@@ -54,10 +54,10 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     template_sets()  # read now, and not at a request that may find no descriptor left
     for router in ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(ApiError, answer_api_error)
-    app.add_exception_handler(HTTPException, answer_http_exception)
-    app.add_exception_handler(RequestValidationError, answer_validation)
-    app.add_exception_handler(Exception, _handle_unforeseen)
+    app.add_exception_handler(ApiError, handle_api_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    app.add_exception_handler(RequestValidationError, handle_validation_error)
+    app.add_exception_handler(Exception, _handle_unexpected)
     endpoints = find_endpoints(ROUTERS)
     openapi.install(app, endpoints, service.keys.required, service.settings.root_path)
     paths = [getattr(route, "path", "") for router in (app.router, *ROUTERS) for route in router.routes]
@@ -77,6 +77,6 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     )
 
 
-async def _handle_unforeseen(request: Request, error: Exception) -> Response:
+async def _handle_unexpected(request: Request, error: Exception) -> Response:
     """Says nothing about the cause; Starlette raises it again, and ObservabilityMiddleware logs it."""
     return error_response(internal_error())

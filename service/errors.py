@@ -19,8 +19,8 @@ ErrorType = Literal[
 ]
 
 
-class Kind(NamedTuple):
-    """What one error code means."""
+class ErrorKind(NamedTuple):
+    """Status, type and description of one error code."""
 
     status: int
     type: ErrorType
@@ -28,33 +28,33 @@ class Kind(NamedTuple):
 
 
 INVALID: ErrorType = "invalid_request_error"
-KINDS: Mapping[str, Kind] = {
-    "invalid_request": Kind(422, INVALID, "not JSON, a wrong type, a missing, empty or unknown field"),
-    "text_too_long": Kind(422, INVALID, "a text longer than the context, and `truncate` is false"),
-    "invalid_template": Kind(422, INVALID, "a template without exactly one `{}`"),
-    "too_many_inputs": Kind(422, INVALID, "too many items, labels, templates, or labels times templates"),
-    "invalid_image": Kind(422, INVALID, "not an accepted format, truncated or corrupt"),
-    "url_not_allowed": Kind(422, INVALID, "URLs are off, the host is not allowed, or the address is not public"),
-    "invalid_bundle": Kind(422, INVALID, "a bundle that cannot be served; the one before it still is"),
-    "unsupported_modality": Kind(422, INVALID, "the model has no such tower"),
-    "body_too_large": Kind(413, INVALID, "the body is over the limit, counted as received"),
-    "image_too_large": Kind(413, INVALID, "the picture's header announces more pixels than the limit"),
-    "unsupported_media_type": Kind(415, INVALID, "a Content-Type or Content-Encoding that is not read here"),
-    "method_not_allowed": Kind(405, INVALID, "the path exists, the method does not"),
-    "not_found": Kind(404, "not_found_error", "no such path"),
-    "model_not_found": Kind(404, "not_found_error", "a model that is not served"),
-    "label_set_not_found": Kind(404, "not_found_error", "a label set that is not stored"),
-    "invalid_api_key": Kind(401, "authentication_error", "no key or a wrong key"),
-    "url_fetch_failed": Kind(424, INVALID, "a URL that could not be fetched, in time and within the size limit"),
-    "overloaded": Kind(429, "rate_limit_error", "the queue is full; told before any work is done"),
-    "inference_error": Kind(500, "server_error", "the model failed on this item"),
-    "internal_error": Kind(500, "server_error", "a fault of the service"),
-    "unavailable": Kind(503, "server_error", "starting or draining, or the store of label sets does not answer"),
-    "deadline_exceeded": Kind(504, "server_error", "not done within the server's or the client's time"),
+ERROR_KINDS: Mapping[str, ErrorKind] = {
+    "invalid_request": ErrorKind(422, INVALID, "not JSON, a wrong type, a missing, empty or unknown field"),
+    "text_too_long": ErrorKind(422, INVALID, "a text longer than the context, and `truncate` is false"),
+    "invalid_template": ErrorKind(422, INVALID, "a template without exactly one `{}`"),
+    "too_many_inputs": ErrorKind(422, INVALID, "too many items, labels, templates, or labels times templates"),
+    "invalid_image": ErrorKind(422, INVALID, "not an accepted format, truncated or corrupt"),
+    "url_not_allowed": ErrorKind(422, INVALID, "URLs are off, the host is not allowed, or the address is not public"),
+    "invalid_bundle": ErrorKind(422, INVALID, "a bundle that cannot be served; the one before it still is"),
+    "unsupported_modality": ErrorKind(422, INVALID, "the model has no such tower"),
+    "body_too_large": ErrorKind(413, INVALID, "the body is over the limit, counted as received"),
+    "image_too_large": ErrorKind(413, INVALID, "the picture's header announces more pixels than the limit"),
+    "unsupported_media_type": ErrorKind(415, INVALID, "a Content-Type or Content-Encoding that is not read here"),
+    "method_not_allowed": ErrorKind(405, INVALID, "the path exists, the method does not"),
+    "not_found": ErrorKind(404, "not_found_error", "no such path"),
+    "model_not_found": ErrorKind(404, "not_found_error", "a model that is not served"),
+    "label_set_not_found": ErrorKind(404, "not_found_error", "a label set that is not stored"),
+    "invalid_api_key": ErrorKind(401, "authentication_error", "no key or a wrong key"),
+    "url_fetch_failed": ErrorKind(424, INVALID, "a URL that could not be fetched, in time and within the size limit"),
+    "overloaded": ErrorKind(429, "rate_limit_error", "the queue is full; told before any work is done"),
+    "inference_error": ErrorKind(500, "server_error", "the model failed on this item"),
+    "internal_error": ErrorKind(500, "server_error", "a fault of the service"),
+    "unavailable": ErrorKind(503, "server_error", "starting or draining, or the store of label sets does not answer"),
+    "deadline_exceeded": ErrorKind(504, "server_error", "not done within the server's or the client's time"),
 }
 ANY_ROUTE = ("invalid_api_key", "overloaded", "deadline_exceeded")
 MAX_PARAM_CHARACTERS = 200  # the name of an unknown field can be as long as the body
-HALF_CHARACTER = "This text holds half of a character: a surrogate such as \\ud800 stands only beside its other half."
+LONE_SURROGATE = "This text holds half of a character: a surrogate such as \\ud800 stands only beside its other half."
 RETRY_AFTER_S = {"overloaded": "1", "unavailable": "5"}
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 
@@ -64,22 +64,22 @@ class ApiError(Exception):
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.param = code, message, param if param is None else _writable(param)
-        self.status, self.type, _ = KINDS[code]
+        self.code, self.message, self.param = code, message, param if param is None else _replace_surrogates(param)
+        self.status, self.type, _ = ERROR_KINDS[code]
 
     def detail(self) -> dict[str, str | None]:
-        """The inside of the one error shape."""
+        """The object under `error` in the body."""
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
 
     def headers(self) -> dict[str, str]:
-        """What goes with it."""
+        """Headers that go with it: `www-authenticate`, `retry-after`."""
         if self.code == "invalid_api_key":
             return {"www-authenticate": "Bearer"}
         retry_after_s = RETRY_AFTER_S.get(self.code)
         return {"retry-after": retry_after_s} if retry_after_s else {}
 
     def at(self, param: str) -> ApiError:
-        """The same refusal, of the field at `param`."""
+        """The same error, for the field at `param`."""
         return ApiError(self.code, self.message, param)
 
 
@@ -99,8 +99,8 @@ def without_frames(error: E) -> E:
     return error.with_traceback(None)
 
 
-def _writable(text: str) -> str:
-    """Without halves of characters, which JSON can spell and nothing can be written with."""
+def _replace_surrogates(text: str) -> str:
+    """Without lone surrogates, which JSON can spell and UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -120,7 +120,7 @@ class ErrorBody(BaseModel):
 
 
 def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """The refusal as it is sent."""
+    """The error as a JSON response."""
     return Response(
         orjson.dumps({"error": error.detail()}),
         status_code=error.status,
@@ -129,12 +129,12 @@ def error_response(error: ApiError, headers: Mapping[str, str] | None = None) ->
     )
 
 
-def documented(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[str, Any]]:
+def error_responses(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that can answer these codes, beside those of any route."""
     always = ("internal_error",) if open_to_all else (*ANY_ROUTE, "internal_error")
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys((*codes, *always)):
-        by_status.setdefault(KINDS[code].status, []).append(f"`{code}`: {KINDS[code].when}.")
+        by_status.setdefault(ERROR_KINDS[code].status, []).append(f"`{code}`: {ERROR_KINDS[code].when}.")
     documents: dict[int | str, dict[str, Any]] = {}
     for status, lines in sorted(by_status.items()):
         documents[status] = {"model": ErrorBody, "description": f"{HTTPStatus(status).phrase}. " + " ".join(lines)}
@@ -145,15 +145,15 @@ def documented(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[s
     return documents
 
 
-def from_validation(error: ValidationError | RequestValidationError) -> ApiError:
-    """The first complaint of pydantic, in our words and with our path."""
+def to_api_error(error: ValidationError | RequestValidationError) -> ApiError:
+    """The first complaint of pydantic, with the path of its field."""
     first: ErrorDetails = error.errors()[0]
     by_fastapi = isinstance(error, RequestValidationError)  # which puts "body" or "query" in front
     path = ".".join(map(str, first["loc"][1:] if by_fastapi else first["loc"]))
-    return ApiError("invalid_request", _sentence(first), path[:MAX_PARAM_CHARACTERS] or None)
+    return ApiError("invalid_request", _validation_message(first), path[:MAX_PARAM_CHARACTERS] or None)
 
 
-def _sentence(first: ErrorDetails) -> str:
+def _validation_message(first: ErrorDetails) -> str:
     match first["type"]:
         case "missing":
             return "This field is missing."
@@ -163,29 +163,29 @@ def _sentence(first: ErrorDetails) -> str:
             return first["msg"].removeprefix("Value error, ").rstrip(".") + "."
 
 
-async def answer_api_error(request: Request, error: Exception) -> Response:
-    """Handler of what the service refuses."""
+async def handle_api_error(request: Request, error: Exception) -> Response:
+    """Exception handler of what the service refuses."""
     assert isinstance(error, ApiError)
     request.state.call.error_code = error.code
     return error_response(error)
 
 
-async def answer_validation(request: Request, error: Exception) -> Response:
-    """Handler of what FastAPI refuses."""
+async def handle_validation_error(request: Request, error: Exception) -> Response:
+    """Exception handler of what FastAPI refuses: parameters of a path or a query."""
     assert isinstance(error, RequestValidationError)
-    return await answer_api_error(request, from_validation(error))
+    return await handle_api_error(request, to_api_error(error))
 
 
-async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """What the router itself refuses: unknown paths and methods."""
+async def handle_http_exception(request: Request, error: Exception) -> Response:
+    """Exception handler of what the router refuses: unknown paths and methods."""
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
-    told = ApiError(code, _message(code, request))
+    api_error = ApiError(code, _router_message(code, request))
     request.state.call.error_code = code
-    return error_response(told, error.headers)
+    return error_response(api_error, error.headers)
 
 
-def _message(code: str, request: Request) -> str:
+def _router_message(code: str, request: Request) -> str:
     root_path: str = request.app.state.service.settings.root_path
     if code == "not_found" and root_path and f"{request.scope['path']}/".startswith(f"{root_path}/"):
         return (
@@ -202,5 +202,5 @@ _ROUTER_MESSAGES = {
 
 
 def internal_error() -> ApiError:
-    """A fault of ours, without its cause."""
+    """The error of a fault in the service; says nothing about the cause."""
     return ApiError("internal_error", _ROUTER_MESSAGES["internal_error"])

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from model.manifest import BundleError
 from model.runtime.engine import EngineError
-from service.errors import ApiError, documented
+from service.errors import ApiError, error_responses
 from service.schema.answers import ReloadAnswer, ReloadedModel
 from service.state import ServiceDep
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
     "/reload",
     summary="Swap in what the bundle folders hold now",
     response_model_exclude_none=True,
-    responses=documented(
+    responses=error_responses(
         "invalid_request", "invalid_bundle", "body_too_large", "model_not_found", "deadline_exceeded", "unavailable"
     ),
 )

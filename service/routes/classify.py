@@ -12,7 +12,7 @@ from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_or_files
 from service.web.openapi import READ_AS_HEADERS, WORK_ERRORS
-from service.web.responses import json_response, write_rows
+from service.web.responses import json_response, serialize_rows
 
 router = APIRouter(tags=["zero-shot"])
 
@@ -30,5 +30,5 @@ async def classify(
     """Send JSON, a form with files, or an image file as the body with the options in the query (`labels=cat,dog`)."""
     with service.model(request.model) as pipeline:
         classified = await zero_shot.classify(service, pipeline, request.inputs, request, call)
-    data = await write_rows(lambda: classified.data, classified.numbers, service.shared)
+    data = await serialize_rows(lambda: classified.data, classified.numbers, service.shared)
     return json_response({"model": pipeline.bundle.id, "data": data, "usage": classified.usage})

@@ -18,11 +18,11 @@ from service.web.responses import (
     NPY,
     RAW,
     binary_response,
-    binary_type,
-    cut,
-    expect_dimensions,
+    check_dimensions,
     json_response,
-    write_rows,
+    negotiate_binary_type,
+    reduce_dimensions,
+    serialize_rows,
 )
 
 router = APIRouter(tags=["embeddings"])
@@ -50,17 +50,17 @@ async def embed(
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
-    media_type = binary_type(call.headers.get(b"accept", b"").decode("latin-1"), request)
+    media_type = negotiate_binary_type(call.headers.get(b"accept", b"").decode("latin-1"), request)
     with service.model(request.model) as pipeline:
-        expect_dimensions(request.dimensions, pipeline.bundle)
+        check_dimensions(request.dimensions, pipeline.bundle)
         embedded = await pipeline.embed(
             request.inputs, call, truncate=request.truncate, keep_errors=request.on_error == "item"
         )
     with call.timing.stage("serialize"):
-        vectors = cut(embedded.vectors, request.dimensions, request.normalize)
+        vectors = reduce_dimensions(embedded.vectors, request.dimensions, request.normalize)
         if media_type is not None:
             return binary_response(vectors, media_type)
-        data = await write_rows(
+        data = await serialize_rows(
             lambda: _entries(ENCODERS[request.encoding_format](vectors), embedded), vectors.size, service.shared
         )
         return json_response({"model": pipeline.bundle.id, "data": data, "usage": embedded.usage})

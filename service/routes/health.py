@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from service.errors import ApiError, documented
+from service.errors import ApiError, error_responses
 from service.schema.answers import HealthAnswer
 from service.state import ServiceDep
 
@@ -12,14 +12,14 @@ router = APIRouter(prefix="/health", tags=["health"])
 
 
 @router.head("/live", include_in_schema=False)
-@router.get("/live", summary="The event loop answers", responses=documented(open_to_all=True))
+@router.get("/live", summary="The event loop answers", responses=error_responses(open_to_all=True))
 async def live() -> HealthAnswer:
     """Answer, which is all there is to it."""
     return HealthAnswer(status="live")
 
 
 @router.head("/ready", include_in_schema=False)
-@router.get("/ready", summary="Send requests here", responses=documented("unavailable", open_to_all=True))
+@router.get("/ready", summary="Send requests here", responses=error_responses("unavailable", open_to_all=True))
 async def ready(service: ServiceDep) -> HealthAnswer:
     """The model is loaded, its last forward pass was good, and the service is not draining."""
     if service.draining:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
 from service.classification import zero_shot
-from service.errors import ApiError, from_validation
+from service.errors import ApiError, to_api_error
 from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
 from service.settings import Settings
@@ -20,7 +20,7 @@ from service.web.openapi import COMPATIBLE_ERRORS
 from service.web.responses import json_response
 
 router = APIRouter(tags=["existing clients"])
-_THEIR_NAMES = {
+_CLIENT_PARAMS = {
     "model": "id",
     "labels": "parameters.candidate_labels",
     "templates": "parameters.hypothesis_template",
@@ -37,7 +37,7 @@ async def zero_shot_image_classification(
     id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, call: RequestContextDep
 ) -> Response:
     """Give this address as the `model` of huggingface_hub's InferenceClient."""
-    with _their_names(), service.model(id) as pipeline:
+    with _rename_params(), service.model(id) as pipeline:
         options = _options(request.parameters, service.settings)
         # Their pipeline judges each label alone where the model was trained to.
         options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
@@ -52,18 +52,18 @@ def _options(parameters: TaskParameters, settings: Settings) -> ClassifyOptions:
     try:
         return ClassifyOptions.model_validate(chosen, context=settings)
     except ValidationError as error:
-        raise from_validation(error) from None
+        raise to_api_error(error) from None
 
 
 @contextmanager
-def _their_names() -> Iterator[None]:
+def _rename_params() -> Iterator[None]:
     """Refusals name the fields that the client sent."""
     try:
         yield
     except ApiError as error:
-        raise error.at(_their_name(error.param)) if error.param else error from None
+        raise error.at(_client_param(error.param)) if error.param else error from None
 
 
-def _their_name(param: str) -> str:
+def _client_param(param: str) -> str:
     name, _, rest = param.partition(".")
-    return _THEIR_NAMES.get(param) or ".".join(filter(None, (_THEIR_NAMES.get(name, name), rest)))
+    return _CLIENT_PARAMS.get(param) or ".".join(filter(None, (_CLIENT_PARAMS.get(name, name), rest)))

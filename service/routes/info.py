@@ -9,12 +9,12 @@ from model.bundle import bundled_digest
 from model.variant_report import VariantReport
 from model.zeroshot import template_sets
 from service import __version__
-from service.errors import documented
+from service.errors import error_responses
 from service.inference.pipeline import Pipeline
 from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
 from service.state import ServiceDep
 
-router = APIRouter(tags=["information"], responses=documented())
+router = APIRouter(tags=["information"], responses=error_responses())
 BUNDLED_DIGEST = bundled_digest()
 
 

@@ -17,7 +17,7 @@ from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
 from service.web.openapi import COMPATIBLE_ERRORS
-from service.web.responses import Matrix, json_response, write, write_rows
+from service.web.responses import Matrix, json_response, rows_to_json, serialize_rows
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
 
@@ -34,7 +34,7 @@ async def classify(
     with service.model(request.model) as pipeline:
         classified = await zero_shot.classify(service, pipeline, request.input, request, call)
     with call.timing.stage("serialize"):
-        data = await write_rows(lambda: map(_classification, classified.data), classified.numbers, service.shared)
+        data = await serialize_rows(lambda: map(_classification, classified.data), classified.numbers, service.shared)
         usage = token_usage(classified.usage)
         return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
 
@@ -76,7 +76,7 @@ async def rerank(
 
 
 def _with_documents(order: Sequence[int], scores: Matrix, documents: Sequence[Item]) -> list[Fragment]:
-    return write(
+    return rows_to_json(
         {"index": index, "relevance_score": scores[index], "document": _document(documents[index])} for index in order
     )
 

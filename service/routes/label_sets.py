@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.classification.label_sets import NAME_PATTERN, LabelSet, is_name
 from service.classification.zero_shot import check_prompts, select_templates
-from service.errors import ApiError, documented
+from service.errors import ApiError, error_responses
 from service.schema.answers import LabelSetAnswer, LabelSetsAnswer, LabelSetStored
 from service.schema.requests import LabelSetRequest
 from service.state import RequestContextDep, ServiceDep
@@ -21,20 +21,20 @@ from service.web.responses import json_response
 router = APIRouter(tags=["zero-shot"])
 
 
-async def _name(name: Annotated[str, Path(json_schema_extra={"pattern": NAME_PATTERN})]) -> str:
+async def _check_name(name: Annotated[str, Path(json_schema_extra={"pattern": NAME_PATTERN})]) -> str:
     if not is_name(name):
         message = "A name is 1 to 64 letters, digits, dots, underscores and hyphens, and begins with a letter or digit."
         raise ApiError("invalid_request", message, "name")
     return name
 
 
-NameDep = Annotated[str, Depends(_name)]
+NameDep = Annotated[str, Depends(_check_name)]
 
 
 @router.get(
     "/label-sets",
     summary="The stored label sets",
-    responses={200: {"model": LabelSetsAnswer}, **documented("unavailable")},
+    responses={200: {"model": LabelSetsAnswer}, **error_responses("unavailable")},
 )
 async def list_label_sets(service: ServiceDep) -> Response:
     """Tell what there is, without the labels."""
@@ -47,7 +47,7 @@ async def list_label_sets(service: ServiceDep) -> Response:
     summary="A stored label set",
     responses={
         200: {"model": LabelSetAnswer},
-        **documented("invalid_request", "label_set_not_found", "unavailable"),
+        **error_responses("invalid_request", "label_set_not_found", "unavailable"),
     },
 )
 async def get_label_set(name: NameDep, service: ServiceDep) -> Response:
@@ -89,8 +89,8 @@ async def put_label_set(
         await service.label_sets.check_capacity(name)
         classes = await service.classes.get(pipeline, label_set.prompts, call)
     is_new = await service.label_sets.put(label_set)
-    told = {**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage}
-    answer = await service.shared.pool.run_in_thread(json_response, told)
+    content = {**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage}
+    answer = await service.shared.pool.run_in_thread(json_response, content)
     answer.status_code = 201 if is_new else 200
     return answer
 
@@ -100,7 +100,7 @@ async def put_label_set(
     summary="Remove a label set",
     status_code=204,
     response_class=Response,
-    responses=documented("invalid_request", "label_set_not_found", "unavailable"),
+    responses=error_responses("invalid_request", "label_set_not_found", "unavailable"),
 )
 async def delete_label_set(name: NameDep, service: ServiceDep) -> None:
     """It can no longer be used."""

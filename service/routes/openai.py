@@ -9,13 +9,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 
 from model.bundle import Bundle
-from service.errors import ApiError, documented
+from service.errors import ApiError, error_responses
 from service.schema.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
 from service.schema.requests import EncodingFormat
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
 from service.web.openapi import COMPATIBLE_ERRORS
-from service.web.responses import ENCODERS, Matrix, cut, expect_dimensions, json_response, write_rows
+from service.web.responses import ENCODERS, Matrix, check_dimensions, json_response, reduce_dimensions, serialize_rows
 
 router = APIRouter(prefix="/v1", tags=["existing clients"])
 
@@ -31,11 +31,12 @@ async def embeddings(
     """Answer as OpenAI does; the vectors are those of /embed."""
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
-        expect_dimensions(dimensions, pipeline.bundle)
+        check_dimensions(dimensions, pipeline.bundle)
         embedded = await pipeline.embed(request.input, call, truncate=request.truncate, keep_errors=False)
     with call.timing.stage("serialize"):
-        vectors, formats = cut(embedded.vectors, dimensions, request.normalized is not False), request.formats()
-        rows = await write_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)
+        vectors = reduce_dimensions(embedded.vectors, dimensions, request.normalized is not False)
+        formats = request.formats()
+        rows = await serialize_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
         usage = token_usage(embedded.usage)
         return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
@@ -49,7 +50,7 @@ def _encode(vectors: Matrix, formats: list[EncodingFormat]) -> Iterable[Any]:
     return (dict(zip(formats, row, strict=True)) for row in zip(*columns, strict=True))
 
 
-@router.get("/models", summary="The models served (OpenAI)", responses=documented())
+@router.get("/models", summary="The models served (OpenAI)", responses=error_responses())
 async def models(service: ServiceDep) -> ModelList:
     """Name the models; /models says more of each."""
     return ModelList(data=[_model(pipeline.bundle) for pipeline in service.models.serving])
@@ -58,7 +59,7 @@ async def models(service: ServiceDep) -> ModelList:
 @router.get(
     "/models/{id:path}",
     summary="One model (OpenAI)",
-    responses=documented("invalid_request", "model_not_found", "unavailable"),
+    responses=error_responses("invalid_request", "model_not_found", "unavailable"),
 )
 async def model(id: str, service: ServiceDep) -> ModelObject:
     """Say that it is served; names with a slash, as elsewhere, get the same refusal as any unknown one."""

@@ -19,7 +19,7 @@ from service.state import RequestContextDep, ServiceDep
 from service.thread_pool import INLINE_WRITTEN_NUMBERS
 from service.web.body import json_body
 from service.web.openapi import WORK_ERRORS
-from service.web.responses import json_response, write
+from service.web.responses import json_response, rows_to_json
 
 router = APIRouter(tags=["zero-shot"])
 Matrix = NDArray[np.float32]
@@ -48,34 +48,35 @@ async def similarity(
 def _answer(embedded: EmbeddingResult, request: SimilarityRequest, bundle: Bundle) -> Response:
     count = len(request.queries)
     queries, candidates = embedded.vectors[:count], embedded.vectors[count:]
-    good = np.array([index for index in range(len(candidates)) if index + count not in embedded.errors], np.int64)
-    cosine = queries @ candidates[good].T
+    valid = np.array([index for index in range(len(candidates)) if index + count not in embedded.errors], np.int64)
+    cosine = queries @ candidates[valid].T
     probability = probabilities(cosine, bundle)
     matrices = {"cosine": cosine, "probability": probability}
     rows: dict[str, Iterable[Any]] = {**matrices}
-    if len(good) < len(candidates):
-        rows = {name: _spread(matrix, good, len(candidates)) for name, matrix in matrices.items()}
+    if len(valid) < len(candidates):
+        rows = {name: _scatter(matrix, valid, len(candidates)) for name, matrix in matrices.items()}
     if request.top_k is not None:
-        rows["ranking"] = _ranking(cosine, probability, good, request.top_k)
-    bad = {index for index in embedded.errors if index < count}
-    answer: dict[str, Any] = {"model": bundle.id} | {name: write(_without(bad, each)) for name, each in rows.items()}
+        rows["ranking"] = _ranking(cosine, probability, valid, request.top_k)
+    invalid = {index for index in embedded.errors if index < count}
+    answer: dict[str, Any] = {"model": bundle.id}
+    answer |= {name: rows_to_json(_null_rows(invalid, each)) for name, each in rows.items()}
     if request.on_error == "item":
         answer["errors"] = _errors(embedded, count)
     return json_response({**answer, "usage": embedded.usage})
 
 
-def _without(bad: Container[int], rows: Iterable[Any]) -> Iterable[Any]:
-    """The rows, with nulls for those of bad queries."""
-    return (None if index in bad else row for index, row in enumerate(rows)) if bad else rows
+def _null_rows(invalid: Container[int], rows: Iterable[Any]) -> Iterable[Any]:
+    """The rows, with nulls for those of invalid queries."""
+    return (None if index in invalid else row for index, row in enumerate(rows)) if invalid else rows
 
 
-def _spread(matrix: Matrix, good: NDArray[np.int64], columns: int) -> Iterator[list[float | None]]:
-    """Rows [good candidates] -> rows [candidates], with nulls for the others."""
+def _scatter(matrix: Matrix, valid: NDArray[np.int64], columns: int) -> Iterator[list[float | None]]:
+    """Rows [valid candidates] -> rows [candidates], with nulls for the others."""
     for row in matrix:
-        spread: list[float | None] = [None] * columns
-        for column, number in zip(good.tolist(), row, strict=True):
-            spread[column] = number
-        yield spread
+        scattered: list[float | None] = [None] * columns
+        for column, number in zip(valid.tolist(), row, strict=True):
+            scattered[column] = number
+        yield scattered
 
 
 def _errors(embedded: EmbeddingResult, queries: int) -> dict[str, list[dict[str, Any]]]:
@@ -87,9 +88,9 @@ def _errors(embedded: EmbeddingResult, queries: int) -> dict[str, list[dict[str,
 
 
 def _ranking(
-    cosine: Matrix, probability: Matrix, good: NDArray[np.int64], top_k: int
+    cosine: Matrix, probability: Matrix, valid: NDArray[np.int64], top_k: int
 ) -> Iterator[list[dict[str, Any]]]:
     order = top_k_indices(cosine, top_k)
-    columns = (good[order], np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
+    columns = (valid[order], np.take_along_axis(cosine, order, 1), np.take_along_axis(probability, order, 1))
     for row in zip(*(column.tolist() for column in columns), strict=True):
         yield [{"index": index, "cosine": c, "probability": p} for index, c, p in zip(*row, strict=True)]

@@ -11,14 +11,14 @@ from service.schema.items import BadItem, Item, check_count, parse_image, parse_
 from service.settings import Settings
 
 _IMAGE_FIELDS = ("image", "url", "bytes")  # "url" and "bytes" come from older clients of Jina
-_NO_TOWER = ("audio", "video", "pdf")
-_NOT_OUR_IDS = (
+_UNSUPPORTED_MEDIA = ("audio", "video", "pdf")
+_REFUSED_IDS = (
     "These are token ids. They come from another model's tokenizer and would give wrong vectors without any error, so "
     "send the texts themselves; LangChain's OpenAIEmbeddings does with check_embedding_ctx_length=False."
 )
 
 
-def _no_tower(medium: str, param: str) -> ApiError:
+def _unsupported_medium(medium: str, param: str) -> ApiError:
     return ApiError("unsupported_modality", f"The models here read texts and images; none reads {medium}.", param)
 
 
@@ -35,18 +35,18 @@ def _item(value: object, param: str, settings: Settings, modality: str | None = 
     if isinstance(value, str) and modality == "image":
         return _image(value, param, settings)
     if _are_token_ids(value):
-        return BadItem(ApiError("invalid_request", _NOT_OUR_IDS, param))
+        return BadItem(ApiError("invalid_request", _REFUSED_IDS, param))
     if not isinstance(value, dict):
         return parse_item(value, param, settings)
-    if medium := next((name for name in _NO_TOWER if value.get(name) is not None), None):
-        return BadItem(_no_tower(medium, f"{param}.{medium}"))
-    given = {name: value[name] for name in ("text", *_IMAGE_FIELDS) if value.get(name) is not None}
-    if len(given) != 1:
+    if medium := next((name for name in _UNSUPPORTED_MEDIA if value.get(name) is not None), None):
+        return BadItem(_unsupported_medium(medium, f"{param}.{medium}"))
+    contents = {name: value[name] for name in ("text", *_IMAGE_FIELDS) if value.get(name) is not None}
+    if len(contents) != 1:
         return BadItem(ApiError("invalid_request", 'An item has exactly one of "text" and "image".', param))
-    [(name, content)] = given.items()
+    [(name, content)] = contents.items()
     if name in _IMAGE_FIELDS:
         return _image(content, f"{param}.{name}", settings)
-    return parse_item(given, param, settings)
+    return parse_item(contents, param, settings)
 
 
 def _is_token_id(value: object) -> bool:
@@ -61,13 +61,13 @@ def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     """One item or a list of them; with `"modality": "image"`, its strings are images."""
     field, modality = str(info.field_name), info.data.get("modality")
     if modality == "audio":
-        raise _no_tower("audio", "modality")
+        raise _unsupported_medium("audio", "modality")
     if not isinstance(value, list):
         return [_item(value, field, info.context, modality)]
     if not value:
         raise ApiError("invalid_request", "This list is empty; send at least one item.", field)
     if _are_token_ids(value):
-        raise ApiError("invalid_request", _NOT_OUR_IDS, field)
+        raise ApiError("invalid_request", _REFUSED_IDS, field)
     check_count(len(value), info.context.max_items, "items", field)
     return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
 

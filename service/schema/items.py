@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.errors import HALF_CHARACTER, ApiError, without_frames
+from service.errors import LONE_SURROGATE, ApiError, without_frames
 from service.settings import Settings
 
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _DATA_URI = re.compile(r"data:[^,]{0,256}?;base64,", re.IGNORECASE)
 
 
@@ -69,7 +69,7 @@ def parse_item(value: object, param: str, settings: Settings) -> Item:
 
 def _parse(value: object, param: str, settings: Settings) -> Item:
     if isinstance(value, str):
-        return TextItem(_usable(value, param), param)
+        return TextItem(_check_text(value, param), param)
     if not isinstance(value, dict):
         raise _invalid(param, 'An item is a string, {"text": "..."} or {"image": "..."}.')
     if unknown := next((name for name in value if name not in ("text", "image")), None):
@@ -80,7 +80,7 @@ def _parse(value: object, param: str, settings: Settings) -> Item:
     path = f"{param}.{kind}"
     if not isinstance(content, str):
         raise _invalid(path, "This must be a string.")
-    return TextItem(_usable(content, path), path) if kind == "text" else parse_image(content, path, settings)
+    return TextItem(_check_text(content, path), path) if kind == "text" else parse_image(content, path, settings)
 
 
 def parse_image(content: str, param: str, settings: Settings) -> ImageItem | UrlItem:
@@ -96,17 +96,17 @@ def parse_image(content: str, param: str, settings: Settings) -> ImageItem | Url
     return UrlItem(content, param)
 
 
-def _usable(text: str, param: str) -> str:
+def _check_text(text: str, param: str) -> str:
     if not text or text.isspace():
         raise _invalid(param, "This text is empty.")
-    expect_whole_characters(text, param)
+    check_surrogates(text, param)
     return text
 
 
-def expect_whole_characters(text: str, param: str) -> None:
+def check_surrogates(text: str, param: str) -> None:
     """Raise `invalid_request` for halves of characters, as JSON can spell them: they cannot be written or hashed."""
-    if not text.isascii() and _HALF.search(text):
-        raise _invalid(param, HALF_CHARACTER)
+    if not text.isascii() and _SURROGATE.search(text):
+        raise _invalid(param, LONE_SURROGATE)
 
 
 def _invalid(param: str, message: str) -> ApiError:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.errors import ApiError
-from service.schema.items import Items, check_count, expect_whole_characters
+from service.schema.items import Items, check_count, check_surrogates
 from service.settings import Settings
 
 EncodingFormat = Literal["float", "base64", "int8", "binary", "ubinary"]
@@ -17,7 +17,7 @@ OnError = Literal["fail", "item"]
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
-def _as_in_json(value: object) -> object:
+def _check_json_number(value: object) -> object:
     """Of a query or a form, where numbers are text: no 1_000, +5 or other forms that Python reads, and JSON has not."""
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         message = "Input should be an integer or a number of at most 18 digits, as JSON writes it, such as 5 or 0.25"
@@ -25,45 +25,45 @@ def _as_in_json(value: object) -> object:
     return value
 
 
-AsInJson = BeforeValidator(_as_in_json)
+JsonNumber = BeforeValidator(_check_json_number)
 TopK = Annotated[
-    int | None, Field(None, ge=1, description="how many of the best to answer; all if not given"), AsInJson
+    int | None, Field(None, ge=1, description="how many of the best to answer; all if not given"), JsonNumber
 ]
 
 
-def _counted(value: object, info: ValidationInfo[Settings]) -> object:
+def _check_label_count(value: object, info: ValidationInfo[Settings]) -> object:
     if isinstance(value, list):
         check_count(len(value), info.context.max_labels, str(info.field_name), str(info.field_name))
     return value
 
 
-Counted = BeforeValidator(_counted)
+WithinLabelLimit = BeforeValidator(_check_label_count)
 
 
-def _tell_apart(labels: list[str]) -> list[str]:
+def _check_distinct(labels: list[str]) -> list[str]:
     seen: set[str] = set()
     for index, label in enumerate(labels):
         if not label or label.isspace():
             raise ApiError("invalid_request", "This label is empty.", f"labels.{index}")
-        expect_whole_characters(label, f"labels.{index}")
+        check_surrogates(label, f"labels.{index}")
         if label in seen:
             raise ApiError("invalid_request", "This label is there twice; each must differ.", f"labels.{index}")
         seen.add(label)
     return labels
 
 
-def _have_one_place(templates: list[str]) -> list[str]:
+def _check_placeholder(templates: list[str]) -> list[str]:
     for index, template in enumerate(templates):
         if template.count("{}") != 1:
             raise ApiError(
                 "invalid_template", "A template needs exactly one {}, where the label goes.", f"templates.{index}"
             )
-        expect_whole_characters(template, f"templates.{index}")
+        check_surrogates(template, f"templates.{index}")
     return templates
 
 
-Labels = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_tell_apart)]
-Templates = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_have_one_place)]
+Labels = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_check_distinct)]
+Templates = Annotated[list[str], Field(min_length=1, fail_fast=True), AfterValidator(_check_placeholder)]
 
 
 class Options(BaseModel):
@@ -80,7 +80,7 @@ class Options(BaseModel):
 class EmbedOptions(Options):
     """How vectors are wanted."""
 
-    dimensions: Annotated[int | None, AsInJson] = Field(
+    dimensions: Annotated[int | None, JsonNumber] = Field(
         None, ge=1, description="keep only the first so many, then normalise again"
     )
     normalize: bool = Field(True, description="vectors of length 1; false leaves a cut vector as it was cut")
@@ -113,7 +113,7 @@ class SimilarityRequest(Options):
 class TemplateOptions(Options):
     """What labels are put into."""
 
-    templates: Annotated[Templates, Counted] | None = Field(
+    templates: Annotated[Templates, WithinLabelLimit] | None = Field(
         None, description=f"each with one {{}} for the label; {list(DEFAULT_TEMPLATES)} if not given"
     )
     template_set: str | None = Field(None, description="name of a template set (see /info), instead of templates")
@@ -128,13 +128,13 @@ class TemplateOptions(Options):
 class ClassifyOptions(TemplateOptions):
     """What to choose from, and how."""
 
-    labels: Annotated[Labels, Counted] | None = Field(None, description="what to choose from")
+    labels: Annotated[Labels, WithinLabelLimit] | None = Field(None, description="what to choose from")
     label_set: str | None = Field(
         None, description="name of a stored label set, instead of labels; it brings its own templates"
     )
     top_k: TopK
     multi_label: bool = Field(False, description="judge each label alone, against the template without a label")
-    threshold: Annotated[float | None, AsInJson] = Field(
+    threshold: Annotated[float | None, JsonNumber] = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="drop lower scores"
     )
     on_error: OnError = "fail"
@@ -149,7 +149,7 @@ class ClassifyOptions(TemplateOptions):
 class LabelSetRequest(TemplateOptions):
     """Labels to be stored under a name, embedded for one model at once and for the others when they are first used."""
 
-    labels: Annotated[Labels, Counted] = Field(description="what to choose from; each must differ")
+    labels: Annotated[Labels, WithinLabelLimit] = Field(description="what to choose from; each must differ")
 
 
 class ClassifyRequest(ClassifyOptions):

@@ -12,7 +12,7 @@ import orjson
 from fastapi import Depends
 from pydantic import BaseModel, ValidationError
 
-from service.errors import MAX_PARAM_CHARACTERS, ApiError, from_validation
+from service.errors import MAX_PARAM_CHARACTERS, ApiError, to_api_error
 from service.request_context import RequestContext
 from service.schema.items import ImageItem, Item
 from service.settings import Settings
@@ -124,7 +124,7 @@ def _validate(model: type[M], value: dict[str, Any], settings: Settings, strict:
     try:
         return model.model_validate(value, strict=strict, context=settings)
     except ValidationError as error:
-        raise from_validation(error) from None
+        raise to_api_error(error) from None
 
 
 def _parse_options(

@@ -39,7 +39,7 @@ def read_labels(texts: Sequence[str], limit: int) -> tuple[list[str], str]:
     """
     labels, read_as = _read(texts, "labels", limit, _split_csv)
     if len(texts) == len(labels) == 1 and "json" not in read_as and (mark := _OTHER_SEPARATORS.search(labels[0])):
-        raise _unclear("labels", f"This is one label with {mark[0]!r} in it; separate labels by commas or lines")
+        raise _ambiguous("labels", f"This is one label with {mark[0]!r} in it; separate labels by commas or lines")
     return labels, read_as
 
 
@@ -74,9 +74,9 @@ def _parse_json(text: str, name: str) -> list[str]:
     try:
         value: Any = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise _unclear(name, f"This begins like JSON and is not valid JSON: {error}") from None
+        raise _ambiguous(name, f"This begins like JSON and is not valid JSON: {error}") from None
     if not isinstance(value, list):
-        raise _unclear(name, "This is a JSON object")
+        raise _ambiguous(name, "This is a JSON object")
     for index, each in enumerate(value):
         if not isinstance(each, str):
             kind = _JSON_KINDS.get(type(each), "null")
@@ -102,7 +102,7 @@ def _split_csv(text: str, name: str, limit: int) -> _Entries:
         if kept:
             rows.append(kept)
     if len(rows) > 1 and any(len(row) > 1 for row in rows):
-        raise _unclear(name, "This has both lines and commas: put entries that hold a comma into double quotes")
+        raise _ambiguous(name, "This has both lines and commas: put entries that hold a comma into double quotes")
     values = [cell for row in rows for cell in row]
     commas = len(rows) == 1 and len(values) + empty > 1
     return _Entries("lines" if len(rows) > 1 else "commas" if commas else "single", values, empty)
@@ -115,7 +115,7 @@ def _csv_rows(text: str, name: str) -> Iterator[list[str]]:
         for row in reader:
             yield [cell.strip() for cell in row]
     except csv.Error as error:
-        raise _unclear(name, f"Double quotes here do not enclose whole entries ({error})") from None
+        raise _ambiguous(name, f"Double quotes here do not enclose whole entries ({error})") from None
 
 
 def _without_trailing_blanks(row: list[str]) -> list[str]:
@@ -125,6 +125,6 @@ def _without_trailing_blanks(row: list[str]) -> list[str]:
     return row[:length]
 
 
-def _unclear(name: str, reason: str) -> ApiError:
+def _ambiguous(name: str, reason: str) -> ApiError:
     example = '["a {}.", "one {}"]' if name == "templates" else '["cat", "red, green"]'
     return ApiError("invalid_request", f"{reason}; a JSON list is always clear: {example}.", name)

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service.errors import documented
+from service.errors import error_responses
 from service.web.auth import is_admin, is_open
 from service.web.body import BodyReader
 from service.web.endpoints import Endpoint
@@ -49,8 +49,8 @@ WORK_CODES = (
     "unavailable",
     "inference_error",
 )
-WORK_ERRORS = documented(*WORK_CODES)
-COMPATIBLE_ERRORS = documented(*WORK_CODES, "unsupported_modality")
+WORK_ERRORS = error_responses(*WORK_CODES)
+COMPATIBLE_ERRORS = error_responses(*WORK_CODES, "unsupported_modality")
 
 
 def _describe_body(operation: dict[str, Any], reader: BodyReader[Any]) -> None:

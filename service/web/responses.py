@@ -1,4 +1,4 @@
-"""Vectors on their way out: cut, normalised, encoded, written. Numbers stay in numpy until orjson prints them."""
+"""Vectors as answers: reduced, normalised, encoded, serialized. Numbers stay in numpy until orjson prints them."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def json_response(content: object) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-async def write_rows(
+async def serialize_rows(
     rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources
 ) -> list[orjson.Fragment]:
     """The rows as JSON, ready for `json_response`; `numbers` is how many they hold."""
-    return await shared.pool.run_inline_or_in_thread(numbers, INLINE_WRITTEN_NUMBERS, lambda: write(rows()))
+    return await shared.pool.run_inline_or_in_thread(numbers, INLINE_WRITTEN_NUMBERS, lambda: rows_to_json(rows()))
 
 
-def write(rows: Iterable[object]) -> list[orjson.Fragment]:
+def rows_to_json(rows: Iterable[object]) -> list[orjson.Fragment]:
     """The rows as JSON: one by one, because writing holds up every other thread."""
     return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
 
 
-def expect_dimensions(dimensions: int | None, bundle: Bundle) -> None:
-    """Refuse more than the model has."""
+def check_dimensions(dimensions: int | None, bundle: Bundle) -> None:
+    """Raise `invalid_request` for more dimensions than the model has."""
     if dimensions is not None and dimensions > bundle.dimensions:
         message = f"This model's vectors have {bundle.dimensions} dimensions; ask for at most so many."
         raise ApiError("invalid_request", message, "dimensions")
 
 
-def cut(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:
-    """[items, dim] -> [items, dimensions], of length 1 again if `normalize`."""
+def reduce_dimensions(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:
+    """Keep the first components: [items, dim] -> [items, dimensions], L2-normalised again if `normalize`."""
     if dimensions is None or dimensions == vectors.shape[1]:
         return vectors
     shorter = np.ascontiguousarray(vectors[:, :dimensions])
@@ -61,48 +61,53 @@ def cut(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:
     return shorter
 
 
-def _int8(vectors: Matrix) -> NDArray[np.int8]:
-    """Scaled by its own largest component, a vector keeps its direction and all 8 bits."""
+def _quantize_int8(vectors: Matrix) -> NDArray[np.int8]:
+    """[items, dim] -> int8 [items, dim]: each vector scaled so that its largest component is ±127."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=np.finfo(np.float32).tiny)
     scaled: NDArray[np.int8] = np.rint(vectors / largest * 127).astype(np.int8)
     return scaled
 
 
-def _packed(vectors: Matrix) -> NDArray[np.uint8]:
+def _pack_bits(vectors: Matrix) -> NDArray[np.uint8]:
     return np.packbits(vectors > 0, axis=1)
 
 
 ENCODERS: Mapping[str, Callable[[Matrix], Sequence[Any] | NDArray[Any]]] = {
     "float": lambda vectors: vectors,
     "base64": lambda vectors: [base64.b64encode(row).decode("ascii") for row in vectors.astype("<f4", copy=False)],
-    "int8": _int8,
-    "binary": lambda vectors: (_packed(vectors) ^ 0x80).view(np.int8),
-    "ubinary": _packed,
+    "int8": _quantize_int8,
+    "binary": lambda vectors: (_pack_bits(vectors) ^ 0x80).view(np.int8),
+    "ubinary": _pack_bits,
 }
 
 
-def binary_type(accept: str, options: EmbedOptions) -> str | None:
-    """The binary media type that an Accept header prefers, if any; its answer has no room for errors or encodings."""
-    weights = _weights(accept)
-    wanted = max((NPY, RAW), key=lambda media_type: weights.get(media_type, 0.0))
-    if not weights.get(wanted, 0.0) or weights[wanted] < weights.get("application/json", 0.0):
+def negotiate_binary_type(accept: str, options: EmbedOptions) -> str | None:
+    """The binary media type that an Accept header prefers to JSON, or None.
+
+    Raises `invalid_request` for options that a plain float32 matrix has no place for.
+    """
+    weights = _parse_accept(accept)
+    media_type = max((NPY, RAW), key=lambda name: weights.get(name, 0.0))
+    if not weights.get(media_type, 0.0) or weights[media_type] < weights.get("application/json", 0.0):
         return None
     if options.on_error == "item":
-        raise ApiError("invalid_request", f'{wanted} has no place for the errors of "item"; accept JSON.', "on_error")
+        raise ApiError(
+            "invalid_request", f'{media_type} has no place for the errors of "item"; accept JSON.', "on_error"
+        )
     if options.encoding_format != "float":
-        raise ApiError("invalid_request", f"{wanted} holds float32 only; leave this out.", "encoding_format")
-    return wanted
+        raise ApiError("invalid_request", f"{media_type} holds float32 only; leave this out.", "encoding_format")
+    return media_type
 
 
-def _weights(accept: str) -> dict[str, float]:
-    """What a client prefers, by media type: from 0, which excludes it, to 1. Raises `invalid_request`."""
+def _parse_accept(accept: str) -> dict[str, float]:
+    """Quality values by media type, 0 (never) to 1 (RFC 9110, 12.4.2). Raises `invalid_request`."""
     weights: dict[str, float] = {}
     for part in accept.split(","):
         media_type, *parameters = (text.strip().lower() for text in part.split(";"))
-        given = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
-        if not _WEIGHT.fullmatch(given):
+        weight = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+        if not _WEIGHT.fullmatch(weight):
             raise ApiError("invalid_request", "A weight in this header, q=..., is a number from 0 to 1.", "accept")
-        weights[media_type] = max(float(given), weights.get(media_type, 0.0))
+        weights[media_type] = max(float(weight), weights.get(media_type, 0.0))
     return weights
 
 
