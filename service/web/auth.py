@@ -32,17 +32,17 @@ _NOT_CANONICAL = re.compile(
 
 
 def is_open(path: str) -> bool:
-    """Whether everybody may have this path, whatever the settings are."""
+    """Whether this path never wants a key."""
     return path == PLAYGROUND or path.startswith(OPEN_PREFIXES)
 
 
 def is_admin(path: str) -> bool:
-    """Whether this path wants the admin key, whatever the settings are."""
+    """Whether this path always wants the admin key."""
     return path == "/admin" or path.startswith("/admin/")
 
 
 def warn_if_open(keys: Keys, host: str) -> None:
-    """Tell the log of a service that a whole network can use."""
+    """Log a warning where a whole network can use the service without a key."""
     if not keys.required and not _is_loopback(host):
         log.warning("whoever reaches %s may use this service: there are no API keys; see SIGHTWORD_API_KEYS", host)
 
@@ -84,7 +84,7 @@ class CanonicalPathMiddleware:
 
 
 def is_allowed(keys: Keys, scope: Scope) -> bool:
-    """Whether the request may have what is not /admin."""
+    """Whether the request may have its path, which is none of /admin."""
     if not keys.required or is_open(scope["path"]):
         return True
     key = _api_key(scope)
@@ -92,7 +92,7 @@ def is_allowed(keys: Keys, scope: Scope) -> bool:
 
 
 def _api_key(scope: Scope) -> bytes | None:
-    """The one key of a request. Two different ones are none: it is not for us to choose whose request this is."""
+    """The API key of a request, or None; two different ones are none, since either may be whose request this is."""
     keys = set()
     for name, value in scope["headers"]:
         if name == b"x-api-key":

@@ -24,7 +24,7 @@ _JSON_KINDS = {bool: "a boolean", int: "a number", float: "a number", dict: "an 
 
 @dataclass(frozen=True, slots=True)
 class _Entries:
-    """What one string holds; `empty` of its lines and commas held nothing."""
+    """The entries of one string; `empty` counts lines and places between commas without one."""
 
     read_as: str
     values: list[str]

@@ -26,7 +26,7 @@ MAX_PATH_BYTES = 4096  # what is longer than a path, and in a part called file, 
 
 @dataclass(slots=True)
 class Form:
-    """The parts: items in their order, and all others by name."""
+    """A parsed form: items in their order, and the values of all other parts by name."""
 
     items: list[Item] = field(default_factory=list)
     fields: dict[str, list[str]] = field(default_factory=dict)
@@ -38,9 +38,9 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> Form:
     What is wrong with one item stays with it, at `inputs.N`, counted over files and texts together.
     """
     boundary = _boundary(content_type)
-    most = settings.max_items + 2 * settings.max_labels + MAX_OPTIONS
+    max_parts = settings.max_items + 2 * settings.max_labels + MAX_OPTIONS
     # Whatever looks like the end of a part costs the parser time, so the count comes first.
-    check_count(body.count(b"--" + boundary) - 1, most, "parts", "inputs")
+    check_count(body.count(b"--" + boundary) - 1, max_parts, "parts", "inputs")
     form = Form()
     for part in _parts(boundary, body):
         if part.name == "file":
@@ -57,7 +57,7 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> Form:
 
 class _Part:
     def __init__(self, headers: Mapping[str, str]) -> None:
-        """From its headers, with lower-case names."""
+        """From the headers of the part, by lower-case name. Raises `invalid_request`."""
         disposition, options = parse_options_header(headers.get("content-disposition"))
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if disposition != b"form-data" or not name:
@@ -156,7 +156,7 @@ def _parts(boundary: bytes, body: bytes) -> Sequence[_Part]:
 
 
 class _Collector:
-    """What the parser tells, which is pieces of headers and of contents."""
+    """Collects parts from the callbacks of MultipartParser, which come with pieces of headers and of contents."""
 
     def __init__(self) -> None:
         self.parts: list[_Part] = []

@@ -62,18 +62,7 @@ class ObservabilityMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
-                headers = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", call.request_id.encode()),
-                    (b"server-timing", call.timing.header().encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-                if call.digest is not None:  # vectors of different models must not be compared
-                    headers.append((b"x-model-digest", call.digest.encode()))
-                headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in call.read_as.items()]
-                if self.draining():  # the next request of this client belongs to another replica
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
+                message = {**message, "headers": [*message.get("headers", ()), *self._headers(call)]}
             await send(message)
 
         try:
@@ -88,12 +77,25 @@ class ObservabilityMiddleware:
         finally:
             self._report(scope, call, call.status or CLIENT_CLOSED_REQUEST)
 
+    def _headers(self, call: RequestContext) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"x-request-id", call.request_id.encode()),
+            (b"server-timing", call.timing.header().encode()),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if call.digest is not None:  # vectors of different models must not be compared
+            headers.append((b"x-model-digest", call.digest.encode()))
+        headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in call.read_as.items()]
+        if self.draining():  # the next request of this client belongs to another replica
+            headers.append((b"connection", b"close"))
+        return headers
+
     def _report(self, scope: Scope, call: RequestContext, status: int) -> None:
-        route = self._route(scope)
+        route = self._route_template(scope)
         left_out = self._refusal_sampler.left_out() if call.error_code in SAMPLED else 0
         silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
-        traced = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
-        self.metrics.record_request(route, status, call.timing, call.error_code, traced)
+        trace_id = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
+        self.metrics.record_request(route, status, call.timing, call.error_code, trace_id)
         if silent:
             return
         others = f" (and {left_out} other refusals before it)" if left_out else ""
@@ -101,7 +103,7 @@ class ObservabilityMiddleware:
             f"{scope['method']} {route} {status}{others}",
             {
                 "request_id": call.request_id,
-                **({"trace_id": traced} if traced else {}),
+                **({"trace_id": trace_id} if trace_id else {}),
                 "method": scope["method"],
                 "route": route,
                 "status": status,
@@ -114,7 +116,7 @@ class ObservabilityMiddleware:
             },
         )
 
-    def _route(self, scope: Scope) -> str:
+    def _route_template(self, scope: Scope) -> str:
         """The template, never the path that was asked for: paths are endless, and metrics keep every label."""
         route = scope.get("route")
         template = getattr(route, "path_format", None) or getattr(route, "path", None)
