@@ -15,6 +15,7 @@ from fastapi import Depends, Request
 from model.bundle import Bundle
 from service.classification.class_vectors import ClassVectorCache
 from service.classification.label_sets import LabelSets
+from service.classification.zero_shot import ZeroShotClassifier
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.keys import Keys
@@ -60,6 +61,7 @@ class Service:
         self.models = Models(self.shared)
         self.label_sets = LabelSets(settings, self.metrics)
         self.classes = ClassVectorCache(self.shared, self.models.use)
+        self.zero_shot = ZeroShotClassifier(settings, self.shared.pool, self.label_sets, self.classes)
         self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.zeroshot import DEFAULT_TEMPLATES, label_vs_background, probabilities, softmax, template_sets, top_k_indices
-from service.classification.class_vectors import ClassVectors, Prompts
+from service.classification.class_vectors import ClassVectorCache, ClassVectors, Prompts
+from service.classification.label_sets import LabelSets
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.request_context import RequestContext
 from service.schema.items import Item, check_count, raise_first_bad
 from service.schema.requests import ClassifyOptions, TemplateOptions
 from service.settings import MAX_PREDICTIONS, Settings
-from service.state import Service
-from service.thread_pool import INLINE_SCORES
+from service.thread_pool import INLINE_SCORES, ThreadPool
 
 Matrix = NDArray[np.float32]
 
@@ -37,25 +37,68 @@ class ClassificationResult:
         return 2 * sum(len(entry.get("predictions", ())) for entry in self.data)
 
 
-async def classify(
-    service: Service, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, context: RequestContext
-) -> ClassificationResult:
-    """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
-    if options.on_error == "fail":
-        raise_first_bad(items)
-    prompts, is_stored = await _prompts(service, pipeline, options)
-    check_answer_size(len(items), len(prompts.labels), options.top_k)
-    classes = await _class_vectors(service, pipeline, prompts, is_stored, options, context)
-    embedded = await pipeline.embed(items, context, truncate=options.truncate, keep_errors=options.on_error == "item")
-    with context.timing.stage("serialize"):
-        arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
-        scores = len(items) * len(prompts.labels)
-        data = await service.shared.pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
-        for index, error in embedded.errors.items():
-            data[index] = {"index": index, "error": error.detail()}
-    free = dict.fromkeys(embedded.usage, 0)
-    prompted = free if is_stored else classes.usage
-    return ClassificationResult(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
+class ZeroShotClassifier:
+    """Classifies with the pipeline of any model; labels come with a request or from a stored label set."""
+
+    def __init__(
+        self, settings: Settings, pool: ThreadPool, label_sets: LabelSets, class_vector_cache: ClassVectorCache
+    ) -> None:
+        self._settings, self._pool = settings, pool
+        self._label_sets, self._class_vector_cache = label_sets, class_vector_cache
+
+    async def classify(
+        self, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: RequestContext
+    ) -> ClassificationResult:
+        """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
+        if options.on_error == "fail":
+            raise_first_bad(items)
+        prompts, is_stored = await self._prompts(pipeline, options)
+        check_answer_size(len(items), len(prompts.labels), options.top_k)
+        classes = await self._class_vectors(pipeline, prompts, is_stored, options, call)
+        embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
+        with call.timing.stage("serialize"):
+            arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
+            scores = len(items) * len(prompts.labels)
+            data = await self._pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
+            for index, error in embedded.errors.items():
+                data[index] = {"index": index, "error": error.detail()}
+        free = dict.fromkeys(embedded.usage, 0)
+        prompted = free if is_stored else classes.usage
+        return ClassificationResult(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
+
+    async def _prompts(self, pipeline: Pipeline, options: ClassifyOptions) -> tuple[Prompts, bool]:
+        """What the items are compared with, and whether it is a label set just as it is stored."""
+        without_label = options.multi_label and pipeline.bundle.logit_bias is None
+        truncate = self._settings.truncate if options.truncate is None else options.truncate
+        templates = select_templates(options)
+        if options.labels is not None:
+            prompts = Prompts(options.labels, templates or DEFAULT_TEMPLATES, without_label, truncate)
+        else:
+            assert options.label_set is not None
+            label_set = await self._label_sets.find(options.label_set, "label_set")
+            if templates is None or list(templates) == label_set.templates:
+                check_prompts(label_set.labels, label_set.templates, options, self._settings)
+                return label_set.prompts, True
+            prompts = Prompts(label_set.labels, templates, without_label, truncate or label_set.truncate)
+        check_prompts(prompts.labels, prompts.templates, options, self._settings)
+        return prompts, False
+
+    async def _class_vectors(
+        self,
+        pipeline: Pipeline,
+        prompts: Prompts,
+        is_stored: bool,
+        options: ClassifyOptions,
+        call: RequestContext,
+    ) -> ClassVectors:
+        try:
+            return await self._class_vector_cache.get(pipeline, prompts, call, finish=is_stored)
+        except ApiError as error:
+            if options.label_set is None or error.param is None:
+                raise
+            # The labels are not in the request; the number is that of the label in the set.
+            message = f"In this label set, {error.param}: {error.message}"
+            raise ApiError(error.code, message, "label_set") from None
 
 
 def select_templates(options: TemplateOptions) -> Sequence[str] | None:
@@ -83,42 +126,6 @@ def check_answer_size(items: int, labels: int, top_k: int | None) -> None:
     if predictions > MAX_PREDICTIONS:
         message = f"The answer would hold {predictions} predictions, over {MAX_PREDICTIONS}; ask for a smaller top_k."
         raise ApiError("too_many_inputs", message, "top_k")
-
-
-async def _prompts(service: Service, pipeline: Pipeline, options: ClassifyOptions) -> tuple[Prompts, bool]:
-    """What the items are compared with, and whether it is a label set just as it is stored."""
-    without_label = options.multi_label and pipeline.bundle.logit_bias is None
-    truncate = service.settings.truncate if options.truncate is None else options.truncate
-    templates = select_templates(options)
-    if options.labels is not None:
-        prompts = Prompts(options.labels, templates or DEFAULT_TEMPLATES, without_label, truncate)
-    else:
-        assert options.label_set is not None
-        label_set = await service.label_sets.find(options.label_set, "label_set")
-        if templates is None or list(templates) == label_set.templates:
-            check_prompts(label_set.labels, label_set.templates, options, service.settings)
-            return label_set.prompts, True
-        prompts = Prompts(label_set.labels, templates, without_label, truncate or label_set.truncate)
-    check_prompts(prompts.labels, prompts.templates, options, service.settings)
-    return prompts, False
-
-
-async def _class_vectors(
-    service: Service,
-    pipeline: Pipeline,
-    prompts: Prompts,
-    is_stored: bool,
-    options: ClassifyOptions,
-    context: RequestContext,
-) -> ClassVectors:
-    try:
-        return await service.classes.get(pipeline, prompts, context, finish=is_stored)
-    except ApiError as error:
-        if options.label_set is None or error.param is None:
-            raise
-        # The labels are not in the request; the number is that of the label in the set.
-        message = f"In this label set, {error.param}: {error.message}"
-        raise ApiError(error.code, message, "label_set") from None
 
 
 def _predictions(

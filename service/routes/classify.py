@@ -6,7 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from service.classification import zero_shot
 from service.schema.answers import ClassifyAnswer
 from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import RequestContextDep, ServiceDep
@@ -29,6 +28,6 @@ async def classify(
 ) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query (`labels=cat,dog`)."""
     with service.model(request.model) as pipeline:
-        classified = await zero_shot.classify(service, pipeline, request.inputs, request, call)
+        classified = await service.zero_shot.classify(pipeline, request.inputs, request, call)
     data = await serialize_rows(lambda: classified.data, classified.numbers, service.shared)
     return json_response({"model": pipeline.bundle.id, "data": data, "usage": classified.usage})

@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from service.classification import zero_shot
 from service.errors import ApiError, to_api_error
 from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
@@ -41,7 +40,7 @@ async def zero_shot_image_classification(
         options = _options(request.parameters, service.settings)
         # Their pipeline judges each label alone where the model was trained to.
         options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
-        classified = await zero_shot.classify(service, pipeline, [request.inputs], options, call)
+        classified = await service.zero_shot.classify(pipeline, [request.inputs], options, call)
     [entry] = classified.data
     return json_response([{"label": each["label"], "score": each["score"]} for each in entry["predictions"]])
 

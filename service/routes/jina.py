@@ -11,7 +11,6 @@ from orjson import Fragment
 
 from model.bundle import Bundle
 from model.zeroshot import probabilities, top_k_indices
-from service.classification import zero_shot
 from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep
@@ -32,7 +31,7 @@ async def classify(
 ) -> Response:
     """Score as /classify does: labels go into its default template unless templates are sent."""
     with service.model(request.model) as pipeline:
-        classified = await zero_shot.classify(service, pipeline, request.input, request, call)
+        classified = await service.zero_shot.classify(pipeline, request.input, request, call)
     with call.timing.stage("serialize"):
         data = await serialize_rows(lambda: map(_classification, classified.data), classified.numbers, service.shared)
         usage = token_usage(classified.usage)
