@@ -166,7 +166,7 @@ def _validation_message(first: ErrorDetails) -> str:
 async def handle_api_error(request: Request, error: Exception) -> Response:
     """Exception handler of what the service refuses."""
     assert isinstance(error, ApiError)
-    request.state.call.error_code = error.code
+    request.state.context.error_code = error.code
     return error_response(error)
 
 
@@ -181,7 +181,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
     api_error = ApiError(code, _router_message(code, request))
-    request.state.call.error_code = code
+    request.state.context.error_code = code
     return error_response(api_error, error.headers)
 
 

@@ -129,10 +129,10 @@ async def _service(request: Request) -> Service:
     return service
 
 
-async def _call(request: Request) -> RequestContext:
-    call: RequestContext = request.state.call
-    return call
+async def _request_context(request: Request) -> RequestContext:
+    context: RequestContext = request.state.context
+    return context
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
-RequestContextDep = Annotated[RequestContext, Depends(_call)]
+RequestContextDep = Annotated[RequestContext, Depends(_request_context)]

@@ -48,7 +48,7 @@ class RequestTracer:
         self._propagator = TraceContextTextMapPropagator()
         self._trace = trace
 
-    def record(self, scope: Scope, route: str, call: RequestContext, status: int) -> str | None:
+    def record(self, scope: Scope, route: str, context: RequestContext, status: int) -> str | None:
         """Create the spans of a request that has just ended; returns its trace id, or None if it is not sampled."""
         now = time.perf_counter()
         epoch_ns = time.time_ns() - int(now * 1e9)
@@ -61,13 +61,13 @@ class RequestTracer:
             " ".join([method.replace("_OTHER", "HTTP"), *([route] if route.startswith("/") else [])]),
             context=self._propagator.extract(_carrier(scope)),
             kind=self._trace.SpanKind.SERVER,
-            attributes=_attributes(scope, method, route, call, status),
-            start_time=at(call.timing.started),
+            attributes=_attributes(scope, method, route, context, status),
+            start_time=at(context.timing.started),
         )
         if span.is_recording():
             inside = self._trace.set_span_in_context(span)
-            for stage, seconds in tuple(call.timing.stages.items()):
-                started = call.timing.starts[stage]
+            for stage, seconds in tuple(context.timing.stages.items()):
+                started = context.timing.starts[stage]
                 self._tracer.start_span(stage, inside, start_time=at(started)).end(at(started + seconds))
             if status >= 500:
                 span.set_status(self._trace.StatusCode.ERROR)
@@ -105,20 +105,20 @@ def _carrier(scope: Scope) -> dict[str, str]:
     return {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _PARENT_HEADERS}
 
 
-def _attributes(scope: Scope, method: str, route: str, call: RequestContext, status: int) -> dict[str, Any]:
+def _attributes(scope: Scope, method: str, route: str, context: RequestContext, status: int) -> dict[str, Any]:
     """Names of OpenTelemetry's semantic conventions for HTTP servers; ours begin with `sightword`."""
     attributes: dict[str, Any] = {
         "http.request.method": method,
         "http.response.status_code": status,
         "url.scheme": scope["scheme"],
         "network.protocol.version": scope["http_version"],
-        "sightword.request_id": call.request_id,
-        "sightword.items": call.items,
+        "sightword.request_id": context.request_id,
+        "sightword.items": context.items,
     }
     if route.startswith("/"):
         attributes["http.route"] = route
-    if call.error_code is not None:
-        attributes["sightword.error_code"] = call.error_code
+    if context.error_code is not None:
+        attributes["sightword.error_code"] = context.error_code
     if status >= 500:
-        attributes["error.type"] = call.error_code or str(status)
+        attributes["error.type"] = context.error_code or str(status)
     return attributes

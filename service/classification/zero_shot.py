@@ -47,16 +47,18 @@ class ZeroShotClassifier:
         self._label_sets, self._class_vector_cache = label_sets, class_vector_cache
 
     async def classify(
-        self, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, call: RequestContext
+        self, pipeline: Pipeline, items: Sequence[Item], options: ClassifyOptions, context: RequestContext
     ) -> ClassificationResult:
         """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
         if options.on_error == "fail":
             raise_first_bad(items)
         prompts, is_stored = await self._prompts(pipeline, options)
         check_answer_size(len(items), len(prompts.labels), options.top_k)
-        classes = await self._class_vectors(pipeline, prompts, is_stored, options, call)
-        embedded = await pipeline.embed(items, call, truncate=options.truncate, keep_errors=options.on_error == "item")
-        with call.timing.stage("serialize"):
+        classes = await self._class_vectors(pipeline, prompts, is_stored, options, context)
+        embedded = await pipeline.embed(
+            items, context, truncate=options.truncate, keep_errors=options.on_error == "item"
+        )
+        with context.timing.stage("serialize"):
             arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
             scores = len(items) * len(prompts.labels)
             data = await self._pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
@@ -89,10 +91,10 @@ class ZeroShotClassifier:
         prompts: Prompts,
         is_stored: bool,
         options: ClassifyOptions,
-        call: RequestContext,
+        context: RequestContext,
     ) -> ClassVectors:
         try:
-            return await self._class_vector_cache.get(pipeline, prompts, call, finish=is_stored)
+            return await self._class_vector_cache.get(pipeline, prompts, context, finish=is_stored)
         except ApiError as error:
             if options.label_set is None or error.param is None:
                 raise

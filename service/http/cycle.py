@@ -64,9 +64,9 @@ class Cycle(RequestResponseCycle):
             return
         self.disconnected, self.waiting_for_100_continue = True, False
         self.message_event.set()
-        call: RequestContext | None = self.scope["state"].get("call")  # none yet, if its task has not begun
-        if call is not None:
-            call.hang_up()
+        context: RequestContext | None = self.scope["state"].get("context")  # none yet, if its task has not begun
+        if context is not None:
+            context.hang_up()
 
     def feed_body(self, piece: bytes) -> None:
         """Keep a piece of the request's body as it came; uvicorn copies it, twice."""

@@ -24,10 +24,10 @@ router = APIRouter(tags=["zero-shot"])
 async def classify(
     request: Annotated[ClassifyRequest, json_or_files(ClassifyRequest, ClassifyOptions)],
     service: ServiceDep,
-    call: RequestContextDep,
+    context: RequestContextDep,
 ) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query (`labels=cat,dog`)."""
     with service.model(request.model) as pipeline:
-        classified = await service.zero_shot.classify(pipeline, request.inputs, request, call)
+        classified = await service.zero_shot.classify(pipeline, request.inputs, request, context)
     data = await serialize_rows(lambda: classified.data, classified.numbers, service.shared)
     return json_response({"model": pipeline.bundle.id, "data": data, "usage": classified.usage})

@@ -44,19 +44,19 @@ MATRIX = {"schema": {"type": "string", "format": "binary"}}
 async def embed(
     request: Annotated[EmbedRequest, json_or_files(EmbedRequest, EmbedOptions)],
     service: ServiceDep,
-    call: RequestContextDep,
+    context: RequestContextDep,
 ) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query.
 
     Answers JSON, or with `Accept: application/x-npy` or `application/octet-stream` one float32 matrix.
     """
-    media_type = negotiate_binary_type(call.headers.get(b"accept", b"").decode("latin-1"), request)
+    media_type = negotiate_binary_type(context.headers.get(b"accept", b"").decode("latin-1"), request)
     with service.model(request.model) as pipeline:
         check_dimensions(request.dimensions, pipeline.bundle)
         embedded = await pipeline.embed(
-            request.inputs, call, truncate=request.truncate, keep_errors=request.on_error == "item"
+            request.inputs, context, truncate=request.truncate, keep_errors=request.on_error == "item"
         )
-    with call.timing.stage("serialize"):
+    with context.timing.stage("serialize"):
         vectors = reduce_dimensions(embedded.vectors, request.dimensions, request.normalize)
         if media_type is not None:
             return binary_response(vectors, media_type)

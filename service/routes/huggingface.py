@@ -33,14 +33,14 @@ _CLIENT_PARAMS = {
     responses={200: {"model": list[LabelScore], "description": "Best first."}, **COMPATIBLE_ERRORS},
 )
 async def zero_shot_image_classification(
-    id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, call: RequestContextDep
+    id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Give this address as the `model` of huggingface_hub's InferenceClient."""
     with _rename_params(), service.model(id) as pipeline:
         options = _options(request.parameters, service.settings)
         # Their pipeline judges each label alone where the model was trained to.
         options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
-        classified = await service.zero_shot.classify(pipeline, [request.inputs], options, call)
+        classified = await service.zero_shot.classify(pipeline, [request.inputs], options, context)
     [entry] = classified.data
     return json_response([{"label": each["label"], "score": each["score"]} for each in entry["predictions"]])
 

@@ -27,12 +27,12 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     responses={200: {"model": LabelsAnswer}, **COMPATIBLE_ERRORS},
 )
 async def classify(
-    request: Annotated[LabelsRequest, json_body(LabelsRequest)], service: ServiceDep, call: RequestContextDep
+    request: Annotated[LabelsRequest, json_body(LabelsRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Score as /classify does: labels go into its default template unless templates are sent."""
     with service.model(request.model) as pipeline:
-        classified = await service.zero_shot.classify(pipeline, request.input, request, call)
-    with call.timing.stage("serialize"):
+        classified = await service.zero_shot.classify(pipeline, request.input, request, context)
+    with context.timing.stage("serialize"):
         data = await serialize_rows(lambda: map(_classification, classified.data), classified.numbers, service.shared)
         usage = token_usage(classified.usage)
         return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
@@ -56,13 +56,13 @@ def _classification(entry: dict[str, Any]) -> dict[str, Any]:
     responses={200: {"model": RerankAnswer}, **COMPATIBLE_ERRORS},
 )
 async def rerank(
-    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, call: RequestContextDep
+    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Rank texts and images by their cosine to a text or an image."""
     items = [request.query, *request.documents]
     with service.model(request.model) as pipeline:
-        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=False)
-    with call.timing.stage("serialize"):
+        embedded = await pipeline.embed(items, context, truncate=request.truncate, keep_errors=False)
+    with context.timing.stage("serialize"):
         cosine = embedded.vectors[1:] @ embedded.vectors[0]
         scores = cosine if request.raw_scores else relevance(cosine, pipeline.bundle)
         order = top_k_indices(cosine[np.newaxis], request.top_n)[0].tolist()
@@ -70,7 +70,7 @@ async def rerank(
         if request.return_documents:  # which may be as large as the request
             results = await service.shared.pool.run_in_thread(_with_documents, order, scores, request.documents)
         usage = token_usage(embedded.usage)
-        answer = {"id": call.request_id, "object": "list", "results": results}
+        answer = {"id": context.request_id, "object": "list", "results": results}
         return json_response({**answer, "model": pipeline.bundle.id, "usage": usage})
 
 

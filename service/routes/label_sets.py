@@ -69,7 +69,7 @@ async def put_label_set(
     name: NameDep,
     request: Annotated[LabelSetRequest, json_body(LabelSetRequest)],
     service: ServiceDep,
-    call: RequestContextDep,
+    context: RequestContextDep,
 ) -> Response:
     """Embed it, so that nothing is stored that cannot be used, and store it under this name.
 
@@ -87,7 +87,7 @@ async def put_label_set(
     )
     with service.model(request.model) as pipeline:
         await service.label_sets.check_capacity(name)
-        classes = await service.classes.get(pipeline, label_set.prompts, call)
+        classes = await service.classes.get(pipeline, label_set.prompts, context)
     is_new = await service.label_sets.put(label_set)
     content = {**_answer(label_set), "model": pipeline.bundle.id, "usage": classes.usage}
     answer = await service.shared.pool.run_in_thread(json_response, content)

@@ -26,14 +26,14 @@ router = APIRouter(prefix="/v1", tags=["existing clients"])
     responses={200: {"model": EmbeddingsAnswer}, **COMPATIBLE_ERRORS},
 )
 async def embeddings(
-    request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, call: RequestContextDep
+    request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Answer as OpenAI does; the vectors are those of /embed."""
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
         check_dimensions(dimensions, pipeline.bundle)
-        embedded = await pipeline.embed(request.input, call, truncate=request.truncate, keep_errors=False)
-    with call.timing.stage("serialize"):
+        embedded = await pipeline.embed(request.input, context, truncate=request.truncate, keep_errors=False)
+    with context.timing.stage("serialize"):
         vectors = reduce_dimensions(embedded.vectors, dimensions, request.normalized is not False)
         formats = request.formats()
         rows = await serialize_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)

@@ -31,14 +31,16 @@ Matrix = NDArray[np.float32]
     responses={200: {"model": SimilarityAnswer}, **WORK_ERRORS},
 )
 async def similarity(
-    request: Annotated[SimilarityRequest, json_body(SimilarityRequest)], service: ServiceDep, call: RequestContextDep
+    request: Annotated[SimilarityRequest, json_body(SimilarityRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Cosines, and the probability of each candidate given the query; texts and images on both sides."""
     check_answer_size(len(request.queries), len(request.candidates), request.top_k or 1)
     items = [*request.queries, *request.candidates]
     with service.model(request.model) as pipeline:
-        embedded = await pipeline.embed(items, call, truncate=request.truncate, keep_errors=request.on_error == "item")
-    with call.timing.stage("serialize"):
+        embedded = await pipeline.embed(
+            items, context, truncate=request.truncate, keep_errors=request.on_error == "item"
+        )
+    with context.timing.stage("serialize"):
         numbers = len(request.queries) * len(request.candidates)
         return await service.shared.pool.run_inline_or_in_thread(
             numbers, INLINE_WRITTEN_NUMBERS, _answer, embedded, request, pipeline.bundle

@@ -61,7 +61,7 @@ class AuthMiddleware:
             else:
                 allowed, refusal = is_allowed(self.keys, scope), NEEDS_KEY
             if not allowed:
-                scope["state"]["call"].error_code = "invalid_api_key"
+                scope["state"]["context"].error_code = "invalid_api_key"
                 return await refusal(scope, receive, send)
         return await self.app(scope, receive, send)
 

@@ -39,21 +39,21 @@ class BodyReader(Generic[M]):
     model: type[M]
     options: type[BaseModel] | None = None
 
-    async def read(self, service: ServiceDep, call: RequestContextDep) -> M:
+    async def read(self, service: ServiceDep, context: RequestContextDep) -> M:
         """The body as a `model`. Raises `invalid_request` with the path of the first field that is wrong."""
-        media_type = _media_type(call)
+        media_type = _media_type(context)
         if self.options is not None and media_type == "multipart/form-data":
-            _expect_no_coding(call)
-            _expect_no_query(call)
+            _expect_no_coding(context)
+            _expect_no_query(context)
             # However short, it may be many parts.
-            return await service.shared.pool.run_in_thread(self._from_form, self.options, call, service.settings)
+            return await service.shared.pool.run_in_thread(self._from_form, self.options, context, service.settings)
         if self.options is not None and media_type.startswith("image/"):
-            return self._from_image(self.options, call, service.settings)
+            return self._from_image(self.options, context, service.settings)
         _expect_json(media_type)
-        _expect_no_coding(call)
-        _expect_no_query(call)
+        _expect_no_coding(context)
+        _expect_no_query(context)
         return await service.shared.pool.run_inline_or_in_thread(
-            len(call.body), INLINE_PARSED_BYTES, self._from_json, call.body, service.settings
+            len(context.body), INLINE_PARSED_BYTES, self._from_json, context.body, service.settings
         )
 
     def _from_json(self, body: bytes, settings: Settings) -> M:
@@ -66,16 +66,17 @@ class BodyReader(Generic[M]):
             raise ApiError("invalid_request", f"The body has {len(value)} fields; see /docs for the ones there are.")
         return _validate(self.model, value, settings, strict=True)
 
-    def _from_form(self, options: type[BaseModel], call: RequestContext, settings: Settings) -> M:
-        form = read_form(_header(call, b"content-type"), call.body, settings)
-        return self._with_inputs(form.items, _parse_options(options, form.fields, call, settings))
+    def _from_form(self, options: type[BaseModel], context: RequestContext, settings: Settings) -> M:
+        form = read_form(_header(context, b"content-type"), context.body, settings)
+        return self._with_inputs(form.items, _parse_options(options, form.fields, context, settings))
 
-    def _from_image(self, options: type[BaseModel], call: RequestContext, settings: Settings) -> M:
-        _expect_no_coding(call)
-        if not call.body:
+    def _from_image(self, options: type[BaseModel], context: RequestContext, settings: Settings) -> M:
+        _expect_no_coding(context)
+        if not context.body:
             raise ApiError("invalid_request", "The body is empty; send the image file itself.", "inputs")
-        fields = _parse_query(call.query_string)
-        return self._with_inputs([ImageItem(call.body, "inputs")], _parse_options(options, fields, call, settings))
+        fields = _parse_query(context.query_string)
+        parsed = _parse_options(options, fields, context, settings)
+        return self._with_inputs([ImageItem(context.body, "inputs")], parsed)
 
     def _with_inputs(self, items: list[Item], options: BaseModel) -> M:
         """Of inputs and options that have been validated."""
@@ -128,13 +129,13 @@ def _validate(model: type[M], value: dict[str, Any], settings: Settings, strict:
 
 
 def _parse_options(
-    options: type[BaseModel], fields: Mapping[str, list[str]], call: RequestContext, settings: Settings
+    options: type[BaseModel], fields: Mapping[str, list[str]], context: RequestContext, settings: Settings
 ) -> BaseModel:
     """From the strings of a form or a query, by name."""
     values: dict[str, Any] = {}
     for name, texts in fields.items():
         if name in options.model_fields and name in _LISTS:
-            values[name], call.read_as[name] = _LISTS[name](texts, settings.max_labels)
+            values[name], context.read_as[name] = _LISTS[name](texts, settings.max_labels)
         elif len(texts) == 1 or name not in options.model_fields:
             values[name] = texts[0]
         else:
@@ -154,12 +155,12 @@ def _parse_query(query_string: bytes) -> dict[str, list[str]]:
     return fields
 
 
-def _header(call: RequestContext, name: bytes) -> str:
-    return call.headers.get(name, b"").decode("latin-1")
+def _header(context: RequestContext, name: bytes) -> str:
+    return context.headers.get(name, b"").decode("latin-1")
 
 
-def _media_type(call: RequestContext) -> str:
-    return _header(call, b"content-type").partition(";")[0].strip().lower()
+def _media_type(context: RequestContext) -> str:
+    return _header(context, b"content-type").partition(";")[0].strip().lower()
 
 
 def _expect_json(media_type: str) -> None:
@@ -174,12 +175,12 @@ def _expect_json(media_type: str) -> None:
     )
 
 
-def _expect_no_coding(call: RequestContext) -> None:
-    if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+def _expect_no_coding(context: RequestContext) -> None:
+    if context.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ApiError("unsupported_media_type", "Send the body as it is, without Content-Encoding.")
 
 
-def _expect_no_query(call: RequestContext) -> None:
-    if _parse_query(call.query_string):
+def _expect_no_query(context: RequestContext) -> None:
+    if _parse_query(context.query_string):
         message = "With a JSON or multipart body, options are fields of the body, not of the query."
         raise ApiError("invalid_request", message)

@@ -69,7 +69,7 @@ class DirectDispatchMiddleware:
             await self.app(scope, receive, send)
             return
         reader, handler = found
-        call: RequestContext = scope["state"]["call"]
+        context: RequestContext = scope["state"]["context"]
         # No name for what was read: an answer that nobody reads would hold it.
-        response = await handler(await reader.read(self.service, call), self.service, call)
+        response = await handler(await reader.read(self.service, context), self.service, context)
         await response(scope, receive, send)

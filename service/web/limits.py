@@ -12,7 +12,7 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -79,43 +79,48 @@ class RequestLimitsMiddleware:
         """Serve one request within its limits."""
         if scope["type"] != "http" or _is_unlimited(scope["path"]):
             return await self.app(scope, receive, send)
-        call: RequestContext = scope["state"]["call"]
+        context: RequestContext = scope["state"]["context"]
         try:
-            await self._serve(scope, call, receive, send)
+            await self._serve(scope, context, receive, send)
         except ApiError as error:
-            call.error_code = error.code
-            if not call.status:
+            context.error_code = error.code
+            if not context.status:
                 await error_response(error)(scope, receive, send)
         except asyncio.CancelledError:
             # The server gives up on what has not been done by the end of its drain time.
-            if not call.status:
+            if not context.status:
                 await error_response(_server_stopping())(scope, receive, send)
             raise
 
-    async def _serve(self, scope: Scope, call: RequestContext, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        timeout_headers = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
-        timeout_s = _parse_timeout_s(timeout_headers, self.timeout_s)
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_body_bytes:
-            raise self._too_large()
+        timeout_s = _parse_timeout_s(scope, self.timeout_s)
+        declared_bytes = self._declared_bytes(headers)
         has_body, admin = _has_body(scope["method"], headers), is_admin(scope["path"])
         refusable = has_body and not admin  # what an operator does to a busy service is not refused
         if refusable:
-            self.admission.check(items=1, size=int(declared) if declared.isdigit() else 0)
+            self.admission.check(items=1, size=declared_bytes)
         elif not admin:
             self.admission.check(size=1)  # the answer may be large, and stay unread
         with CancelScope(timeout_s) as cancel_scope, self.admission.reserve_bytes(refusable=refusable) as reservation:
-            call.hang_up, call.reservation = cancel_scope.cancel, reservation
-            call.headers, call.query_string = headers, scope["query_string"]
+            context.hang_up, context.reservation = cancel_scope.cancel, reservation
+            context.headers, context.query_string = headers, scope["query_string"]
             try:
                 if has_body:
-                    call.body = await self._read(receive, reservation)
+                    context.body = await self._read(receive, reservation)
                 with self.admission.reserve_request() if refusable else nullcontext():
                     await self.pacer.wait()
                     await self.app(scope, receive, _send_within(send, reservation, cancel_scope))
             finally:
-                call.body, call.hang_up = b"", lambda: None  # the connection keeps the call until its next request
+                # The connection keeps the context until its next request.
+                context.body, context.hang_up = b"", lambda: None
+
+    def _declared_bytes(self, headers: Mapping[bytes, bytes]) -> int:
+        declared = headers.get(b"content-length", b"")
+        size = int(declared) if declared.isdigit() else 0
+        if size > self.max_body_bytes:
+            raise self._too_large()
+        return size
 
     async def _read(self, receive: Receive, reservation: ByteReservation) -> bytes:
         chunks: list[bytes] = []
@@ -147,13 +152,17 @@ def _is_unlimited(path: str) -> bool:
     return path == "/metrics" or path.startswith("/health/")
 
 
-def _parse_timeout_s(headers: Set[bytes], limit_s: float) -> float:
-    """The server's time, or less where the client asks for less: digits as in JSON, nothing else that Python reads."""
-    if not headers:
+def _parse_timeout_s(scope: Scope, limit_s: float) -> float:
+    """`x-request-timeout` or, if that is less or there is none, the server's. Raises `invalid_request`.
+
+    Digits as in JSON, nothing else that Python reads.
+    """
+    values = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
+    if not values:
         return limit_s
-    text = min(headers)
-    plain = len(headers) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
-    timeout_s = float(text) if plain else math.nan
+    text = min(values)
+    valid = len(values) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
+    timeout_s = float(text) if valid else math.nan
     if not (math.isfinite(timeout_s) and timeout_s > 0):
         raise ApiError("invalid_request", "This header is one number of seconds above 0.", "x-request-timeout")
     return min(timeout_s, limit_s)

@@ -48,70 +48,70 @@ class ObservabilityMiddleware:
         work = scope["method"] == "POST" and scope["path"] in self._static_paths and not is_admin(scope["path"])
         if not (work and self.allows(scope)) or self.draining():
             return None
-        call = RequestContext(_request_id(scope), error_code="overloaded")
-        self._report(scope, call, 429)
-        return _QUEUE_FULL % (call.request_id.encode(), call.timing.header().encode())
+        context = RequestContext(_request_id(scope), error_code="overloaded")
+        self._report(scope, context, 429)
+        return _QUEUE_FULL % (context.request_id.encode(), context.timing.header().encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and report on it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        call = RequestContext(_request_id(scope))
-        scope.setdefault("state", {})["call"] = call
+        context = RequestContext(_request_id(scope))
+        scope.setdefault("state", {})["context"] = context
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                call.status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), *self._headers(call)]}
+                context.status = message["status"]
+                message = {**message, "headers": [*message.get("headers", ()), *self._headers(context)]}
             await send(message)
 
         try:
             await self.app(scope, receive, send_with_headers)
         except ClientDisconnectedError:
-            call.status = CLIENT_CLOSED_REQUEST
+            context.status = CLIENT_CLOSED_REQUEST
         except Exception:
-            log.exception("request %s failed", call.request_id)
-            call.error_code = "internal_error"
-            if not call.status:
+            log.exception("request %s failed", context.request_id)
+            context.error_code = "internal_error"
+            if not context.status:
                 await error_response(internal_error())(scope, receive, send_with_headers)
         finally:
-            self._report(scope, call, call.status or CLIENT_CLOSED_REQUEST)
+            self._report(scope, context, context.status or CLIENT_CLOSED_REQUEST)
 
-    def _headers(self, call: RequestContext) -> list[tuple[bytes, bytes]]:
+    def _headers(self, context: RequestContext) -> list[tuple[bytes, bytes]]:
         headers = [
-            (b"x-request-id", call.request_id.encode()),
-            (b"server-timing", call.timing.header().encode()),
+            (b"x-request-id", context.request_id.encode()),
+            (b"server-timing", context.timing.header().encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
-        if call.digest is not None:  # vectors of different models must not be compared
-            headers.append((b"x-model-digest", call.digest.encode()))
-        headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in call.read_as.items()]
+        if context.digest is not None:  # vectors of different models must not be compared
+            headers.append((b"x-model-digest", context.digest.encode()))
+        headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in context.read_as.items()]
         if self.draining():  # the next request of this client belongs to another replica
             headers.append((b"connection", b"close"))
         return headers
 
-    def _report(self, scope: Scope, call: RequestContext, status: int) -> None:
+    def _report(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = self._route_template(scope)
-        left_out = self._refusal_sampler.left_out() if call.error_code in SAMPLED else 0
+        left_out = self._refusal_sampler.left_out() if context.error_code in SAMPLED else 0
         silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
-        trace_id = None if silent or self.traces is None else self.traces.record(scope, route, call, status)
-        self.metrics.record_request(route, status, call.timing, call.error_code, trace_id)
+        trace_id = None if silent or self.traces is None else self.traces.record(scope, route, context, status)
+        self.metrics.record_request(route, status, context.timing, context.error_code, trace_id)
         if silent:
             return
         others = f" (and {left_out} other refusals before it)" if left_out else ""
         log_request(
             f"{scope['method']} {route} {status}{others}",
             {
-                "request_id": call.request_id,
+                "request_id": context.request_id,
                 **({"trace_id": trace_id} if trace_id else {}),
                 "method": scope["method"],
                 "route": route,
                 "status": status,
-                "code": call.error_code,
-                "items": call.items,
+                "code": context.error_code,
+                "items": context.items,
                 "ms": {
-                    **{stage: round(seconds * 1e3, 2) for stage, seconds in tuple(call.timing.stages.items())},
-                    "total": round(call.timing.total_s() * 1e3, 2),
+                    **{stage: round(seconds * 1e3, 2) for stage, seconds in tuple(context.timing.stages.items())},
+                    "total": round(context.timing.total_s() * 1e3, 2),
                 },
             },
         )

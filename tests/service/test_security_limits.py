@@ -36,7 +36,7 @@ async def call(app: ASGIApp, path: str, receive: Receive, **headers: str) -> lis
     scope: Scope = {
         "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
         "headers": given, "http_version": "1.1", "scheme": "http", "server": ("service", 80), "client": None,
-        "root_path": "", "state": {"call": RequestContext("id")},
+        "root_path": "", "state": {"context": RequestContext("id")},
     }  # fmt: skip
     await app(scope, receive, send)
     return sent
@@ -139,7 +139,7 @@ class TestAnswersOnTheirWay:
         calls: list[RequestContext] = []
 
         async def answering(scope: Scope, receive: Receive, send: Send) -> None:
-            calls.append(scope["state"]["call"])
+            calls.append(scope["state"]["context"])
             assert calls[0].body == b"{}"
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"done"})
