@@ -14,7 +14,7 @@ class ClientDisconnectedError(Exception):
     """The client hung up; there is nobody to answer."""
 
 
-class CancelScope:
+class RequestCancelScope:
     """Cancels the task that enters it at a deadline, or when told to, and raises why: see `cancel`.
 
     Not anyio's: that costs 8 to 10 % more core time on an answer from the cache (benchmarks/STEPS.md).

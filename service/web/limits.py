@@ -22,7 +22,7 @@ from service.errors import ApiError, error_response
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.web.auth import is_admin
-from service.web.cancel_scope import CancelScope, ClientDisconnectedError
+from service.web.cancel_scope import ClientDisconnectedError, RequestCancelScope
 
 _SECONDS = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 MAX_SECONDS_BYTES = 32
@@ -102,7 +102,10 @@ class RequestLimitsMiddleware:
             self.admission.check(items=1, size=declared_bytes)
         elif not admin:
             self.admission.check(size=1)  # the answer may be large, and stay unread
-        with CancelScope(timeout_s) as cancel_scope, self.admission.reserve_bytes(refusable=refusable) as reservation:
+        with (
+            RequestCancelScope(timeout_s) as cancel_scope,
+            self.admission.reserve_bytes(refusable=refusable) as reservation,
+        ):
             context.hang_up, context.reservation = cancel_scope.cancel, reservation
             context.headers, context.query_string = headers, scope["query_string"]
             try:
@@ -172,7 +175,7 @@ def _server_stopping() -> ApiError:
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
-def _send_within(send: Send, reservation: ByteReservation, cancel_scope: CancelScope) -> Send:
+def _send_within(send: Send, reservation: ByteReservation, cancel_scope: RequestCancelScope) -> Send:
     """Send an answer that is in time, and stay until a large one has been read; the connection ends those that do not.
 
     Its end is sent by itself: the server takes it once there is little left of what was sent before.

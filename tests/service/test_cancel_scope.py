@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from service.errors import ApiError
-from service.web.cancel_scope import CancelScope, ClientDisconnectedError
+from service.web.cancel_scope import ClientDisconnectedError, RequestCancelScope
 
 
-def ending(act: Callable[[CancelScope, asyncio.Task[Any]], object], timeout_s: float = 20.0) -> BaseException | None:
+def ending(
+    act: Callable[[RequestCancelScope, asyncio.Task[Any]], object], timeout_s: float = 20.0
+) -> BaseException | None:
     """What a task ends with that waits inside a cancel scope while somebody acts."""
 
     async def scenario() -> BaseException | None:
-        cancel_scope = CancelScope(timeout_s)
+        cancel_scope = RequestCancelScope(timeout_s)
 
         async def work() -> None:
             with cancel_scope:
@@ -45,7 +47,7 @@ def test_the_server_gives_up_on_it() -> None:
     """Also when the client leaves in the same moment: a task that was cancelled must end cancelled."""
     assert ending(lambda cancel_scope, task: task.cancel()) is None
 
-    def both(cancel_scope: CancelScope, task: asyncio.Task[Any]) -> None:
+    def both(cancel_scope: RequestCancelScope, task: asyncio.Task[Any]) -> None:
         cancel_scope.cancel()
         task.cancel()
 
@@ -54,7 +56,7 @@ def test_the_server_gives_up_on_it() -> None:
 
 def test_an_answer_that_has_begun_has_no_deadline() -> None:
     async def scenario() -> None:
-        with CancelScope(0.01) as cancel_scope:
+        with RequestCancelScope(0.01) as cancel_scope:
             cancel_scope.remove_deadline()
             await asyncio.sleep(0.05)
 
@@ -63,7 +65,7 @@ def test_an_answer_that_has_begun_has_no_deadline() -> None:
 
 def test_who_hangs_up_afterwards_cancels_nothing() -> None:
     async def scenario() -> str:
-        with CancelScope(20) as cancel_scope:
+        with RequestCancelScope(20) as cancel_scope:
             await asyncio.sleep(0)
         cancel_scope.cancel()
         await asyncio.sleep(0.01)
@@ -74,7 +76,7 @@ def test_who_hangs_up_afterwards_cancels_nothing() -> None:
 
 def test_another_failure_goes_before() -> None:
     async def work() -> None:
-        with CancelScope(20) as cancel_scope:
+        with RequestCancelScope(20) as cancel_scope:
             cancel_scope.cancel()
             try:
                 await asyncio.sleep(1)

@@ -27,7 +27,7 @@ LOOK_EVERY = 100
 GROWTH_BYTES = 48 * 2**20
 # Connections that end are cycles, small ones. Whatever has to do with a request is looked for.
 LEFT_BEHIND = re.compile(
-    r"\b(ApiError|ImageError|\w*Item|EncodedImage|TokenizedText|EmbeddingResult|DecodeJob|_Computation|CancelScope|EncodedFile|\w*ImageFile)="
+    r"\b(ApiError|ImageError|\w*Item|EncodedImage|TokenizedText|EmbeddingResult|DecodeJob|_Computation|RequestCancelScope|EncodedFile|\w*ImageFile)="
 )
 
 Send = Callable[[httpx.Client], httpx.Response]
