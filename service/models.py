@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
-from model.runtime.engine import Engine, EngineError, give_back_freed_memory
+from model.runtime.engine import Engine, EngineError, trim_heap
 from model.runtime.providers import choose
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
@@ -194,7 +194,7 @@ class Models:
             pipeline = self._opening.run(open_engine, drop=Pipeline.close)
         except StalledError:
             raise EngineError(f"the engine of {bundle.id} has not been opened within {OPEN_S:g} s") from None
-        give_back_freed_memory()
+        trim_heap()
         return pipeline
 
     def _read(self, folder: Path) -> Bundle:

@@ -141,11 +141,11 @@ def _models(path: tuple[str, ...], names: Mapping[Any, Any]) -> Iterator[_Model]
         if isinstance(key, str) and isinstance(value, Tensor)
     }
     for layout, anchors in _ANCHORS.items():
-        texts, pictures = (
+        texts, images = (
             {m[1]: name for name in tensors if (m := re.fullmatch(rf"((?:.+?\.)??){anchor}", name))}
             for anchor in anchors
         )
-        for prefix in sorted(texts.keys() & pictures.keys()):
+        for prefix in sorted(texts.keys() & images.keys()):
             tokens = tensors[texts[prefix]]
             address = tokens.untyped_storage().data_ptr() or id(tokens)  # what is empty lies nowhere
             yield _Model(path, names, prefix, layout, address, empty=tokens.numel() == 0)

@@ -96,12 +96,12 @@ def measure(network: Network, bundle: Bundle, tolerance: float = TOLERANCE) -> E
     if large:
         rows = [rows[i * (len(rows) - 1) // (LARGE_TEXT_LENGTHS - 1)] for i in range(LARGE_TEXT_LENGTHS)]
     # Torch, the slower of the two, embeds each picture and each text once.
-    pictures = image_graph(torch.from_numpy(pixels)).numpy()
-    alone = np.concatenate([text_graph(torch.from_numpy(tokenizer.pad([row]))).numpy() for row in rows])
-    images = [(pictures[:size], engine.embed_images(pixels[:size])) for size in sizes]
+    image_vectors = image_graph(torch.from_numpy(pixels)).numpy()
+    text_vectors = np.concatenate([text_graph(torch.from_numpy(tokenizer.pad([row]))).numpy() for row in rows])
+    images = [(image_vectors[:size], engine.embed_images(pixels[:size])) for size in sizes]
     # One text of each length alone, then batches of many lengths.
     groups = [[i] for i in range(len(rows))] + [[i * len(rows) // size for i in range(size)] for size in sizes]
-    texts = [(alone[group], engine.embed_texts(tokenizer.pad([rows[i] for i in group]))) for group in groups]
+    texts = [(text_vectors[group], engine.embed_texts(tokenizer.pad([rows[i] for i in group]))) for group in groups]
     image_diff, image_cosine = _compare(images)
     text_diff, text_cosine = _compare(texts)
     worst = float(np.max([image_diff, text_diff]))

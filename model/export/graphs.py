@@ -100,9 +100,9 @@ def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> 
         (TextGraph(network), token_ids, "token_ids", text_dims, TEXT_GRAPH),
     ]
     for graph, example, name, dims, file in graphs:
-        proto = _export_graph(graph.eval(), example, name, dims)
+        proto = export_graph(graph.eval(), example, name, dims)
         link_weights(proto, path / WEIGHTS)
-        _strip(proto)
+        _strip_metadata(proto)
         onnx.save(proto, path / file)
         onnx.checker.check_model(str(path / file))
 
@@ -127,8 +127,9 @@ class _ParametersAsInputs(nn.Module):
         return output
 
 
-def _export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
-    used = _used_state(graph, example)
+def export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
+    """Trace a graph, whose one input has that name and dynamic dimensions, with its weights as further inputs."""
+    used = used_state(graph, example)
     prefix = "network."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -178,7 +179,7 @@ def _attention(
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
-def _strip(proto: onnx.ModelProto) -> None:
+def _strip_metadata(proto: onnx.ModelProto) -> None:
     """Drop stack traces and shape notes: they name the exporting machine's files and no runtime reads them."""
     del proto.graph.value_info[:]
     for node in proto.graph.node:
@@ -186,7 +187,7 @@ def _strip(proto: onnx.ModelProto) -> None:
         node.ClearField("doc_string")
 
 
-def _used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
+def used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """The parameters and buffers that this graph's output depends on, by name."""
     towers = ("network.visual.",) if isinstance(graph, ImageGraph) else ()
     state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}

@@ -10,7 +10,7 @@ import io
 
 import numpy as np
 
-from model.images.errors import CutError, PiecesError
+from model.images.errors import TooManyPiecesError, TruncatedFileError
 
 MAX_READS = 500_000  # less than a second; the pieces of a real file are hundreds or thousands
 MAX_SCANS = 100  # of a progressive JPEG, each a pass over all pixels; encoders write ten
@@ -20,7 +20,7 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
 class EncodedFile(io.BytesIO):
-    """The bytes of an image file, to be read in at most `MAX_READS` steps. Raises PiecesError."""
+    """The bytes of an image file, to be read in at most `MAX_READS` steps. Raises TooManyPiecesError."""
 
     def __init__(self, data: bytes) -> None:
         _check_jpeg(data)
@@ -33,7 +33,7 @@ class EncodedFile(io.BytesIO):
         content = super().read(size)
         self._exif_segments += content.startswith(b"Exif\x00\x00")
         if self._reads > MAX_READS or self._exif_segments > MAX_EXIF_SEGMENTS:
-            raise PiecesError
+            raise TooManyPiecesError
         return content
 
 
@@ -41,7 +41,7 @@ def _check_jpeg(data: bytes) -> None:
     # All files are looked through. Pairs of bytes, which numpy compares by the dozen, are counted in a quarter of the
     # time; only where there are many is it worth seeing what follows them.
     if data.startswith(b"\xff\xd8") and _count_pairs(data, b"\xff\xda") > MAX_SCANS < data.count(b"\xff\xda\x00"):
-        raise PiecesError
+        raise TooManyPiecesError
 
 
 def _count_pairs(data: bytes, pair: bytes) -> int:
@@ -51,6 +51,6 @@ def _count_pairs(data: bytes, pair: bytes) -> int:
 
 
 def check_end(data: bytes) -> None:
-    """Raise CutError for a PNG without its end: Pillow is content with all pixels."""
+    """Raise TruncatedFileError for a PNG without its end: Pillow is content with all pixels."""
     if data.startswith(_PNG) and data.rfind(_PNG_END) < 0:
-        raise CutError
+        raise TruncatedFileError

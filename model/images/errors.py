@@ -13,9 +13,9 @@ class ImageError(ValueError):
         self.code = code
 
 
-class CutError(OSError):
+class TruncatedFileError(OSError):
     """The file lacks its end."""
 
 
-class PiecesError(OSError):
+class TooManyPiecesError(OSError):
     """The file consists of too many pieces."""

@@ -32,15 +32,15 @@ _UPRIGHT = {
 _SIDES_SWAPPED, _LEFT_ON_THE_RIGHT, _TOP_AT_THE_BOTTOM = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 
-def turn(image: Image.Image, box: Box | None, orientation: object) -> tuple[Image.Image, Box | None]:
+def apply_orientation(image: Image.Image, box: Box | None, orientation: object) -> tuple[Image.Image, Box | None]:
     """A picture stored in an EXIF orientation, upright, and where a box in it is then; unknown ones are 1, upright."""
     if orientation not in _UPRIGHT:
         return image, box
     image = image.transpose(_UPRIGHT[orientation])
-    return image, box and _turned(box, image.size, orientation)
+    return image, box and _orient_box(box, image.size, orientation)
 
 
-def _turned(box: Box, size: tuple[int, int], orientation: object) -> Box:
+def _orient_box(box: Box, size: tuple[int, int], orientation: object) -> Box:
     """`size` is that of the upright picture."""
     left, top, right, bottom = box
     if orientation in _SIDES_SWAPPED:
@@ -52,7 +52,7 @@ def _turned(box: Box, size: tuple[int, int], orientation: object) -> Box:
     return left, top, right, bottom
 
 
-def square(
+def resize_and_crop(
     image: Image.Image, box: Box | None, config: Preprocessing, max_resized_pixels: int = MAX_RESIZED_PIXELS
 ) -> Image.Image:
     """Resize and crop an upright image, or what is in `box` of it, to the square that the image tower sees.

@@ -8,7 +8,7 @@ Header = jpeg.JpegHeader | png.PngHeader | tiff.TiffHeader | None  # None: of an
 
 
 def read(data: bytes) -> tuple[Header, bytes]:
-    """The header, and the file without what is not needed of it. Raises ImageError, PiecesError."""
+    """The header, and the file without what is not needed of it. Raises ImageError, TooManyPiecesError."""
     if jpeg.is_jpeg(data):
         return jpeg.read(data)
     if png.is_png(data):
@@ -16,7 +16,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
     return tiff.read(data) or (None, data)
 
 
-def canvas(data: bytes) -> tuple[int, int] | None:
+def webp_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a WebP picture, for which its decoder takes memory as soon as the file is opened."""
     if not (data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from model.images.errors import PiecesError
+from model.images.errors import TooManyPiecesError
 
 MAX_SEGMENTS = 50_000  # before the first scan; of a real file, tens
 _DCT = 8  # side of a block
@@ -54,7 +54,7 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def read(data: bytes) -> tuple[JpegHeader, bytes]:
-    """The header, and the file without the segments that are not needed before its first scan. Raises PiecesError."""
+    """The header, and the file without unneeded segments before its first scan. Raises TooManyPiecesError."""
     header, parts, seen = JpegHeader(), [], set[bytes]()
     start, position, last = 0, 2, len(data) - 4
     for _ in range(MAX_SEGMENTS):
@@ -81,7 +81,7 @@ def read(data: bytes) -> tuple[JpegHeader, bytes]:
             break
         position = stop
     else:
-        raise PiecesError
+        raise TooManyPiecesError
     return header, b"".join((*parts, data[start:])) if parts else data
 
 

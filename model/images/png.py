@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model.images.errors import ImageError, PiecesError
+from model.images.errors import ImageError, TooManyPiecesError
 
 MAX_CHUNKS = 100_000  # 0.1 s; of a PNG of 50 million pixels in chunks of 8 KiB, 25,000
 MAX_TEXT_BYTES = 1 << 20  # of a compressed text that is kept; Pillow's own limit
@@ -54,7 +54,7 @@ def read_header(data: bytes) -> PngHeader | None:
 def without_metadata(data: bytes) -> bytes:
     """The chunks that are needed, up to IEND; all of a file from the first irregular one on.
 
-    Raises PiecesError, and ImageError for a chunk that says that the picture cannot be understood without it.
+    Raises TooManyPiecesError, and ImageError for a chunk that says that the picture cannot be understood without it.
     """
     parts, start, position = [], 0, len(_SIGNATURE)
     for name, first, stop in _chunks(data):
@@ -74,7 +74,7 @@ def without_metadata(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk until IEND, or until what is none. Raises PiecesError."""
+    """Name, start and end of each chunk until IEND, or until what is none. Raises TooManyPiecesError."""
     position = len(_SIGNATURE)
     for _ in range(MAX_CHUNKS):
         head = data[position : position + 8]
@@ -85,7 +85,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if name == b"IEND":
             return
         position = stop
-    raise PiecesError
+    raise TooManyPiecesError
 
 
 def _is_needed(name: bytes, data: bytes, first: int, stop: int) -> bool:

@@ -19,8 +19,8 @@ from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError, WebPIm
 from model.config import Preprocessing
 from model.images import header as headers
 from model.images.encoded import EncodedFile, check_end
-from model.images.errors import CutError, ImageError, PiecesError
-from model.images.geometry import Box, square, turn
+from model.images.errors import ImageError, TooManyPiecesError, TruncatedFileError
+from model.images.geometry import Box, apply_orientation, resize_and_crop
 from model.images.header import Header
 from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL, decoding_bytes
 from model.images.samples import declare, eight_bit
@@ -101,14 +101,14 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | Non
     with _as_image_errors(data, header):
         header, needed_part = headers.read(data)
     with _as_image_errors(data, header):
-        size = headers.canvas(data)
+        size = headers.webp_size(data)
         if size is not None:
             _check_size(size, max_pixels)  # before the decoder takes memory for it
         image = Image.open(EncodedFile(needed_part), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         check_end(data)
         if not headers.is_complete(header, image.format):
-            raise CutError
+            raise TruncatedFileError
         declare(image, header)
         box = None
         if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -129,7 +129,7 @@ def _as_image_errors(data: bytes, header: Header) -> Iterator[None]:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise ImageError("image_too_large", "the image is too large to decode: scale it down") from error
-    except PiecesError as error:
+    except TooManyPiecesError as error:
         message = "the image file consists of far more pieces than usual: save it again and send that"
         raise ImageError("invalid_image", message) from error
     except UnidentifiedImageError as error:
@@ -149,11 +149,11 @@ def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None
     _check_size(image.size, max_pixels=None)
     try:
         if config.exif_orientation:
-            image, box = turn(image, box, orientation(image))
+            image, box = apply_orientation(image, box, orientation(image))
         image = eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
-        return np.array(square(image, box, config).convert("RGB"))
+        return np.array(resize_and_crop(image, box, config).convert("RGB"))
     # Broken palettes and transparency tables come to light only here, by several exceptions.
     except Exception as error:
         raise ImageError(

@@ -11,7 +11,7 @@ import re
 import struct
 from dataclasses import dataclass, field
 
-from model.images.errors import PiecesError
+from model.images.errors import TooManyPiecesError
 
 MAX_NUMBERS = 1 << 18  # in one tag, and of strips or tiles: enough for 50 million pixels in tiles of 16 x 16
 MAX_ENTRIES = 100_000  # of a directory; a classic one has at most 65,535
@@ -83,7 +83,7 @@ class TiffHeader:
 def read(data: bytes) -> tuple[TiffHeader, bytes] | None:
     """The header, and the file with only the entries that are needed in its directory, and no further directory.
 
-    None of what is no TIFF, or is none that can be read: that is left to Pillow. Raises PiecesError.
+    None of what is no TIFF, or is none that can be read: that is left to Pillow. Raises TooManyPiecesError.
     """
     order = _BYTE_ORDERS.get(data[:4])
     if order is None or len(data) < 16:
@@ -99,7 +99,7 @@ def read(data: bytes) -> tuple[TiffHeader, bytes] | None:
     if start + entries * size > len(data):
         return None
     if entries > MAX_ENTRIES:
-        raise PiecesError
+        raise TooManyPiecesError
     header, kept = TiffHeader(order), []
     for position in range(start, start + entries * size, size):
         tag, kind, numbers, value = struct.unpack_from(order + entry, data, position)
@@ -107,11 +107,11 @@ def read(data: bytes) -> tuple[TiffHeader, bytes] | None:
         if tag not in _NEEDED or tag in header.numbers or (tag == XMP and numbers > MAX_XMP_BYTES):
             continue
         if numbers > MAX_NUMBERS and (tag in _OFFSETS or kind not in _OPAQUE):
-            raise PiecesError
+            raise TooManyPiecesError
         header.numbers[tag] = _read_numbers(data, order, kind, numbers, value)
         kept.append(data[position : position + size])
     if header.blocks > MAX_NUMBERS:
-        raise PiecesError
+        raise TooManyPiecesError
     if header.first(COMPRESSION, 1) in JPEG_COMPRESSIONS:
         header.jpeg_pixels = _largest_jpeg(data)
     if len(kept) == entries:

@@ -22,16 +22,16 @@ class CheckpointedModule(nn.Module):
         """The output of `block`, which is computed a second time where there will be a gradient."""
         if not (self.recompute and torch.is_grad_enabled()):
             return block(*arguments)
-        contexts = partial(_first_and_second, block)
+        contexts = partial(_checkpoint_contexts, block)
         # Nothing in a network draws at random, so there is no random state to keep.
         return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-def set_grad_checkpointing(network: nn.Module, recompute: bool) -> None:
-    """Tell every part of a network that can."""
+def set_grad_checkpointing(network: nn.Module, enabled: bool) -> None:
+    """Turn gradient checkpointing of every CheckpointedModule in a network on or off."""
     for module in network.modules():
         if isinstance(module, CheckpointedModule):
-            module.recompute = recompute
+            module.recompute = enabled
 
 
 @contextmanager
@@ -51,5 +51,5 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
             counter.copy_(count)
 
 
-def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _checkpoint_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), frozen_statistics(block)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Activation, ModelConfig, SiglipTextConfig, SiglipViTConfig
-from model.network.transformer import Attention, LayerNorm, Stack, Transformer, activation_module, kept_rows
+from model.network.transformer import Attention, LayerNorm, Stack, Transformer, activation_module, gather_tokens
 
 INITIAL_LOGIT_SCALE = math.log(10)
 INITIAL_LOGIT_BIAS = -10.0
@@ -75,7 +75,7 @@ class SiglipVisionTransformer(nn.Module):
     def encode_patches(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
         """Embedded patches [batch, grid², width], row by row -> [batch, width]."""
         x = patches + self.positional_embedding.to(patches.dtype)
-        x = self.transformer(x if kept is None else kept_rows(x, kept))
+        x = self.transformer(x if kept is None else gather_tokens(x, kept))
         pooled: Tensor = self.pool(self.ln_post(x))
         return pooled
 

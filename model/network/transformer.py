@@ -71,23 +71,23 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, asking: Tensor | None = None) -> Tensor:
-        """[batch, tokens, width] -> [batch, asking tokens, width]: what each token of `asking`, or else of x, gathers.
+    def forward(self, x: Tensor, mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
+        """[batch, tokens, width] -> [batch, queries, width]: what `queries`, by default x itself, gather from x.
 
-        `mask` [.., asking tokens, tokens] is true where a token may be looked at, None is everywhere.
+        `mask` [.., queries, tokens] is true where a token may be looked at, None is everywhere.
         """
-        projected = self.project(x, asking)
+        projected = self.project(x, queries)
         query, key, value = (part.view(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in projected)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return output
 
-    def project(self, x: Tensor, asking: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Queries [batch, asking tokens, width], keys and values [batch, tokens, width]."""
+    def project(self, x: Tensor, queries: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Queries [batch, queries, width], keys and values [batch, tokens, width]."""
         weight, bias, width = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
-        if asking is None:
+        if queries is None:
             return F.linear(x, weight, bias).chunk(3, dim=-1)
-        query = F.linear(asking, weight[:width], bias[:width])
+        query = F.linear(queries, weight[:width], bias[:width])
         return query, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
 
@@ -114,8 +114,8 @@ class ResidualAttentionBlock(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Position | None = None) -> Tensor:
         """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, 1, width]."""
         normed = self.ln_1(x)
-        asking = None if at is None else rows_at(normed, at)
-        x = (x if at is None else rows_at(x, at)) + self.attn(normed, mask, asking)
+        queries = None if at is None else select_tokens(normed, at)
+        x = (x if at is None else select_tokens(x, at)) + self.attn(normed, mask, queries)
         output: Tensor = x + self.mlp(self.ln_2(x))
         return output
 
@@ -143,12 +143,12 @@ class Transformer(CheckpointedModule):
         return pooled[:, 0]
 
 
-def kept_rows(x: Tensor, kept: Tensor) -> Tensor:
+def gather_tokens(x: Tensor, kept: Tensor) -> Tensor:
     """[batch, tokens, width] -> [batch, kept, width]: of each row the tokens in `kept` [batch, kept]."""
     return x.gather(1, kept.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
-def rows_at(x: Tensor, at: Position) -> Tensor:
+def select_tokens(x: Tensor, at: Position) -> Tensor:
     """[batch, tokens, width] -> [batch, 1, width]: of each row the token at its position."""
     if isinstance(at, int):
         return x[:, at].unsqueeze(1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Activation, ViTConfig
-from model.network.transformer import LayerNorm, Stack, Transformer, kept_rows
+from model.network.transformer import LayerNorm, Stack, Transformer, gather_tokens
 
 
 class VisionTransformer(nn.Module):
@@ -41,7 +41,7 @@ class VisionTransformer(nn.Module):
         positions = resize_positions(self.positional_embedding, math.isqrt(patches.shape[1]))
         x = torch.cat([class_token, patches], dim=1) + positions.to(patches.dtype)
         if kept is not None:
-            x = torch.cat([x[:, :1], kept_rows(x[:, 1:], kept)], dim=1)
+            x = torch.cat([x[:, :1], gather_tokens(x[:, 1:], kept)], dim=1)
         pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=0)) @ self.proj
         return pooled
 

@@ -27,7 +27,7 @@ from model.runtime.providers import (
     options,
 )
 
-__all__ = ["Engine", "EngineError", "give_back_freed_memory", "usable_cores"]
+__all__ = ["Engine", "EngineError", "trim_heap", "usable_cores"]
 OUTPUTS = ["embeddings"]
 # Raised when the same picture becomes other pixels than before, by our code or by Pillow's, so that vectors that were
 # kept of those before are not used any more. tests/model/test_vectors_version.py notices.
@@ -53,22 +53,27 @@ class Engine:
         weights = bundle.read(WEIGHTS)
         image = _open(bundle, IMAGE_GRAPH, weights, _session_options(threads), providers)
         text = _open(bundle, TEXT_GRAPH, weights, _session_options(threads), providers)
-        self._image, self._text = _Session(image, "pixels", threads), _Session(text, "token_ids", threads)
+        self.image_session, self.text_session = (
+            TowerSession(image, "pixels", threads),
+            TowerSession(text, "token_ids", threads),
+        )
         del weights
-        give_back_freed_memory()
-        self.provider = self._image.provider
-        self._insist(provider)
-        computations = (computation(session.provider, bundle.precision) for session in (self._image, self._text))
+        trim_heap()
+        self.provider = self.image_session.provider
+        self._require(provider)
+        computations = (
+            computation(session.provider, bundle.precision) for session in (self.image_session, self.text_session)
+        )
         # What vectors depend on beside the bundle: kept ones are used only where digest and this are the same.
         self.vectors_id = f"{'-'.join(dict.fromkeys(computations))}-{PIXELS_VERSION}"
 
     def embed_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length."""
-        return self._image.run(pixels)
+        return self.image_session.run(pixels)
 
     def embed_texts(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Token ids [batch, length <= context], padded with 0 -> embeddings [batch, dimensions], of unit length."""
-        return self._text.run(token_ids)
+        return self.text_session.run(token_ids)
 
     def warm_up(self) -> None:
         """Run each tower once, so that the first request does not pay for allocation and kernel choice.
@@ -89,16 +94,16 @@ class Engine:
             if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
                 raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
-    def _insist(self, asked: str) -> None:
-        if asked == "auto":
+    def _require(self, provider: str) -> None:
+        if provider == "auto":
             return
-        expected = PROVIDERS[asked]
-        for session in (self._image, self._text):
+        expected = PROVIDERS[provider]
+        for session in (self.image_session, self.text_session):
             if session.provider != expected:
-                raise EngineError(f"{expected} was asked for but is not active: {INSTALL[asked]}")
+                raise EngineError(f"{expected} was asked for but is not active: {INSTALL[provider]}")
 
 
-class _Session:
+class TowerSession:
     """One graph, to be run from several threads at once, and yet never on more threads than it was opened with.
 
     The first run is done by its caller, with the session's own threads as helpers; one beside it is done by a helper
@@ -106,28 +111,28 @@ class _Session:
     was interrupted comes back.
     """
 
-    def __init__(self, session: Any, name: str, threads: int) -> None:
+    def __init__(self, session: Any, input_name: str, threads: int) -> None:
         self.provider: str = session.get_providers()[0]
-        self._session, self._name = session, name
-        self._has_helpers = threads > 1 and self.provider == PROVIDERS["cpu"]
-        self._first = threading.Lock()
+        self.session, self._input_name = session, input_name
+        self._has_pool = threads > 1 and self.provider == PROVIDERS["cpu"]
+        self.lock = threading.Lock()
 
     def run(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The one input [batch, ...] -> embeddings [batch, dimensions]."""
         if self.provider in NVIDIA:
-            return run_bound(self._session, self._name, value, "cuda")
-        first = self._first.acquire(blocking=False)
+            return run_bound(self.session, self._input_name, value, "cuda")
+        is_first = self.lock.acquire(blocking=False)
         try:
-            return self._run_here(value) if first or not self._has_helpers else self._run_by_a_helper(value)
+            return self._run_in_caller(value) if is_first or not self._has_pool else self._run_in_pool(value)
         finally:
-            if first:
-                self._first.release()
+            if is_first:
+                self.lock.release()
 
-    def _run_here(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        embeddings: npt.NDArray[np.float32] = self._session.run(OUTPUTS, {self._name: value})[0]
+    def _run_in_caller(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        embeddings: npt.NDArray[np.float32] = self.session.run(OUTPUTS, {self._input_name: value})[0]
         return embeddings
 
-    def _run_by_a_helper(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _run_in_pool(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         done: Future[npt.NDArray[np.float32]] = Future()
 
         def finished(outputs: Any, _: None, error: str) -> None:
@@ -136,8 +141,8 @@ class _Session:
             else:
                 done.set_result(outputs[0])
 
-        feed = {self._name: value}  # held until it is done, as is `finished`: onnxruntime does not
-        self._session.run_async(OUTPUTS, feed, finished, None)
+        feed = {self._input_name: value}  # held until it is done, as is `finished`: onnxruntime does not
+        self.session.run_async(OUTPUTS, feed, finished, None)
         error = done.exception()
         if error is not None:  # it itself would lead to this frame and back, and to the batch
             raise RuntimeError(str(error))
@@ -183,7 +188,7 @@ def run_bound(session: Any, name: str, value: npt.NDArray[Any], device: str) -> 
     return embeddings
 
 
-def give_back_freed_memory() -> None:
-    """Opening a model takes several times its size for a moment; glibc would keep part of that for ever."""
+def trim_heap() -> None:
+    """Return freed memory to the system; of what opening a model takes for a moment, glibc would keep part."""
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)

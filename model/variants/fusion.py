@@ -23,7 +23,7 @@ from model.network.transformer import (
     ResidualAttentionBlock,
     Transformer,
     causal_mask,
-    rows_at,
+    select_tokens,
 )
 
 DOMAIN = "com.microsoft"
@@ -51,11 +51,11 @@ class FusedTransformer(Transformer):
         change: Tensor | None = None
         for block in blocks:
             normed, x = (block.ln_1(x), x) if change is None else _add_norm(x, change, block.ln_1)
-            asking, bias = None, None
+            queries, bias = None, None
             if at is not None and block is blocks[-1]:
                 bias = torch.where(causal_mask(x, at), 0.0, -math.inf).to(x.dtype) if causal else None
-                asking, x = rows_at(normed, at), rows_at(x, at)
-            attended = _attend(block.attn, normed, asking, bias, causal and asking is None)
+                queries, x = select_tokens(normed, at), select_tokens(x, at)
+            attended = _attend(block.attn, normed, queries, bias, causal and queries is None)
             normed, x = _add_norm(x, attended, block.ln_2)
             expand, activation, contract = block.mlp
             change = contract(_activate(activation, expand(normed)))
@@ -63,8 +63,8 @@ class FusedTransformer(Transformer):
         return x + change if at is None else (x + change)[:, 0]
 
 
-def _attend(attention: Attention, x: Tensor, asking: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
-    query, key, value = attention.project(x, asking)
+def _attend(attention: Attention, x: Tensor, queries: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:
+    query, key, value = attention.project(x, queries)
     mixed = torch.onnx.ops.symbolic(
         f"{DOMAIN}::MultiHeadAttention",
         (query, key, value, None, None, bias),  # the two are a bias of the projection and a mask of the keys

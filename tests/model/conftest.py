@@ -60,13 +60,13 @@ def traced_once() -> Iterator[None]:
     Whatever is exported is still compared with its own network, through the engine.
     """
     traced: dict[str, bytes] = {}
-    trace = graphs._export_graph
+    trace = graphs.export_graph
 
     def once(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
         pictures = isinstance(graph, graphs.ImageGraph)
         config = graph.network.config.model_dump_json(exclude={"name", "text" if pictures else "image"})
         modules = [module for name, module in graph.network.named_children() if (name == "visual") == pictures]
-        shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in graphs._used_state(graph, example).items()]
+        shapes = [(name, tensor.shape, tensor.dtype) for name, tensor in graphs.used_state(graph, example).items()]
         constants = [buffer.tolist() for buffer in graph.buffers(recurse=False)]
         key = repr((config, modules, shapes, constants, example.shape))
         if key not in traced:
@@ -74,7 +74,7 @@ def traced_once() -> Iterator[None]:
         return onnx.ModelProto.FromString(traced[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphs, "_export_graph", once)
+        patch.setattr(graphs, "export_graph", once)
         yield
 
 

@@ -33,7 +33,7 @@ def test_runs_side_by_side_give_what_one_alone_gives(bundle: Bundle, threads: in
 def test_a_run_beside_another_raises_as_one_alone_does(bundle: Bundle) -> None:
     engine = Engine(bundle, "cpu", 2)
     wrong = np.zeros((1, 5, 5, 3), np.uint8)
-    with ThreadPoolExecutor(1) as pool, engine._image._first:  # another run is on its way
+    with ThreadPoolExecutor(1) as pool, engine.image_session.lock:  # another run is on its way
         with pytest.raises(RuntimeError, match="pixels"):
             pool.submit(engine.embed_images, wrong).result(60)
         good = np.zeros((1, bundle.image_size, bundle.image_size, 3), np.uint8)

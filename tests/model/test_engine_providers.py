@@ -25,9 +25,11 @@ def test_bound_runs_give_the_same_vectors() -> None:
     ids = np.random.default_rng(0).integers(1, 1000, (5, 9))
     ids[:, -1] = 1023
     for given in (pixels, pixels[::2], pixels[:, :, ::-1]):
-        bound = run_bound(engine._image._session, "pixels", given, "cpu")
+        bound = run_bound(engine.image_session.session, "pixels", given, "cpu")
         np.testing.assert_array_equal(bound, engine.embed_images(given))
-    np.testing.assert_array_equal(run_bound(engine._text._session, "token_ids", ids, "cpu"), engine.embed_texts(ids))
+    np.testing.assert_array_equal(
+        run_bound(engine.text_session.session, "token_ids", ids, "cpu"), engine.embed_texts(ids)
+    )
 
 
 def test_bound_runs_in_several_threads_keep_apart() -> None:
@@ -35,7 +37,7 @@ def test_bound_runs_in_several_threads_keep_apart() -> None:
     engine, size = Engine(bundle, "cpu"), bundle.image_size
     batches = [np.full((1 + i % 3, size, size, 3), 10 * i, np.uint8) for i in range(20)]
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda batch: run_bound(engine._image._session, "pixels", batch, "cpu"), batches))
+        got = list(pool.map(lambda batch: run_bound(engine.image_session.session, "pixels", batch, "cpu"), batches))
     for batch, vectors in zip(batches, got, strict=True):
         np.testing.assert_allclose(vectors, engine.embed_images(batch), atol=1e-6)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from model.images.geometry import square
+from model.images.geometry import resize_and_crop
 from model.images.preprocessing import load_image, preprocess
 from tests.model.pictures import (
     DEFAULT,
@@ -239,6 +239,6 @@ def test_resizing_only_the_part_under_the_crop_gives_the_same(
     image = temple.crop((0, 0, *size)) if size[0] > size[1] else temple.rotate(90, expand=True).crop((0, 0, *size))
     config = Preprocessing(size=target)
     whole = preprocess(image, config)
-    part = np.array(square(image, None, config, max_resized_pixels=0))
+    part = np.array(resize_and_crop(image, None, config, max_resized_pixels=0))
     assert difference(part, whole) <= 1
     assert np.mean(part != whole) < 0.02

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.images.geometry import turn
+from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.files import MAX_IMAGE_BYTES, read_bounded
 from training.data.index import SampleIndex
@@ -67,7 +67,7 @@ class DecodedImage:
         opened.load()
         image, box = opened.take(), opened.box
         try:
-            image, box = turn(image, box, orientation(image))
+            image, box = apply_orientation(image, box, orientation(image))
             image = eight_bit(image)
             self.transparent = is_transparent(image)
             left, top, right, bottom = box or (0, 0, *image.size)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from model.images.geometry import turn
+from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.images import is_transparent
 from training.data.shards import ShardError
@@ -41,7 +41,7 @@ def shard_image(data: bytes, pixels: int | None, max_pixels: int) -> tuple[str, 
     if kept and image.mode in COMMON_MODES and (pixels is None or min(size) <= pixels):
         return kept, data
     try:
-        image, box = turn(image, box, orientation(image))
+        image, box = apply_orientation(image, box, orientation(image))
         image = eight_bit(image)
         transparent = is_transparent(image)
         image = image.convert("RGBA" if transparent else "RGB")

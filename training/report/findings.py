@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from model.embedder import Embedder, ImageReader, Vectors
-from model.images.geometry import turn
+from model.images.geometry import apply_orientation
 from model.images.preprocessing import decode, eight_bit, orientation
 from model.zeroshot import softmax
 from training.evaluation.datasets import Split
@@ -150,7 +150,7 @@ def _mistakes(split: Split, predicted: np.ndarray, best: Vectors) -> list[Mistak
 def thumbnail(read: ImageReader) -> str:
     """A data URI of the image, at most THUMBNAIL_PIXELS wide and high, about 3 kB; upright, transparency on white."""
     image = decode(read())
-    image = eight_bit(turn(image, None, orientation(image))[0]).convert("RGBA")
+    image = eight_bit(apply_orientation(image, None, orientation(image))[0]).convert("RGBA")
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
