@@ -36,7 +36,7 @@ CHUNK_BYTES = 2**20  # that are hashed at once
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose every file has been checked."""
+    """A bundle on disk, whose files all have the hashes that its manifest names."""
 
     path: Path
     manifest: Manifest

@@ -45,8 +45,8 @@ def unknown_variables() -> dict[str, str]:
     Raises EnvironmentFileError.
     """
     known = (*VARIABLES, *HUGGING_FACE)
-    given = {name.upper() for name in (*os.environ, *dotenv_values(stream=StringIO(read_file())))}
-    return {name: did_you_mean(name, known, most=1) for name in sorted(given.difference(known)) if _is_ours(name)}
+    defined = {name.upper() for name in (*os.environ, *dotenv_values(stream=StringIO(read_file())))}
+    return {name: did_you_mean(name, known, most=1) for name in sorted(defined.difference(known)) if _is_ours(name)}
 
 
 def complaints() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-MOST_ENTRIES = 10_000  # of a folder that are looked at for a name like the one that is not there
+MAX_ENTRIES = 10_000  # of a folder that are looked at for a name like the one that is not there
 SHOWN = 5
 WILD = re.compile(r"[*?\[{]")
 
@@ -62,7 +62,7 @@ def not_one_of(wrong: str, right: Iterable[str]) -> str:
 def did_you_mean_path(path: str | Path, base: Path | None = None) -> str:
     """`: did you mean X?` or `: FOLDER holds a, b and 3 more` for a path or glob pattern that matches nothing.
 
-    Looked for beside the first part of it that is not there, among MOST_ENTRIES entries at most. Begins with what joins
+    Looked for beside the first part of it that is not there, among MAX_ENTRIES entries at most. Begins with what joins
     it to a message; empty where nothing can be offered.
     """
     parts = Path(path).parts
@@ -71,7 +71,7 @@ def did_you_mean_path(path: str | Path, base: Path | None = None) -> str:
         folder, known = folder / parts[known], known + 1
     try:
         with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in islice(found, MOST_ENTRIES) if not entry.name.startswith("."))
+            names = sorted(entry.name for entry in islice(found, MAX_ENTRIES) if not entry.name.startswith("."))
     except OSError:
         return ""
     if not parts or parts[known] in ("..", "/"):
@@ -79,8 +79,8 @@ def did_you_mean_path(path: str | Path, base: Path | None = None) -> str:
     near = nearest(parts[known], names)
     if near:
         wholes = [Path(*parts[:known], name, *parts[known + 1 :]) for name in near]
-        there = [whole for whole in wholes if (base or Path()).joinpath(whole).exists()]
-        shown = there or [Path(*parts[:known], name) for name in near]
+        existing = [whole for whole in wholes if (base or Path()).joinpath(whole).exists()]
+        shown = existing or [Path(*parts[:known], name) for name in near]
         return f": did you mean {' or '.join(map(str, shown))}?"
     if not WILD.search(parts[known]):
         return ""

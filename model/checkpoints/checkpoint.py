@@ -1,4 +1,4 @@
-"""What every reader of a published format gives: a configuration and tensors under the names of our network."""
+"""What readers of published formats return: a configuration, and tensors under the names of our networks."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Options:
     """What the user says about a checkpoint; None leaves it to the source."""
 
     activation: Activation | None = None
-    architecture: ModelConfig | None = None  # for files of weights, which name none; else told from the shapes
+    architecture: ModelConfig | None = None  # for files of weights, which name none; else inferred from the shapes
     image_size: int | None = None  # position embeddings are resized to it
     exact_pixels: bool = False  # rotated, transparent and very large pictures as the original's code treats them
-    preset: bool = False  # `architecture` stands for shapes, and its activation for nothing that the weights tell
-    preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, told beside the architecture; else OpenAI's
+    preset: bool = False  # `architecture` stands for shapes, its activation is only a default
+    preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, from beside the architecture; else OpenAI's
 
 
 @dataclass
 class Checkpoint:
-    """A checkpoint that was read and not yet built."""
+    """Configuration, tensors, preprocessing and tokenizer of a checkpoint, before a network is made of them."""
 
     config: ModelConfig
     state: dict[str, Tensor]  # names and shapes of `build_network(config)`
     preprocessing: Preprocessing
     tokenizer: TextTokenizer
-    source: dict[str, Any]  # into the manifest: format, and for each choice where it was told from
+    source: dict[str, Any]  # into the manifest: format, and for each choice which source decided it
     warnings: list[str] = field(default_factory=list)

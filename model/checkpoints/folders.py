@@ -1,4 +1,4 @@
-"""What the formats that are folders share: their JSON files, and writing a folder whole or not at all."""
+"""What checkpoint formats that are folders share: JSON files, and new folders, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_object(file: Path) -> dict[str, Any]:
 
 
 def write_object(file: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file as people read it."""
+    """Write an indented JSON file."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -17,7 +17,7 @@ from model.network import Network, build_network
 
 # Counted in training and used by nothing; older checkpoints have none.
 _MAY_BE_MISSING = "num_batches_tracked"
-_LARGEST_LOGIT_SCALE = 20.0  # as its logarithm; published ones have 4.6
+_MAX_LOG_LOGIT_SCALE = 20.0  # as its logarithm; published ones have 4.6
 
 # The first that matches names the layer; groups come before their parts.
 _FOREIGN_LAYERS = {
@@ -59,8 +59,8 @@ def load_state_dict(config: ModelConfig, state: dict[str, Tensor]) -> Network:
         tensor = state.pop(name, None)
         loaded[name] = torch.zeros((), dtype=torch.int64) if tensor is None else _own(name, tensor, taken)
     scale = float(loaded["logit_scale"])
-    if abs(scale) > _LARGEST_LOGIT_SCALE:
-        raise CheckpointError(f"logit_scale is {scale:.4g}: a logarithm of at most {_LARGEST_LOGIT_SCALE} is expected")
+    if abs(scale) > _MAX_LOG_LOGIT_SCALE:
+        raise CheckpointError(f"logit_scale is {scale:.4g}: a logarithm of at most {_MAX_LOG_LOGIT_SCALE} is expected")
     network.load_state_dict(loaded, assign=True)
     return network.eval()
 

@@ -166,7 +166,7 @@ def _heads(width: int) -> int:
 
 
 def _without_heads(config: ModelConfig) -> dict[str, Any]:
-    """What shapes tell of a configuration."""
+    """The fields of a configuration that can be inferred from shapes."""
     return config.model_dump(
         exclude={"name": True, "activation": True, "text_activation": True, "image": {"heads"}, "text": {"heads"}}
     )

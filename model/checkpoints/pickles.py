@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-_MOST_INSTRUCTIONS = 2_000_000
+_MAX_INSTRUCTIONS = 2_000_000
 
 
 class PickleError(ValueError):
@@ -67,8 +67,8 @@ def interpret(pickled: bytes) -> Any:
     machine = _Machine()
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(pickled)):
-            if count >= _MOST_INSTRUCTIONS:
-                raise PickleError(f"it has more than {_MOST_INSTRUCTIONS} instructions")
+            if count >= _MAX_INSTRUCTIONS:
+                raise PickleError(f"it has more than {_MAX_INSTRUCTIONS} instructions")
             if opcode.name == "STOP":
                 return machine.pop()
             machine.step(opcode.name, argument)
@@ -88,8 +88,8 @@ def imports(stream: IO[bytes]) -> Iterator[str]:
     strings, protocols = ["", ""], {"2"}
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count >= _MOST_INSTRUCTIONS:
-                raise PickleError(f"it has more than {_MOST_INSTRUCTIONS} instructions")
+            if count >= _MAX_INSTRUCTIONS:
+                raise PickleError(f"it has more than {_MAX_INSTRUCTIONS} instructions")
             if opcode.name in ("GLOBAL", "INST"):
                 yield str(argument).replace(" ", ".")
             elif opcode.name == "STACK_GLOBAL":

@@ -43,7 +43,7 @@ _PROCESSOR_DEFAULTS: dict[str, Any] = {
     "do_pad": False,
 }
 
-_LARGEST = 1e6  # of a mean or a deviation
+_MAX_NUMBER = 1e6  # of a mean or a deviation
 _MAX_SIDE = 4096  # the largest that an image tower is built for
 
 Family = Literal["clip", "siglip"]
@@ -104,7 +104,7 @@ def from_transformers(
 
 
 def to_openclip(p: Preprocessing) -> dict[str, Any]:
-    """The `preprocess_cfg` of open_clip."""
+    """Fields of open_clip's `preprocess_cfg`."""
     return {
         "size": p.size,
         "mode": "RGB",
@@ -117,7 +117,7 @@ def to_openclip(p: Preprocessing) -> dict[str, Any]:
 
 
 def to_transformers(p: Preprocessing) -> dict[str, Any]:
-    """The preprocessor_config.json of transformers."""
+    """Fields of transformers' preprocessor_config.json."""
     cfg: dict[str, Any] = {
         "do_convert_rgb": True,
         "do_resize": True,
@@ -199,7 +199,7 @@ def _one_size(size: int, image_size: int, options: Options) -> int:
 
 def _channels(field: str, value: Any, above: float = -math.inf) -> tuple[float, ...]:
     channels = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    finite = all(isinstance(number, int | float) and abs(number) < _LARGEST for number in channels)
+    finite = all(isinstance(number, int | float) and abs(number) < _MAX_NUMBER for number in channels)
     if not (finite and len(channels) == 3 and min(channels) > above):
         raise _unsupported(field, value)
     return channels

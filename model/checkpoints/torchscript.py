@@ -23,8 +23,8 @@ from model.config import Activation
 
 _PICKLE_BYTES = 64 << 20
 _CODE_BYTES = 16 << 20
-_MOST_DEPTH = 64
-_MOST_NODES = 1_000_000
+_MAX_DEPTH = 64
+_MAX_NODES = 1_000_000
 _DTYPES = {
     "torch.DoubleStorage": torch.float64,
     "torch.FloatStorage": torch.float32,
@@ -77,7 +77,7 @@ def _leaves(file: Path, root: Instance) -> Iterator[tuple[str, Call]]:
     while waiting:
         prefix, depth, module = waiting.pop()
         seen += len(module.state)
-        if depth > _MOST_DEPTH or seen > _MOST_NODES:
+        if depth > _MAX_DEPTH or seen > _MAX_NODES:
             raise CheckpointError(f"{file} has modules nested without end")
         for key, value in module.state.items():
             if isinstance(value, Instance):

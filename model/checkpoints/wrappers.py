@@ -32,8 +32,8 @@ _ANCHORS = {
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|shadow|averaged?)(?:[._]|$)", re.IGNORECASE)
 _ADAPTER = re.compile(r"(?:^|[._])(?:lora_|lokr_|hada_|base_layer\.)")
 _COUNTERS = {"n_averaged"}  # of torch's AveragedModel
-_MOST_DEPTH = 4
-_MOST_DICTIONARIES = 10_000
+_MAX_DEPTH = 4
+_MAX_DICTIONARIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def dictionaries(content: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], 
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
     for path, names in waiting:  # which grows; a dictionary that holds itself ends with the depth
         yield path, names
-        if len(path) < _MOST_DEPTH:
+        if len(path) < _MAX_DEPTH:
             inner = [((*path, key), v) for key, v in names.items() if isinstance(key, str) and isinstance(v, Mapping)]
-            waiting += inner[: _MOST_DICTIONARIES - len(waiting)]
+            waiting += inner[: _MAX_DICTIONARIES - len(waiting)]
 
 
 def describe(content: Mapping[Any, Any]) -> str:
@@ -124,8 +124,8 @@ def _missing(names: list[str]) -> str:
     cleaned = [_SEGMENTS.sub("", name) for name in names]
     lines = []
     for layout, anchors in _ANCHORS.items():
-        there = [any(re.fullmatch(rf"(?:.*\.)?{anchor}", name) for name in cleaned) for anchor in anchors]
-        lacking = [tower for tower, is_there in zip(("text", "picture"), there, strict=True) if not is_there]
+        is_found = [any(re.fullmatch(rf"(?:.*\.)?{anchor}", name) for name in cleaned) for anchor in anchors]
+        lacking = [tower for tower, found in zip(("text", "picture"), is_found, strict=True) if not found]
         examples = (
             "token_embedding.weight and visual.conv1.weight" if layout == "OpenAI's" else "text_model and vision_model"
         )
@@ -134,7 +134,7 @@ def _missing(names: list[str]) -> str:
 
 
 def _models(path: tuple[str, ...], names: Mapping[Any, Any]) -> Iterator[_Model]:
-    """Each prefix under which both towers stand."""
+    """The models in a dictionary: one for each prefix under which both towers are found."""
     tensors = {
         _SEGMENTS.sub("", key): value
         for key, value in names.items()

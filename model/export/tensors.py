@@ -1,4 +1,4 @@
-"""Files of tensors, as all of ours are written."""
+"""Writing safetensors files."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class EncodedFile(io.BytesIO):
         self._reads = self._exif_segments = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As any file."""
+        """Read up to `size` bytes, and count: raises TooManyPiecesError beyond the limits."""
         self._reads += 1
         content = super().read(size)
         self._exif_segments += content.startswith(b"Exif\x00\x00")

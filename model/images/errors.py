@@ -14,8 +14,8 @@ class ImageError(ValueError):
 
 
 class TruncatedFileError(OSError):
-    """The file lacks its end."""
+    """An image file that ends too early."""
 
 
 class TooManyPiecesError(OSError):
-    """The file consists of too many pieces."""
+    """An image file of so many segments, chunks or blocks that reading it would take long."""

@@ -41,7 +41,7 @@ def apply_orientation(image: Image.Image, box: Box | None, orientation: object) 
 
 
 def _orient_box(box: Box, size: tuple[int, int], orientation: object) -> Box:
-    """`size` is that of the upright picture."""
+    """Where a box of the stored image is once it is upright, with the `size` that it then has."""
     left, top, right, bottom = box
     if orientation in _SIDES_SWAPPED:
         left, top, right, bottom = top, left, bottom, right

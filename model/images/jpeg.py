@@ -49,7 +49,7 @@ class JpegHeader:
 
 
 def is_jpeg(data: bytes) -> bool:
-    """By its first marker."""
+    """Whether the data begin with the marker of a JPEG."""
     return data.startswith(_START)
 
 

@@ -38,7 +38,7 @@ def _image_bytes(mode: str, width: int, height: int) -> int:
 
 
 def _decoder_bytes(image: Image.Image, header: Header) -> int:
-    """What the decoder needs besides the picture."""
+    """Bytes that the format's decoder needs beside the decoded image."""
     width, height = image.size
     if isinstance(image, JpegImagePlugin.JpegImageFile) and isinstance(header, JpegHeader):
         return _jpeg_bytes(header)

@@ -40,7 +40,7 @@ class PngHeader:
 
 
 def is_png(data: bytes) -> bool:
-    """By its signature."""
+    """Whether the data begin with the signature of a PNG."""
     return data.startswith(_SIGNATURE)
 
 

@@ -40,7 +40,7 @@ _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]\0.\x08(..
 _JPEG_PADDING = 31  # to whole blocks
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 16: "Q", 17: "q"}
-_MOST_READ = 16  # numbers of a tag: a picture has a few samples
+_MAX_READ = 16  # numbers of a tag: a picture has a few samples
 
 
 @dataclass
@@ -60,7 +60,7 @@ class TiffHeader:
     def sample_bits(self) -> tuple[int, ...]:
         """Bits of each sample of a pixel."""
         bits = tuple(int(value) for value in self.numbers.get(BITS, (1,))) or (1,)
-        return bits if len(bits) > 1 else bits * min(max(self.first(SAMPLES, 1), 1), _MOST_READ)
+        return bits if len(bits) > 1 else bits * min(max(self.first(SAMPLES, 1), 1), _MAX_READ)
 
     @property
     def block(self) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _read_numbers(data: bytes, order: str, kind: int, count: int, value: bytes) 
     start, source = 0, value
     if count * size > len(value):
         start, source = int.from_bytes(value, "little" if order == "<" else "big"), data
-    count = min(count, _MOST_READ)
+    count = min(count, _MAX_READ)
     if start + count * size > len(source):
         return ()
     values = struct.unpack_from(f"{order}{count}{code}", source, start)

@@ -1,4 +1,4 @@
-"""The torch networks. Nothing of the serving process may import them."""
+"""The torch networks, CLIP and SigLIP. The serving process imports none of them."""
 
 from model.config import ModelConfig
 from model.network.clip import CLIP

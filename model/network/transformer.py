@@ -32,7 +32,7 @@ class Stack:
 
     @classmethod
     def of(cls, tower: TransformerConfig, activation: Activation) -> Stack:
-        """Those of a tower's configuration."""
+        """The sizes in a tower's configuration."""
         return cls(tower.width, tower.layers, tower.heads, tower.mlp_width, tower.norm_eps, activation)
 
 
@@ -121,7 +121,7 @@ class ResidualAttentionBlock(nn.Module):
 
 
 class Transformer(CheckpointedModule):
-    """A stack of blocks."""
+    """`layers` residual attention blocks, one after the other."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import re
 import struct
 
 _LEAF = 1 << 31
-_LONGEST = 256  # bytes of a replacement; the longest of Unicode's normal forms has 33
+_MAX_REPLACEMENT_BYTES = 256  # bytes of a replacement; the longest of Unicode's normal forms has 33
 # A printable ASCII character, unless what follows it may belong to it: an accent that combines.
 _PLAIN = re.compile(rb"[ -~]+(?![^ -~])")
 _PRINTABLE = range(0x20, 0x7F)
@@ -32,29 +32,31 @@ class Charsmap:
         self._units: tuple[int, ...] = struct.unpack_from(f"<{size // 4}I", blob, 4) if blob else ()
         self._replacements = blob[4 + size :]
         *whole, rest = self._replacements.split(b"\0")
-        if rest or (blob and not whole) or any(len(replacement) > _LONGEST for replacement in whole):
-            raise CharsmapError(f"the character map has a replacement without end, or of more than {_LONGEST} bytes")
+        if rest or (blob and not whole) or any(len(replacement) > _MAX_REPLACEMENT_BYTES for replacement in whole):
+            raise CharsmapError(
+                f"the character map has a replacement without end, or of more than {_MAX_REPLACEMENT_BYTES} bytes"
+            )
         self._keeps_ascii = not self._maps_ascii()
 
     def apply(self, text: str) -> str:
         """Replace every longest sequence that the map knows, from left to right."""
         if not self._units:
             return text
-        source, made, start = text.encode(), bytearray(), 0
+        source, replaced, start = text.encode(), bytearray(), 0
         while start < len(source):
             plain = _PLAIN.match(source, start) if self._keeps_ascii else None
             if plain:
-                made += plain[0]
+                replaced += plain[0]
                 start = plain.end()
                 continue
             length, place = self._longest(source, start)
             if length:
-                made += self._replacements[place : self._replacements.find(b"\0", place)]
+                replaced += self._replacements[place : self._replacements.find(b"\0", place)]
             else:
                 length = _character_length(source[start])
-                made += source[start : start + length]
+                replaced += source[start : start + length]
             start += length
-        return made.decode("utf-8", "replace")
+        return replaced.decode("utf-8", "replace")
 
     def _longest(self, source: bytes, start: int) -> tuple[int, int]:
         """Length of the longest known sequence at `start`, and where its replacement begins; 0 where there is none."""

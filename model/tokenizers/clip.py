@@ -40,7 +40,7 @@ class TokenizerError(ValueError):
 
 
 class TextTokenizer(Protocol):
-    """What every text tower's tokenizer does."""
+    """The interface of a text tower's tokenizer: texts -> padded token ids."""
 
     context_length: int
     vocab_size: int

@@ -22,7 +22,7 @@ from model.variants.options import VariantError
 
 OPERATORS = ["Conv", "MatMul", "Gemm", "Add", "Relu", "AveragePool"]
 BATCH = 8
-LARGEST_PROTOBUF = 2_000_000_000
+MAX_PROTOBUF_BYTES = 2_000_000_000
 
 
 def quantize_convolutions(graph: Path, pixels: npt.NDArray[np.uint8]) -> onnx.ModelProto:
@@ -31,7 +31,7 @@ def quantize_convolutions(graph: Path, pixels: npt.NDArray[np.uint8]) -> onnx.Mo
     Raises VariantError for a graph that no protobuf can hold.
     """
     proto = onnx.load(graph)
-    if proto.ByteSize() > LARGEST_PROTOBUF:
+    if proto.ByteSize() > MAX_PROTOBUF_BYTES:
         raise VariantError(f"{graph.name} is larger than 2 GB, which onnxruntime's calibration cannot read")
     root, level = logging.getLogger(), logging.getLogger().level
     with TemporaryDirectory(prefix="sightword-") as folder:

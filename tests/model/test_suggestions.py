@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.suggestions import MOST_ENTRIES, did_you_mean, did_you_mean_path, not_one_of
+from model.suggestions import MAX_ENTRIES, did_you_mean, did_you_mean_path, not_one_of
 
 NAMES = ["learning_rate", "weight_decay", "warmup_steps", "SIGHTWORD_PORT"]
 
@@ -63,4 +63,4 @@ def test_a_folder_of_many_files_is_looked_at_in_part(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("os.scandir", lambda _: Endless())
     assert "and 9,995 more" in did_you_mean_path(str(tmp_path / "*.gif"))
-    assert seen <= MOST_ENTRIES + 1
+    assert seen <= MAX_ENTRIES + 1

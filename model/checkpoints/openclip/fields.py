@@ -12,7 +12,7 @@ from model.config import Activation
 Values = Mapping[str, tuple[Any, ...] | None]  # by field; None: any value
 
 OFF = (None, False)
-_LARGEST = 10**9
+_MAX_NUMBER = 10**9
 
 # Both towers: features of the blocks that ours do not have, and outputs that ours do not give.
 BLOCKS: Values = {
@@ -54,7 +54,7 @@ class Section:
     cfg: Mapping[str, Any]
 
     def get(self, field: str, default: Any = None) -> Any:
-        """The value of a field, whatever it is."""
+        """The value of a field, unchecked."""
         return self.cfg.get(field, default)
 
     def refused(self, field: str, value: Any, why: str = "") -> CheckpointError:
@@ -79,8 +79,8 @@ class Section:
         """A whole number, or a pair that gives it twice, as open_clip allows for the sides of pictures and patches."""
         value = self.get(field, default)
         first = value[0] if isinstance(value, list) and len(value) == 2 and value[0] == value[1] else value
-        if type(first) is not int or not 0 < first <= _LARGEST:
-            raise self.refused(field, value, f"this must be a whole number from 1 to {_LARGEST}")
+        if type(first) is not int or not 0 < first <= _MAX_NUMBER:
+            raise self.refused(field, value, f"this must be a whole number from 1 to {_MAX_NUMBER}")
         return first
 
     def text_tower(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Section:
         return None if hidden == 4 * width else hidden
 
     def norm_eps(self) -> float:
-        """What the LayerNorms add to the variance."""
+        """The epsilon of the LayerNorms."""
         norm = self.get("norm_kwargs") or {}
         if not isinstance(norm, Mapping) or set(norm) - {"eps"}:
             raise self.refused("norm_kwargs", norm, "of the norms only eps can be chosen")

@@ -39,7 +39,7 @@ _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, 
 
 @dataclass(frozen=True)
 class _Files:
-    """What a folder says of its tokenizer."""
+    """The tokenizer files of a folder, parsed."""
 
     file: Path  # named in errors
     vocabulary: dict[str, int]

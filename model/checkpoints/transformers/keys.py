@@ -34,14 +34,14 @@ class _Pair:
     wrapped: bool = False  # theirs has one dimension more, of one entry
 
     def joined(self, parts: list[Tensor]) -> Tensor:
-        """Ours, from theirs."""
+        """Our tensors, from those of transformers."""
         whole = torch.cat(parts) if len(parts) > 1 else parts[0]
         if self.transposed:
             return whole.t()
         return whole.squeeze(0) if self.wrapped else whole
 
     def split(self, tensor: Tensor) -> dict[str, Tensor]:
-        """Theirs, from ours."""
+        """The tensors of transformers, from ours."""
         if self.transposed:
             tensor = tensor.t()
         if self.wrapped:

@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class Tower(_Strict):
-    """What all towers have."""
+    """Fields that both towers of both families have."""
 
     hidden_size: int
     intermediate_size: int
@@ -30,14 +30,14 @@ class Tower(_Strict):
 
 
 class Text(Tower):
-    """Text tower."""
+    """Fields of both families' text towers."""
 
     vocab_size: int
     max_position_embeddings: int
 
 
 class Vision(Tower):
-    """Image tower."""
+    """Fields of both families' image towers."""
 
     hidden_size: int = 768
     intermediate_size: int = 3072
