@@ -90,12 +90,12 @@ class _DatasetEvaluator:
 
     def _embed(self, split: Split, name: str) -> Vectors:
         """[images, dim]; pictures that an earlier split of the same samples had are not embedded again."""
-        missing = [picture for picture in split.pictures if picture not in self._embeddings]
+        missing = [image for image in split.images if image not in self._embeddings]
         if missing:
             self._embeddings |= zip(
                 missing, self.embedder.embed_images(missing, partial(track, what=name)), strict=True
             )
-        return np.stack([self._embeddings[picture] for picture in split.pictures])
+        return np.stack([self._embeddings[image] for image in split.images])
 
     def _is_requested(self, *tasks: str) -> bool:
         return not self.options.tasks or bool(set(tasks) & set(self.options.tasks))
@@ -114,7 +114,7 @@ class _DatasetEvaluator:
         if self.options.select_templates:
             train = self._train("", split)
             chosen, accuracies = select_templates(
-                self.embedder.embed_images(train.pictures, partial(track, what=f"{name}, train")),
+                self.embedder.embed_images(train.images, partial(track, what=f"{name}, train")),
                 train.targets,
                 vectors,
                 templates,
@@ -136,7 +136,7 @@ class _DatasetEvaluator:
         if split.truth is not None:
             raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
         train = self._train(suffix, split)
-        train_vectors = self.embedder.embed_images(train.pictures, partial(track, what=f"{name}, train"))
+        train_vectors = self.embedder.embed_images(train.images, partial(track, what=f"{name}, train"))
         data = ProbeData(train_vectors, train.targets, images, split.targets, split.classes)
         if "linear-probe" in self.options.tasks:
             with announced(f"{name}: linear probe"):
@@ -158,7 +158,7 @@ class _DatasetEvaluator:
         if not known:
             raise DataError(f"{self.dataset.name}: training and test have no class in common")
         targets = np.array([index[train.classes[int(train.targets[i])]] for i in known])
-        return Split([train.pictures[i] for i in known], test.classes, targets)
+        return Split([train.images[i] for i in known], test.classes, targets)
 
     def _templates(self, split: Split) -> list[str]:
         own = self.card.prompt_templates() if self.card else list(split.templates)
@@ -179,13 +179,13 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
     """Top-1 on each shifted data set and on the first, clean one, among the classes of the shifted one."""
     clean = _DatasetEvaluator(embedder, datasets[0], options)
     reference = clean.dataset.read("test")[""]
-    images = embedder.embed_images(reference.pictures, partial(track, what=clean.dataset.name))
+    images = embedder.embed_images(reference.images, partial(track, what=clean.dataset.name))
     found = []
     for dataset in datasets[1:]:
         shifted = _DatasetEvaluator(embedder, dataset, options)
         split = shifted.dataset.read("test")[""]
         on_shifted, _ = shifted.zeroshot(
-            dataset.name, split, embedder.embed_images(split.pictures, partial(track, what=dataset.name))
+            dataset.name, split, embedder.embed_images(split.images, partial(track, what=dataset.name))
         )
         on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, images, split.classes))
         metrics = {
@@ -216,4 +216,4 @@ def _restrict_to_classes(split: Split, images: Vectors, classes: Sequence[str]) 
     index = {name: number for number, name in enumerate(classes)}
     kept = [i for i, target in enumerate(split.targets) if split.classes[int(target)] in index]
     targets = np.array([index[split.classes[int(split.targets[i])]] for i in kept])
-    return replace(split, pictures=[split.pictures[i] for i in kept], classes=classes, targets=targets), images[kept]
+    return replace(split, images=[split.images[i] for i in kept], classes=classes, targets=targets), images[kept]

@@ -36,7 +36,7 @@ def draw_labelled_images(specs: Sequence[DatasetSpec], templates: Sequence[str])
             if split.classes and split.truth is None:
                 rows = np.unique(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(int))
                 labels = [split.classes[split.targets[row]] for row in rows]
-                images = [split.pictures[row] for row in rows]
+                images = [split.images[row] for row in rows]
                 return LabelledImages(f"{spec.name}{suffix}", images, labels, split.classes, templates)
     raise DataError("there are no labelled pictures to check the model with: name some with --check 'SHARDS'")
 

@@ -98,7 +98,7 @@ class FindingsCollector:
     def _class_query(split: Split, number: int, scores: Vectors) -> Query:
         matches = [
             Match(
-                thumbnail(split.pictures[at]),
+                thumbnail(split.images[at]),
                 split.classes[split.targets[at]],
                 bool(split.targets[at] == number),
                 float(scores[at, number]),
@@ -115,9 +115,7 @@ class FindingsCollector:
             Query(
                 text,
                 [
-                    Match(
-                        thumbnail(split.pictures[at]), split.captions[at][0], text in split.captions[at], float(of[at])
-                    )
+                    Match(thumbnail(split.images[at]), split.captions[at][0], text in split.captions[at], float(of[at]))
                     for at in np.argsort(-of, kind="stable")[:MATCHES]
                 ],
             )
@@ -141,7 +139,7 @@ def _mistakes(split: Split, predicted: np.ndarray, best: Vectors) -> list[Mistak
         truth, label = split.classes[split.targets[at]], split.classes[predicted[at]]
         if seen[truth, label] < SAME_CONFUSION:
             seen[truth, label] += 1
-            shown.append(Mistake(thumbnail(split.pictures[at]), truth, label, float(best[at])))
+            shown.append(Mistake(thumbnail(split.images[at]), truth, label, float(best[at])))
         if len(shown) == MISTAKES:
             break
     return shown

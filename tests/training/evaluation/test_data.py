@@ -31,7 +31,7 @@ def colours_of(split: Split) -> list[str]:
     """The colour that each picture has, told by its middle."""
     palette = np.array(list(COLOURS.values()))
     middles = []
-    for one in split.pictures:
+    for one in split.images:
         pixels = np.asarray(decode(one()).convert("RGB"), float)
         middles.append(NAMES[np.abs(palette - pixels.mean(axis=(0, 1))).sum(axis=1).argmin()])
     return middles
@@ -173,7 +173,7 @@ def test_mnist(tmp_path: Path) -> None:
     write(tmp_path / "t10k-labels-idx1-ubyte", struct.pack(">4Bi", 0, 0, 8, 1, 2) + bytes([3, 9]))
     found = read(f"mnist={tmp_path}", tmp_path)
     assert found.targets.tolist() == [3, 9]
-    np.testing.assert_array_equal(np.asarray(decode(found.pictures[1]()).convert("L")), pixels[1])
+    np.testing.assert_array_equal(np.asarray(decode(found.images[1]()).convert("L")), pixels[1])
 
 
 def test_stl10_counts_columns_first(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_stl10_counts_columns_first(tmp_path: Path) -> None:
     write(tmp_path / "stl10_binary" / "class_names.txt", "airplane\nbird\n")
     found = read(f"stl10={tmp_path}", tmp_path)
     assert labelled(found) == ["bird"]
-    np.testing.assert_array_equal(np.asarray(decode(found.pictures[0]())), shape[0])
+    np.testing.assert_array_equal(np.asarray(decode(found.images[0]())), shape[0])
 
 
 def test_flowers(tmp_path: Path) -> None:

@@ -147,9 +147,9 @@ def _lists(card: DatasetCard, layout: Lists, folder: Path, files: str | list[str
     fields = [match.groupdict() for match in found if match is not None]
     labels = sorted({each["label"] for each in fields})
     index = {label: number for number, label in enumerate(labels)}
-    pictures = [ImageFile(folder / layout.picture.format(**each)) for each in fields]
+    images = [ImageFile(folder / layout.picture.format(**each)) for each in fields]
     names = class_names(card.names) if card.names else [re.sub(r"[_/]+", " ", label) for label in labels]
-    return Split(pictures, names, np.array([index[each["label"]] for each in fields]))
+    return Split(images, names, np.array([index[each["label"]] for each in fields]))
 
 
 def _cifar(layout: Cifar, folder: Path, files: list[str]) -> Split:
@@ -183,8 +183,8 @@ def _voc(layout: Voc, folder: Path, listed: str) -> Split:
     objects = [_objects(folder / layout.root / "Annotations" / f"{key}.xml") for key in keys]
     classes = sorted({name for each in objects for name in each})
     truth = np.array([[name in each for name in classes] for each in objects], bool)
-    pictures = [ImageFile(folder / layout.root / "JPEGImages" / f"{key}.jpg") for key in keys]
-    return Split(pictures, classes, truth=truth)
+    images = [ImageFile(folder / layout.root / "JPEGImages" / f"{key}.jpg") for key in keys]
+    return Split(images, classes, truth=truth)
 
 
 def _objects(file: Path) -> set[str]:
@@ -212,8 +212,8 @@ def _flowers(card: DatasetCard, folder: Path, train: bool) -> Split:
     sets: dict[str, Any] = loadmat(folder / "setid.mat")
     labels: npt.NDArray[np.int64] = loadmat(folder / "imagelabels.mat")["labels"][0].astype(np.int64) - 1
     chosen = np.concatenate([sets["trnid"][0], sets["valid"][0]]) if train else sets["tstid"][0]
-    pictures = [ImageFile(folder / "jpg" / f"image_{number:05d}.jpg") for number in chosen]
-    return Split(pictures, class_names(card.names or "flowers"), labels[chosen - 1])
+    images = [ImageFile(folder / "jpg" / f"image_{number:05d}.jpg") for number in chosen]
+    return Split(images, class_names(card.names or "flowers"), labels[chosen - 1])
 
 
 def _rows(pixels: npt.NDArray[np.uint8], targets: npt.NDArray[np.int64], names: list[str]) -> Split:

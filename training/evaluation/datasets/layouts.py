@@ -18,7 +18,7 @@ from training.data.skipped_samples import SkippedSamples
 from training.data.text_files import AnnotationError, decode_text
 from training.evaluation.datasets.split import DataError, ImageFile, Split, TarMember, image_files, read_members
 
-PICTURES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
+IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order
 
 
 def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
@@ -31,22 +31,22 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     if not known:
         expected = f" named {', '.join(list(names)[:3])} ..." if names else ""
         raise DataError(f"{folder} holds no folders of classes{expected}")
-    pictures: list[ImageReader] = []
+    images: list[ImageReader] = []
     labels: list[str] = []
     for name in known:
         files = image_files(folder / name, skipped)
         if not files:
             skipped.pass_over(str(folder / name), "a class folder without pictures")
-        pictures += map(ImageFile, files)
+        images += map(ImageFile, files)
         labels += [names[name] if names else name.replace("_", " ")] * len(files)
-    if not pictures:
+    if not images:
         raise DataError(f"the folders in {folder} hold no pictures. Skipped {skipped}; {' '.join(skipped.remarks())}")
     classes = list(dict.fromkeys(labels))
     if names is None and len(classes) == 1:
         raise DataError(f"{folder} holds pictures of one class only, {classes[0]!r}: there is nothing to tell apart")
     note_labels(classes, skipped)
     index = {label: number for number, label in enumerate(classes)}
-    return Split(pictures, classes, np.array([index[label] for label in labels]), skipped=skipped)
+    return Split(images, classes, np.array([index[label] for label in labels]), skipped=skipped)
 
 
 def _class_folders(folder: Path, skipped: SkippedSamples) -> list[str]:
@@ -73,18 +73,18 @@ def read_benchmark(folder: Path, split: str) -> Split:
         raise DataError(f"{counted} is missing: there is no split {split!r}")
     shards, skipped = [folder / split / f"{number}.tar" for number in range(_count(counted))], SkippedSamples()
     samples = [(key, members) for shard in shards for key, members in read_members(shard, skipped)]
-    pictures = [_image_member(key, members) for key, members in samples]
+    images = [_image_member(key, members) for key, members in samples]
     if (folder / "dataset_type.txt").exists() and "retrieval" in (folder / "dataset_type.txt").read_text("utf-8"):
         captions = [_captions(key, members) for key, members in samples]
-        return Split(pictures, captions=captions, skipped=skipped)
+        return Split(images, captions=captions, skipped=skipped)
     classes = _lines(folder / "classnames.txt")
     if not classes:
         raise DataError(f"{folder / 'classnames.txt'} is missing or empty")
     if samples and "npy" in samples[0][1]:  # several classes each
         truth = np.stack([_flags(key, members, len(classes)) for key, members in samples])
-        return Split(pictures, classes, truth=truth, templates=_templates(folder), skipped=skipped)
+        return Split(images, classes, truth=truth, templates=_templates(folder), skipped=skipped)
     targets = np.array([_index(key, _text(key, members, "cls"), len(classes)) for key, members in samples])
-    return Split(pictures, classes, targets, templates=_templates(folder), skipped=skipped)
+    return Split(images, classes, targets, templates=_templates(folder), skipped=skipped)
 
 
 def _count(file: Path) -> int:
@@ -133,7 +133,7 @@ class _SampleImage:
 
 
 def _image_member(key: str, members: Mapping[str, TarMember]) -> TarMember:
-    found = next((members[suffix] for suffix in PICTURES if suffix in members), None)
+    found = next((members[suffix] for suffix in IMAGE_SUFFIXES if suffix in members), None)
     if found is None:
         raise DataError(f"the sample {key} has no picture: {', '.join(sorted(members))}")
     return found

@@ -24,13 +24,13 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures with classes, or with captions.
+    """Images with classes, or with captions.
 
-    `targets` [pictures] is the index of each picture's class in `classes`; where a picture may have several, `truth`
-    [pictures, classes] says which instead.
+    `targets` [images] is the index of each image's class in `classes`; where an image may have several, `truth`
+    [images, classes] says which instead.
     """
 
-    pictures: Sequence[ImageReader]
+    images: Sequence[ImageReader]
     classes: Sequence[str] = ()
     targets: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     truth: npt.NDArray[np.bool_] | None = None
@@ -39,7 +39,7 @@ class Split:
     skipped: SkippedSamples = field(default_factory=SkippedSamples)  # what was left out of it
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
 @dataclass(frozen=True, slots=True)
