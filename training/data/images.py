@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.files import write_atomically
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.files import MAX_IMAGE_BYTES, read_bounded
@@ -176,10 +177,9 @@ def find_transparent(index: SampleIndex, reader: ImageReader, max_pixels: int) -
             done = track(pool.map(check, unknown), "looking for transparency", len(unknown))
             transparent[unknown] = np.fromiter(done, bool, len(unknown))
     if cached is not None:
-        draft = cached.with_name(f"{os.getpid()}-{TRANSPARENT}")
         try:
-            np.save(draft, transparent)
-            draft.replace(cached)
+            with write_atomically(cached, concurrent=True) as draft, draft.open("wb") as file:
+                np.save(file, transparent)
         except OSError as error:
             log.warning("%s is not kept: %s", cached, error)
     return transparent

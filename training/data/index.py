@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from array import array
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from model.files import replace_folder
 from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.annotation import note_labels
@@ -161,25 +161,21 @@ def _build(records: Iterator[SampleRecord], skipped: SkippedSamples, folder: Pat
             return _index_records(records, skipped, texts, what)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=folder.parent))
+        scratch = tempfile.TemporaryDirectory(dir=folder.parent)
     except OSError as error:
         log.warning("the index is not kept: %s", error)
         return _build(records, skipped, None, what)
-    try:
-        with (draft / "texts").open("w+b") as texts:
+    with scratch:
+        texts_file = Path(scratch.name) / "texts"
+        with texts_file.open("w+b") as texts:
             index = _index_records(records, skipped, texts, what)
         if not len(index):
             return index
-        np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
-        (draft / "about.json").write_text(json.dumps({"files": index.files, **skipped.as_record()}), "utf-8")
-        try:
-            draft.rename(folder)
-        except OSError:  # another process was faster
-            if not folder.is_dir():
-                raise
-        return _load(folder, silent=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        with replace_folder(folder, concurrent=True) as draft:
+            texts_file.rename(draft / "texts")
+            np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
+            (draft / "about.json").write_text(json.dumps({"files": index.files, **skipped.as_record()}), "utf-8")
+    return _load(folder, silent=True)
 
 
 def _load(folder: Path, silent: bool = False) -> SampleIndex:

@@ -21,7 +21,7 @@ from training.data.fingerprints import Duplicate, Fingerprint, FingerprintIndex,
 from training.data.images import ImageReader, decoding_threads
 from training.data.index import SampleIndex, open_index
 from training.data.sample import SampleRecord
-from training.data.shard_writer import ShardWriter, shard_image
+from training.data.shard_writer import ShardSample, ShardWriter, shard_image
 from training.data.shards import ShardError
 from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.data.tables import TABLE_SUFFIXES
@@ -103,13 +103,15 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
             return None
         return repeated_test or (suffix, image)
 
-    total = sum(map(len, indexes))
-    with ShardWriter(options.folder, options.stem, options.shard_size) as writer:
-        for record, result in track(_map_records(convert, _records(indexes)), "writing shards", total):
+    def samples() -> Iterator[ShardSample]:
+        for record, result in track(_map_records(convert, _records(indexes)), "writing shards", sum(map(len, indexes))):
             if isinstance(result, Duplicate):
                 repeated.append(result)
             elif result is not None:
-                writer.add(*result, _shard_record(record))
+                yield ShardSample(*result, _shard_record(record))
+
+    writer = ShardWriter(options.folder, options.stem, options.shard_size)
+    writer.write(samples())
     if not writer.samples:
         raise ShardError(f"nothing to write: skipped {skipped}; {len(repeated)} repeat a test picture")
     for shard in set(earlier) - set(writer.written):

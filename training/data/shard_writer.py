@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import tarfile
-from contextlib import suppress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image
 
+from model.files import WriteError, write_atomically
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.images import is_transparent
@@ -60,69 +63,56 @@ def shard_image(data: bytes, pixels: int | None, max_pixels: int) -> tuple[str, 
     return "jpg", out.getvalue()
 
 
-class ShardWriter:
-    """Writes `STEM-000000.tar` and on into a folder, `size` samples each; a shard appears whole or not at all.
+@dataclass(frozen=True, slots=True)
+class ShardSample:
+    """An encoded image, the suffix of its name, and what its JSON holds."""
 
-    Raises ShardError where the disk is full, and leaves no half shard.
-    """
+    suffix: str
+    image: bytes
+    record: dict[str, Any]
+
+
+class ShardWriter:
+    """Writes `STEM-000000.tar` and on into a folder, `size` samples each; a shard appears whole or not at all."""
 
     def __init__(self, folder: Path, stem: str, size: int) -> None:
         self.written: list[Path] = []
         self.samples = 0
         self._folder, self._stem, self._size = folder, stem, size
-        self._draft = folder / f"{stem}.partial"
-        self._file: BinaryIO | None = None
-        self._archive: tarfile.TarFile | None = None
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> ShardWriter:
-        return self
+    def write(self, samples: Iterable[ShardSample]) -> None:
+        """Write all samples; the key of each is its number.
 
-    def add(self, suffix: str, image: bytes, record: dict[str, Any]) -> None:
-        """Write a sample, `record` as its JSON; its key is its number."""
-        key = f"{self.samples:08d}"
+        Raises ShardError where the disk is full, OSError otherwise; the shards before are whole, and no half one stays.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        rest = iter(samples)
         try:
-            if self._archive is None:
-                self._file = self._draft.open("wb")
-                self._archive = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.GNU_FORMAT)
-            _add(self._archive, f"{key}.{suffix}", image)
-            _add(self._archive, f"{key}.json", json.dumps(record, ensure_ascii=False).encode(errors="replace"))
-            self.samples += 1
-            if self.samples % self._size == 0:
-                self._finish()
-        except OSError as error:
-            raise self._to_shard_error(error) from error
+            for first in rest:
+                self._write_shard(chain([first], islice(rest, self._size - 1)))
+        except WriteError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise ShardError(
+                f"{self._folder}: no room for shard {len(self.written)} ({os.strerror(error.errno)}). "
+                f"{len(self.written)} shards are whole and were kept; make room, and give the same command again with "
+                "--overwrite"
+            ) from error
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        except OSError as failed:
-            raise self._to_shard_error(failed) from failed
-        finally:
-            if self._file is not None:
-                with suppress(OSError):  # what it still holds may find no room either
-                    self._file.close()
-            self._draft.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        if self._archive is None or self._file is None:
-            return
-        self._archive.close()
-        self._file.close()
+    def _write_shard(self, samples: Iterable[ShardSample]) -> None:
         shard = self._folder / f"{self._stem}-{len(self.written):06d}.tar"
-        self._draft.replace(shard)
+        with (
+            write_atomically(shard) as draft,
+            draft.open("wb") as file,
+            tarfile.TarFile(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive,
+        ):
+            for sample in samples:
+                key = f"{self.samples:08d}"
+                _add(archive, f"{key}.{sample.suffix}", sample.image)
+                record = json.dumps(sample.record, ensure_ascii=False)
+                _add(archive, f"{key}.json", record.encode(errors="replace"))
+                self.samples += 1
         self.written.append(shard)
-        self._archive = self._file = None
-
-    def _to_shard_error(self, error: OSError) -> Exception:
-        """Of a full disk what to do; any other error as it is."""
-        if error.errno not in DISK_FULL:
-            return error
-        return ShardError(
-            f"{self._folder}: no room for shard {len(self.written)} ({error.strerror}). {len(self.written)} shards are "
-            "whole and were kept; make room, and give the same command again with --overwrite"
-        )
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
