@@ -131,6 +131,15 @@ def test_columns_can_be_named_and_are_asked_for(tmp_path: Path) -> None:
         read(tmp_path, table="t.csv", columns=Columns(picture="where", captions="fr"))
 
 
+def test_lists_of_captions_are_read_from_several_row_groups(tmp_path: Path) -> None:
+    images = pa.array([{"bytes": RED, "path": "x"}] * 8, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    table = pa.table({"image": images, "text": [[f"one {n}", f"two {n}"] for n in range(8)]})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=4)
+    found, skipped = read(tmp_path, table="t.parquet")
+    assert found == {f"t.parquet/{n}": (RED, [f"one {n}", f"two {n}"], None) for n in range(8)}
+    assert not skipped.counts
+
+
 def test_parquet_as_hugging_face_writes_it(tmp_path: Path) -> None:
     about = {"info": {"features": {"label": {"_type": "ClassLabel", "names": ["red", "blue"]}}}}
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

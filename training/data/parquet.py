@@ -48,12 +48,13 @@ def parquet_rows(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         # long text a million times.
         with pq.ParquetFile(file, read_dictionary=leaves) as content:
             _check_groups(content.metadata, leaves)
-            for batch in content.iter_batches(BATCH, columns=list(names)):
-                _check_lengths(batch)
-                for row in batch.to_pylist():
-                    for name, words in classes.items():
-                        row[name] = words[row[name]] if row[name] in range(len(words)) else None
-                    yield row
+            for group in range(content.num_row_groups):  # in which a batch ends: lists across two cannot be read
+                for batch in content.iter_batches(BATCH, row_groups=[group], columns=list(names)):
+                    _check_lengths(batch)
+                    for row in batch.to_pylist():
+                        for name, words in classes.items():
+                            row[name] = words[row[name]] if row[name] in range(len(words)) else None
+                        yield row
     except pa.ArrowException as error:
         raise OSError(str(error)) from error
 
