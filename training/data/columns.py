@@ -26,12 +26,12 @@ class ColumnMapping:
 
     @property
     def texts(self) -> list[str]:
-        """All but the picture's, each once."""
+        """The columns of texts, each once."""
         return list(dict.fromkeys((*self.captions, *self.others.values())))
 
     @property
     def names(self) -> list[str]:
-        """All of them, each once."""
+        """All columns that are read, each once."""
         return list(dict.fromkeys((*self.texts, self.image)))
 
     def __str__(self) -> str:

@@ -93,7 +93,7 @@ def _is_regular(file: Path, skipped: SkippedSamples) -> bool:
 
 
 def stat_or_none(file: Path) -> os.stat_result | None:
-    """None where there is no such file, or can be none of that name."""
+    """The status of a file; None where there is none, or can be none of that name."""
     try:
         return file.stat()
     except (OSError, ValueError):

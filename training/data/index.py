@@ -146,7 +146,7 @@ def _refuse_lost_texts(source: Source, skipped: SkippedSamples, usable: int) -> 
 
 
 def _digest(source: Source, base: Path) -> str:
-    """Of what the index depends on: the files and their state, and which columns are read."""
+    """Hash of what an index depends on: the files with their sizes and times, and how they are read."""
     read = {"columns", "delimiter", "quoting", "encoding"}
     seen = [VERSION, source.model_dump_json(include=read), bool(source.table)]
     for file in find_shards(source.where, base):

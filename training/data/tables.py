@@ -55,7 +55,7 @@ def scan_tables(files: Iterable[Path], source: Source, skipped: SkippedSamples) 
                 columns = choose_columns(file, parquet_names(file), source.columns)
                 skipped.note(f"{file}: {columns}")
                 if has_image_bytes(file, columns.image):
-                    yield from _rows_with_pictures(file, columns, skipped)
+                    yield from _rows_with_images(file, columns, skipped)
                     continue
                 rows: Iterable[Row] = (Row(n, cells) for n, cells in enumerate(parquet_rows(file, columns.names), 1))
             else:
@@ -153,7 +153,7 @@ def _check_text(text: str) -> None:
         check_undamaged(text)
 
 
-def _rows_with_pictures(file: Path, columns: ColumnMapping, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+def _rows_with_images(file: Path, columns: ColumnMapping, skipped: SkippedSamples) -> Iterator[SampleRecord]:
     without = rows_without_image(file, columns.image)
     rows = (Row(number, cells) for number, cells in enumerate(parquet_rows(file, columns.texts)))
     for row, texts in _readable_rows(file, rows, columns, skipped):

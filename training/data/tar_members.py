@@ -108,7 +108,7 @@ def _open_tar(file: BinaryIO, shard: Path) -> tarfile.TarFile:
 
 
 def _is_used(shard: Path, member: tarfile.TarInfo, skipped: SkippedSamples) -> bool:
-    """Whether it may be part of a sample; what is left out is counted, but for folders."""
+    """Whether a member may be part of a sample; what is left out is counted, but for folders."""
     parts = PurePosixPath(member.name).parts
     reason = None
     if member.isdir():
@@ -125,7 +125,7 @@ def _is_used(shard: Path, member: tarfile.TarInfo, skipped: SkippedSamples) -> b
 
 
 def read_member(shard: Path, member: tarfile.TarInfo) -> bytes:
-    """Its bytes. Raises OSError for more than a picture may have."""
+    """The bytes of a member. Raises OSError for more than an image may have."""
     if member.size > MAX_IMAGE_BYTES:
         raise OSError(f"{member.name} has {member.size:,} bytes")
     handle = os.open(shard, os.O_RDONLY)
@@ -136,7 +136,7 @@ def read_member(shard: Path, member: tarfile.TarInfo) -> bytes:
 
 
 def _check_end(shard: Path, offset: int) -> None:
-    """Python's reader takes any block that is no header for the end of the archive."""
+    """Raise ReadError where members follow `offset`: tarfile takes any block that is no header for the end."""
     with shard.open("rb") as file:
         file.seek(offset)
         if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
