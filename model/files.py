@@ -51,7 +51,8 @@ def write_atomically(file: Path, *, concurrent: bool = False) -> Iterator[Path]:
     may write the same file at once (`concurrent`), each has a draft of its own, a hidden file, and the last one to end
     wins; otherwise the draft is `file` with `.partial` appended, and one that a killed process left is written anew.
 
-    Raises WriteError for an OSError in the block or while it is put in place.
+    Raises WriteError for an OSError in the block or while it is put in place; one that names a file elsewhere, which
+    the block read, is raised as it is.
     """
     draft = _draft_of(file, concurrent)
     try:
@@ -63,7 +64,7 @@ def write_atomically(file: Path, *, concurrent: bool = False) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and _is_about(draft, error):
             raise WriteError(file, error) from error
         raise
 
@@ -76,7 +77,8 @@ def replace_folder(folder: Path, *, concurrent: bool = False) -> Iterator[Path]:
     at once (`concurrent`), each has a draft of its own and the first one to end wins: the others' are removed.
     Otherwise the draft is `folder` with `.partial` appended, and what a killed process left there is removed first.
 
-    Raises WriteError for an OSError in the block or while it is put in place; `folder` is then as it was.
+    Raises WriteError for an OSError in the block or while it is put in place, as `write_atomically` does; `folder` is
+    then as it was.
     """
     draft, parents = _draft_of(folder, concurrent), list[Path]()
     try:
@@ -97,7 +99,7 @@ def replace_folder(folder: Path, *, concurrent: bool = False) -> Iterator[Path]:
         with suppress(OSError):  # another may have written there since
             for parent in parents:
                 parent.rmdir()
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and _is_about(draft, error):
             raise WriteError(folder, error) from error
         raise
 
@@ -132,6 +134,13 @@ def read_regular_file(path: Path, most_bytes: int, *, follow_links: bool = True)
     """The content, of which at most `most_bytes` + 1 are read, and the status of that very file. Raises as above."""
     with open_regular_file(path, follow_links=follow_links) as file:
         return file.read(most_bytes + 1), os.fstat(file.fileno())
+
+
+def _is_about(draft: Path, error: OSError) -> bool:
+    """Whether what failed is the writing: a full disk names no file at all."""
+    if not isinstance(error.filename, str):
+        return True
+    return Path(error.filename).absolute().is_relative_to(draft.parent.absolute())
 
 
 def _draft_of(path: Path, concurrent: bool) -> Path:

@@ -7,10 +7,11 @@ import os
 import resource
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,15 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         fill(tmp_path / "file" / "folder")
     assert refused.value.errno == errno.ENOTDIR
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("write", [write_atomically, replace_folder])
+def test_what_could_not_be_read_is_not_called_unwritable(write: Callable[[Path], Any], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "data" / "missing.tar"
+    with pytest.raises(FileNotFoundError) as caught, write(tmp_path / "run" / "bundle"):
+        elsewhere.read_bytes()
+    assert caught.value.filename == str(elsewhere)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_kill_left_behind_is_written_anew(tmp_path: Path) -> None:
