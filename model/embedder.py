@@ -28,7 +28,7 @@ BATCH_SIZE = 64
 
 Vectors = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-ImageReader = Callable[[], bytes]  # gives the content of one image file
+ReadBytes = Callable[[], bytes]  # gives the content of one image file
 Progress = Callable[..., Iterator[Pixels]]  # (iterator, total=...) -> the same items
 
 
@@ -54,7 +54,7 @@ class Embedder:
         """
         return cls(Bundle.load(bundled() if path is None else Path(path)), provider, threads)
 
-    def embed_images(self, images: Sequence[bytes | Path | ImageReader], progress: Progress = no_progress) -> Vectors:
+    def embed_images(self, images: Sequence[bytes | Path | ReadBytes], progress: Progress = no_progress) -> Vectors:
         """Image files, as bytes, paths or functions that read them -> float32 [images, dimensions].
 
         They are decoded in threads and embedded in batches, of which only a few are in memory at a time. `progress`
@@ -76,7 +76,7 @@ class Embedder:
             return np.empty((0, self.bundle.dimensions), np.float32)
         return embed_texts(self._tokenizer, self._engine.embed_texts, texts)
 
-    def _decode(self, image: bytes | Path | ImageReader) -> Pixels:
+    def _decode(self, image: bytes | Path | ReadBytes) -> Pixels:
         if isinstance(image, bytes):
             return load_image(image, self.bundle.preprocessing)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model.embedder import Embedder, ImageReader, Vectors
+from model.embedder import Embedder, ReadBytes, Vectors
 from model.suggestions import did_you_mean
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
@@ -66,7 +66,7 @@ class _DatasetEvaluator:
         on_result: ResultCallback | None = None,
     ) -> None:
         self.embedder, self.dataset, self.options, self._on_result = embedder, dataset, options, on_result
-        self._embeddings: dict[ImageReader, Vectors] = {}
+        self._embeddings: dict[ReadBytes, Vectors] = {}
         self.classes: set[str] = set()  # those that were named in a prompt
         self.card = dataset.card
         self.headline = self.card.metric if self.card else "acc1"

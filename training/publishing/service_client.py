@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from model.embedder import ImageReader
+from model.embedder import ReadBytes
 
 KEY = "SIGHTWORD_ADMIN_KEY"
 TIMEOUT_S = 300.0  # a large model is verified, opened and warmed up before a reload is answered
@@ -46,7 +46,7 @@ class LabelledImages:
     """Images by which a published model is judged: `labels` [images] are among `classes`, put into `templates`."""
 
     name: str
-    images: Sequence[ImageReader]
+    images: Sequence[ReadBytes]
     labels: Sequence[str]
     classes: Sequence[str]
     templates: Sequence[str]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from model.embedder import Embedder, ImageReader, Vectors
+from model.embedder import Embedder, ReadBytes, Vectors
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import decode, eight_bit, orientation
 from model.zeroshot import softmax
@@ -145,7 +145,7 @@ def _mistakes(split: Split, predicted: np.ndarray, best: Vectors) -> list[Mistak
     return shown
 
 
-def thumbnail(read: ImageReader) -> str:
+def thumbnail(read: ReadBytes) -> str:
     """A data URI of the image, at most THUMBNAIL_PIXELS wide and high, about 3 kB; upright, transparency on white."""
     image = decode(read())
     image = eight_bit(apply_orientation(image, None, orientation(image))[0]).convert("RGBA")

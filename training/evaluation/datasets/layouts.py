@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from model.embedder import ImageReader
+from model.embedder import ReadBytes
 from training.data.annotation import note_labels
 from training.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
 from training.data.sample import Sample
@@ -31,7 +31,7 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None) -> Split:
     if not known:
         expected = f" named {', '.join(list(names)[:3])} ..." if names else ""
         raise DataError(f"{folder} holds no folders of classes{expected}")
-    images: list[ImageReader] = []
+    images: list[ReadBytes] = []
     labels: list[str] = []
     for name in known:
         files = image_files(folder / name, skipped)

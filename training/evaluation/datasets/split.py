@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.embedder import ImageReader
+from model.embedder import ReadBytes
 from training.data.files import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, read_bounded, regular_files, suffix_of
 from training.data.skipped_samples import SkippedSamples
 from training.data.tar_members import ShardError, group_by_key
@@ -30,7 +30,7 @@ class Split:
     [images, classes] says which instead.
     """
 
-    images: Sequence[ImageReader]
+    images: Sequence[ReadBytes]
     classes: Sequence[str] = ()
     targets: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     truth: npt.NDArray[np.bool_] | None = None
