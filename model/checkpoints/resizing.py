@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel, ValidationError
 
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError
 from model.network.resnet import DOWNSAMPLING
-from model.network.vit import resize_positions
+from model.network.vit import resize_grid, resize_positions
 
 _Config = TypeVar("_Config", bound=BaseModel)
 
@@ -33,9 +32,8 @@ def resized(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
     positions = checkpoint.state.get(name)
     if positions is None or positions.dim() != 2 or len(positions) != expected:
         raise CheckpointError(f"{name} should have {expected} positions for {image.image_size} pixels")
-    # A row is put before those of towers that keep none, and taken away again.
-    rows = positions.float() if kept else torch.cat([positions[:1], positions]).float()
-    checkpoint.state[name] = resize_positions(rows, image_size // patch)[1 - kept :]
+    resize = resize_positions if kept else resize_grid
+    checkpoint.state[name] = resize(positions.float(), image_size // patch)
     try:
         config = _replaced(checkpoint.config, image=_replaced(image, image_size=image_size))
         preprocessing = _replaced(checkpoint.preprocessing, size=image_size)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from model.config import Activation, ModelConfig, SiglipTextConfig, SiglipViTConfig
 from model.network.transformer import Attention, LayerNorm, Stack, Transformer, activation_module, gather_tokens
+from model.network.vit import resize_grid
 
 INITIAL_LOGIT_SCALE = math.log(10)
 INITIAL_LOGIT_BIAS = -10.0
@@ -73,8 +74,9 @@ class SiglipVisionTransformer(nn.Module):
         return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2), kept)
 
     def encode_patches(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Embedded patches [batch, grid², width], row by row -> [batch, width]."""
-        x = patches + self.positional_embedding.to(patches.dtype)
+        """Embedded patches [batch, grid², width], row by row, of any grid -> [batch, width]."""
+        positions = resize_grid(self.positional_embedding, math.isqrt(patches.shape[1]))
+        x = patches + positions.to(patches.dtype)
         x = self.transformer(x if kept is None else gather_tokens(x, kept))
         pooled: Tensor = self.pool(self.ln_post(x))
         return pooled

@@ -49,13 +49,17 @@ class VisionTransformer(nn.Module):
 def resize_positions(positions: Tensor, grid: int) -> Tensor:
     """Resize [1 + old_grid², width] to [1 + grid², width]; the first row, class token or mean, is kept.
 
-    Bicubic with anti-aliasing, as open_clip does. Returns the argument where the grid is the same.
+    Returns the argument where the grid is the same.
     """
-    old_grid = round((positions.shape[0] - 1) ** 0.5)
+    patches = resize_grid(positions[1:], grid)
+    return positions if len(patches) == len(positions) - 1 else torch.cat([positions[:1], patches])
+
+
+def resize_grid(positions: Tensor, grid: int) -> Tensor:
+    """Resize [old_grid², width], row by row, to [grid², width]: bicubic with anti-aliasing, as open_clip does."""
+    old_grid = math.isqrt(positions.shape[0])
     if old_grid == grid:
         return positions
-    first, rest = positions[:1], positions[1:]
-    plane = rest.float().reshape(1, old_grid, old_grid, -1).permute(0, 3, 1, 2)
+    plane = positions.float().reshape(1, old_grid, old_grid, -1).permute(0, 3, 1, 2)
     plane = F.interpolate(plane, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
-    resized = plane.permute(0, 2, 3, 1).reshape(grid * grid, -1).to(first.dtype)
-    return torch.cat([first, resized])
+    return plane.permute(0, 2, 3, 1).reshape(grid * grid, -1).to(positions.dtype)

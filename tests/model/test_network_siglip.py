@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from model.config import ModelConfig, SiglipTextConfig, SiglipViTConfig
 from model.network import SigLIP, build_network
+from model.network.vit import resize_grid
 
 TINY = ModelConfig(
     name="tiny-siglip",
@@ -54,6 +55,17 @@ def test_pixels_beyond_the_last_whole_patch_are_not_looked_at(network: SigLIP) -
     torch.testing.assert_close(network.encode_image(other), network.encode_image(pixels))
     other[:, :, 41] += 1
     assert (network.encode_image(other) - network.encode_image(pixels)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_images_of_another_size_are_read_with_resized_positions(network: SigLIP) -> None:
+    small = torch.randn(2, 3, 28, 28)
+    resized = SigLIP(TINY.model_copy(update={"image": TINY.image.model_copy(update={"image_size": 28})})).eval()
+    state = network.state_dict()
+    name = "visual.positional_embedding"
+    resized.load_state_dict(state | {name: resize_grid(state[name], 2)})
+    torch.testing.assert_close(network.encode_image(small), resized.encode_image(small))
+    assert network.encode_image(torch.randn(2, 3, 70, 70)).isfinite().all()
 
 
 @torch.no_grad()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from service import logs
 from service.http.connection_limits import ConnectionLimits
+from service.http.sockets import bind
 from service.server import Server
 from service.settings import Settings
 from service.state import Service
-from service.web.binding import bind
 
 if __name__ == "__main__":
     settings = Settings.read({"port": 0})

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from service.errors import KINDS
+from service.errors import ERROR_KINDS
 from tests.service import hostile, hostile_bodies, pictures
 from tests.service.conftest import StrictError
 from tests.service.hostile_bodies import JSON
@@ -127,7 +127,7 @@ def judge_each(answer: dict[str, Any], outcomes: Outcomes) -> None:
     for index, entry in enumerate(answer["data"]):
         code = entry["error"]["code"] if "error" in entry else "fine"
         outcomes.pictures[code] += 1
-        if entry["index"] != index or (code != "fine" and KINDS[code].status >= 500):
+        if entry["index"] != index or (code != "fine" and ERROR_KINDS[code].status >= 500):
             outcomes.wrong.append(repr(entry)[:300])
 
 
