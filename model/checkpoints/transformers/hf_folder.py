@@ -70,7 +70,11 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     if config.image.kind == "resnet":
         raise CheckpointError(
             f"{bundle.id} has an image tower of kind resnet, and transformers has only vision transformers for CLIP: "
-            "use --format openclip"
+            + (
+                "use --format openclip"
+                if config.image.block == "bottleneck"
+                else "its basic blocks fit no other format"
+            )
         )
     processor = {"clip": "CLIPProcessor", "siglip": "SiglipProcessor"}[config.text.kind]
     network = load_network(bundle)
