@@ -30,6 +30,6 @@ def hanging(path: Path, *, follow_links: bool = True) -> BufferedReader:
 for module in (model.files, model.bundle):
     module.open_regular_file = hanging  # type: ignore[attr-defined]
 service.models.STALL_S = 1.0
-service.models.TURN_S = 0.2
+service.models.RELOAD_WAIT_S = 0.2
 service.keys.Keys = partial(service.keys.Keys, read_timeout_s=1.0)  # type: ignore[misc, assignment]
 app()

@@ -49,7 +49,7 @@ def links(url: str) -> list[str]:
 )
 def test_a_path_is_taken(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTWORD_ROOT_PATH", value)
-    assert Settings.read({}).root_path == Settings.read({}).shown()["root_path"] == value
+    assert Settings.read({}).root_path == Settings.read({}).redacted()["root_path"] == value
     assert Settings.read({"root_path": "/other"}).root_path == "/other"
     assert "SIGHTWORD_ROOT_PATH" not in unknown_variables()
 
