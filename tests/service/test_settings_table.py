@@ -59,15 +59,15 @@ SETTINGS = {
 }
 HUB = {
     "SIGHTWORD_HOME": ("their folder", _test("pull_and_serve", "test_a_name_is_pulled_converted_verified_and_served")),
-    "SIGHTWORD_OFFLINE": ("no connection", _test("pulling", "test_offline_nothing_is_asked", "model/hub")),
-    "SIGHTWORD_OFFLINE_FOLDER": ("files from there", _test("pulling", "test_an_offline_folder", "model/hub")),
+    "SIGHTWORD_OFFLINE": ("no connection", _test("download", "test_offline_nothing_is_asked", "model/hub")),
+    "SIGHTWORD_OFFLINE_FOLDER": ("files from there", _test("download", "test_an_offline_folder", "model/hub")),
     "SIGHTWORD_OPENAI_MIRROR": (
         "another place",
-        _test("pulling", "test_a_mirror_of_openais_files_is_asked_and_not_trusted", "model/hub"),
+        _test("download", "test_a_mirror_of_openais_files_is_asked_and_not_trusted", "model/hub"),
     ),
     "HF_ENDPOINT": ("another hub", _test("pull", "test_a_model_of_the_hub_becomes_a_bundle", "model/hub")),
-    "HF_TOKEN": ("who asks", _test("pulling", "test_a_model_with_terms_to_accept", "model/hub")),
-    "HF_HUB_OFFLINE": ("no connection", _test("pulling", "test_offline_nothing_is_asked", "model/hub")),
+    "HF_TOKEN": ("who asks", _test("download", "test_a_model_with_terms_to_accept", "model/hub")),
+    "HF_HUB_OFFLINE": ("no connection", _test("download", "test_offline_nothing_is_asked", "model/hub")),
 }
 FIXED_LIMITS = {
     "max_text_characters": ("what is read of a text", _test("settings_table", "test_texts_have_a_most_of_characters")),
