@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
@@ -80,8 +81,14 @@ class BodyReader(Generic[M]):
 
     def _with_inputs(self, items: list[Item], options: BaseModel) -> M:
         """Of inputs and options that have been validated."""
-        chosen = {name: getattr(options, name) for name in options.model_fields_set}
-        return self.model.model_construct(**chosen, inputs=items)
+        # Copied, not constructed, which takes a tenth of an answer from the cache.
+        request: M = _blank(self.model).model_copy(update={**options.__dict__, "inputs": items})
+        return request
+
+
+@cache
+def _blank(model: type[M]) -> M:
+    return model.model_construct()
 
 
 def json_body(model: type[BaseModel]) -> Any:
