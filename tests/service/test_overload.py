@@ -78,7 +78,9 @@ def test_at_more_than_its_capacity(small: Running, kind: str) -> None:
         client.close()
         return answers
 
-    for excess in (4, 8, 16):  # what was measured as its capacity is too little where the machine was busy just then
+    # What was measured as its capacity is too little where the machine was busy just then. Four times as much is
+    # sometimes more than 4,096 connections: the client shares the cores, and opens one for each request that must wait.
+    for excess in (2, 4, 8, 16):
         answers = asyncio.run(scenario(excess))
         if any(answer.status == 429 for answer in answers):
             break
