@@ -1,14 +1,16 @@
-"""For all tests: what the libraries of others must know before they are imported."""
+"""For all tests: what the libraries of others must know before they are imported, and a disk that is soon full."""
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +66,16 @@ def imported_open_clip() -> Iterator[Any]:
     finally:
         for name in stand_ins:
             sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)

@@ -15,7 +15,9 @@ ANSWER_S = 60.0
 
 
 class Load:
-    """Outcomes by name: a status, or `lost: …` for a request that was sent on an open connection and not answered."""
+    """Outcomes by name: 200, another status with the beginning of its answer, or `lost: …` for a request that was sent
+    on an open connection and not answered.
+    """
 
     def __init__(self, host: str, port: int, clients: int) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -59,8 +61,9 @@ class Load:
             try:
                 connection.request("POST", "/embed", body, {"content-type": "application/json"})
                 answer = connection.getresponse()
-                said = answer.read()
-                self.outcomes[str(answer.status) if answer.status == 200 else f"{answer.status}: {said[:200]!r}"] += 1
+                content = answer.read()
+                refusal = "" if answer.status == 200 else f": {content[:200]!r}"  # who refused, and why
+                self.outcomes[f"{answer.status}{refusal}"] += 1
                 if answer.will_close:
                     connection.close()
                     connection = None

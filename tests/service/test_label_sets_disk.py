@@ -28,19 +28,6 @@ from tests.service.test_label_sets import error_of, put
 from tests.service.test_label_sets_stored import GOOD
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def fill(folder: Path) -> None:
     with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
