@@ -16,17 +16,19 @@ from model.zeroshot import template_sets
 from service import __version__
 from service.errors import (
     ApiError,
-    error_response,
+    ErrorResponse,
     handle_api_error,
     handle_http_exception,
     handle_validation_error,
     internal_error,
 )
 from service.routes import ROUTERS, docs
+from service.routes.compat import enabled
 from service.state import Service
 from service.web import openapi
 from service.web.auth import AuthMiddleware, CanonicalPathMiddleware, is_allowed
 from service.web.endpoints import DirectDispatchMiddleware, find_endpoints
+from service.web.error_shapes import ErrorShapes
 from service.web.limits import RequestLimitsMiddleware
 from service.web.observability import ObservabilityMiddleware
 
@@ -52,15 +54,17 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     )
     app.state.service = service
     template_sets()  # read now, and not at a request that may find no descriptor left
-    for router in ROUTERS:
+    apis = enabled(service.settings.apis)
+    routers = [*ROUTERS, *(api.router for api in apis)]
+    for router in routers:
         app.include_router(router)
     app.add_exception_handler(ApiError, handle_api_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_exception_handler(Exception, _handle_unexpected)
-    endpoints = find_endpoints(ROUTERS)
+    endpoints = find_endpoints(routers)
     openapi.install(app, endpoints, service.keys.required, service.settings.root_path)
-    paths = [getattr(route, "path", "") for router in (app.router, *ROUTERS) for route in router.routes]
+    paths = [getattr(route, "path", "") for router in (app.router, *routers) for route in router.routes]
     # From the inside out. What is refused outside the routes is observed, too.
     layers: ASGIApp = DirectDispatchMiddleware(app, endpoints, service)
     layers = RequestLimitsMiddleware(layers, service.settings, service.shared.admission)
@@ -69,6 +73,7 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     return ObservabilityMiddleware(
         layers,
         paths,
+        ErrorShapes((api.router, api.error_shape) for api in apis),
         service.metrics,
         draining=lambda: service.draining,
         full=lambda: service.shared.admission.full,
@@ -79,4 +84,4 @@ def create_app(service: Service) -> ObservabilityMiddleware:
 
 async def _handle_unexpected(request: Request, error: Exception) -> Response:
     """Says nothing about the cause; Starlette raises it again, and ObservabilityMiddleware logs it."""
-    return error_response(internal_error())
+    return ErrorResponse(internal_error())

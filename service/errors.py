@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 ErrorType = Literal[
     "invalid_request_error", "authentication_error", "not_found_error", "rate_limit_error", "server_error"
@@ -119,17 +120,39 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def error_response(error: ApiError, headers: Mapping[str, str] | None = None) -> Response:
-    """The error as a JSON response."""
-    return Response(
-        orjson.dumps({"error": error.detail()}),
-        status_code=error.status,
-        media_type="application/json",
-        headers={**error.headers(), **(headers or {})},
-    )
+class ErrorShape(NamedTuple):
+    """How an API writes its errors: the model that documents it, and what makes it of an error."""
+
+    model: type[BaseModel]
+    render: Callable[[ApiError], dict[str, Any]]
 
 
-def error_responses(*codes: str, open_to_all: bool = False) -> dict[int | str, dict[str, Any]]:
+NATIVE_ERRORS = ErrorShape(ErrorBody, lambda error: {"error": error.detail()})
+
+
+class ErrorResponse(Response):
+    """An error as JSON, in the shape of the API that the request was for."""
+
+    def __init__(
+        self, error: ApiError, headers: Mapping[str, str] | None = None, shape: ErrorShape | None = None
+    ) -> None:
+        self._error, self._more_headers = error, headers
+        content = orjson.dumps((shape or NATIVE_ERRORS).render(error))
+        all_headers = {**error.headers(), **(headers or {})}
+        super().__init__(content, status_code=error.status, media_type="application/json", headers=all_headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the context of the request says in which shape."""
+        shape: ErrorShape = scope["state"]["context"].error_shape
+        if shape is not NATIVE_ERRORS:
+            await Response.__call__(ErrorResponse(self._error, self._more_headers, shape), scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def error_responses(
+    *codes: str, open_to_all: bool = False, shape: ErrorShape = NATIVE_ERRORS
+) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a route that can answer these codes, beside those of any route."""
     always = ("internal_error",) if open_to_all else (*ANY_ROUTE, "internal_error")
     by_status: dict[int, list[str]] = {}
@@ -137,7 +160,7 @@ def error_responses(*codes: str, open_to_all: bool = False) -> dict[int | str, d
         by_status.setdefault(ERROR_KINDS[code].status, []).append(f"`{code}`: {ERROR_KINDS[code].when}.")
     documents: dict[int | str, dict[str, Any]] = {}
     for status, lines in sorted(by_status.items()):
-        documents[status] = {"model": ErrorBody, "description": f"{HTTPStatus(status).phrase}. " + " ".join(lines)}
+        documents[status] = {"model": shape.model, "description": f"{HTTPStatus(status).phrase}. " + " ".join(lines)}
         if status in (429, 503):
             documents[status]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
         if status == 401:
@@ -167,7 +190,7 @@ async def handle_api_error(request: Request, error: Exception) -> Response:
     """Exception handler of what the service refuses."""
     assert isinstance(error, ApiError)
     request.state.context.error_code = error.code
-    return error_response(error)
+    return ErrorResponse(error)
 
 
 async def handle_validation_error(request: Request, error: Exception) -> Response:
@@ -182,7 +205,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
     code = _CODE_OF_STATUS.get(error.status_code, "internal_error" if error.status_code >= 500 else "invalid_request")
     api_error = ApiError(code, _router_message(code, request))
     request.state.context.error_code = code
-    return error_response(api_error, error.headers)
+    return ErrorResponse(api_error, error.headers)
 
 
 def _router_message(code: str, request: Request) -> str:

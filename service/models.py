@@ -15,6 +15,7 @@ from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
 from model.runtime.engine import Engine, EngineError, trim_heap
 from model.runtime.providers import choose
+from model.suggestions import did_you_mean
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
@@ -36,6 +37,7 @@ class Models:
         self._shared = shared
         self._puller = Puller()
         self._folders: list[Path] = []
+        self._aliases = shared.settings.aliases()
         self._opening = Watchdog(OPEN_S)
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
@@ -78,6 +80,7 @@ class Models:
         try:
             opened.extend(self._open(self._read(folder)) for folder in self._folders)
             _expect_different_ids(opened)
+            self._check_aliases(opened)
         except Exception:
             _close_all(opened)
             raise
@@ -89,6 +92,7 @@ class Models:
             raise ApiError("unavailable", "The model is still loading; try again shortly.")
         if name is None:
             return self._serving[0]
+        name = self._aliases.get(name, name)
         for pipeline in self._serving:
             if pipeline.bundle.id == name:
                 return pipeline
@@ -173,6 +177,7 @@ class Models:
             for folder, pipeline in zip(self._folders, before, strict=True):
                 after.append(self._successor(folder, pipeline) if pipeline in chosen else pipeline)
             _expect_different_ids(after)
+            self._check_aliases(after)
         except Exception:
             _close_all(pipeline for pipeline in after if pipeline not in before)
             raise
@@ -218,6 +223,20 @@ class Models:
                 task = asyncio.create_task(self._retire(pipeline))
                 self._retiring.add(task)
                 task.add_done_callback(self._retiring.discard)
+
+    def aliases_of(self, pipeline: Pipeline) -> list[str]:
+        """The further names of a model."""
+        return [alias for alias, name in self._aliases.items() if name == pipeline.bundle.id]
+
+    def _check_aliases(self, pipelines: Sequence[Pipeline]) -> None:
+        """Raise BundleError for an alias of a model that is not served, or that is the id of one."""
+        ids = [pipeline.bundle.id for pipeline in pipelines]
+        for alias, name in self._aliases.items():
+            if name not in ids:
+                guess = did_you_mean(name, ids, most=1) or f"there is {', '.join(ids)}"
+                raise BundleError(f"SIGHTWORD_MODEL_ALIASES: {alias} is to be {name}, which is not served: {guess}")
+            if alias in ids:
+                raise BundleError(f"SIGHTWORD_MODEL_ALIASES: {alias} is the id of a model that is served")
 
     def serve(self, pipelines: Sequence[Pipeline]) -> None:
         """Let these take the requests from now on."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.admission import ByteReservation
+from service.errors import NATIVE_ERRORS, ErrorShape
 
 STAGES = ("fetch", "decode", "preprocess", "tokenize", "cache", "queue", "inference", "serialize")
 
@@ -57,6 +58,7 @@ class RequestContext:
     """What is known of one request while it runs: its id, timing, answer, and what it holds."""
 
     request_id: str
+    error_shape: ErrorShape = NATIVE_ERRORS  # of the API that the request is for
     timing: Timing = field(default_factory=Timing)
     status: int = 0  # of the answer, from its first byte on
     error_code: str | None = None

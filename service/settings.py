@@ -23,11 +23,16 @@ SECRETS_FOLDER = Path("/run/secrets")  # where container engines mount secrets, 
 MAX_TEXT_CHARACTERS = 10_000  # tokenized of a text: many times a context, at 10 µs each at most
 MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
+OPENAI_ITEMS = 2048  # in one request, as its documentation says
 MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of a setting: anything above is a typing error
 MAX_ROOT_PATH_CHARACTERS = 200
 # Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
 # segment of dots is taken off by clients.
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
+
+
+ApiName = Literal["openai", "jina", "huggingface"]
+API_NAMES: tuple[ApiName, ...] = get_args(ApiName)
 
 
 class SettingsError(ValueError):
@@ -45,6 +50,18 @@ def _validate_each(parse: Callable[[str], object]) -> AfterValidator:
         return names
 
     return AfterValidator(check)
+
+
+def _check_api(name: str) -> None:
+    if name not in API_NAMES:
+        guess = did_you_mean(name, API_NAMES, most=1)
+        raise ValueError(f"there are {', '.join(API_NAMES)}{f': {guess}' if guess else ''}")
+
+
+def _check_alias(text: str) -> None:
+    alias, _, model = text.partition("=")
+    if not (alias.strip() and model.strip()):
+        raise ValueError("must be ALIAS=MODEL, such as text-embedding-3-small=sightword-small, separated by commas")
 
 
 def _check_root_path(path: str) -> str:
@@ -82,6 +99,15 @@ class Settings(BaseSettings):
         "auto",
         description="auto, cpu, cuda, tensorrt or openvino. One that is named and is not active stops the start.",
     )
+    model_aliases: Annotated[CommaSeparated, _validate_each(_check_alias)] = Field(
+        (),
+        description="Further names by which clients may ask for a served model, as ALIAS=MODEL, separated by commas: "
+        "text-embedding-3-small=sightword-small.",
+    )
+    apis: Annotated[CommaSeparated, _validate_each(_check_api)] = Field(
+        API_NAMES,
+        description="Compatible APIs to serve beside the native one, separated by commas; empty for none.",
+    )
     api_keys: SecretStr | None = Field(
         None, description="Keys that clients must send, separated by commas; open to everybody if there are none."
     )
@@ -116,6 +142,12 @@ class Settings(BaseSettings):
     )
     max_image_pixels: int = Field(50_000_000, ge=1, le=MAX_COUNT, description="Largest picture, told from its header.")
     max_items: int = Field(512, ge=1, le=MAX_COUNT, description="Most items in one list of a request.")
+    max_compatible_items: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_COUNT,
+        description="The same for compatible APIs; not given, it is max_items where that is, else the 2048 of OpenAI.",
+    )
     max_labels: int = Field(
         10_000, ge=1, le=MAX_COUNT, description="Most labels, and most labels times templates, in one request."
     )
@@ -157,14 +189,27 @@ class Settings(BaseSettings):
     def limits(self) -> dict[str, int | float | None]:
         """The limits that a client can exceed, as /info shows them."""
         names = (
-            "max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items", "queue_bytes", "timeout_s"
+            "max_body_bytes", "max_image_pixels", "max_items", "max_labels", "queue_items",
+            "queue_bytes", "timeout_s",
         )  # fmt: skip
         fixed = {
+            "max_compatible_items": self.compatible_items(),
             "max_text_characters": MAX_TEXT_CHARACTERS,
             "max_predictions": MAX_PREDICTIONS,
             "max_label_sets": MAX_LABEL_SETS,
         }
         return {name: getattr(self, name) for name in names} | fixed
+
+    def compatible_items(self) -> int:
+        """The most items in one list of a request of a compatible API: who lowers one limit means both."""
+        if self.max_compatible_items is not None:
+            return self.max_compatible_items
+        return self.max_items if "max_items" in self.model_fields_set else OPENAI_ITEMS
+
+    def aliases(self) -> dict[str, str]:
+        """The ids of models by their further names."""
+        pairs = (text.partition("=") for text in self.model_aliases)
+        return {alias.strip(): model.strip() for alias, _, model in pairs}
 
     def redacted(self) -> dict[str, Any]:
         """Every setting as JSON for /info; a secret as asterisks."""

@@ -10,7 +10,7 @@ import gzip
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ START_OF_TEXT = "<|startoftext|>"
 END_OF_TEXT = "<|endoftext|>"
 END_OF_WORD = "</w>"
 PADDING_ID = 0
+Side = Literal["start", "end"]
 READ_WHOLE = 1024  # characters
 # 256 bytes, the same 256 at the end of a word, and the two control tokens: what is left are merges.
 UNMERGED_IDS = 2 * 256 + 2
@@ -52,8 +53,8 @@ class TextTokenizer(Protocol):
         than so many, and the later ones, but the last, may not be all there are.
         """
 
-    def truncate(self, ids: list[int]) -> list[int]:
-        """Cut to the context length, the last control token kept."""
+    def truncate(self, ids: list[int], side: Side = "end") -> list[int]:
+        """Cut to the context length at that side of the text, the control tokens kept."""
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """One array for the text tower: int64 [batch, longest], or [batch, context_length] where that is fixed."""
@@ -191,10 +192,12 @@ class Tokenizer:
                 return cleaned
         return text_of("".join(parts))
 
-    def truncate(self, ids: list[int]) -> list[int]:
-        """Cut to the context length; the last id is the end-of-text token."""
+    def truncate(self, ids: list[int], side: Side = "end") -> list[int]:
+        """Cut to the context length at that side of the text; the last id is the end-of-text token."""
         if len(ids) <= self.context_length:
             return ids
+        if side == "start":
+            return [ids[0], *ids[len(ids) - self.context_length + 1 :]]
         return [*ids[: self.context_length - 1], self.eot_id]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model.config import SiglipTextConfig
 from model.tokenizers.charsmap import Charsmap, CharsmapError
 from model.tokenizers.cleaning import clean
-from model.tokenizers.clip import READ_WHOLE, TokenizerError
+from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError
 from model.tokenizers.vocabulary import SPACE, Vocabulary, VocabularyError, read_vocabulary
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -87,10 +87,12 @@ class SentenceTokenizer:
             size *= 4
         return self._normalise(text)
 
-    def truncate(self, ids: list[int]) -> list[int]:
-        """Cut to the context length; the last id ends the text."""
+    def truncate(self, ids: list[int], side: Side = "end") -> list[int]:
+        """Cut to the context length at that side of the text; the last id ends the text."""
         if len(ids) <= self.context_length:
             return ids
+        if side == "start":
+            return ids[-self.context_length :]
         return [*ids[: self.context_length - 1], self.eos_id]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import NamedTuple, Self
 from uuid import uuid4
 
-from service.errors import ApiError, error_response
+from service.errors import ApiError, ErrorResponse
 
 MAX_HEAD_BYTES = 64 * 1024  # of a request line and its headers; room for labels in a query
 MAX_PIPELINED = 32  # requests sent before the answer to the first; each is held
@@ -73,7 +73,7 @@ class Refusal(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The whole response, head and body, in the shape that all errors have."""
-        response = error_response(self.error)
+        response = ErrorResponse(self.error)
         head = [f"HTTP/1.1 {self.status.value} {self.status.phrase}".encode()]
         head += [name + b": " + value for name, value in response.raw_headers]
         head += [b"x-content-type-options: nosniff", b"connection: close", b"x-request-id: " + uuid4().hex.encode()]

@@ -86,11 +86,14 @@ class Reader:
     def _tokenize(self, records: Sequence[Record]) -> None:
         started = time.perf_counter()
         context_length = self.bundle.context_length
-        texts = [record.item.text for record in records if isinstance(record.item, TextItem)]
-        heads = [text.strip()[:MAX_TEXT_CHARACTERS] for text in texts]
-        rows = self.tokenizer.encode(heads, enough=context_length)
-        for record, text, head, row in zip(records, texts, heads, rows, strict=True):
-            ids = self.tokenizer.truncate(row)
+        items = [record.item for record in records if isinstance(record.item, TextItem)]
+        heads = [_part_read(item) for item in items]
+        # Of a text that is cut at its start, the last ids are needed.
+        enough = context_length if all(item.cut == "end" for item in items) else None
+        rows = self.tokenizer.encode(heads, enough=enough)
+        for record, item, head, row in zip(records, items, heads, rows, strict=True):
+            text = item.text
+            ids = self.tokenizer.truncate(row, item.cut)
             if len(row) > context_length:
                 record.excess = (
                     f"{len(row)} tokens" if len(head) <= READ_WHOLE else f"more than {context_length} tokens"
@@ -166,6 +169,12 @@ def _characters(record: Record) -> int:
     """How many are read of its text, at most."""
     assert isinstance(record.item, TextItem)
     return min(len(record.item.text), MAX_TEXT_CHARACTERS)
+
+
+def _part_read(item: TextItem) -> str:
+    """As much of a text as is tokenized: its beginning, or its end where it is cut at its start."""
+    text = item.text.strip()
+    return text[:MAX_TEXT_CHARACTERS] if item.cut == "end" else text[-MAX_TEXT_CHARACTERS:]
 
 
 def _size(record: Record) -> int:

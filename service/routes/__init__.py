@@ -1,4 +1,6 @@
-"""One small router for each group of endpoints. A new one is a file here, its shapes in schema/, and a line below.
+"""One small router for each group of native endpoints: a file here, its shapes in schema/, and a line below.
+
+Those of other services are in compat/, of which a setting may leave some out.
 
 A handler whose first parameter is `request: Annotated[Model, json_body(Model)]` reads its body strictly, within the
 limits, and is documented by that declaration.
@@ -12,11 +14,8 @@ from service.routes import (
     docs,
     embed,
     health,
-    huggingface,
     info,
-    jina,
     label_sets,
-    openai,
     playground,
     similarity,
 )
@@ -31,9 +30,6 @@ ROUTERS = tuple(
         info,
         health,
         admin,
-        openai,
-        jina,
-        huggingface,
         docs,
         playground,
     )

@@ -12,7 +12,7 @@ from service import __version__
 from service.errors import error_responses
 from service.inference.pipeline import Pipeline
 from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
-from service.state import ServiceDep
+from service.state import Service, ServiceDep
 
 router = APIRouter(tags=["information"], responses=error_responses())
 BUNDLED_DIGEST = bundled_digest()
@@ -21,7 +21,7 @@ BUNDLED_DIGEST = bundled_digest()
 @router.get("/models", summary="The models served")
 async def models(service: ServiceDep) -> ModelsAnswer:
     """Name the models and what they are."""
-    return ModelsAnswer(models=[_served(pipeline) for pipeline in service.models.serving])
+    return ModelsAnswer(models=[_served(pipeline, service) for pipeline in service.models.serving])
 
 
 @router.get("/info", summary="Models, limits, settings and version")
@@ -30,7 +30,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
     return InfoAnswer(
         name="sightword",
         version=__version__,
-        models=[_served(pipeline) for pipeline in service.models.serving],
+        models=[_served(pipeline, service) for pipeline in service.models.serving],
         template_sets={name: list(templates) for name, templates in template_sets().items()},
         limits=service.settings.limits(),
         settings=service.settings.redacted(),
@@ -53,10 +53,11 @@ async def metrics(request: Request, service: ServiceDep) -> Response:
     return Response(content, media_type=media_type)
 
 
-def _served(pipeline: Pipeline) -> ServedModel:
+def _served(pipeline: Pipeline, service: Service) -> ServedModel:
     bundle = pipeline.bundle
     return ServedModel(
         id=bundle.id,
+        aliases=service.models.aliases_of(pipeline),
         digest=bundle.digest,
         bundled=bundle.digest == BUNDLED_DIGEST,
         dimensions=bundle.dimensions,

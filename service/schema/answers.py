@@ -142,6 +142,7 @@ class ServedModel(BaseModel):
     """A model and where it runs."""
 
     id: str
+    aliases: list[str] = Field([], description="further names by which clients may ask for it")
     digest: str
     bundled: bool = Field(description="whether it is the checkpoint that ships with this release, whatever its id")
     dimensions: int

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
+from model.tokenizers.clip import Side
 from service.errors import LONE_SURROGATE, ApiError, without_frames
 from service.settings import Settings
 
@@ -23,10 +24,11 @@ _DATA_URI = re.compile(r"data:[^,]{0,256}?;base64,", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TextItem:
-    """A text and the path of its field."""
+    """A text, the path of its field, and the side at which it is cut where it is too long and may be cut."""
 
     text: str
     param: str
+    cut: Side = "end"
 
 
 @dataclass(frozen=True, slots=True)

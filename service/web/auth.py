@@ -13,16 +13,16 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import ApiError, error_response
+from service.errors import ApiError, ErrorResponse
 from service.keys import Keys
 
 log = logging.getLogger(__name__)
 OPEN_PREFIXES = ("/health/", "/playground/")
 PLAYGROUND = "/"
 HOW = "as `Authorization: Bearer <key>` or as `x-api-key: <key>`"
-NEEDS_KEY = error_response(ApiError("invalid_api_key", f"Send one valid API key, {HOW}."))
-NEEDS_ADMIN_KEY = error_response(ApiError("invalid_api_key", f"This is for the operator: send the admin key, {HOW}."))
-ADMIN_CLOSED = error_response(
+NEEDS_KEY = ErrorResponse(ApiError("invalid_api_key", f"Send one valid API key, {HOW}."))
+NEEDS_ADMIN_KEY = ErrorResponse(ApiError("invalid_api_key", f"This is for the operator: send the admin key, {HOW}."))
+ADMIN_CLOSED = ErrorResponse(
     ApiError("invalid_api_key", "This is closed; the operator opens it by setting SIGHTWORD_ADMIN_KEY.")
 )
 # Escapes of control characters, of both slashes, and of what needs none: letters, digits and -._~ (RFC 3986, 2.3).
@@ -95,7 +95,7 @@ def _api_key(scope: Scope) -> bytes | None:
     """The API key of a request, or None; two different ones are none, since either may be whose request this is."""
     keys = set()
     for name, value in scope["headers"]:
-        if name == b"x-api-key":
+        if name in (b"x-api-key", b"api-key"):
             keys.add(value.strip())
         elif name == b"authorization":
             scheme, _, token = value.strip().partition(b" ")

@@ -18,11 +18,12 @@ from contextlib import nullcontext
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission, ByteReservation
-from service.errors import ApiError, error_response
+from service.errors import ApiError, ErrorResponse
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.web.auth import is_admin
 from service.web.cancel_scope import ClientDisconnectedError, RequestCancelScope
+from service.web.health_paths import is_health
 
 _SECONDS = re.compile(rb"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 MAX_SECONDS_BYTES = 32
@@ -85,11 +86,11 @@ class RequestLimitsMiddleware:
         except ApiError as error:
             context.error_code = error.code
             if not context.status:
-                await error_response(error)(scope, receive, send)
+                await ErrorResponse(error)(scope, receive, send)
         except asyncio.CancelledError:
             # The server gives up on what has not been done by the end of its drain time.
             if not context.status:
-                await error_response(_server_stopping())(scope, receive, send)
+                await ErrorResponse(_server_stopping())(scope, receive, send)
             raise
 
     async def _serve(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
@@ -152,7 +153,7 @@ def _has_body(method: str, headers: Mapping[bytes, bytes]) -> bool:
 
 def _is_unlimited(path: str) -> bool:
     """Health checks and metrics are answered whatever else goes on."""
-    return path == "/metrics" or path.startswith("/health/")
+    return path == "/metrics" or is_health(path)
 
 
 def _parse_timeout_s(scope: Scope, limit_s: float) -> float:

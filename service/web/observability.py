@@ -11,13 +11,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import queue_full
-from service.errors import error_response, internal_error
+from service.errors import ErrorResponse, internal_error
 from service.logs import Sampler, log_request
 from service.metrics import Metrics
 from service.request_context import RequestContext
 from service.tracing import RequestTracer
 from service.web.auth import is_admin
 from service.web.cancel_scope import ClientDisconnectedError
+from service.web.error_shapes import ErrorShapes
+from service.web.health_paths import is_health
 
 log = logging.getLogger("service.request")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
@@ -32,6 +34,7 @@ class ObservabilityMiddleware:
         self,
         app: ASGIApp,
         paths: Iterable[str],
+        error_shapes: ErrorShapes,
         metrics: Metrics,
         draining: Callable[[], bool],
         full: Callable[[], bool],
@@ -41,6 +44,10 @@ class ObservabilityMiddleware:
         self.app, self.metrics, self.traces = app, metrics, traces
         self.draining, self.full, self.allows = draining, full, allows
         self._static_paths = frozenset(path for path in paths if "{" not in path)
+        self._error_shapes = error_shapes
+        self._queue_full = {
+            shape: _serialize_refusal(ErrorResponse(queue_full(), shape=shape)) for shape in error_shapes.all
+        }
         self._refusal_sampler = Sampler()
 
     def refuse(self, scope: Scope) -> bytes | None:
@@ -50,13 +57,14 @@ class ObservabilityMiddleware:
             return None
         context = RequestContext(_request_id(scope), error_code="overloaded")
         self._report(scope, context, 429)
-        return _QUEUE_FULL % (context.request_id.encode(), context.timing.header().encode())
+        refusal = self._queue_full[self._error_shapes.find(scope["path"])]
+        return refusal % (context.request_id.encode(), context.timing.header().encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request and report on it."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        context = RequestContext(_request_id(scope))
+        context = RequestContext(_request_id(scope), self._error_shapes.find(scope["path"]))
         scope.setdefault("state", {})["context"] = context
 
         async def send_with_headers(message: Message) -> None:
@@ -73,7 +81,7 @@ class ObservabilityMiddleware:
             log.exception("request %s failed", context.request_id)
             context.error_code = "internal_error"
             if not context.status:
-                await error_response(internal_error())(scope, receive, send_with_headers)
+                await ErrorResponse(internal_error())(scope, receive, send_with_headers)
         finally:
             self._report(scope, context, context.status or CLIENT_CLOSED_REQUEST)
 
@@ -93,7 +101,7 @@ class ObservabilityMiddleware:
     def _report(self, scope: Scope, context: RequestContext, status: int) -> None:
         route = self._route_template(scope)
         left_out = self._refusal_sampler.left_out() if context.error_code in SAMPLED else 0
-        silent = left_out is None or route.startswith("/health") or route == "/metrics"  # probes are of no interest
+        silent = left_out is None or is_health(route) or route == "/metrics"  # probes are of no interest
         trace_id = None if silent or self.traces is None else self.traces.record(scope, route, context, status)
         self.metrics.record_request(route, status, context.timing, context.error_code, trace_id)
         if silent:
@@ -131,9 +139,6 @@ def _serialize_refusal(refusal: Response) -> bytes:
     head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
     rest = bytes(refusal.body).replace(b"%", b"%%")
     return head.replace(b"%", b"%%") + b"x-request-id: %s\r\nserver-timing: %s\r\n\r\n" + rest
-
-
-_QUEUE_FULL = _serialize_refusal(error_response(queue_full()))
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service.errors import error_responses
+from service.errors import ErrorShape, error_responses
 from service.web.auth import is_admin, is_open
 from service.web.body import BodyReader
 from service.web.endpoints import Endpoint
@@ -50,7 +50,11 @@ WORK_CODES = (
     "inference_error",
 )
 WORK_ERRORS = error_responses(*WORK_CODES)
-COMPATIBLE_ERRORS = error_responses(*WORK_CODES, "unsupported_modality")
+
+
+def compatible_errors(shape: ErrorShape) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a compatible API that does work, and writes its errors in this shape."""
+    return error_responses(*WORK_CODES, "unsupported_modality", shape=shape)
 
 
 def _describe_body(operation: dict[str, Any], reader: BodyReader[Any]) -> None:

@@ -15,9 +15,11 @@ from benchmarks.service_process import Running, running
 from model.bundle import Bundle, bundled
 from model.manifest import MANIFEST
 from model.runtime.engine import Engine
-from service import errors
 from service.inference.batcher import Batcher, Run
-from service.schema import answers, compat
+from service.routes.compat import APIS
+from service.schema import answers
+from service.schema.compat import jina, openai
+from service.web.error_shapes import ErrorShapes
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
 from tests.service.internet import NAME
@@ -30,15 +32,21 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "/label-sets": answers.LabelSetsAnswer,
     "/info": answers.InfoAnswer,
     "/models": answers.ModelsAnswer,
-    "/v1/embeddings": compat.EmbeddingsAnswer,
-    "/v1/classify": compat.LabelsAnswer,
-    "/v1/rerank": compat.RerankAnswer,
-    "/v1/models": compat.ModelList,
+    "/v1/embeddings": openai.EmbeddingsAnswer,
+    "/v1/classify": jina.LabelsAnswer,
+    "/v1/rerank": jina.RerankAnswer,
+    "/v1/models": openai.ModelList,
 }
 
 
-class StrictError(errors.ErrorBody):
-    model_config = ConfigDict(extra="forbid", strict=True)
+ERROR_SHAPES = ErrorShapes((api.router, api.error_shape) for api in APIS)
+
+
+@cache
+def strict_error(path: str) -> type[BaseModel]:
+    """The model of the errors at a path, which takes nothing else."""
+    model = ERROR_SHAPES.find(path).model
+    return type("StrictError", (model,), {"model_config": ConfigDict(extra="forbid", strict=True)})
 
 
 @pytest.fixture(scope="session")
@@ -148,7 +156,7 @@ def _check(response: httpx.Response) -> None:
     documented = _schema(str(response.request.url.join("/openapi.json")))["paths"]
     if response.is_error:
         assert response.headers["content-type"] == "application/json"
-        StrictError.model_validate_json(response.content)
+        strict_error(path).model_validate_json(response.content)
     elif path in ANSWERS and response.headers["content-type"] == "application/json":
         ANSWERS[path].model_validate_json(response.content)
     if method in documented.get(path, {}):

@@ -120,6 +120,13 @@ def test_one_item_is_refused_like_many(small: Running, hold: Path) -> None:
             assert (answer.status_code, answer.json()["error"]["code"]) == (429, "overloaded")
 
 
+def test_it_is_refused_in_the_shape_of_its_api(small: Running, hold: Path) -> None:
+    with full(small, hold), httpx.Client(base_url=small.url, timeout=60) as client:
+        native, openai = (client.post(path, json={"inputs": "a"}).json() for path in ("/embed", "/v1/embeddings"))
+    assert native.keys() == {"error"}
+    assert openai == {**native, "message": native["error"]["message"], "detail": native["error"]["message"]}
+
+
 def test_it_is_refused_by_its_head_and_the_connection_goes_on(small: Running, hold: Path) -> None:
     def refusals() -> float:
         return small.metric("sightword_requests_total", route="/embed", status="429")

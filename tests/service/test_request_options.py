@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from service.schema import compat, requests
+from service.schema import requests
+from service.schema.compat import huggingface, jina, openai
 from tests.service import pictures
 from tests.service.test_label_sets import put
 from tests.settings_table import check_table
@@ -21,9 +22,9 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "/similarity": requests.SimilarityRequest,
     "/classify": requests.ClassifyRequest,
     "/label-sets/options": requests.LabelSetRequest,
-    "/v1/embeddings": compat.EmbeddingsRequest,
-    "/v1/classify": compat.LabelsRequest,
-    "/v1/rerank": compat.RerankRequest,
+    "/v1/embeddings": openai.EmbeddingsRequest,
+    "/v1/classify": jina.LabelsRequest,
+    "/v1/rerank": jina.RerankRequest,
 }
 CAT = {"image": pictures.as_base64("cat")}
 LONG = "cat " * 200
@@ -204,8 +205,8 @@ def test_every_field_and_header_has_a_test() -> None:
     here = "tests/service/test_request_options.py::test_changing_a_field_changes_the_answer"
     for path, schema in SCHEMAS.items():
         check_table(dict.fromkeys(CASES[path], ("the answer", here)), schema.model_fields)
-    of_the_task = {name for name in compat.TaskRequest.model_fields if name != "parameters"}
-    of_the_task |= {f"parameters.{name}" for name in compat.TaskParameters.model_fields}
+    of_the_task = {name for name in huggingface.TaskRequest.model_fields if name != "parameters"}
+    of_the_task |= {f"parameters.{name}" for name in huggingface.TaskParameters.model_fields}
     check_table(dict.fromkeys(TASK_CASES, ("the answer", here)), of_the_task)
     check_table(EVERYWHERE, EVERYWHERE)
 

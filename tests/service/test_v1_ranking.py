@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle
-from service.routes.jina import relevance
+from service.classification.ranking import relevance
 from tests.service import pictures
 
 CAT = pictures.as_base64("cat")

@@ -9,16 +9,17 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from service.errors import ApiError, to_api_error
-from service.schema.compat import TASK_TEMPLATE, LabelScore, TaskParameters, TaskRequest
+from service.errors import NATIVE_ERRORS, ApiError, to_api_error
+from service.schema.compat.common import LabelScore
+from service.schema.compat.huggingface import TASK_TEMPLATE, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
 from service.settings import Settings
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
-from service.web.openapi import COMPATIBLE_ERRORS
+from service.web.openapi import compatible_errors
 from service.web.responses import json_response
 
-router = APIRouter(tags=["existing clients"])
+router = APIRouter(tags=["Hugging Face"])
 _CLIENT_PARAMS = {
     "model": "id",
     "labels": "parameters.candidate_labels",
@@ -30,7 +31,7 @@ _CLIENT_PARAMS = {
 @router.post(
     "/models/{id:path}",
     summary="Choose among labels (Hugging Face)",
-    responses={200: {"model": list[LabelScore], "description": "Best first."}, **COMPATIBLE_ERRORS},
+    responses={200: {"model": list[LabelScore], "description": "Best first."}, **compatible_errors(NATIVE_ERRORS)},
 )
 async def zero_shot_image_classification(
     id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, context: RequestContextDep

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from service.errors import ApiError, without_frames
-from service.schema.items import BadItem, Item, check_count, parse_image, parse_item
+from service.schema.items import BadItem, Item, TextItem, check_count, parse_image, parse_item
 from service.settings import Settings
 
 _IMAGE_FIELDS = ("image", "url", "bytes")  # "url" and "bytes" come from older clients of Jina
@@ -32,7 +33,7 @@ def _image(content: object, param: str, settings: Settings) -> Item:
 
 
 def _item(value: object, param: str, settings: Settings, modality: str | None = None) -> Item:
-    if isinstance(value, str) and modality == "image":
+    if isinstance(value, str) and (modality == "image" or _is_image_uri(value)):
         return _image(value, param, settings)
     if _are_token_ids(value):
         return BadItem(ApiError("invalid_request", _REFUSED_IDS, param))
@@ -49,6 +50,10 @@ def _item(value: object, param: str, settings: Settings, modality: str | None = 
     return parse_item(contents, param, settings)
 
 
+def _is_image_uri(text: str) -> bool:
+    return text[:11].lower() == "data:image/"
+
+
 def _is_token_id(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -59,6 +64,13 @@ def _are_token_ids(value: object) -> bool:
 
 def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     """One item or a list of them; with `"modality": "image"`, its strings are images."""
+    items = _parse_items(value, info)
+    if info.data.get("truncate") == "start":
+        return [replace(item, cut="start") if isinstance(item, TextItem) else item for item in items]
+    return items
+
+
+def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     field, modality = str(info.field_name), info.data.get("modality")
     if modality == "audio":
         raise _unsupported_medium("audio", "modality")
@@ -68,7 +80,7 @@ def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
         raise ApiError("invalid_request", "This list is empty; send at least one item.", field)
     if _are_token_ids(value):
         raise ApiError("invalid_request", _REFUSED_IDS, field)
-    check_count(len(value), info.context.max_items, "items", field)
+    check_count(len(value), info.context.compatible_items(), "items", field)
     return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
 
 
@@ -89,7 +101,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
     "title": "Item of other services",
     "description": "Fields beside these are ignored.",
     "anyOf": [
-        {"type": "string", "description": "a text", "minLength": 1},
+        {"type": "string", "description": "a text; what begins with data:image/ is a picture", "minLength": 1},
         {"type": "object", "properties": {"text": {"type": "string", "minLength": 1}}, "required": ["text"]},
         {"type": "object", "properties": {"image": _IMAGE_SCHEMA}, "required": ["image"]},
     ],

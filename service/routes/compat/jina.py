@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Response
 from orjson import Fragment
 
-from model.bundle import Bundle
-from model.zeroshot import probabilities, top_k_indices
-from service.schema.compat import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest, token_usage
+from service.classification.ranking import Ranking, rank
+from service.schema.compat.common import token_usage
+from service.schema.compat.errors import WITH_MESSAGE
+from service.schema.compat.jina import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
-from service.web.openapi import COMPATIBLE_ERRORS
-from service.web.responses import Matrix, json_response, rows_to_json, serialize_rows
+from service.web.openapi import compatible_errors
+from service.web.responses import json_response, rows_to_json, serialize_rows
 
-router = APIRouter(prefix="/v1", tags=["existing clients"])
+router = APIRouter(prefix="/v1", tags=["Jina"])
+ERRORS = compatible_errors(WITH_MESSAGE)
 
 
 @router.post(
     "/classify",
     summary="Choose among labels (Jina)",
-    responses={200: {"model": LabelsAnswer}, **COMPATIBLE_ERRORS},
+    responses={200: {"model": LabelsAnswer}, **ERRORS},
 )
 async def classify(
     request: Annotated[LabelsRequest, json_body(LabelsRequest)], service: ServiceDep, context: RequestContextDep
@@ -53,42 +54,37 @@ def _classification(entry: dict[str, Any]) -> dict[str, Any]:
 @router.post(
     "/rerank",
     summary="Rank documents by a query (Cohere, Jina, Infinity)",
-    responses={200: {"model": RerankAnswer}, **COMPATIBLE_ERRORS},
+    responses={200: {"model": RerankAnswer}, **ERRORS},
 )
 async def rerank(
     request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Rank texts and images by their cosine to a text or an image."""
-    items = [request.query, *request.documents]
     with service.model(request.model) as pipeline:
-        embedded = await pipeline.embed(items, context, truncate=request.truncate, keep_errors=False)
+        ranking = await rank(
+            pipeline,
+            request.query,
+            request.documents,
+            context,
+            top_n=request.top_n,
+            truncate=request.cut,
+            raw_scores=bool(request.raw_scores),
+        )
     with context.timing.stage("serialize"):
-        cosine = embedded.vectors[1:] @ embedded.vectors[0]
-        scores = cosine if request.raw_scores else relevance(cosine, pipeline.bundle)
-        order = top_k_indices(cosine[np.newaxis], request.top_n)[0].tolist()
-        results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in order]
+        scores = ranking.scores
+        results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in ranking.order]
         if request.return_documents:  # which may be as large as the request
-            results = await service.shared.pool.run_in_thread(_with_documents, order, scores, request.documents)
-        usage = token_usage(embedded.usage)
+            results = await service.shared.pool.run_in_thread(_with_documents, ranking, request.documents)
+        usage = token_usage(ranking.usage)
         answer = {"id": context.request_id, "object": "list", "results": results}
         return json_response({**answer, "model": pipeline.bundle.id, "usage": usage})
 
 
-def _with_documents(order: Sequence[int], scores: Matrix, documents: Sequence[Item]) -> list[Fragment]:
+def _with_documents(ranking: Ranking, documents: Sequence[Item]) -> list[Fragment]:
     return rows_to_json(
-        {"index": index, "relevance_score": scores[index], "document": _document(documents[index])} for index in order
+        {"index": index, "relevance_score": ranking.scores[index], "document": _document(documents[index])}
+        for index in ranking.order
     )
-
-
-def relevance(cosine: Matrix, bundle: Bundle) -> Matrix:
-    """0 to 1, for each document alone: clients compare scores with a threshold, and across requests.
-
-    A softmax would depend on the other documents, and a cosine can be negative.
-    """
-    if bundle.logit_bias is not None:
-        return probabilities(cosine, bundle)
-    scaled: Matrix = np.clip((1 + cosine) / 2, 0, 1)  # rounding can put a cosine outside -1 to 1
-    return scaled
 
 
 def _document(item: Item) -> dict[str, str]:

@@ -10,20 +10,23 @@ from fastapi import APIRouter, Response
 
 from model.bundle import Bundle
 from service.errors import ApiError, error_responses
-from service.schema.compat import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject, token_usage
+from service.schema.compat.common import token_usage
+from service.schema.compat.errors import WITH_MESSAGE
+from service.schema.compat.openai import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject
 from service.schema.requests import EncodingFormat
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
-from service.web.openapi import COMPATIBLE_ERRORS
+from service.web.openapi import compatible_errors
 from service.web.responses import ENCODERS, Matrix, check_dimensions, json_response, reduce_dimensions, serialize_rows
 
-router = APIRouter(prefix="/v1", tags=["existing clients"])
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+ERRORS = compatible_errors(WITH_MESSAGE)
 
 
 @router.post(
     "/embeddings",
     summary="Embed texts and images (OpenAI, Jina, Infinity)",
-    responses={200: {"model": EmbeddingsAnswer}, **COMPATIBLE_ERRORS},
+    responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
 )
 async def embeddings(
     request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, context: RequestContextDep
@@ -32,7 +35,7 @@ async def embeddings(
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
         check_dimensions(dimensions, pipeline.bundle)
-        embedded = await pipeline.embed(request.input, context, truncate=request.truncate, keep_errors=False)
+        embedded = await pipeline.embed(request.input, context, truncate=request.cut, keep_errors=False)
     with context.timing.stage("serialize"):
         vectors = reduce_dimensions(embedded.vectors, dimensions, request.normalized is not False)
         formats = request.formats()
@@ -52,8 +55,10 @@ def _encode(vectors: Matrix, formats: list[EncodingFormat]) -> Iterable[Any]:
 
 @router.get("/models", summary="The models served (OpenAI)", responses=error_responses())
 async def models(service: ServiceDep) -> ModelList:
-    """Name the models; /models says more of each."""
-    return ModelList(data=[_model(pipeline.bundle) for pipeline in service.models.serving])
+    """Name the models, and their aliases; /models says more of each."""
+    served = service.models.serving
+    names = [(name, each) for each in served for name in (each.bundle.id, *service.models.aliases_of(each))]
+    return ModelList(data=[_model(name, pipeline.bundle) for name, pipeline in names])
 
 
 @router.get(
@@ -64,13 +69,13 @@ async def models(service: ServiceDep) -> ModelList:
 async def model(id: str, service: ServiceDep) -> ModelObject:
     """Say that it is served; names with a slash, as elsewhere, get the same refusal as any unknown one."""
     try:
-        return _model(service.models.find(id).bundle)
+        return _model(id, service.models.find(id).bundle)
     except ApiError as error:
         raise error.at("id") from None
 
 
-def _model(bundle: Bundle) -> ModelObject:
-    return ModelObject(id=bundle.id, created=_seconds(bundle.manifest.created))
+def _model(name: str, bundle: Bundle) -> ModelObject:
+    return ModelObject(id=name, created=_seconds(bundle.manifest.created))
 
 
 def _seconds(created: str) -> int:
