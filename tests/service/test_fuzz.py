@@ -20,7 +20,7 @@ import pytest
 from benchmarks.service_process import PATIENCE_S, Running, running
 from service.errors import ERROR_KINDS
 from tests.service import hostile, hostile_bodies, pictures
-from tests.service.conftest import StrictError
+from tests.service.conftest import strict_error
 from tests.service.hostile_bodies import JSON
 
 CLIENTS = 6
@@ -118,7 +118,7 @@ def send(
     if status not in documented[route] or status >= "5":
         outcomes.wrong.append(f"{status} {content!r:.300} for {request!r:.300}")
     elif status >= "4":
-        StrictError.model_validate_json(content)
+        strict_error(route.partition(" ")[2]).model_validate_json(content)
     elif route == "POST /embed":
         judge_each(json.loads(content), outcomes)
 
