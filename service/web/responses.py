@@ -42,11 +42,11 @@ def rows_to_json(rows: Iterable[object]) -> list[orjson.Fragment]:
     return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
 
 
-def check_dimensions(dimensions: int | None, bundle: Bundle) -> None:
+def check_dimensions(dimensions: int | None, bundle: Bundle, param: str = "dimensions") -> None:
     """Raise `invalid_request` for more dimensions than the model has."""
     if dimensions is not None and dimensions > bundle.dimensions:
         message = f"This model's vectors have {bundle.dimensions} dimensions; ask for at most so many."
-        raise ApiError("invalid_request", message, "dimensions")
+        raise ApiError("invalid_request", message, param)
 
 
 def reduce_dimensions(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:
@@ -61,11 +61,27 @@ def reduce_dimensions(vectors: Matrix, dimensions: int | None, normalize: bool) 
     return shorter
 
 
+def combine(vectors: Matrix, counts: Sequence[int]) -> Matrix:
+    """The normalised mean of each run of `counts` rows: [parts, dim] -> [len(counts), dim], of unit length."""
+    if len(counts) == len(vectors):
+        return vectors
+    sums: Matrix = np.add.reduceat(vectors, np.cumsum([0, *counts[:-1]]), axis=0)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    np.divide(sums, lengths, out=sums, where=lengths > 0)
+    return sums
+
+
 def _quantize_int8(vectors: Matrix) -> NDArray[np.int8]:
     """[items, dim] -> int8 [items, dim]: each vector scaled so that its largest component is ±127."""
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=np.finfo(np.float32).tiny)
     scaled: NDArray[np.int8] = np.rint(vectors / largest * 127).astype(np.int8)
     return scaled
+
+
+def _quantize_uint8(vectors: Matrix) -> NDArray[np.uint8]:
+    """As int8, plus 128."""
+    shifted: NDArray[np.uint8] = (_quantize_int8(vectors) + np.int16(128)).astype(np.uint8)
+    return shifted
 
 
 def _pack_bits(vectors: Matrix) -> NDArray[np.uint8]:
@@ -76,6 +92,7 @@ ENCODERS: Mapping[str, Callable[[Matrix], Sequence[Any] | NDArray[Any]]] = {
     "float": lambda vectors: vectors,
     "base64": lambda vectors: [base64.b64encode(row).decode("ascii") for row in vectors.astype("<f4", copy=False)],
     "int8": _quantize_int8,
+    "uint8": _quantize_uint8,
     "binary": lambda vectors: (_pack_bits(vectors) ^ 0x80).view(np.int8),
     "ubinary": _pack_bits,
 }

@@ -18,7 +18,7 @@ from model.runtime.engine import Engine
 from service.inference.batcher import Batcher, Run
 from service.routes.compat import APIS
 from service.schema import answers
-from service.schema.compat import jina, openai
+from service.schema.compat import cohere, jina, openai
 from service.web.error_shapes import ErrorShapes
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
@@ -35,6 +35,8 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "/v1/embeddings": openai.EmbeddingsAnswer,
     "/v1/classify": jina.LabelsAnswer,
     "/v1/rerank": jina.RerankAnswer,
+    "/v2/embed": cohere.EmbedAnswer,
+    "/v2/rerank": cohere.RerankAnswer,
     "/v1/models": openai.ModelList,
 }
 

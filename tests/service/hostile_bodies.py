@@ -19,6 +19,13 @@ GOOD: dict[str, Any] = {
     "/v1/embeddings": {"input": ["a", {"image": TINY}], "model": "x", "encoding_format": "float", "user": "u"},
     "/v1/classify": {"input": [{"image": TINY}], "labels": ["a", "b"], "model": "x"},
     "/v1/rerank": {"query": "a", "documents": ["a", {"image": TINY}], "top_n": 1, "return_documents": True},
+    "/v1/embed": {"texts": ["a", "b"], "model": "x", "input_type": "search_query", "truncate": "NONE"},
+    "/v2/embed": {
+        "inputs": [{"content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": TINY}}]}],
+        "embedding_types": ["float", "int8"],
+        "output_dimension": 8,
+    },
+    "/v2/rerank": {"query": "a", "documents": ["a", "b"], "top_n": 1, "max_tokens_per_doc": 9},
     "/models/{id}": {"inputs": TINY, "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "a {}"}},
     "/label-sets/{name}": {"labels": ["a", "b"], "templates": ["a {}"]},
 }

@@ -23,6 +23,9 @@ ROUTES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/classify": lambda text: {"inputs": [text, CAT], "labels": ["a", text + "!", "b"]},
     "/v1/embeddings": lambda text: {"input": ["a", text]},
     "/v1/classify": lambda text: {"input": [text, CAT], "labels": ["a", text + "!", "b"]},
+    "/v1/embed": lambda text: {"texts": ["a", text]},
+    "/v2/embed": lambda text: {"inputs": [{"content": [{"type": "text", "text": text}]}]},
+    "/v2/rerank": lambda text: {"query": text, "documents": ["a", text, CAT]},
     "/v1/rerank": lambda text: {"query": text, "documents": ["a", text, CAT]},
 }
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastapi import APIRouter
 
 from service.errors import NATIVE_ERRORS, ErrorShape
-from service.routes.compat import huggingface, jina, openai
+from service.routes.compat import cohere, huggingface, jina, openai
 from service.schema.compat.errors import WITH_MESSAGE
 from service.settings import ApiName
 
@@ -28,6 +28,7 @@ APIS = (
     CompatibleApi("openai", openai.router, WITH_MESSAGE),
     CompatibleApi("jina", jina.router, WITH_MESSAGE),
     CompatibleApi("huggingface", huggingface.router, NATIVE_ERRORS),
+    CompatibleApi("cohere", cohere.router, WITH_MESSAGE),
 )
 
 

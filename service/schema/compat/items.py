@@ -19,7 +19,8 @@ _REFUSED_IDS = (
 )
 
 
-def _unsupported_medium(medium: str, param: str) -> ApiError:
+def unsupported_medium(medium: str, param: str) -> ApiError:
+    """The refusal of what no tower reads."""
     return ApiError("unsupported_modality", f"The models here read texts and images; none reads {medium}.", param)
 
 
@@ -40,7 +41,7 @@ def _item(value: object, param: str, settings: Settings, modality: str | None = 
     if not isinstance(value, dict):
         return parse_item(value, param, settings)
     if medium := next((name for name in _UNSUPPORTED_MEDIA if value.get(name) is not None), None):
-        return BadItem(_unsupported_medium(medium, f"{param}.{medium}"))
+        return BadItem(unsupported_medium(medium, f"{param}.{medium}"))
     contents = {name: value[name] for name in ("text", *_IMAGE_FIELDS) if value.get(name) is not None}
     if len(contents) != 1:
         return BadItem(ApiError("invalid_request", 'An item has exactly one of "text" and "image".', param))
@@ -73,7 +74,7 @@ def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
 def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     field, modality = str(info.field_name), info.data.get("modality")
     if modality == "audio":
-        raise _unsupported_medium("audio", "modality")
+        raise unsupported_medium("audio", "modality")
     if not isinstance(value, list):
         return [_item(value, field, info.context, modality)]
     if not value:
@@ -82,6 +83,14 @@ def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
         raise ApiError("invalid_request", _REFUSED_IDS, field)
     check_count(len(value), info.context.compatible_items(), "items", field)
     return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
+
+
+def _parse_images(value: object, info: ValidationInfo[Settings]) -> list[Item]:
+    field = str(info.field_name)
+    if not isinstance(value, list) or not value:
+        raise ApiError("invalid_request", "This is a list of at least one picture.", field)
+    check_count(len(value), info.context.compatible_items(), "items", field)
+    return [_image(each, f"{field}.{index}", info.context) for index, each in enumerate(value)]
 
 
 def _parse_one(value: object, info: ValidationInfo[Settings]) -> Item:
@@ -111,5 +120,10 @@ AnyItems = Annotated[
     list[Item],
     PlainValidator(_parse_list),
     WithJsonSchema({"anyOf": [_ITEM_SCHEMA, {"type": "array", "items": _ITEM_SCHEMA, "minItems": 1}]}),
+]
+ImageList = Annotated[
+    list[Item],
+    PlainValidator(_parse_images),
+    WithJsonSchema({"type": "array", "items": _IMAGE_SCHEMA, "minItems": 1}),
 ]
 Image = Annotated[Item, PlainValidator(_parse_image), WithJsonSchema(_IMAGE_SCHEMA)]
