@@ -26,6 +26,13 @@ GOOD: dict[str, Any] = {
         "output_dimension": 8,
     },
     "/v2/rerank": {"query": "a", "documents": ["a", "b"], "top_n": 1, "max_tokens_per_doc": 9},
+    "/v1/multimodalembeddings": {
+        "inputs": [{"content": [{"type": "text", "text": "a"}, {"type": "image_base64", "image_base64": TINY}]}],
+        "truncation": True,
+    },
+    "/vectorize": {"texts": ["a"], "images": [TINY]},
+    "/api/embed": {"model": "x", "input": ["a", "b"], "keep_alive": "5m", "options": {}},
+    "/api/embeddings": {"model": "x", "prompt": "a"},
     "/models/{id}": {"inputs": TINY, "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "a {}"}},
     "/label-sets/{name}": {"labels": ["a", "b"], "templates": ["a {}"]},
 }

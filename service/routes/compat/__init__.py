@@ -11,8 +11,8 @@ from typing import NamedTuple
 from fastapi import APIRouter
 
 from service.errors import NATIVE_ERRORS, ErrorShape
-from service.routes.compat import cohere, huggingface, jina, openai
-from service.schema.compat.errors import WITH_MESSAGE
+from service.routes.compat import cohere, huggingface, jina, ollama, openai, voyage, weaviate
+from service.schema.compat.errors import FLAT, WITH_MESSAGE
 from service.settings import ApiName
 
 
@@ -29,6 +29,9 @@ APIS = (
     CompatibleApi("jina", jina.router, WITH_MESSAGE),
     CompatibleApi("huggingface", huggingface.router, NATIVE_ERRORS),
     CompatibleApi("cohere", cohere.router, WITH_MESSAGE),
+    CompatibleApi("voyage", voyage.router, WITH_MESSAGE),
+    CompatibleApi("weaviate", weaviate.router, FLAT),
+    CompatibleApi("ollama", ollama.router, FLAT),
 )
 
 

@@ -78,7 +78,7 @@ def _parts(request: EmbedRequest) -> tuple[list[Item], list[int]]:
     """What is embedded, and how many of these are one input."""
     if request.inputs is not None:
         return request.inputs.items, request.inputs.counts
-    items = request.texts or request.images or []
+    items = request.texts or request.images
     return items, [1] * len(items)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, WithJsonS
 from service.errors import ApiError
 from service.schema.compat.common import Compatible
 from service.schema.compat.contents import ContentList
-from service.schema.compat.items import AnyItem, AnyItems, ImageList
+from service.schema.compat.items import AnyItem, AnyItems, ImageList, TextList
 from service.settings import Settings
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
@@ -38,15 +38,15 @@ EmbeddingTypes = Annotated[
 class EmbedRequest(Compatible):
     """One of `texts`, `images` and `inputs`. Fields beside these are ignored."""
 
-    texts: AnyItems | None = Field(None, description="texts")
-    images: ImageList | None = Field(None, description="pictures as data: URIs or base64")
+    texts: TextList = Field([], description="texts")
+    images: ImageList = Field([], description="pictures as data: URIs or base64")
     inputs: ContentList | None = None
     embedding_types: EmbeddingTypes = Field(None, description="float if not given; base64 is of little-endian float32")
     output_dimension: int | None = Field(None, ge=1, description="keep only the first so many, then normalise again")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [name for name in ("texts", "images", "inputs") if getattr(self, name) is not None]
+        given = [name for name in ("texts", "images", "inputs") if getattr(self, name)]
         if len(given) != 1:
             what = f"not {' and '.join(given)} together" if given else "there is none"
             param = given[-1] if given else "texts"

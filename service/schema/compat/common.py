@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainValidator
 
 UNSPECIFIED = "default/not-specified"  # what Infinity's clients send where no model was chosen
 
@@ -42,6 +42,7 @@ class Compatible(BaseModel):
     model: ModelName = Field(None, description="id of the model; the first one served if not given")
     truncate: Truncate = Field(
         None,
+        validation_alias=AliasChoices("truncate", "truncation"),
         description="cut texts that are longer than the context, instead of refusing them; or NONE, START or END, "
         "the side that is cut",
     )

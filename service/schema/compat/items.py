@@ -85,12 +85,31 @@ def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     return [_item(each, f"{field}.{index}", info.context, modality) for index, each in enumerate(value)]
 
 
+def _parse_texts(value: object, info: ValidationInfo[Settings]) -> list[Item]:
+    field = str(info.field_name)
+    return [_text(each, f"{field}.{index}", info.context) for index, each in enumerate(_check_list(value, info))]
+
+
+def _text(value: object, param: str, settings: Settings) -> Item:
+    if not isinstance(value, str):
+        return BadItem(ApiError("invalid_request", "This must be a string.", param))
+    return parse_item(value, param, settings)
+
+
 def _parse_images(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     field = str(info.field_name)
-    if not isinstance(value, list) or not value:
-        raise ApiError("invalid_request", "This is a list of at least one picture.", field)
+    return [_image(each, f"{field}.{index}", info.context) for index, each in enumerate(_check_list(value, info))]
+
+
+def _check_list(value: object, info: ValidationInfo[Settings]) -> list[Any]:
+    """A list within the limit, which may be empty, or null for such a one."""
+    if value is None:
+        return []
+    field = str(info.field_name)
+    if not isinstance(value, list):
+        raise ApiError("invalid_request", "This must be a list.", field)
     check_count(len(value), info.context.compatible_items(), "items", field)
-    return [_image(each, f"{field}.{index}", info.context) for index, each in enumerate(value)]
+    return value
 
 
 def _parse_one(value: object, info: ValidationInfo[Settings]) -> Item:
@@ -121,9 +140,14 @@ AnyItems = Annotated[
     PlainValidator(_parse_list),
     WithJsonSchema({"anyOf": [_ITEM_SCHEMA, {"type": "array", "items": _ITEM_SCHEMA, "minItems": 1}]}),
 ]
+TextList = Annotated[
+    list[Item],
+    PlainValidator(_parse_texts),
+    WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}}),
+]
 ImageList = Annotated[
     list[Item],
     PlainValidator(_parse_images),
-    WithJsonSchema({"type": "array", "items": _IMAGE_SCHEMA, "minItems": 1}),
+    WithJsonSchema({"type": "array", "items": _IMAGE_SCHEMA}),
 ]
 Image = Annotated[Item, PlainValidator(_parse_image), WithJsonSchema(_IMAGE_SCHEMA)]

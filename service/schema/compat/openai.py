@@ -43,12 +43,15 @@ class EmbeddingsRequest(Compatible):
     encoding_format: EncodingFormat | None = Field(None, description="as in /embed; float if not given")
     embedding_type: EncodingFormats | None = Field(
         None,
-        validation_alias=AliasChoices("embedding_type", "encoding_type"),
+        validation_alias=AliasChoices("embedding_type", "encoding_type", "output_dtype"),
         description="Jina's name for encoding_format, and stronger than it. With several, each embedding is an object "
         "with one entry for each type.",
     )
     dimensions: int | None = Field(
-        None, ge=0, description="keep only the first so many, then normalise again; 0 or nothing for all"
+        None,
+        ge=0,
+        validation_alias=AliasChoices("dimensions", "output_dimension"),
+        description="keep only the first so many, then normalise again; 0 or nothing for all",
     )
     normalized: bool | None = Field(None, description="Jina's: false leaves a cut vector as it was cut")
 

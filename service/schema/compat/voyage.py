@@ -1,0 +1,37 @@
+"""What Voyage takes and answers: /v1/multimodalembeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from service.schema.compat.common import Compatible
+from service.schema.compat.contents import ContentList
+from service.schema.compat.openai import EmbeddingObject
+
+
+class MultimodalRequest(Compatible):
+    """Fields beside these are ignored."""
+
+    inputs: ContentList
+    output_encoding: Literal["base64"] | None = Field(None, description="base64: little-endian float32")
+    output_dimension: int | None = Field(None, ge=1, description="keep only the first so many, then normalise again")
+
+
+class MultimodalUsage(BaseModel):
+    """What was computed; pixels are not counted here."""
+
+    text_tokens: int
+    image_pixels: int
+    video_pixels: int
+    total_tokens: int
+
+
+class MultimodalAnswer(BaseModel):
+    """One entry for each input, in order."""
+
+    object: Literal["list"]
+    data: list[EmbeddingObject]
+    model: str
+    usage: MultimodalUsage
