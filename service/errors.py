@@ -181,9 +181,25 @@ def _validation_message(first: ErrorDetails) -> str:
         case "missing":
             return "This field is missing."
         case "extra_forbidden":
-            return "There is no such field; see /docs for the ones there are."
+            return _unknown_field(str(first["loc"][-1]))
         case _:
             return first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+
+
+# Fields that tell whose client it is that was given the wrong address.
+_FIELDS_OF_OTHERS = {
+    "prompt_name": "Text Embeddings Inference, whose clients find its shapes under /tei, as /tei/embed",
+    "truncation_direction": "Text Embeddings Inference, whose clients find its shapes under /tei, as /tei/embed",
+    "input": "OpenAI, whose clients call /v1/embeddings",
+    "input_type": "Cohere, whose clients call /v2/embed",
+    "embedding_types": "Cohere, whose clients call /v2/embed",
+}
+
+
+def _unknown_field(name: str) -> str:
+    if name in _FIELDS_OF_OTHERS:
+        return f"There is no such field here; it is one of {_FIELDS_OF_OTHERS[name]}."
+    return "There is no such field; see /docs for the ones there are."
 
 
 async def handle_api_error(request: Request, error: Exception) -> Response:

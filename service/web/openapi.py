@@ -110,7 +110,7 @@ def install(app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, ro
                 tags=app.openapi_tags,
                 servers=[{"url": root_path}] if root_path else None,
             )
-            for route, reader in ((each.route, each.reader) for each in endpoints):
+            for route, reader in ((each.route, each.reader) for each in endpoints if each.route.include_in_schema):
                 for method in route.methods or ():
                     _describe_body(schema["paths"][route.path_format][method.lower()], reader)
             models = dict.fromkeys(endpoint.reader.model for endpoint in endpoints)

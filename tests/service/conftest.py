@@ -18,7 +18,7 @@ from model.runtime.engine import Engine
 from service.inference.batcher import Batcher, Run
 from service.routes.compat import APIS
 from service.schema import answers
-from service.schema.compat import cohere, jina, ollama, openai, voyage, weaviate
+from service.schema.compat import cohere, infinity, jina, ollama, openai, tei, voyage, weaviate
 from service.web.error_shapes import ErrorShapes
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
@@ -35,13 +35,16 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "/v1/embeddings": openai.EmbeddingsAnswer,
     "/v1/classify": jina.LabelsAnswer,
     "/v1/rerank": jina.RerankAnswer,
-    "/v2/embed": cohere.EmbedAnswer,
-    "/v2/rerank": cohere.RerankAnswer,
+    "/v2/embed": cohere.CohereEmbedAnswer,
+    "/v2/rerank": cohere.CohereRerankAnswer,
     "/v1/multimodalembeddings": voyage.MultimodalAnswer,
     "/vectorize": weaviate.VectorizeAnswer,
-    "/meta": weaviate.MetaAnswer,
-    "/api/embed": ollama.EmbedAnswer,
-    "/api/tags": ollama.TagsAnswer,
+    "/meta": weaviate.VectorizerMetaAnswer,
+    "/api/embed": ollama.OllamaEmbedAnswer,
+    "/api/tags": ollama.OllamaTagsAnswer,
+    "/tei/info": tei.TeiInfoAnswer,
+    "/rerank": infinity.StringRerankAnswer,
+    "/props": infinity.PropsAnswer,
     "/v1/models": openai.ModelList,
 }
 

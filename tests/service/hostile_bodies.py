@@ -33,6 +33,11 @@ GOOD: dict[str, Any] = {
     "/vectorize": {"texts": ["a"], "images": [TINY]},
     "/api/embed": {"model": "x", "input": ["a", "b"], "keep_alive": "5m", "options": {}},
     "/api/embeddings": {"model": "x", "prompt": "a"},
+    "/tei": {"inputs": "a", "truncate": True, "truncation_direction": "left"},
+    "/tei/embed": {"inputs": ["a", f"data:image/png;base64,{TINY}"], "normalize": True, "prompt_name": None},
+    "/tei/rerank": {"query": "a", "texts": ["a", "b"], "return_text": True, "raw_scores": False},
+    "/embeddings": {"content": [{"prompt_string": "<__media__>\n", "multimodal_data": [TINY]}, "a"]},
+    "/rerank": {"query": "a", "documents": ["a", {"image": TINY}], "top_n": 1, "return_documents": True},
     "/models/{id}": {"inputs": TINY, "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "a {}"}},
     "/label-sets/{name}": {"labels": ["a", "b"], "templates": ["a {}"]},
 }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastapi import APIRouter
 
 from service.errors import NATIVE_ERRORS, ErrorShape
-from service.routes.compat import cohere, huggingface, jina, ollama, openai, voyage, weaviate
+from service.routes.compat import cohere, huggingface, infinity, jina, ollama, openai, tei, voyage, weaviate
 from service.schema.compat.errors import FLAT, WITH_MESSAGE
 from service.settings import ApiName
 
@@ -30,6 +30,8 @@ APIS = (
     CompatibleApi("huggingface", huggingface.router, NATIVE_ERRORS),
     CompatibleApi("cohere", cohere.router, WITH_MESSAGE),
     CompatibleApi("voyage", voyage.router, WITH_MESSAGE),
+    CompatibleApi("tei", tei.router, FLAT),
+    CompatibleApi("infinity", infinity.router, WITH_MESSAGE),
     CompatibleApi("weaviate", weaviate.router, FLAT),
     CompatibleApi("ollama", ollama.router, FLAT),
 )

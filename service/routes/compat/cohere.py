@@ -10,7 +10,13 @@ from fastapi import APIRouter, Response
 from service.classification.ranking import rank
 from service.inference.records import EmbeddingResult
 from service.request_context import RequestContext
-from service.schema.compat.cohere import EmbedAnswer, EmbedFloatsAnswer, EmbedRequest, RerankAnswer, RerankRequest
+from service.schema.compat.cohere import (
+    CohereEmbedAnswer,
+    CohereEmbedRequest,
+    CohereFloatsAnswer,
+    CohereRerankAnswer,
+    CohereRerankRequest,
+)
 from service.schema.compat.errors import WITH_MESSAGE
 from service.schema.items import Item, TextItem
 from service.state import RequestContextDep, Service, ServiceDep
@@ -33,10 +39,12 @@ ERRORS = compatible_errors(WITH_MESSAGE)
 @router.post(
     "/v1/embed",
     summary="Embed texts or images (Cohere, version 1)",
-    responses={200: {"model": EmbedFloatsAnswer | EmbedAnswer}, **ERRORS},
+    responses={200: {"model": CohereFloatsAnswer | CohereEmbedAnswer}, **ERRORS},
 )
 async def embed_v1(
-    request: Annotated[EmbedRequest, json_body(EmbedRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[CohereEmbedRequest, json_body(CohereEmbedRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
     """Answer a plain list of vectors unless types are asked for."""
     return await _embed(request, service, context, version="1")
@@ -45,16 +53,18 @@ async def embed_v1(
 @router.post(
     "/v2/embed",
     summary="Embed texts, images, or inputs of both (Cohere)",
-    responses={200: {"model": EmbedAnswer}, **ERRORS},
+    responses={200: {"model": CohereEmbedAnswer}, **ERRORS},
 )
 async def embed_v2(
-    request: Annotated[EmbedRequest, json_body(EmbedRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[CohereEmbedRequest, json_body(CohereEmbedRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
     """Answer the vectors by type."""
     return await _embed(request, service, context, version="2")
 
 
-async def _embed(request: EmbedRequest, service: Service, context: RequestContext, version: str) -> Response:
+async def _embed(request: CohereEmbedRequest, service: Service, context: RequestContext, version: str) -> Response:
     items, counts = _parts(request)
     with service.model(request.model) as pipeline:
         check_dimensions(request.output_dimension, pipeline.bundle, "output_dimension")
@@ -74,7 +84,7 @@ async def _embed(request: EmbedRequest, service: Service, context: RequestContex
         return json_response(answer)
 
 
-def _parts(request: EmbedRequest) -> tuple[list[Item], list[int]]:
+def _parts(request: CohereEmbedRequest) -> tuple[list[Item], list[int]]:
     """What is embedded, and how many of these are one input."""
     if request.inputs is not None:
         return request.inputs.items, request.inputs.counts
@@ -91,7 +101,7 @@ def _billed(embedded: EmbeddingResult) -> dict[str, int]:
     return {**({"input_tokens": tokens} if tokens else {}), **({"images": images} if images else {})}
 
 
-def _warnings(request: EmbedRequest) -> list[str]:
+def _warnings(request: CohereEmbedRequest) -> list[str]:
     combined = request.inputs.combined() if request.inputs is not None else ()
     return [
         f"inputs.{index}: its parts were embedded one by one, and its vector is their normalised mean"
@@ -105,10 +115,12 @@ def _meta(version: str, billed: Mapping[str, int], warnings: list[str]) -> dict[
 
 
 @router.post(
-    "/v2/rerank", summary="Rank documents by a query (Cohere)", responses={200: {"model": RerankAnswer}, **ERRORS}
+    "/v2/rerank", summary="Rank documents by a query (Cohere)", responses={200: {"model": CohereRerankAnswer}, **ERRORS}
 )
 async def rerank(
-    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[CohereRerankRequest, json_body(CohereRerankRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
     """Score as /v1/rerank does."""
     with service.model(request.model) as pipeline:

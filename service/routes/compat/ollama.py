@@ -10,14 +10,14 @@ from service import __version__
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT
 from service.schema.compat.ollama import (
-    Details,
-    EmbedAnswer,
-    EmbedRequest,
-    PromptAnswer,
-    PromptRequest,
-    Tag,
-    TagsAnswer,
-    VersionAnswer,
+    OllamaDetails,
+    OllamaEmbedAnswer,
+    OllamaEmbedRequest,
+    OllamaPromptAnswer,
+    OllamaPromptRequest,
+    OllamaTag,
+    OllamaTagsAnswer,
+    OllamaVersionAnswer,
 )
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
@@ -29,9 +29,11 @@ ERRORS = compatible_errors(FLAT)
 TAG = ":latest"  # what Ollama's clients add to a name without one
 
 
-@router.post("/embed", summary="Embed texts (Ollama)", responses={200: {"model": EmbedAnswer}, **ERRORS})
+@router.post("/embed", summary="Embed texts (Ollama)", responses={200: {"model": OllamaEmbedAnswer}, **ERRORS})
 async def embed(
-    request: Annotated[EmbedRequest, json_body(EmbedRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[OllamaEmbedRequest, json_body(OllamaEmbedRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
     """Answer as Ollama does; what begins with data:image/ is a picture."""
     with service.model(_name(request.model)) as pipeline:
@@ -45,9 +47,13 @@ async def embed(
         return json_response({**answer, "total_duration": elapsed_ns, "prompt_eval_count": tokens})
 
 
-@router.post("/embeddings", summary="Embed a text (Ollama, older)", responses={200: {"model": PromptAnswer}, **ERRORS})
+@router.post(
+    "/embeddings", summary="Embed a text (Ollama, older)", responses={200: {"model": OllamaPromptAnswer}, **ERRORS}
+)
 async def embeddings(
-    request: Annotated[PromptRequest, json_body(PromptRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[OllamaPromptRequest, json_body(OllamaPromptRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
     """Answer one vector."""
     with service.model(_name(request.model)) as pipeline:
@@ -56,17 +62,17 @@ async def embeddings(
 
 
 @router.get("/tags", summary="The models served (Ollama)", responses=error_responses(shape=FLAT))
-async def tags(service: ServiceDep) -> TagsAnswer:
+async def tags(service: ServiceDep) -> OllamaTagsAnswer:
     """Name the models."""
     bundles = [pipeline.bundle for pipeline in service.models.serving]
-    return TagsAnswer(
+    return OllamaTagsAnswer(
         models=[
-            Tag(
+            OllamaTag(
                 name=bundle.id,
                 model=bundle.id,
                 modified_at=bundle.manifest.created,
                 digest=bundle.digest,
-                details=Details(quantization_level=bundle.precision),
+                details=OllamaDetails(quantization_level=bundle.precision),
             )
             for bundle in bundles
         ]
@@ -74,9 +80,9 @@ async def tags(service: ServiceDep) -> TagsAnswer:
 
 
 @router.get("/version", summary="The version (Ollama)", responses=error_responses(shape=FLAT))
-async def version() -> VersionAnswer:
+async def version() -> OllamaVersionAnswer:
     """That of this service."""
-    return VersionAnswer(version=__version__)
+    return OllamaVersionAnswer(version=__version__)
 
 
 def _name(model: str | None) -> str | None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
 from model.bundle import Bundle
 from service.errors import ApiError, error_responses
-from service.schema.compat.common import token_usage
 from service.schema.compat.errors import WITH_MESSAGE
 from service.schema.compat.openai import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject
-from service.schema.requests import EncodingFormat
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
+from service.web.embeddings import answer_embeddings
 from service.web.openapi import compatible_errors
-from service.web.responses import ENCODERS, Matrix, check_dimensions, json_response, reduce_dimensions, serialize_rows
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 ERRORS = compatible_errors(WITH_MESSAGE)
@@ -32,25 +29,7 @@ async def embeddings(
     request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Answer as OpenAI does; the vectors are those of /embed."""
-    dimensions = request.dimensions or None
-    with service.model(request.model) as pipeline:
-        check_dimensions(dimensions, pipeline.bundle)
-        embedded = await pipeline.embed(request.input, context, truncate=request.cut, keep_errors=False)
-    with context.timing.stage("serialize"):
-        vectors = reduce_dimensions(embedded.vectors, dimensions, request.normalized is not False)
-        formats = request.formats()
-        rows = await serialize_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)
-        data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-        usage = token_usage(embedded.usage)
-        return json_response({"object": "list", "data": data, "model": pipeline.bundle.id, "usage": usage})
-
-
-def _encode(vectors: Matrix, formats: list[EncodingFormat]) -> Iterable[Any]:
-    """Row by row: in the one format, or as an object with each of several."""
-    if len(formats) == 1:
-        return ENCODERS[formats[0]](vectors)
-    columns = [ENCODERS[name](vectors) for name in formats]
-    return (dict(zip(formats, row, strict=True)) for row in zip(*columns, strict=True))
+    return await answer_embeddings(request, request.input, service, context)
 
 
 @router.get("/models", summary="The models served (OpenAI)", responses=error_responses())

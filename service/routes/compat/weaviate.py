@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT
-from service.schema.compat.weaviate import MetaAnswer, VectorizeAnswer, VectorizeRequest
+from service.schema.compat.weaviate import VectorizeAnswer, VectorizeRequest, VectorizerMetaAnswer
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
 from service.web.openapi import compatible_errors
@@ -36,7 +36,7 @@ async def vectorize(
 
 
 @router.get("/meta", summary="The model (Weaviate)", responses=error_responses("unavailable", shape=FLAT))
-async def meta(service: ServiceDep) -> MetaAnswer:
+async def meta(service: ServiceDep) -> VectorizerMetaAnswer:
     """Name the model that /vectorize embeds with."""
     bundle = service.models.find(None).bundle
-    return MetaAnswer(model={"id": bundle.id, "digest": bundle.digest, "dimensions": bundle.dimensions})
+    return VectorizerMetaAnswer(model={"id": bundle.id, "digest": bundle.digest, "dimensions": bundle.dimensions})

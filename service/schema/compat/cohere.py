@@ -35,7 +35,7 @@ EmbeddingTypes = Annotated[
 ]
 
 
-class EmbedRequest(Compatible):
+class CohereEmbedRequest(Compatible):
     """One of `texts`, `images` and `inputs`. Fields beside these are ignored."""
 
     texts: TextList = Field([], description="texts")
@@ -54,7 +54,7 @@ class EmbedRequest(Compatible):
         return self
 
 
-class RerankRequest(Compatible):
+class CohereRerankRequest(Compatible):
     """What Cohere takes. Fields beside these are ignored."""
 
     query: AnyItem
@@ -70,7 +70,7 @@ class BilledUnits(BaseModel):
     search_units: int | None = None
 
 
-class Meta(BaseModel):
+class CohereMeta(BaseModel):
     """Beside the answer."""
 
     api_version: dict[str, str]
@@ -78,36 +78,36 @@ class Meta(BaseModel):
     warnings: list[str] | None = Field(None, description="what was done to an input beyond embedding it")
 
 
-class EmbedFloatsAnswer(BaseModel):
+class CohereFloatsAnswer(BaseModel):
     """/v1/embed without embedding_types."""
 
     response_type: Literal["embeddings_floats"]
     id: str
     embeddings: list[list[float]]
     texts: list[str]
-    meta: Meta
+    meta: CohereMeta
 
 
-class EmbedAnswer(BaseModel):
+class CohereEmbedAnswer(BaseModel):
     """Vectors by type, each in the order of the inputs."""
 
     response_type: Literal["embeddings_by_type"]
     id: str
     embeddings: dict[EmbeddingType, list[Any]]
     texts: list[str]
-    meta: Meta
+    meta: CohereMeta
 
 
-class Result(BaseModel):
+class CohereResult(BaseModel):
     """A document and how well it fits the query, 0 to 1."""
 
     index: int
     relevance_score: float
 
 
-class RerankAnswer(BaseModel):
+class CohereRerankAnswer(BaseModel):
     """The documents, best first."""
 
     id: str
-    results: list[Result]
-    meta: Meta
+    results: list[CohereResult]
+    meta: CohereMeta

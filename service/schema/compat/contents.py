@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from service.errors import ApiError, without_frames
-from service.schema.compat.items import unsupported_medium
-from service.schema.items import BadItem, Item, check_count, parse_image, parse_item
+from service.errors import ApiError
+from service.schema.compat.items import parse_any_image, unsupported_medium
+from service.schema.items import BadItem, Item, check_count, parse_item
 from service.settings import Settings
 
 MEDIA = {"video_url": "video", "video_base64": "video", "input_audio": "audio", "document": "documents"}
@@ -70,12 +70,7 @@ def _image(value: Mapping[str, Any], kind: str, path: str, settings: Settings) -
     found, path = value.get(kind), f"{path}.{kind}"
     if isinstance(found, dict):  # OpenAI's and Cohere's, with room for `detail`
         found, path = found.get("url"), f"{path}.url"
-    if not isinstance(found, str):
-        return BadItem(ApiError("invalid_request", "This must be a string.", path))
-    try:
-        return parse_image(found, path, settings)
-    except ApiError as error:
-        return BadItem(without_frames(error))
+    return parse_any_image(found, path, settings)
 
 
 def _bad(path: str) -> BadItem:

@@ -24,7 +24,8 @@ def unsupported_medium(medium: str, param: str) -> ApiError:
     return ApiError("unsupported_modality", f"The models here read texts and images; none reads {medium}.", param)
 
 
-def _image(content: object, param: str, settings: Settings) -> Item:
+def parse_any_image(content: object, param: str, settings: Settings) -> Item:
+    """A picture from what should be a string."""
     try:
         if not isinstance(content, str):
             raise ApiError("invalid_request", "This must be a string.", param)
@@ -35,7 +36,7 @@ def _image(content: object, param: str, settings: Settings) -> Item:
 
 def _item(value: object, param: str, settings: Settings, modality: str | None = None) -> Item:
     if isinstance(value, str) and (modality == "image" or _is_image_uri(value)):
-        return _image(value, param, settings)
+        return parse_any_image(value, param, settings)
     if _are_token_ids(value):
         return BadItem(ApiError("invalid_request", _REFUSED_IDS, param))
     if not isinstance(value, dict):
@@ -47,7 +48,7 @@ def _item(value: object, param: str, settings: Settings, modality: str | None = 
         return BadItem(ApiError("invalid_request", 'An item has exactly one of "text" and "image".', param))
     [(name, content)] = contents.items()
     if name in _IMAGE_FIELDS:
-        return _image(content, f"{param}.{name}", settings)
+        return parse_any_image(content, f"{param}.{name}", settings)
     return parse_item(contents, param, settings)
 
 
@@ -66,9 +67,15 @@ def _are_token_ids(value: object) -> bool:
 def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     """One item or a list of them; with `"modality": "image"`, its strings are images."""
     items = _parse_items(value, info)
-    if info.data.get("truncate") == "start":
-        return [replace(item, cut="start") if isinstance(item, TextItem) else item for item in items]
-    return items
+    return [_with_side(item, info) for item in items] if _is_cut_at_start(info) else items
+
+
+def _is_cut_at_start(info: ValidationInfo[Settings]) -> bool:
+    return info.data.get("truncate") == "start" or info.data.get("truncation_direction") == "left"
+
+
+def _with_side(item: Item, info: ValidationInfo[Settings]) -> Item:
+    return replace(item, cut="start") if isinstance(item, TextItem) and _is_cut_at_start(info) else item
 
 
 def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
@@ -98,7 +105,9 @@ def _text(value: object, param: str, settings: Settings) -> Item:
 
 def _parse_images(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     field = str(info.field_name)
-    return [_image(each, f"{field}.{index}", info.context) for index, each in enumerate(_check_list(value, info))]
+    return [
+        parse_any_image(each, f"{field}.{index}", info.context) for index, each in enumerate(_check_list(value, info))
+    ]
 
 
 def _check_list(value: object, info: ValidationInfo[Settings]) -> list[Any]:
@@ -113,11 +122,11 @@ def _check_list(value: object, info: ValidationInfo[Settings]) -> list[Any]:
 
 
 def _parse_one(value: object, info: ValidationInfo[Settings]) -> Item:
-    return _item(value, str(info.field_name), info.context)
+    return _with_side(_item(value, str(info.field_name), info.context), info)
 
 
 def _parse_image(value: object, info: ValidationInfo[Settings]) -> Item:
-    return _image(value, str(info.field_name), info.context)
+    return parse_any_image(value, str(info.field_name), info.context)
 
 
 _IMAGE_SCHEMA: dict[str, Any] = {

@@ -8,20 +8,20 @@ from service.schema.compat.common import Compatible
 from service.schema.compat.items import AnyItem, AnyItems
 
 
-class EmbedRequest(Compatible):
+class OllamaEmbedRequest(Compatible):
     """Fields beside these are ignored."""
 
     input: AnyItems
     dimensions: int | None = Field(None, ge=1, description="keep only the first so many, then normalise again")
 
 
-class PromptRequest(Compatible):
+class OllamaPromptRequest(Compatible):
     """Fields beside these are ignored."""
 
     prompt: AnyItem
 
 
-class EmbedAnswer(BaseModel):
+class OllamaEmbedAnswer(BaseModel):
     """Vectors in the order of the inputs; durations in nanoseconds."""
 
     model: str
@@ -31,13 +31,13 @@ class EmbedAnswer(BaseModel):
     prompt_eval_count: int = Field(description="tokens")
 
 
-class PromptAnswer(BaseModel):
+class OllamaPromptAnswer(BaseModel):
     """The vector of the prompt."""
 
     embedding: list[float]
 
 
-class Details(BaseModel):
+class OllamaDetails(BaseModel):
     """Of a model."""
 
     format: str = "onnx"
@@ -45,7 +45,7 @@ class Details(BaseModel):
     quantization_level: str
 
 
-class Tag(BaseModel):
+class OllamaTag(BaseModel):
     """A model served."""
 
     name: str
@@ -53,16 +53,16 @@ class Tag(BaseModel):
     modified_at: str
     size: int = 0
     digest: str
-    details: Details
+    details: OllamaDetails
 
 
-class TagsAnswer(BaseModel):
+class OllamaTagsAnswer(BaseModel):
     """The models served, the default one first."""
 
-    models: list[Tag]
+    models: list[OllamaTag]
 
 
-class VersionAnswer(BaseModel):
+class OllamaVersionAnswer(BaseModel):
     """Of this service."""
 
     version: str

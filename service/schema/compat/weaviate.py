@@ -25,7 +25,7 @@ class VectorizeAnswer(BaseModel):
     imageVectors: list[list[float]]  # noqa: N815
 
 
-class MetaAnswer(BaseModel):
+class VectorizerMetaAnswer(BaseModel):
     """What Weaviate shows of its module under /v1/meta."""
 
     model: dict[str, Any]

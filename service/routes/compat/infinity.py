@@ -1,0 +1,106 @@
+"""Infinity at the root: POST /embeddings and /rerank; on the same path llama.cpp's `content`, and GET /props."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from orjson import Fragment
+
+from service.classification.ranking import Ranking, rank
+from service.errors import error_responses
+from service.request_context import RequestContext
+from service.schema.compat.common import token_usage
+from service.schema.compat.contents import Contents
+from service.schema.compat.errors import WITH_MESSAGE
+from service.schema.compat.infinity import (
+    MARKER,
+    PromptEmbedding,
+    PropsAnswer,
+    RootEmbeddingsRequest,
+    StringRerankAnswer,
+)
+from service.schema.compat.jina import RerankRequest
+from service.schema.compat.openai import EmbeddingsAnswer
+from service.schema.items import Item, TextItem
+from service.state import RequestContextDep, Service, ServiceDep
+from service.web.body import json_body
+from service.web.embeddings import answer_embeddings
+from service.web.openapi import compatible_errors
+from service.web.responses import combine, json_response, rows_to_json, serialize_rows
+
+router = APIRouter(tags=["Infinity"])
+ERRORS = compatible_errors(WITH_MESSAGE)
+
+
+@router.post(
+    "/embeddings",
+    summary="Embed texts and images (Infinity, llama.cpp)",
+    responses={200: {"model": EmbeddingsAnswer | list[PromptEmbedding]}, **ERRORS},
+)
+async def embeddings(
+    request: Annotated[RootEmbeddingsRequest, json_body(RootEmbeddingsRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
+) -> Response:
+    """As /v1/embeddings; with `content`, the list that llama.cpp answers."""
+    if request.content is not None:
+        return await _prompts(request, request.content, service, context)
+    return await answer_embeddings(request, request.input or [], service, context)
+
+
+async def _prompts(
+    request: RootEmbeddingsRequest, content: Contents, service: Service, context: RequestContext
+) -> Response:
+    with service.model(request.model) as pipeline:
+        embedded = await pipeline.embed(content.items, context, truncate=request.cut, keep_errors=False)
+    with context.timing.stage("serialize"):
+        vectors = combine(embedded.vectors, content.counts)
+        rows = await serialize_rows(lambda: vectors, vectors.size, service.shared)
+        return json_response([{"index": index, "embedding": row} for index, row in enumerate(rows)])
+
+
+@router.get("/props", summary="How pictures are sent (llama.cpp)", responses=error_responses(shape=WITH_MESSAGE))
+async def props(service: ServiceDep) -> PropsAnswer:
+    """Name the marker that stands for a picture in a prompt."""
+    return PropsAnswer(
+        media_marker=MARKER,
+        modalities={"vision": True, "audio": False},
+        model_path=service.models.find(None).bundle.id,
+        default_generation_settings={},
+    )
+
+
+@router.post(
+    "/rerank",
+    summary="Rank documents by a query (Infinity)",
+    responses={200: {"model": StringRerankAnswer}, **ERRORS},
+)
+async def rerank(
+    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
+) -> Response:
+    """As /v1/rerank, but that a document is repeated as a string."""
+    with service.model(request.model) as pipeline:
+        ranking = await rank(
+            pipeline,
+            request.query,
+            request.documents,
+            context,
+            top_n=request.top_n,
+            truncate=request.cut,
+            raw_scores=bool(request.raw_scores),
+        )
+    repeated = request.documents if request.return_documents else None
+    results = await service.shared.pool.run_in_thread(_results, ranking, repeated)
+    answer = {"id": context.request_id, "object": "rerank", "results": results, "model": pipeline.bundle.id}
+    return json_response({**answer, "usage": token_usage(ranking.usage), "created": int(time.time())})
+
+
+def _results(ranking: Ranking, documents: list[Item] | None) -> list[Fragment]:
+    def result(index: int) -> dict[str, Any]:
+        document = documents[index] if documents is not None else None
+        text = document.text if isinstance(document, TextItem) else None
+        return {"index": index, "relevance_score": ranking.scores[index], "document": text}
+
+    return rows_to_json(map(result, ranking.order))
