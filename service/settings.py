@@ -31,7 +31,9 @@ MAX_ROOT_PATH_CHARACTERS = 200
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 
-ApiName = Literal["openai", "jina", "huggingface", "cohere", "voyage", "tei", "infinity", "weaviate", "ollama"]
+ApiName = Literal[
+    "openai", "jina", "huggingface", "cohere", "voyage", "tei", "infinity", "weaviate", "roboflow", "ollama"
+]
 API_NAMES: tuple[ApiName, ...] = get_args(ApiName)
 
 

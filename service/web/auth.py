@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -19,6 +20,8 @@ from service.keys import Keys
 log = logging.getLogger(__name__)
 OPEN_PREFIXES = ("/health/", "/playground/")
 PLAYGROUND = "/"
+# Where a key may also be in the query, since clients of Roboflow can send it nowhere else; it is never logged.
+QUERY_KEY_PREFIX, QUERY_KEY = "/clip", "api_key"
 HOW = "as `Authorization: Bearer <key>` or as `x-api-key: <key>`"
 NEEDS_KEY = ErrorResponse(ApiError("invalid_api_key", f"Send one valid API key, {HOW}."))
 NEEDS_ADMIN_KEY = ErrorResponse(ApiError("invalid_api_key", f"This is for the operator: send the admin key, {HOW}."))
@@ -101,6 +104,8 @@ def _api_key(scope: Scope) -> bytes | None:
             scheme, _, token = value.strip().partition(b" ")
             if scheme.lower() == b"bearer":
                 keys.add(token.strip())
+    if scope["path"].startswith(f"{QUERY_KEY_PREFIX}/"):
+        keys.update(value for name, value in parse_qsl(scope["query_string"]) if name == QUERY_KEY.encode())
     return keys.pop() if len(keys) == 1 else None
 
 

@@ -39,6 +39,7 @@ class BodyReader(Generic[M]):
 
     model: type[M]
     options: type[BaseModel] | None = None
+    query_key: str | None = None  # the one name that may be in the query of a JSON body, and is read by others
 
     async def read(self, service: ServiceDep, context: RequestContextDep) -> M:
         """The body as a `model`. Raises `invalid_request` with the path of the first field that is wrong."""
@@ -52,7 +53,7 @@ class BodyReader(Generic[M]):
             return self._from_image(self.options, context, service.settings)
         _expect_json(media_type)
         _expect_no_coding(context)
-        _expect_no_query(context)
+        _expect_no_query(context, self.query_key)
         return await service.shared.pool.run_inline_or_in_thread(
             len(context.body), INLINE_PARSED_BYTES, self._from_json, context.body, service.settings
         )
@@ -91,9 +92,9 @@ def _blank(model: type[M]) -> M:
     return model.model_construct()
 
 
-def json_body(model: type[BaseModel]) -> Any:
+def json_body(model: type[BaseModel], query_key: str | None = None) -> Any:
     """The dependency of a route that takes JSON: `request: Annotated[Model, json_body(Model)]`."""
-    return Depends(BodyReader(model).read)
+    return Depends(BodyReader(model, query_key=query_key).read)
 
 
 def json_or_files(model: type[BaseModel], options: type[BaseModel]) -> Any:
@@ -187,7 +188,7 @@ def _expect_no_coding(context: RequestContext) -> None:
         raise ApiError("unsupported_media_type", "Send the body as it is, without Content-Encoding.")
 
 
-def _expect_no_query(context: RequestContext) -> None:
-    if _parse_query(context.query_string):
+def _expect_no_query(context: RequestContext, but: str | None = None) -> None:
+    if _parse_query(context.query_string).keys() - {but}:
         message = "With a JSON or multipart body, options are fields of the body, not of the query."
         raise ApiError("invalid_request", message)

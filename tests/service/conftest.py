@@ -18,7 +18,7 @@ from model.runtime.engine import Engine
 from service.inference.batcher import Batcher, Run
 from service.routes.compat import APIS
 from service.schema import answers
-from service.schema.compat import cohere, infinity, jina, ollama, openai, tei, voyage, weaviate
+from service.schema.compat import cohere, infinity, jina, ollama, openai, roboflow, tei, voyage, weaviate
 from service.web.error_shapes import ErrorShapes
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
@@ -45,6 +45,9 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "/tei/info": tei.TeiInfoAnswer,
     "/rerank": infinity.StringRerankAnswer,
     "/props": infinity.PropsAnswer,
+    "/clip/embed_image": roboflow.EmbeddingsByOrder,
+    "/clip/embed_text": roboflow.EmbeddingsByOrder,
+    "/clip/compare": roboflow.CompareAnswer,
     "/v1/models": openai.ModelList,
 }
 

@@ -38,6 +38,9 @@ GOOD: dict[str, Any] = {
     "/tei/rerank": {"query": "a", "texts": ["a", "b"], "return_text": True, "raw_scores": False},
     "/embeddings": {"content": [{"prompt_string": "<__media__>\n", "multimodal_data": [TINY]}, "a"]},
     "/rerank": {"query": "a", "documents": ["a", {"image": TINY}], "top_n": 1, "return_documents": True},
+    "/clip/embed_image": {"image": [{"type": "base64", "value": TINY}], "clip_version_id": None},
+    "/clip/embed_text": {"text": ["a", "b"], "api_key": "x"},
+    "/clip/compare": {"subject": {"type": "base64", "value": TINY}, "prompt": {"one": "a", "two": "b"}},
     "/models/{id}": {"inputs": TINY, "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "a {}"}},
     "/label-sets/{name}": {"labels": ["a", "b"], "templates": ["a {}"]},
 }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fastapi import APIRouter
 
 from service.errors import NATIVE_ERRORS, ErrorShape
-from service.routes.compat import cohere, huggingface, infinity, jina, ollama, openai, tei, voyage, weaviate
+from service.routes.compat import cohere, huggingface, infinity, jina, ollama, openai, roboflow, tei, voyage, weaviate
 from service.schema.compat.errors import FLAT, WITH_MESSAGE
 from service.settings import ApiName
 
@@ -33,6 +33,7 @@ APIS = (
     CompatibleApi("tei", tei.router, FLAT),
     CompatibleApi("infinity", infinity.router, WITH_MESSAGE),
     CompatibleApi("weaviate", weaviate.router, FLAT),
+    CompatibleApi("roboflow", roboflow.router, FLAT),
     CompatibleApi("ollama", ollama.router, FLAT),
 )
 
