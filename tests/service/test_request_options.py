@@ -188,6 +188,7 @@ TASK_CASES = {
     "parameters.hypothesis_template": {**TASK, "parameters": {"candidate_labels": LABELS, "hypothesis_template": "{}"}},
     "parameters.truncate": {**TASK, "parameters": {"candidate_labels": ["a cat", LONG], "truncate": True}},
 }
+FEATURES = ("truncate", "truncation_direction", "prompt_name")  # of feature extraction
 EVERYWHERE = {  # headers and the like
     "x-request-timeout": ("when 504 comes", "tests/service/test_load.py::test_the_clients_deadline"),
     "x-request-id": ("the id of the answer", "tests/service/test_errors.py::test_request_ids"),
@@ -207,7 +208,9 @@ def test_every_field_and_header_has_a_test() -> None:
         check_table(dict.fromkeys(CASES[path], ("the answer", here)), schema.model_fields)
     of_the_task = {name for name in huggingface.TaskRequest.model_fields if name != "parameters"}
     of_the_task |= {f"parameters.{name}" for name in huggingface.TaskParameters.model_fields}
-    check_table(dict.fromkeys(TASK_CASES, ("the answer", here)), of_the_task)
+    check_table(dict.fromkeys(TASK_CASES, ("the answer", here)), of_the_task - set(FEATURES))
+    features = "tests/service/test_v1_ranking.py::test_hugging_face_extracts_features"
+    check_table(dict.fromkeys(FEATURES, ("the vectors", features)), of_the_task & set(FEATURES))
     check_table(EVERYWHERE, EVERYWHERE)
 
 

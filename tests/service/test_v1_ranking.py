@@ -164,7 +164,7 @@ def test_hugging_face_scores_as_the_native_endpoint(
 @pytest.mark.parametrize(
     ("inputs", "parameters", "expected"),
     [
-        (CAT, None, ("invalid_request", "parameters")),
+        (CAT, None, ("text_too_long", "inputs")),
         (CAT, {}, ("invalid_request", "parameters.candidate_labels")),
         (CAT, {"candidate_labels": []}, ("invalid_request", "parameters.candidate_labels")),
         (CAT, {"candidate_labels": " ,"}, ("invalid_request", "parameters.candidate_labels")),
@@ -175,7 +175,9 @@ def test_hugging_face_scores_as_the_native_endpoint(
         (CAT, {"candidate_labels": ["a"], "hypothesis_template": ""}, None),
         ("!", {"candidate_labels": ["a"]}, ("invalid_image", "inputs")),
         ("https://example.com/cat.jpg", {"candidate_labels": ["a"]}, ("url_not_allowed", "inputs")),
-        ({"image": CAT}, {"candidate_labels": ["a"]}, ("invalid_request", "inputs")),
+        ({"image": "!"}, {"candidate_labels": ["a"]}, ("invalid_image", "inputs.image")),
+        ({"picture": CAT}, {"candidate_labels": ["a"]}, ("invalid_request", "inputs.image")),
+        (["a", ""], None, ("invalid_request", "inputs.1")),
     ],
 )
 def test_hugging_face_names_what_is_wrong(
@@ -183,6 +185,28 @@ def test_hugging_face_names_what_is_wrong(
 ) -> None:
     template = ("invalid_template", "parameters.hypothesis_template")
     assert refused(client, f"/models/{bundle.id}", inputs=inputs, parameters=parameters) == (expected or template)
+
+
+def test_hugging_face_for_javascript_sends_its_image_in_an_object(client: httpx.Client, bundle: Bundle) -> None:
+    """@huggingface/inference 4.13."""
+    parameters = {"candidate_labels": LABELS}
+    plain, wrapped = (
+        ask(client, f"/models/{bundle.id}", inputs=inputs, parameters=parameters) for inputs in (CAT, {"image": CAT})
+    )
+    assert plain == wrapped
+
+
+def test_hugging_face_extracts_features(client: httpx.Client, bundle: Bundle) -> None:
+    data = client.post("/embed", json={"inputs": ["a cat", "a dog"]}).json()["data"]
+    rows = [entry["embedding"] for entry in data]
+    assert ask(client, f"/models/{bundle.id}", inputs=["a cat", "a dog"], normalize=True) == rows
+    assert ask(client, f"/models/{bundle.id}", inputs="a cat", prompt_name=None, truncate=True) == rows[:1]
+    assert refused(client, f"/models/{bundle.id}", inputs="a", prompt_name="q") == ("invalid_request", "prompt_name")
+    sides = [
+        ask(client, f"/models/{bundle.id}", inputs=LONG_TEXT + "end", truncate=True, truncation_direction=side)
+        for side in ("Right", "left")
+    ]
+    assert sides[0] != sides[1]
 
 
 def test_hugging_face_knows_the_models_that_are_served(client: httpx.Client, bundle: Bundle) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from fastapi import APIRouter
 
-from service.errors import NATIVE_ERRORS, ErrorShape
+from service.errors import ErrorShape
 from service.routes.compat import cohere, huggingface, infinity, jina, ollama, openai, roboflow, tei, voyage, weaviate
 from service.schema.compat.errors import FLAT, WITH_MESSAGE
 from service.settings import ApiName
@@ -27,7 +27,7 @@ class CompatibleApi(NamedTuple):
 APIS = (
     CompatibleApi("openai", openai.router, WITH_MESSAGE),
     CompatibleApi("jina", jina.router, WITH_MESSAGE),
-    CompatibleApi("huggingface", huggingface.router, NATIVE_ERRORS),
+    CompatibleApi("huggingface", huggingface.router, WITH_MESSAGE),
     CompatibleApi("cohere", cohere.router, WITH_MESSAGE),
     CompatibleApi("voyage", voyage.router, WITH_MESSAGE),
     CompatibleApi("tei", tei.router, FLAT),

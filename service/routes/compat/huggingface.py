@@ -1,4 +1,4 @@
-"""POST /models/{id}: zero-shot image classification as Hugging Face's clients ask for it."""
+"""POST /models/{id}: zero-shot image classification and feature extraction as Hugging Face's clients ask for them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
-from service.errors import NATIVE_ERRORS, ApiError, to_api_error
+from service.errors import ApiError, to_api_error
+from service.inference.pipeline import Pipeline
+from service.request_context import RequestContext
 from service.schema.compat.common import LabelScore
+from service.schema.compat.errors import WITH_MESSAGE
 from service.schema.compat.huggingface import TASK_TEMPLATE, TaskParameters, TaskRequest
 from service.schema.requests import ClassifyOptions
 from service.settings import Settings
-from service.state import RequestContextDep, ServiceDep
+from service.state import RequestContextDep, Service, ServiceDep
 from service.web.body import json_body
 from service.web.openapi import compatible_errors
-from service.web.responses import json_response
+from service.web.responses import json_response, serialize_rows
 
 router = APIRouter(tags=["Hugging Face"])
 _CLIENT_PARAMS = {
@@ -30,20 +33,35 @@ _CLIENT_PARAMS = {
 
 @router.post(
     "/models/{id:path}",
-    summary="Choose among labels (Hugging Face)",
-    responses={200: {"model": list[LabelScore], "description": "Best first."}, **compatible_errors(NATIVE_ERRORS)},
+    summary="Choose among labels, or embed texts (Hugging Face)",
+    responses={
+        200: {
+            "model": list[LabelScore] | list[list[float]],
+            "description": "Labels, best first; without parameters a vector for each text.",
+        },
+        **compatible_errors(WITH_MESSAGE),
+    },
 )
-async def zero_shot_image_classification(
+async def infer(
     id: str, request: Annotated[TaskRequest, json_body(TaskRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Give this address as the `model` of huggingface_hub's InferenceClient."""
     with _rename_params(), service.model(id) as pipeline:
+        if request.parameters is None:
+            return await _features(request, pipeline, service, context)
         options = _options(request.parameters, service.settings)
         # Their pipeline judges each label alone where the model was trained to.
         options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
-        classified = await service.zero_shot.classify(pipeline, [request.inputs], options, context)
+        classified = await service.zero_shot.classify(pipeline, request.inputs, options, context)
     [entry] = classified.data
     return json_response([{"label": each["label"], "score": each["score"]} for each in entry["predictions"]])
+
+
+async def _features(request: TaskRequest, pipeline: Pipeline, service: Service, context: RequestContext) -> Response:
+    embedded = await pipeline.embed(request.inputs, context, truncate=request.truncate, keep_errors=False)
+    with context.timing.stage("serialize"):
+        rows = await serialize_rows(lambda: embedded.vectors, embedded.vectors.size, service.shared)
+        return json_response(rows)
 
 
 def _options(parameters: TaskParameters, settings: Settings) -> ClassifyOptions:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 UNSPECIFIED = "default/not-specified"  # what Infinity's clients send where no model was chosen
 
@@ -31,6 +31,19 @@ def _read_truncate(value: object) -> object:
 Truncate = Annotated[
     bool | Literal["start"] | None,
     PlainValidator(_read_truncate, json_schema_input_type=bool | Literal["NONE", "START", "END"] | None),
+]
+
+
+def _refuse_prompt(name: str | None) -> str | None:
+    if name:
+        raise ValueError("There are no prompts by name here; put the prompt's words into the texts")
+    return None
+
+
+# Of Text Embeddings Inference and Hugging Face.
+PromptName = Annotated[str | None, AfterValidator(_refuse_prompt)]
+Direction = Annotated[
+    Literal["left", "right"] | None, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 ]
 
 

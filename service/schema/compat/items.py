@@ -64,7 +64,7 @@ def _are_token_ids(value: object) -> bool:
     return isinstance(value, list) and bool(value) and _is_token_id(value[0])
 
 
-def _parse_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
+def parse_any_list(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     """One item or a list of them; with `"modality": "image"`, its strings are images."""
     items = _parse_items(value, info)
     return [_with_side(item, info) for item in items] if _is_cut_at_start(info) else items
@@ -146,7 +146,7 @@ _ITEM_SCHEMA: dict[str, Any] = {
 AnyItem = Annotated[Item, PlainValidator(_parse_one), WithJsonSchema(_ITEM_SCHEMA)]
 AnyItems = Annotated[
     list[Item],
-    PlainValidator(_parse_list),
+    PlainValidator(parse_any_list),
     WithJsonSchema({"anyOf": [_ITEM_SCHEMA, {"type": "array", "items": _ITEM_SCHEMA, "minItems": 1}]}),
 ]
 TextList = Annotated[

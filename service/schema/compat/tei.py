@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from service.schema.compat.common import Direction, PromptName
 from service.schema.compat.items import AnyItem, AnyItems
-
-
-def _refuse_prompt(name: str | None) -> str | None:
-    if name:
-        raise ValueError("There are no prompts by name here; put the prompt's words into the texts")
-    return None
-
-
-Direction = Annotated[
-    Literal["left", "right"] | None, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-]
 
 
 class TeiEmbedRequest(BaseModel):
@@ -30,7 +20,7 @@ class TeiEmbedRequest(BaseModel):
     truncate: bool | None = Field(None, description="cut texts that are longer than the context")
     normalize: bool | None = Field(None, description="false leaves a cut vector as it was cut")
     dimensions: int | None = Field(None, ge=1, description="keep only the first so many, then normalise again")
-    prompt_name: Annotated[str | None, AfterValidator(_refuse_prompt)] = Field(None, description="refused")
+    prompt_name: PromptName = Field(None, description="refused")
 
 
 class TeiRerankRequest(BaseModel):
