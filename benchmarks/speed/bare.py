@@ -18,8 +18,9 @@ from benchmarks.inputs import sentences
 from model.bundle import Bundle
 from model.images.preprocessing import load_image
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
-from model.runtime.engine import run_bound, usable_cores
+from model.runtime.engine import usable_cores
 from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
+from model.runtime.session import run_bound
 
 BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
 BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}

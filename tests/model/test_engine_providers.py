@@ -12,8 +12,9 @@ import pytest
 
 from model.bundle import Bundle, bundled
 from model.runtime import providers
-from model.runtime.engine import Engine, EngineError, run_bound
+from model.runtime.engine import Engine, EngineError
 from model.runtime.providers import choose, options
+from model.runtime.session import run_bound
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
