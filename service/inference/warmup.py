@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.runtime.engine import Engine, usable_cores
-from model.runtime.providers import ON_CPU, PROVIDERS
+from model.runtime.providers import NVIDIA, ON_CPU, PROVIDERS
 
 # Worth trying on a CPU: a picture has several times the tokens of a text, so that a few of them fill its cores.
 BATCHES_ON_CPU = {"image": (4, 8), "text": (16, 32)}
@@ -62,8 +62,7 @@ def _profile(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch:
     sizes: Sequence[int] = BATCHES_ON_CPU[tower] if engine.provider in ON_CPU else BATCHES_ON_ACCELERATOR
     if max_batch is not None:
         sizes = [min(max_batch, sizes[-1])]
-    # OpenVINO's threads take the batches of several workers in turn.
-    worker_counts = sorted({1, usable_cores()}) if engine.provider == PROVIDERS["cpu"] else [1]
+    worker_counts = _worker_counts(engine.provider)
     costs = measure_costs(run, one, sizes, worker_counts)
     best = {
         workers: best_size({size: costs[workers, size] for size in sizes if (workers, size) in costs})
@@ -72,6 +71,14 @@ def _profile(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch:
     many = worker_counts[-1]
     workers = 1 if costs[1, best[1]] * CLEAR_GAIN < costs[many, best[many]] else many
     return TowerProfile(max_batch or best[workers], workers, costs[workers, best[workers]])
+
+
+def _worker_counts(provider: str) -> list[int]:
+    if provider == PROVIDERS["cpu"]:
+        return sorted({1, usable_cores()})
+    # A GPU computes one batch while the next is put together and copied to it. OpenVINO's threads take the batches of
+    # several workers in turn.
+    return [1, 2] if provider in NVIDIA else [1]
 
 
 def best_size(seconds_per_item: Mapping[int, float]) -> int:
