@@ -66,7 +66,8 @@ class Embedder:
         with ThreadPoolExecutor() as pool:
             decoded = progress(prefetch(pool, self._decode, images, 2 * BATCH_SIZE), total=len(images))
             while batch := list(islice(decoded, BATCH_SIZE)):
-                vectors[done : done + len(batch)] = self._engine.embed_images(np.stack(batch))
+                with self._engine.image_session.stacked(batch) as pixels:
+                    vectors[done : done + len(batch)] = self._engine.embed_images(pixels)
                 done += len(batch)
         return vectors
 

@@ -20,7 +20,7 @@ from model.images.preprocessing import load_image
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
 from model.runtime.engine import usable_cores
 from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
-from model.runtime.session import run_bound
+from model.runtime.session import TowerSession
 
 BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
 BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}
@@ -93,16 +93,17 @@ class Tower:
         session = self._session(setting.session)
         graph_input = GRAPHS[self._tower][1]
         batches = self._batches(setting.batch)
+        on_gpu = TowerSession(session, graph_input, setting.session.threads) if self.provider in NVIDIA else None
         number = 0
 
         def run() -> None:
             nonlocal number
             number += 1
             value = batches[number % len(batches)]
-            if session.get_providers()[0] in NVIDIA:
-                run_bound(session, graph_input, value, "cuda")
-            else:
+            if on_gpu is None:
                 session.run(None, {graph_input: value})
+            else:
+                on_gpu.run(value)
 
         return run
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import OrtDevice, OrtValue, OrtValueVector
 
+from model.runtime.pinned_memory import PinnedMemory, cuda_runtime
 from model.runtime.providers import NVIDIA, PROVIDERS
 
 OUTPUTS = ["embeddings"]
@@ -18,9 +22,9 @@ OUTPUTS = ["embeddings"]
 class TowerSession:
     """One graph, to be run from several threads at once, and yet never on more threads than it was opened with.
 
-    The first run is done by its caller, with the session's own threads as helpers; one beside it is done by a helper
-    instead of its caller. With more threads than cores, each step would end with all others spinning until the one that
-    was interrupted comes back.
+    On the CPU, the first run is done by its caller, with the session's own threads as helpers; one beside it is done by
+    a helper instead of its caller. With more threads than cores, each step would end with all others spinning until the
+    one that was interrupted comes back. On a GPU, each run has a stream of its own: what one copies, another computes.
     """
 
     def __init__(self, session: Any, input_name: str, threads: int) -> None:
@@ -28,11 +32,41 @@ class TowerSession:
         self.session, self._input_name = session, input_name
         self._has_pool = threads > 1 and self.provider == PROVIDERS["cpu"]
         self.lock = threading.Lock()
+        self._dimensions: int = session.get_outputs()[0].shape[-1]
+        self._pinned_inputs = self._pinned_outputs = None
+        if self.provider in NVIDIA:
+            cuda = cuda_runtime(int(session.get_provider_options()[self.provider]["device_id"]))
+            self._pinned_inputs, self._pinned_outputs = PinnedMemory(cuda), PinnedMemory(cuda)
+
+    @contextmanager
+    def stacked(self, rows: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+        """Rows of one shape as one array [batch, ...], where the device reads it best: to be run within the context.
+
+        `run` does so itself with what is elsewhere; rows that are not one array yet are copied only once here.
+        """
+        pinned = self._pinned_inputs
+        if pinned is None:
+            yield rows if isinstance(rows, np.ndarray) else np.stack(rows)
+        elif not isinstance(rows, np.ndarray):
+            with pinned.borrow((len(rows), *rows[0].shape), rows[0].dtype) as batch:
+                yield np.stack(rows, out=batch)
+        elif pinned.holds(rows):
+            yield rows
+        else:
+            with pinned.borrow(rows.shape, rows.dtype) as batch:
+                batch[...] = rows
+                yield batch
 
     def run(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """The one input [batch, ...] -> embeddings [batch, dimensions]."""
-        if self.provider in NVIDIA:
-            return run_bound(self.session, self._input_name, value, "cuda")
+        if self._pinned_outputs is not None:
+            with (
+                self.stacked(value) as batch,
+                self._pinned_outputs.borrow((len(value), self._dimensions), np.float32) as embeddings,
+            ):
+                embeddings.fill(np.nan)  # a copy that failed in silence must not leave the vectors of another batch
+                run_bound(self.session, self._input_name, batch, embeddings)
+                return embeddings.copy()
         is_first = self.lock.acquire(blocking=False)
         try:
             return self._run_in_caller(value) if is_first or not self._has_pool else self._run_in_pool(value)
@@ -76,11 +110,15 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def run_bound(session: Any, name: str, value: npt.NDArray[Any], device: str) -> npt.NDArray[np.float32]:
-    """Run with input and output in the memory of `device`, "cuda" or "cpu": each is copied once."""
-    binding = session.io_binding()  # one for each run: several threads may be here
-    binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), device, 0))
-    binding.bind_output("embeddings", device)
-    session.run_with_iobinding(binding)
-    embeddings: npt.NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
-    return embeddings
+def run_bound(session: Any, input_name: str, value: npt.NDArray[Any], embeddings: npt.NDArray[np.float32]) -> None:
+    """Run `value` [batch, ...], and have the result written to `embeddings` [batch, dimensions], of exactly that shape.
+
+    A GPU copies both on the stream of the run, and only its end is waited for. With `IOBinding`, the input would be
+    copied by a call of its own, for which the thread waits before it starts the kernels.
+    """
+    host = OrtDevice(OrtDevice.cpu(), OrtDevice.default_memory(), 0)
+    feeds, fetches = OrtValueVector(), OrtValueVector()
+    value = np.ascontiguousarray(value)
+    feeds.push_back(OrtValue.ortvalue_from_numpy(value, host))
+    fetches.push_back(OrtValue.ortvalue_from_numpy(embeddings, host))
+    session.run_with_ortvaluevector(ort.RunOptions(), [input_name], feeds, OUTPUTS, fetches, [host])

@@ -203,7 +203,8 @@ class Pipeline:
         self._single_flight.start(key, computed)
 
     def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        return self.engine.embed_images(np.stack(pixels))
+        with self.engine.image_session.stacked(pixels) as batch:
+            return self.engine.embed_images(batch)
 
     def _embed_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
         return self.engine.embed_texts(self.reader.tokenizer.pad(rows))

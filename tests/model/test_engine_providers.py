@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 
 from model.bundle import Bundle, bundled
 from model.runtime import providers
 from model.runtime.engine import Engine, EngineError
 from model.runtime.providers import choose, options
-from model.runtime.session import run_bound
+from model.runtime.session import TowerSession, run_bound
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def bound(tower: TowerSession, input_name: str, given: NDArray[Any]) -> NDArray[np.float32]:
+    embeddings = np.full((len(given), 256), np.nan, np.float32)
+    run_bound(tower.session, input_name, given, embeddings)
+    return embeddings
 
 
 def test_bound_runs_give_the_same_vectors() -> None:
@@ -26,11 +35,8 @@ def test_bound_runs_give_the_same_vectors() -> None:
     ids = np.random.default_rng(0).integers(1, 1000, (5, 9))
     ids[:, -1] = 1023
     for given in (pixels, pixels[::2], pixels[:, :, ::-1]):
-        bound = run_bound(engine.image_session.session, "pixels", given, "cpu")
-        np.testing.assert_array_equal(bound, engine.embed_images(given))
-    np.testing.assert_array_equal(
-        run_bound(engine.text_session.session, "token_ids", ids, "cpu"), engine.embed_texts(ids)
-    )
+        np.testing.assert_array_equal(bound(engine.image_session, "pixels", given), engine.embed_images(given))
+    np.testing.assert_array_equal(bound(engine.text_session, "token_ids", ids), engine.embed_texts(ids))
 
 
 def test_bound_runs_in_several_threads_keep_apart() -> None:
@@ -38,9 +44,20 @@ def test_bound_runs_in_several_threads_keep_apart() -> None:
     engine, size = Engine(bundle, "cpu"), bundle.image_size
     batches = [np.full((1 + i % 3, size, size, 3), 10 * i, np.uint8) for i in range(20)]
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda batch: run_bound(engine.image_session.session, "pixels", batch, "cpu"), batches))
+        got = list(pool.map(lambda batch: bound(engine.image_session, "pixels", batch), batches))
     for batch, vectors in zip(batches, got, strict=True):
         np.testing.assert_allclose(vectors, engine.embed_images(batch), atol=1e-6)
+
+
+def test_during_a_bound_run_other_threads_go_on() -> None:
+    tower = Engine(Bundle.load(bundled()), "cpu", 1).image_session
+    pixels, turns = np.zeros((64, 96, 96, 3), np.uint8), 0
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bound, tower, "pixels", pixels)
+        while not running.done():
+            time.sleep(0.001)
+            turns += 1
+    assert turns > 5  # one, if the run held the interpreter's lock
 
 
 @pytest.mark.parametrize(
