@@ -86,6 +86,27 @@ class Metrics:
         self.inference_executions = Counter(
             "sightword_inference_executions", "Runs of the model.", ["tower"], registry=registry
         )
+        self.padded_items = Counter(
+            "sightword_inference_padded_items",
+            "Places of batches that were filled up, to have few shapes on a GPU.",
+            ["tower"],
+            registry=registry,
+        )
+        self.out_of_memory = Counter(
+            "sightword_out_of_memory",
+            "Times that the device had no memory for a batch and the largest became less.",
+            ["tower"],
+            registry=registry,
+        )
+        self.max_batch = Gauge(
+            "sightword_max_batch", "Most items of one execution.", ["model", "tower"], registry=registry
+        )
+        self.device_memory_bytes = Gauge(
+            "sightword_device_memory_bytes",
+            "Memory of the GPU: total and free.",
+            ["kind"],
+            registry=registry,
+        )
         self.rejections = Counter(
             "sightword_rejections", "Requests refused, by error code.", ["reason"], registry=registry
         )
@@ -118,6 +139,15 @@ class Metrics:
         self.batch_items.labels(tower).observe(items)
         self.inference_items.labels(tower).inc(items)
         self.inference_executions.labels(tower).inc()
+
+    def record_halving(self, tower: str) -> None:
+        """Count that a tower had no memory for a batch."""
+        self.out_of_memory.labels(tower).inc()
+
+    def record_device_memory(self, total: int, free: int) -> None:
+        """Set the bytes of the GPU."""
+        self.device_memory_bytes.labels("total").set(total)
+        self.device_memory_bytes.labels("free").set(free)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type: OpenMetrics, which alone has exemplars, where `accept` asks for it."""

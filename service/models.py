@@ -6,27 +6,26 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
-from model.runtime.engine import Engine, EngineError, trim_heap
 from model.runtime.providers import choose
 from model.suggestions import did_you_mean
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
-from service.inference.warmup import TowerProfile
+from service.opening import OPEN_S, Opener
 from service.pulling import Puller
 from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 STALL_S = 30.0  # in which a folder gives nothing of a file
-OPEN_S = 1800.0  # for an engine; TensorRT builds one for many minutes
 RELOAD_WAIT_S = 10.0  # for a reload that goes on already
 
 
@@ -38,7 +37,7 @@ class Models:
         self._puller = Puller()
         self._folders: list[Path] = []
         self._aliases = shared.settings.aliases()
-        self._opening = Watchdog(OPEN_S)
+        self.opener = Opener(shared)
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
         self._changing_since = 0.0
@@ -78,7 +77,7 @@ class Models:
         ] or [bundled()]
         opened: list[Pipeline] = []
         try:
-            opened.extend(self._open(self._read(folder)) for folder in self._folders)
+            opened.extend(self.opener.open(self._read(folder)) for folder in self._folders)
             _expect_different_ids(opened)
             self._check_aliases(opened)
         except Exception:
@@ -152,7 +151,7 @@ class Models:
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
-            fresh = await run_in_daemon_thread(lambda: self._open(self._read(folder), failed.profiles))
+            fresh = await run_in_daemon_thread(lambda: self.opener.open(self._read(folder), failed.profiles, failed))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
     @asynccontextmanager
@@ -189,18 +188,7 @@ class Models:
             return pipeline
         same_speed = performance_key(bundle.manifest) == performance_key(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
-        return self._open(bundle, pipeline.profiles if same_speed else None)
-
-    def _open(self, bundle: Bundle, profiles: Mapping[str, TowerProfile] | None = None) -> Pipeline:
-        def open_engine(_: object) -> Pipeline:
-            return Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, profiles)
-
-        try:
-            pipeline = self._opening.run(open_engine, drop=Pipeline.close)
-        except StalledError:
-            raise EngineError(f"the engine of {bundle.id} has not been opened within {OPEN_S:g} s") from None
-        trim_heap()
-        return pipeline
+        return self.opener.open(bundle, pipeline.profiles if same_speed else None, pipeline)
 
     def _read(self, folder: Path) -> Bundle:
         return self._watched(str(folder), lambda alive: Bundle.load(folder, alive))
@@ -241,11 +229,15 @@ class Models:
     def serve(self, pipelines: Sequence[Pipeline]) -> None:
         """Let these take the requests from now on."""
         self._serving = tuple(pipelines)  # the one moment at which it changes
-        info = self._shared.metrics.model_info
+        metrics = self._shared.metrics
+        info = metrics.model_info
         info.clear()
+        metrics.max_batch.clear()
         for pipeline in pipelines:
             bundle, engine = pipeline.bundle, pipeline.engine
             info.labels(bundle.id, bundle.digest, bundle.precision, engine.provider).set(1)
+            for tower in pipeline.towers:
+                metrics.max_batch.labels(bundle.id, tower.tower).set_function(partial(getattr, tower, "max_batch"))
             log.info(
                 "serving %s (%s, %s), batches up to %s",
                 bundle.id,

@@ -23,7 +23,7 @@ from service.request_context import Timing
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.5
-STUCK_S = 120.0  # a run that takes longer never ends
+STUCK_S = 120.0  # a run that takes longer never ends; first runs of a shape, which may, are over before it serves
 FORGIVEN_S = 600.0  # a failure so long after the last one counts as a first one
 PROBE_S = 5.0
 

@@ -4,13 +4,15 @@ There is no timer. A worker takes what is queued as soon as it is free, so a lon
 fills its batches by itself. Five promises hold here, each with a test:
 
 - every future is resolved, whatever fails;
-- one poisoned item fails alone: when a batch raises, its items are run again one by one;
+- one poisoned item fails alone: when a batch raises, its halves are run again, and theirs, down to the one;
 - an entry whose request was cancelled is not run;
 - requests are served round robin: one of a single item does not wait for all the items of a large one before it;
 - the engine is never idle while something waits: a worker takes its next batch without asking the event loop.
 
 The first worker to run has all cores, through the threads of the engine; another one beside it takes its share of them.
 That pays for batches of some size only: beside one that runs, another begins when a third of the largest is there.
+
+A batch that the device has no memory for is run in smaller ones, and from then on none is larger than what fits.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.runtime.device_memory import is_out_of_memory
 from service.errors import ApiError
 from service.inference.fair_queue import URGENT, Entry, FairQueue, Vector
+from service.inference.padding import smaller_size
 from service.request_context import Timing
 
 Run = Callable[[Sequence[Any]], NDArray[np.float32]]
@@ -38,7 +42,8 @@ class Batcher:
 
     `run` takes up to `max_batch` payloads and gives vectors [batch, dim]; it is only ever called from the workers, from
     all of them at once. Only payloads of the same `group` share a batch: texts are grouped by length, so that a long
-    one does not make short ones pay for its padding. `on_batch` is called with the tower and the number of items.
+    one does not make short ones pay for its padding. `on_batch` is called with the tower and the number of items, and
+    `on_halving` with the tower where memory has run out and `max_batch` is less from now on.
     """
 
     def __init__(
@@ -48,13 +53,14 @@ class Batcher:
         max_batch: int,
         group: Callable[[Any], int] = lambda payload: 0,
         on_batch: Callable[[str, int], None] = lambda tower, items: None,
+        on_halving: Callable[[str], None] = lambda tower: None,
         workers: int = 1,
     ) -> None:
-        self.tower, self.max_batch = tower, max_batch
+        self.tower = tower
+        self.max_batch = self._measured_max_batch = max_batch
         self.failing = False  # the last execution raised; readiness then asks for a probe
         self.closed = False  # nothing is taken any more
-        self._run, self._group, self._on_batch = run, group, on_batch
-        self._least_parallel = -(-max_batch // 3)  # items of a batch that is run beside another
+        self._run, self._group, self._on_batch, self._on_halving = run, group, on_batch, on_halving
         self._waiting = FairQueue()
         self._condition = threading.Condition()
         # By worker: since when it runs, of time.perf_counter, and how many items.
@@ -71,6 +77,11 @@ class Batcher:
     def alive(self) -> bool:
         """All workers run: when one has ended, nothing is ever answered."""
         return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def _least_parallel(self) -> int:
+        """Items of a batch that is run beside another."""
+        return -(-self.max_batch // 3)
 
     @property
     def running_since(self) -> float | None:
@@ -160,20 +171,52 @@ class Batcher:
     def _execute(self, batch: Sequence[Entry]) -> list[Vector | ApiError]:
         if not batch:
             return []
+        if len(batch) > self.max_batch:  # it has fallen since the batch was taken
+            return self._execute_parts(batch, self.max_batch)
         try:
             vectors = self._run([entry.payload for entry in batch])
             self._on_batch(self.tower, len(batch))
             if len(vectors) != len(batch):
                 raise RuntimeError(f"the engine gave {len(vectors)} vectors for {len(batch)} items")
             finite: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-        except Exception:
+        except Exception as error:
             log.exception("an execution of the %s tower failed, items: %d", self.tower, len(batch))
-            self.failing = True
-            if len(batch) == 1:
-                return [_inference_error()]
-            return [outcome for entry in batch for outcome in self._execute([entry])]
-        self.failing = False
-        return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
+            no_memory = is_out_of_memory(error)
+        else:
+            self.failing = False
+            return [vector if good else _inference_error() for vector, good in zip(vectors, finite, strict=True)]
+        return self._execute_smaller(batch, no_memory)  # when the error is gone, and the frames that it came through
+
+    def _execute_smaller(self, batch: Sequence[Entry], no_memory: bool) -> list[Vector | ApiError]:
+        """What to do about a batch that has failed."""
+        items = len(batch)
+        if no_memory and items > 1:
+            return self._execute_parts(batch, self._limit(smaller_size(items)))
+        self.failing = True
+        if items > 1:
+            return self._execute_parts(batch, -(-items // 2))
+        if no_memory:  # whatever has taken it, the size of batches has not
+            self.max_batch = self._measured_max_batch
+            return [_no_memory()]
+        return [_inference_error()]
+
+    def _execute_parts(self, batch: Sequence[Entry], size: int) -> list[Vector | ApiError]:
+        parts = (batch[start : start + size] for start in range(0, len(batch), size))
+        return [outcome for part in parts for outcome in self._execute(part)]
+
+    def _limit(self, max_batch: int) -> int:
+        """Let no batch be larger from now on. Returns the largest."""
+        with self._condition:
+            if max_batch < self.max_batch:
+                log.warning(
+                    "the %s tower has no memory for batches of %d items: from now on they are of at most %d",
+                    self.tower,
+                    self.max_batch,
+                    max_batch,
+                )
+                self.max_batch = max_batch
+                self._on_halving(self.tower)
+            return self.max_batch
 
     def _stop(self, worker: int) -> None:
         """End the other workers too: one that ended unforeseen must not leave the rest half able."""
@@ -190,6 +233,10 @@ class Batcher:
 
 def _inference_error() -> ApiError:
     return ApiError("inference_error", "The model failed on this item; other items are not affected.")
+
+
+def _no_memory() -> ApiError:
+    return ApiError("inference_error", "The device has no memory left for this item; try again later.")
 
 
 def _stopping() -> ApiError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from service.errors import ApiError
 from service.inference.batcher import Batcher
 from service.inference.decoding import DecodeJob, Decoder
 from service.inference.fair_queue import Vector
+from service.inference.padding import fill_up, fill_up_rows, is_padded, length_group, padded_size, padded_sizes
 from service.inference.reading import Reader, refuse_too_long
 from service.inference.records import (
     EmbeddingResult,
@@ -37,7 +39,7 @@ from service.inference.warmup import TowerProfile, warm_up
 from service.request_context import RequestContext, Timing
 from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
 
-TOKENS_PER_GROUP = 16  # texts share a batch if their lengths fall into the same 16
+T = TypeVar("T")
 ITEMS_AT_ONCE = 256  # of one request; the rest of a larger one takes no places yet
 
 
@@ -53,17 +55,29 @@ class Pipeline:
     ) -> None:
         """Warms the engine up; with `profiles`, by tower, none are measured."""
         self.bundle, self.engine, self.shared = bundle, engine, shared
+        self.device_bytes = 0  # of a GPU's memory, that opening it took
         self.reader = Reader(bundle, shared, engine.vectors_id)
         self.decoder = Decoder(bundle.preprocessing, shared)
         self.profiles = warm_up(engine, bundle, shared.settings.max_batch, profiles)
-        self.max_batch = {tower: profile.max_batch for tower, profile in self.profiles.items()}
+        self._largest = {tower: profile.max_batch for tower, profile in self.profiles.items()}
         self.workers = {tower: profile.workers for tower, profile in self.profiles.items()}
-        on_batch = shared.metrics.record_batch
+        on_batch, on_halving = shared.metrics.record_batch, shared.metrics.record_halving
         self.images = Batcher(
-            "image", self._embed_images, self.max_batch["image"], on_batch=on_batch, workers=self.workers["image"]
+            "image",
+            self._embed_images,
+            self._largest["image"],
+            on_batch=on_batch,
+            on_halving=on_halving,
+            workers=self.workers["image"],
         )
         self.texts = Batcher(
-            "text", self._embed_texts, self.max_batch["text"], self._length_group, on_batch, self.workers["text"]
+            "text",
+            self._embed_texts,
+            self._largest["text"],
+            group=lambda ids: length_group(bundle, len(ids)),
+            on_batch=on_batch,
+            on_halving=on_halving,
+            workers=self.workers["text"],
         )
         self.towers = (self.images, self.texts)
         self._throughput = {
@@ -71,6 +85,21 @@ class Pipeline:
             for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
         self._single_flight: SingleFlight[Vector] = SingleFlight()
+
+    @property
+    def padded_sizes(self) -> Mapping[str, Sequence[int]]:
+        """The sizes that batches of each tower are filled up to; none where they stay as they are."""
+        if not is_padded(self.engine.provider):
+            return {}
+        return {
+            tower: [size for size in padded_sizes(self._largest[tower]) if size <= most]
+            for tower, most in self.max_batch.items()
+        }
+
+    @property
+    def max_batch(self) -> Mapping[str, int]:
+        """The largest batch of each tower, which falls where memory runs out."""
+        return {tower.tower: tower.max_batch for tower in self.towers}
 
     async def embed(
         self, items: Sequence[Item], context: RequestContext, *, truncate: bool | None, keep_errors: bool
@@ -203,14 +232,22 @@ class Pipeline:
         self._single_flight.start(key, computed)
 
     def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        with self.engine.image_session.stacked(pixels) as batch:
-            return self.engine.embed_images(batch)
+        with self.engine.image_session.stacked(self._filled_up("image", pixels)) as batch:
+            return self.engine.embed_images(batch)[: len(pixels)]
 
     def _embed_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
-        return self.engine.embed_texts(self.reader.tokenizer.pad(rows))
+        ids = self.reader.tokenizer.pad(self._filled_up("text", rows))
+        if is_padded(self.engine.provider):
+            ids = fill_up_rows(ids, self.bundle)
+        return self.engine.embed_texts(ids)[: len(rows)]
 
-    def _length_group(self, ids: list[int]) -> int:
-        return (self.bundle.row_length(len(ids)) - 1) // TOKENS_PER_GROUP
+    def _filled_up(self, tower: str, payloads: Sequence[T]) -> Sequence[T]:
+        """The batch, and on NVIDIA's providers padding up to the next size that warm-up has run."""
+        if not is_padded(self.engine.provider):
+            return payloads
+        size = padded_size(len(payloads), self._largest[tower])
+        self.shared.metrics.padded_items.labels(tower).inc(size - len(payloads))
+        return fill_up(payloads, size)
 
     def close(self) -> None:
         """End the threads; what is still queued fails with `unavailable`."""

@@ -1,7 +1,12 @@
-"""Warm-up before the first request: run both towers once, and measure the batch size and the workers that pay."""
+"""Warm-up before the first request: run both towers, and measure the batch size and the workers that pay.
+
+Where the first run of a shape is slow, every shape that a request can meet is run once before anything is timed.
+"""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.runtime.engine import Engine, usable_cores
+from model.runtime.device_memory import is_out_of_memory
+from model.runtime.engine import Engine, EngineError, usable_cores
 from model.runtime.providers import NVIDIA, ON_CPU, PROVIDERS
+from service.inference.padding import is_padded, padded_lengths, padded_sizes
 
+log = logging.getLogger(__name__)
 # Worth trying on a CPU: a picture has several times the tokens of a text, so that a few of them fill its cores.
 BATCHES_ON_CPU = {"image": (4, 8), "text": (16, 32)}
 BATCHES_ON_ACCELERATOR = (8, 16, 32, 64, 128)
 ROUNDS = 3
 MEASURING_S = 0.15  # of one tower, after which no other round begins
 WORTHWHILE_GAIN = 1.03  # of a larger batch
+WORTHWHILE_GAIN_ON_CPU = 1.1  # less is chance there: the choice would be another one at each start
 CLEAR_GAIN = 1.15  # of one run at a time, over many of one thread each: these do without waits at the end of each step
 LONGEST_RUN_S = 1.0  # a batch that runs longer makes everybody behind it wait for too long
 TYPICAL_TEXT_TOKENS = 16
@@ -37,38 +46,92 @@ Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 Costs = Mapping[tuple[int, int], float]  # seconds per item, by workers and batch size
 
 
+class Tower(NamedTuple):
+    """A tower to warm up: how it is run, and one item [1, ...] of each shape that its batches are made of."""
+
+    name: str
+    run: Run
+    items: Sequence[NDArray[Any]]
+
+
 def warm_up(
     engine: Engine, bundle: Bundle, max_batch: int | None, known: Mapping[str, TowerProfile] | None = None
 ) -> Mapping[str, TowerProfile]:
-    """Run both towers once. Returns their profiles by tower: `known`, or else measured.
+    """Run both towers. Returns their profiles by tower: `known`, or else measured.
 
-    With `max_batch`, batches of that size only are tried.
+    With `max_batch`, batches of that size only are tried. Those that the device has no memory for are left out.
+    Raises EngineError where the engine does not run, or has no memory for a single item.
     """
-    engine.warm_up()
-    if known is not None:
+    try:
+        engine.warm_up()
+    except EngineError as error:
+        raise (_no_memory(bundle) if is_out_of_memory(error) else error) from error
+    if known is not None and not is_padded(engine.provider):
         return known
-    size = bundle.image_size
-    pixels = np.zeros((1, size, size, 3), np.uint8)
-    ids = np.ones((1, bundle.row_length(TYPICAL_TEXT_TOKENS)), np.int64)
-    ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
-    towers: dict[str, tuple[Run, NDArray[Any]]] = {
-        "image": (engine.embed_images, pixels),
-        "text": (engine.embed_texts, ids),
-    }
-    return {tower: _profile(engine, tower, run, one, max_batch) for tower, (run, one) in towers.items()}
+    profiles = {}
+    for tower in _towers(engine, bundle):
+        before = known[tower.name] if known else None
+        sizes = _sizes(engine.provider, tower, before.max_batch if before else max_batch)
+        if engine.provider != PROVIDERS["cpu"]:  # which has nothing to prepare for a shape
+            sizes = _run_all_shapes(engine.provider, tower, sizes)
+            if not sizes:
+                raise _no_memory(bundle)
+        if before is None:
+            profiles[tower.name] = _measure(engine.provider, tower, sizes, max_batch)
+        else:
+            profiles[tower.name] = before._replace(max_batch=sizes[-1])
+    return profiles
 
 
-def _profile(engine: Engine, tower: str, run: Run, one: NDArray[Any], max_batch: int | None) -> TowerProfile:
-    sizes: Sequence[int] = BATCHES_ON_CPU[tower] if engine.provider in ON_CPU else BATCHES_ON_ACCELERATOR
-    if max_batch is not None:
-        sizes = [min(max_batch, sizes[-1])]
-    worker_counts = _worker_counts(engine.provider)
-    costs = measure_costs(run, one, sizes, worker_counts)
+def _towers(engine: Engine, bundle: Bundle) -> list[Tower]:
+    pixels = np.zeros((1, bundle.image_size, bundle.image_size, 3), np.uint8)
+    lengths = padded_lengths(bundle) if is_padded(engine.provider) else [bundle.row_length(TYPICAL_TEXT_TOKENS)]
+    texts = [np.ones((1, length), np.int64) for length in lengths]
+    for ids in texts:
+        ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
+    return [Tower("image", engine.embed_images, [pixels]), Tower("text", engine.embed_texts, texts)]
+
+
+def _sizes(provider: str, tower: Tower, max_batch: int | None) -> Sequence[int]:
+    """The sizes that batches have where they are padded; elsewhere those worth trying."""
+    if is_padded(provider):
+        return padded_sizes(max_batch or BATCHES_ON_ACCELERATOR[-1])
+    sizes = BATCHES_ON_CPU[tower.name]
+    return sizes if max_batch is None else [min(max_batch, sizes[-1])]
+
+
+def _run_all_shapes(provider: str, tower: Tower, sizes: Sequence[int]) -> Sequence[int]:
+    """Run each shape once, from the smallest. Returns the sizes that there is memory for."""
+    longest_run_s = LONGEST_RUN_S if provider in ON_CPU else math.inf  # of building plans or engines, it says nothing
+    for index, size in enumerate(sizes):
+        started = time.perf_counter()
+        try:
+            for one in tower.items:
+                tower.run(np.repeat(one, size, axis=0))
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            if not is_out_of_memory(error):
+                raise
+            log.warning("the device has no memory for batches of %d %ss: they stay below", size, tower.name)
+            return sizes[:index]
+        if time.perf_counter() - started > longest_run_s:
+            return sizes[: index + 1]
+    return sizes
+
+
+def _measure(provider: str, tower: Tower, sizes: Sequence[int], max_batch: int | None) -> TowerProfile:
+    """The profile of the best of the sizes, or of `max_batch` where it is given and among them."""
+    if is_padded(provider):
+        worthwhile = [size for size in sizes if size in BATCHES_ON_ACCELERATOR] or sizes[-1:]
+        largest, sizes = sizes[-1], worthwhile if max_batch is None else worthwhile[-1:]
+        max_batch = max_batch and min(max_batch, largest)
+    worker_counts = _worker_counts(provider)
+    costs = measure_costs(tower.run, tower.items[0], sizes, worker_counts)
+    gain = WORTHWHILE_GAIN_ON_CPU if provider in ON_CPU else WORTHWHILE_GAIN
     best = {
-        workers: best_size({size: costs[workers, size] for size in sizes if (workers, size) in costs})
-        for workers in worker_counts
+        workers: best_size({size: costs[workers, size] for size in sizes if (workers, size) in costs}, gain)
+        for workers in sorted({workers for workers, _ in costs})
     }
-    many = worker_counts[-1]
+    many = max(best)
     workers = 1 if costs[1, best[1]] * CLEAR_GAIN < costs[many, best[many]] else many
     return TowerProfile(max_batch or best[workers], workers, costs[workers, best[workers]])
 
@@ -81,10 +144,17 @@ def _worker_counts(provider: str) -> list[int]:
     return [1, 2] if provider in NVIDIA else [1]
 
 
-def best_size(seconds_per_item: Mapping[int, float]) -> int:
+def _no_memory(bundle: Bundle) -> EngineError:
+    return EngineError(
+        f"{bundle.path} is opened, and then the device has no memory for a single item: end what else is on it, take "
+        "another device, or a smaller model or precision"
+    )
+
+
+def best_size(seconds_per_item: Mapping[int, float], gain: float = WORTHWHILE_GAIN) -> int:
     """The smallest batch whose items are nearly as cheap as the cheapest; larger ones would only add latency."""
     least = min(seconds_per_item.values())
-    return min(size for size, seconds in seconds_per_item.items() if seconds <= least * WORTHWHILE_GAIN)
+    return min(size for size, seconds in seconds_per_item.items() if seconds <= least * gain)
 
 
 def measure_costs(
@@ -94,7 +164,7 @@ def measure_costs(
     worker_counts: Sequence[int],
     longest_run_s: float = LONGEST_RUN_S,
 ) -> Costs:
-    """The least seconds per item. `one` is an input of one item [1, ...].
+    """The least seconds per item. `one` is an input of one item [1, ...]. What there is no memory for is left out.
 
     Once a run takes longer than half of `longest_run_s`, larger batches are left out.
     """
@@ -105,6 +175,8 @@ def measure_costs(
             for workers in worker_counts:
                 for size in sizes:
                     took_s = _timed(pool, run, np.repeat(one, size, axis=0), workers)
+                    if took_s is None:  # several at once do not fit
+                        break
                     costs[workers, size] = min(costs.get((workers, size), took_s), took_s / (workers * size))
                     if 2 * took_s > longest_run_s:
                         break
@@ -113,7 +185,12 @@ def measure_costs(
     return costs
 
 
-def _timed(pool: ThreadPoolExecutor, run: Run, batch: NDArray[Any], workers: int) -> float:
+def _timed(pool: ThreadPoolExecutor, run: Run, batch: NDArray[Any], workers: int) -> float | None:
+    """Seconds of so many runs side by side; None where the device has no memory for them."""
     started = time.perf_counter()
-    list(pool.map(run, [batch] * workers))
-    return time.perf_counter() - started
+    failures = [future.exception() for future in [pool.submit(run, batch) for _ in range(workers)]]
+    took_s = time.perf_counter() - started
+    for failure in failures:
+        if failure is not None and not is_out_of_memory(failure):
+            raise failure
+    return None if any(failures) else took_s

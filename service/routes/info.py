@@ -11,7 +11,7 @@ from model.zeroshot import template_sets
 from service import __version__
 from service.errors import error_responses
 from service.inference.pipeline import Pipeline
-from service.schema.answers import InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
+from service.schema.answers import DeviceMemoryAnswer, InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
 from service.state import Service, ServiceDep
 
 router = APIRouter(tags=["information"], responses=error_responses())
@@ -27,10 +27,12 @@ async def models(service: ServiceDep) -> ModelsAnswer:
 @router.get("/info", summary="Models, limits, settings and version")
 async def info(service: ServiceDep) -> InfoAnswer:
     """Everything a client may need to know before it sends anything."""
+    memory = await service.models.opener.device_memory.current()
     return InfoAnswer(
         name="sightword",
         version=__version__,
         models=[_served(pipeline, service) for pipeline in service.models.serving],
+        device_memory=None if memory is None else DeviceMemoryAnswer(total_bytes=memory.total, free_bytes=memory.free),
         template_sets={name: list(templates) for name, templates in template_sets().items()},
         limits=service.settings.limits(),
         settings=service.settings.redacted(),
@@ -49,6 +51,9 @@ async def info(service: ServiceDep) -> InfoAnswer:
 )
 async def metrics(request: Request, service: ServiceDep) -> Response:
     """Requests, stages, batches, queue, rejections; in OpenMetrics, slow requests lead to their traces."""
+    memory = await service.models.opener.device_memory.current()
+    if memory is not None:
+        service.metrics.record_device_memory(memory.total, memory.free)
     content, media_type = service.metrics.render(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
@@ -70,7 +75,9 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         variant=_variant(bundle.manifest.variant),
         source_warnings=bundle.manifest.source_warnings,
         provider=pipeline.engine.provider,
-        max_batch=pipeline.max_batch,
+        max_batch=dict(pipeline.max_batch),
+        padded_sizes={tower: list(sizes) for tower, sizes in pipeline.padded_sizes.items()},
+        device_bytes=pipeline.device_bytes,
         lanes=pipeline.workers,
         workers=pipeline.workers,
     )

@@ -155,7 +155,11 @@ class ServedModel(BaseModel):
     variant: ServedVariant | None = Field(None, description="of models that were made from another")
     source_warnings: list[str] = Field([], description="what was doubtful when a published checkpoint was imported")
     provider: str = Field(description="the execution provider that is active")
-    max_batch: dict[str, int] = Field(description="by tower")
+    max_batch: dict[str, int] = Field(description="by tower; it falls where the device has no memory for more")
+    padded_sizes: dict[str, list[int]] = Field(
+        description="sizes that batches are filled up to, by tower; none on a processor"
+    )
+    device_bytes: int = Field(description="memory of the GPU that opening the model took; 0 without one")
     workers: dict[str, int] = Field(description="batches run side by side, by tower")
     lanes: dict[str, int] = Field(description="the former name of `workers`", json_schema_extra={"deprecated": True})
 
@@ -166,11 +170,19 @@ class ModelsAnswer(BaseModel):
     models: list[ServedModel]
 
 
+class DeviceMemoryAnswer(BaseModel):
+    """Memory of the GPU; other processes may hold some of it, too."""
+
+    total_bytes: int
+    free_bytes: int
+
+
 class InfoAnswer(ModelsAnswer):
     """What is served, within which limits."""
 
     name: str
     version: str
+    device_memory: DeviceMemoryAnswer | None = Field(None, description="null without a GPU")
     template_sets: dict[str, list[str]] = Field(description="what /classify knows as template_set")
     limits: dict[str, int | float | None]
     settings: dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 
 from model.bundle import Bundle
 from model.manifest import WEIGHTS
+from model.runtime.device_memory import DeviceMemory
 from model.runtime.engine import Engine
 from model.runtime.providers import PROVIDERS, EngineError
 
@@ -90,6 +91,7 @@ class SimulatedGpu:
     working_bytes: int = 100_000_000  # of an engine, beside its weights
     lost: bool = False  # every run fails
     hangs: bool = False  # no run comes back
+    sleep: Callable[[float], None] = time.sleep
     runs: list[SimulatedRun] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)  # by engine
     busy: threading.Lock = field(default_factory=threading.Lock)  # one run at a time
@@ -97,6 +99,10 @@ class SimulatedGpu:
     @property
     def free_bytes(self) -> int:
         return self.total_bytes - self.taken_bytes - sum(self.held.values())
+
+    def memory(self, device: int = 0) -> DeviceMemory:
+        """As `read_device_memory`."""
+        return DeviceMemory(self.total_bytes, self.free_bytes)
 
     def cold_runs(self, since: int = 0) -> list[SimulatedRun]:
         """Those that met a shape for the first time, from the run of that number on."""
@@ -115,13 +121,26 @@ class SimulatedGpu:
             known.add((tower, shape))
             self.runs.append(SimulatedRun(tower, shape, cold))
             fallback_s = self.fallback_s * len(self.fallback_nodes)
-            time.sleep(cold * self.plan_s + self.latency_s + fallback_s + shape[0] * self.item_s[tower])
+            self.sleep(cold * self.plan_s + self.latency_s + fallback_s + shape[0] * self.item_s[tower])
 
     def assignment_info(self) -> list[AssignedSubgraph]:
         """As `InferenceSession.get_provider_graph_assignment_info`."""
         on_gpu = AssignedSubgraph(PROVIDERS["cuda"], [AssignedNode("", "/MatMul", "MatMul")])
         fallen_back = [AssignedNode("", f"/{kind}", kind) for kind in self.fallback_nodes]
         return [on_gpu, *([AssignedSubgraph(PROVIDERS["cpu"], fallen_back)] if fallen_back else [])]
+
+
+class Clock:
+    """A clock of its own for a device: seconds pass where it sleeps, and nowhere else."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def perf_counter(self) -> float:
+        return self.now
 
 
 class SimulatedEngine(Engine):
