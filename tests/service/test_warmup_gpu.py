@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.runtime.engine import EngineError
@@ -17,7 +21,7 @@ from service.app import create_app
 from service.inference import warmup
 from service.inference.padding import padded_lengths, padded_sizes
 from service.inference.pipeline import Pipeline
-from service.inference.warmup import TowerProfile, warm_up
+from service.inference.warmup import TowerProfile, measure_costs, warm_up
 from service.settings import Settings
 from service.state import Service
 from tests.service.simulated_gpu import NO_MEMORY, Clock, SimulatedEngine, SimulatedGpu, SimulatedRun
@@ -114,6 +118,20 @@ def test_batches_without_memory_are_left_out(
 def test_a_wanted_batch_without_memory_is_reduced(bundle: Bundle, make_engine: MakeEngine) -> None:
     engine = make_engine(largest={"image": 40})
     assert {tower: one.max_batch for tower, one in warm_up(engine, bundle, 100).items()} == {"image": 32, "text": 100}
+
+
+def test_several_at_once_are_left_out_where_memory_is_for_one() -> None:
+    alone = threading.Lock()
+
+    def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+        if not alone.acquire(blocking=False):
+            raise NO_MEMORY["arena"]
+        time.sleep(0.05)  # the other one begins meanwhile
+        alone.release()
+        return np.zeros((len(batch), 1), np.float32)
+
+    costs = measure_costs(run, np.zeros((1, 4), np.int64), (4, 8), [1, 2])
+    assert set(costs) == {(1, 4), (1, 8)}
 
 
 def test_without_memory_for_one_item_the_start_fails_and_says_so(bundle: Bundle, make_engine: MakeEngine) -> None:
