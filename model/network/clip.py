@@ -60,7 +60,10 @@ class CLIP(nn.Module):
         """
         x = self.token_embedding(token_ids)
         x = x + self.positional_embedding[: token_ids.shape[1]].to(x.dtype)
-        pooled = self.transformer(x, causal=True, at=token_ids.argmax(dim=-1))
+        # Of int64, onnxruntime's CUDA provider has a maximum but no argmax. Of ids in float there is one, but providers
+        # that round what they compute to half would take the ids for one another; 0 and 1 they do not.
+        is_end = token_ids == token_ids.amax(dim=-1, keepdim=True)
+        pooled = self.transformer(x, causal=True, at=is_end.float().argmax(dim=-1))
         encoded: Tensor = self.ln_final(pooled) @ self.text_projection
         return encoded
 
