@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from model.bundle import Bundle
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
+from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
 from model.runtime.providers import (
     INSTALL,
     NVIDIA,
@@ -44,7 +45,8 @@ class Engine:
         self._bundle = bundle
         threads = threads or usable_cores()
         providers = [
-            (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads)) for key in choose(provider)
+            (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads))
+            for key in suited(choose(provider), provider, bundle)
         ]
         if any(name in NVIDIA for name, _ in providers):
             load_cuda_libraries()
@@ -59,6 +61,9 @@ class Engine:
         trim_heap()
         self.provider = self.image_session.provider
         self._require(provider)
+        # Of each tower, how many nodes run on the CPU although the provider is another, by operator.
+        self.fallback_nodes = {"image": nodes_on_cpu(image), "text": nodes_on_cpu(text)}
+        report_fallback(bundle, self.provider, self.fallback_nodes)
         computations = (
             computation(session.provider, bundle.precision) for session in (self.image_session, self.text_session)
         )
@@ -105,6 +110,8 @@ def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, provide
     # Handed over in memory, external data can come from the verified weights and from no other file.
     options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
     content = bundle.read(graph)
+    if providers[0][0] != PROVIDERS["cpu"]:
+        record_placement(options)
     try:
         return ort.InferenceSession(content, options, providers=list(providers))
     except Exception as error:  # onnxruntime raises a dozen unrelated classes

@@ -75,6 +75,7 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         variant=_variant(bundle.manifest.variant),
         source_warnings=bundle.manifest.source_warnings,
         provider=pipeline.engine.provider,
+        fallback_nodes=pipeline.engine.fallback_nodes,
         max_batch=dict(pipeline.max_batch),
         padded_sizes={tower: list(sizes) for tower, sizes in pipeline.padded_sizes.items()},
         device_bytes=pipeline.device_bytes,

@@ -155,6 +155,9 @@ class ServedModel(BaseModel):
     variant: ServedVariant | None = Field(None, description="of models that were made from another")
     source_warnings: list[str] = Field([], description="what was doubtful when a published checkpoint was imported")
     provider: str = Field(description="the execution provider that is active")
+    fallback_nodes: dict[str, dict[str, int]] = Field(
+        description="by tower and operator: nodes that the provider left to the CPU, but for those that compute shapes"
+    )
     max_batch: dict[str, int] = Field(description="by tower; it falls where the device has no memory for more")
     padded_sizes: dict[str, list[int]] = Field(
         description="sizes that batches are filled up to, by tower; none on a processor"

@@ -9,14 +9,15 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
 from benchmarks.service_process import running
-from model.bundle import Bundle, bundled
+from model.bundle import Bundle, bundled, write_manifest
 from model.images.preprocessing import load_image
-from model.manifest import MANIFEST
+from model.manifest import MANIFEST, TEXT_GRAPH
 from model.runtime.engine import Engine
 from model.runtime.processor import multiplies_bf16
 from model.runtime.providers import PROVIDERS
@@ -89,6 +90,27 @@ def test_replicas_on_other_providers_do_not_share_vectors(bundle: Bundle, tmp_pa
         np.testing.assert_array_equal(vectors("openvino", 2), on_openvino)
         np.testing.assert_array_equal(vectors("cpu", 2), on_cpu)
     assert (np.abs(on_openvino - on_cpu).max() > 1e-5) == multiplies_bf16()
+
+
+def test_nodes_that_it_leaves_to_the_cpu_are_told(bundle: Bundle, exact: Engine, tmp_path: Path) -> None:
+    """One that copies its input, which only onnxruntime itself has a kernel for."""
+    source = tmp_path / "bundle"
+    shutil.copytree(bundle.path, source)
+    proto = onnx.load(source / TEXT_GRAPH, load_external_data=False)
+    last = next(node for node in proto.graph.node if "embeddings" in node.output)
+    last.output[0] = "copied"
+    proto.graph.node.append(onnx.helper.make_node("SampleOp", ["copied"], ["embeddings"], domain="com.microsoft"))
+    proto.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(proto, source / TEXT_GRAPH)
+    write_manifest(source, bundle.manifest.model_dump(mode="json", exclude={"files"}))
+    with running(tmp_path, source, "--provider", "openvino") as service:
+        [model] = httpx.get(f"{service.url}/info").json()["models"]
+        assert model["provider"] == OPENVINO
+        assert model["fallback_nodes"] == {"image": {}, "text": {"com.microsoft.SampleOp": 1}}
+        answer = httpx.post(f"{service.url}/embed", json={"inputs": TEXTS[:1]}, timeout=60).json()
+        assert "left 1 of its nodes to the CPU, and each waits for a copy: 1 com.microsoft.SampleOp" in service.log()
+    ids = bundle.tokenizer().pad(bundle.tokenizer().encode(TEXTS[:1]))
+    np.testing.assert_allclose([answer["data"][0]["embedding"]], exact.embed_texts(ids), atol=1e-5)
 
 
 def bundle_in_bf16(bundle: Bundle, path: Path) -> Path:
