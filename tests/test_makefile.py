@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = "serve test coverage test-openvino test-lowest check train soak bench bench-quick bench-peers".split()  # noqa: SIM905
+TARGETS = "serve test coverage test-openvino test-placement test-lowest check train soak bench bench-quick bench-peers".split()  # noqa: SIM905, E501
 
 
 @pytest.mark.parametrize("target", TARGETS)
