@@ -47,7 +47,9 @@ def compare(source: Bundle, variant: Bundle, pixels: npt.NDArray[np.uint8]) -> C
 
     Raises VariantError where the variant's vectors are not finite.
     """
-    first, second = Engine(source), Engine(variant)
+    # On a GPU, where int8 is not computed, a variant in it would be timed on the CPU against its source on the GPU.
+    provider = "cpu" if variant.precision == "int8" else "auto"
+    first, second = Engine(source, provider), Engine(variant, provider)
     tokenizer = source.tokenizer()
     rows = token_rows(tokenizer)
     images = [pixels[start : start + IMAGE_BATCH] for start in range(0, len(pixels), IMAGE_BATCH)]
