@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
-from model.runtime.providers import choose
+from model.runtime.providers import usable
 from model.suggestions import did_you_mean
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
@@ -57,7 +57,7 @@ class Models:
         Raises BundleError for a folder without a manifest or a name that no model has, and EngineError for a provider
         that is not there.
         """
-        choose(self._shared.settings.provider)
+        usable(self._shared.settings.provider, self._shared.settings.device)
         names = self._shared.settings.model
         folders = {name: self._ask(name, self._puller.find) for name in names} or {"": bundled()}
         found = {

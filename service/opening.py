@@ -21,7 +21,7 @@ class Opener:
     def __init__(self, shared: SharedResources) -> None:
         self._shared = shared
         self._watchdog = Watchdog(OPEN_S)
-        self.device_memory = DeviceMemoryReader(shared.settings.provider)
+        self.device_memory = DeviceMemoryReader(shared.settings.provider, shared.settings.device)
 
     def open(
         self,
@@ -46,7 +46,8 @@ class Opener:
         before = self.device_memory.read()
         if before is not None and predecessor is not None:
             refuse_without_room(bundle, predecessor.bundle, predecessor.device_bytes, before)
-        pipeline = Pipeline(bundle, Engine(bundle, self._shared.settings.provider), self._shared, profiles)
+        engine = Engine(bundle, self._shared.settings.provider, device=self._shared.device)
+        pipeline = Pipeline(bundle, engine, self._shared, profiles)
         after = self.device_memory.read()
         if before is not None and after is not None:
             pipeline.device_bytes = max(0, before.free - after.free)

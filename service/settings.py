@@ -25,6 +25,8 @@ MAX_PREDICTIONS = 250_000
 MAX_LABEL_SETS = 1_000
 OPENAI_ITEMS = 2048  # in one request, as its documentation says
 MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of a setting: anything above is a typing error
+MAX_DEVICE = 255
+MIN_GPU_MEMORY = 256 * 2**20  # less holds no model
 MAX_ROOT_PATH_CHARACTERS = 200
 # Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
 # segment of dots is taken off by clients.
@@ -99,7 +101,15 @@ class Settings(BaseSettings):
     )
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
         "auto",
-        description="auto, cpu, cuda, tensorrt or openvino. One that is named and is not active stops the start.",
+        description="auto, cpu, cuda, tensorrt (experimental) or openvino. One that is named and is not active stops "
+        "the start.",
+    )
+    device: int = Field(0, ge=0, le=MAX_DEVICE, description="Number of the GPU to compute on.")
+    gpu_memory_bytes: int | None = Field(
+        None,
+        ge=MIN_GPU_MEMORY,
+        le=MAX_BYTES,
+        description="Most memory of the GPU for models and their work in this process; no limit if not given.",
     )
     model_aliases: Annotated[CommaSeparated, _validate_each(_check_alias)] = Field(
         (),

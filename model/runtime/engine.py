@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,56 +15,53 @@ import onnxruntime as ort
 
 from model.bundle import Bundle
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
+from model.runtime.cuda import DOCUMENT, cuda_major, explain
+from model.runtime.gpu import Gpu, GpuError, find_gpu
 from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
-from model.runtime.providers import (
-    INSTALL,
-    NVIDIA,
-    PROVIDERS,
-    EngineError,
-    choose,
-    computation,
-    load_cuda_libraries,
-    options,
-)
+from model.runtime.providers import INSTALL, NVIDIA, PROVIDERS, Device, EngineError, computation, options, usable
 from model.runtime.session import TowerSession, session_options
+from model.runtime.tensorrt import InputShapes, Shape
 
+log = logging.getLogger(__name__)
 __all__ = ["Engine", "EngineError", "trim_heap", "usable_cores"]
 # Raised when the same picture becomes other pixels than before, by our code or by Pillow's, so that vectors that were
 # kept of those before are not used any more. tests/model/test_vectors_version.py notices.
 PIXELS_VERSION = 1
 
 
+DEVICE = Device()
+TYPICAL_BATCH, TYPICAL_TEXT_TOKENS = 32, 16  # for which TensorRT chooses its kernels
+SHORTEST_ROW = 2  # ids: what the text tower is exported for
+
+
 class Engine:
     """Embeds pixels and token ids. Thread-safe: onnxruntime sessions may be run from several threads."""
 
-    def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, provider: str = "auto", threads: int | None = None, device: Device = DEVICE
+    ) -> None:
         """Open both graphs of `bundle`.
 
         `provider` is auto, cpu, cuda, tensorrt or openvino; `threads` is how many cores one run may use, by default all
-        that the process has. Raises EngineError when the provider is not active: onnxruntime falls back in silence.
+        that the process has; `device` says which GPU, and how much of it. Raises EngineError when the provider is not
+        active: onnxruntime falls back in silence. Where auto has to leave out a GPU, `problem` and the log say why.
         """
-        self._bundle = bundle
-        threads = threads or usable_cores()
-        providers = [
-            (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads))
-            for key in suited(choose(provider), provider, bundle)
-        ]
-        if any(name in NVIDIA for name, _ in providers):
-            load_cuda_libraries()
-        weights = bundle.read(WEIGHTS)
-        image = _open(bundle, IMAGE_GRAPH, weights, session_options(threads), providers)
-        text = _open(bundle, TEXT_GRAPH, weights, session_options(threads), providers)
-        self.image_session, self.text_session = (
-            TowerSession(image, "pixels", threads),
-            TowerSession(text, "token_ids", threads),
-        )
-        del weights
-        trim_heap()
-        self.provider = self.image_session.provider
-        self._require(provider)
+        self._bundle, self._threads, self._device = bundle, threads or usable_cores(), device
+        keys, self.problem = usable(provider, device.index)
+        keys = suited(keys, provider, bundle)
+        try:
+            self._open(keys)
+        except EngineError as error:
+            if provider != "auto" or keys == ["cpu"]:
+                raise
+            self.problem = explain(str(error)) or str(error)
+            self._open(["cpu"])
         # Of each tower, how many nodes run on the CPU although the provider is another, by operator.
-        self.fallback_nodes = {"image": nodes_on_cpu(image), "text": nodes_on_cpu(text)}
+        towers = {"image": self.image_session, "text": self.text_session}
+        self.fallback_nodes = {name: nodes_on_cpu(tower.session) for name, tower in towers.items()}
         report_fallback(bundle, self.provider, self.fallback_nodes)
+        self.gpu = self._find_gpu()
+        self._log()
         computations = (
             computation(session.provider, bundle.precision) for session in (self.image_session, self.text_session)
         )
@@ -92,18 +90,54 @@ class Engine:
                 TEXT_GRAPH: self.embed_texts(ids),
             }
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            if self.provider in NVIDIA and (cause := explain(str(error))):
+                raise EngineError(f"{self.provider} does not run: {cause}; it says: {error}") from error
             raise EngineError(f"{self._bundle.path} does not run as its manifest says: {error}") from error
         for graph, vector in vectors.items():
             if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
                 raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
-    def _require(self, provider: str) -> None:
-        if provider == "auto":
-            return
-        expected = PROVIDERS[provider]
-        for session in (self.image_session, self.text_session):
-            if session.provider != expected:
-                raise EngineError(f"{expected} was asked for but is not active: {INSTALL[provider]}")
+    def _open(self, keys: Sequence[str]) -> None:
+        """Open both graphs with the first of these providers. Raises EngineError where it is not active."""
+        size, row = self._bundle.image_size, self._bundle.row_length
+        pixels = (size, size, 3)
+        context = self._bundle.context_length
+        images = self._shapes("pixels", pixels, pixels, pixels)
+        texts = self._shapes("token_ids", (row(SHORTEST_ROW),), (row(TYPICAL_TEXT_TOKENS),), (context,))
+        weights = self._bundle.read(WEIGHTS)
+        self.image_session = self._open_tower(IMAGE_GRAPH, weights, keys, images)
+        self.text_session = self._open_tower(TEXT_GRAPH, weights, keys, texts)
+        del weights
+        trim_heap()
+        self.provider = self.image_session.provider
+        expected = PROVIDERS[keys[0]]
+        if any(session.provider != expected for session in (self.image_session, self.text_session)):
+            raise EngineError(f"{expected} was asked for but is not active: {INSTALL[keys[0]]}")
+
+    def _shapes(self, name: str, smallest: Shape, typical: Shape, largest: Shape) -> InputShapes:
+        most = self._device.largest_batch
+        return InputShapes(name, (1, *smallest), (min(TYPICAL_BATCH, most), *typical), (most, *largest))
+
+    def _open_tower(self, graph: FileName, weights: bytes, keys: Sequence[str], shapes: InputShapes) -> TowerSession:
+        bundle, threads = self._bundle, self._threads
+        providers = [
+            (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads, self._device, shapes))
+            for key in keys
+        ]
+        return TowerSession(_open(bundle, graph, weights, session_options(threads), providers), shapes.name, threads)
+
+    def _find_gpu(self) -> Gpu | None:
+        with suppress(GpuError):  # the provider found it; it is wanted for its name
+            return find_gpu(self._device.index, cuda_major()) if self.provider in NVIDIA else None
+        return None
+
+    def _log(self) -> None:
+        if self.problem:
+            log.warning("this onnxruntime could use a GPU, but computes on the CPU: %s", self.problem)
+        if self.gpu:
+            log.info("%s computes on %s", self.provider, self.gpu)
+        if self.provider == PROVIDERS["tensorrt"]:
+            log.warning("TensorRT is experimental: what is not yet known of it is in %s", DOCUMENT)
 
 
 def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, providers: Sequence[Any]) -> Any:
@@ -113,8 +147,11 @@ def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, provide
     if providers[0][0] != PROVIDERS["cpu"]:
         record_placement(options)
     try:
-        return ort.InferenceSession(content, options, providers=list(providers))
+        # By itself it would print why a provider fails, and go on with the next, at the start and in mid-run.
+        return ort.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        if providers[0][0] in NVIDIA and (cause := explain(str(error))):
+            raise EngineError(f"{providers[0][0]} cannot be used: {cause}; it says: {error}") from error
         raise EngineError(f"{bundle.path / graph} cannot be opened: {error}") from error
 
 

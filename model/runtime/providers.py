@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import platform
-from contextlib import redirect_stdout
-from io import StringIO
-from pathlib import Path
+from dataclasses import dataclass
 
 import onnxruntime as ort
 
 from model.hub.errors import HubError
-from model.hub.settings import HubSettings
+from model.runtime import cuda
+from model.runtime.gpu import GpuError
 from model.runtime.processor import multiplies_bf16
+from model.runtime.tensorrt import InputShapes, tensorrt_options
 
-log = logging.getLogger(__name__)
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -24,9 +22,8 @@ PROVIDERS = {
 }
 INSTALL = {
     "cpu": 'pip install "sightword[cpu]"',
-    "cuda": 'pip uninstall onnxruntime, then pip install "sightword[gpu]", which brings CUDA 13 and cuDNN 9; the '
-    "machine needs a driver for them",
-    "tensorrt": 'pip uninstall onnxruntime, then pip install "sightword[gpu]" with TensorRT 10 on the machine',
+    "cuda": f"pip uninstall onnxruntime, then {cuda.INSTALL_CUDA}",
+    "tensorrt": f"pip uninstall onnxruntime, then {cuda.INSTALL_CUDA}; {cuda.INSTALL_TENSORRT}",
     "openvino": 'pip uninstall onnxruntime, then pip install "sightword[openvino]"',
 }
 # What runs the nodes that the first cannot.
@@ -35,12 +32,25 @@ NVIDIA = (PROVIDERS["cuda"], PROVIDERS["tensorrt"])
 ON_CPU = (PROVIDERS["cpu"], PROVIDERS["openvino"])
 
 CUDA_OPTIONS = {
+    # The default rounds the factors of fp32 to 10 bits, errors of 1e-3; what a bundle does not say is not rounded.
+    "use_tf32": "0",
     # The default times every algorithm for every new batch size: seconds, for the one convolution of a ViT.
     "cudnn_conv_algo_search": "HEURISTIC",
     # The default doubles what it takes, and holds it.
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Which GPU, and how it is used; of no account to a provider that runs on the CPU."""
+
+    index: int = 0
+    # Most memory for one session's arena, in bytes. An arena for both towers would need onnxruntime's allocators to be
+    # shared between sessions that run at the same time, which only a GPU can prove right.
+    arena_bytes: int | None = None
+    largest_batch: int = 128  # TensorRT's engines take no larger one
 
 
 class EngineError(RuntimeError):
@@ -59,35 +69,37 @@ def choose(provider: str) -> list[str]:
     return [provider, *(key for key in FALLBACK[provider] if PROVIDERS[key] in available)]
 
 
-def load_cuda_libraries() -> None:
-    """Load the CUDA and cuDNN that pip brought with the extra `gpu`, where the loader of the system does not look.
+def usable(provider: str, device: int) -> tuple[list[str], str]:
+    """As `choose`, less what this machine cannot run; and why `auto` leaves out the GPU that it would take, or "".
 
-    What is missing is told in the log; the provider then fails to open, or finds those of the system.
+    Raises EngineError, with the cause, where what is named cannot run.
     """
-    with redirect_stdout(StringIO()) as complaints:  # it prints them
-        ort.preload_dlls()
-    if text := complaints.getvalue().strip():
-        log.warning("CUDA libraries: %s", " ".join(text.split()))
+    keys = choose(provider)
+    if PROVIDERS[keys[0]] not in NVIDIA:
+        return keys, ""
+    cause = cuda.problem(keys[0], device)
+    if cause and provider != "auto":
+        raise EngineError(f"{PROVIDERS[provider]} was asked for, but {cause}")
+    return (["cpu"] if cause else keys), cause
 
 
-def options(key: str, precision: str, digest: str, threads: int) -> dict[str, str]:
-    """The options of a provider for a bundle of that precision, run on so many cores. Raises EngineError."""
-    if key == "cuda":
-        return dict(CUDA_OPTIONS)
+def options(key: str, precision: str, digest: str, threads: int, device: Device, shapes: InputShapes) -> dict[str, str]:
+    """The options of a provider for a graph of a bundle of that precision, run on so many cores. Raises EngineError."""
     if key == "openvino":
         return {"device_type": "CPU", "load_config": json.dumps({"CPU": _openvino_options(precision, threads)})}
-    if key != "tensorrt":
+    if key == "cpu":
         return {}
-    engines, half = str(_engines(digest)), str(precision == "fp16")
-    return {
-        # Allowed to any other, it would round what the bundle promises in fp32.
-        "trt_fp16_enable": half,
-        "trt_layer_norm_fp32_fallback": half,
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": engines,
-        "trt_timing_cache_enable": "True",
-        "trt_timing_cache_path": engines,
-    }
+    limit = device.arena_bytes
+    if key == "cuda":
+        memory = {} if limit is None else {"gpu_mem_limit": str(limit)}
+        return CUDA_OPTIONS | {"device_id": str(device.index)} | memory
+    workspace = {} if limit is None else {"trt_max_workspace_size": str(limit)}
+    try:
+        return tensorrt_options(precision, digest, device.index, shapes) | workspace
+    except (HubError, OSError) as error:
+        raise EngineError(f"no place for TensorRT's engines, set SIGHTWORD_HOME to a folder: {error}") from error
+    except GpuError as error:
+        raise EngineError(str(error)) from error
 
 
 def _openvino_options(precision: str, threads: int) -> dict[str, str]:
@@ -102,14 +114,14 @@ def _openvino_options(precision: str, threads: int) -> dict[str, str]:
 def computation(provider: str, precision: str) -> str:
     """What a provider, by onnxruntime's name, computes a bundle of that precision in: vectors differ where this does.
 
-    CUDA and TensorRT multiply fp32 matrices in TF32 where the GPU does; OpenVINO's bf16 depends on the processor. The
-    int8 of our variants is the same on all processors.
+    Neither CUDA nor TensorRT rounds fp32 to TF32 ("ieee", as PyTorch calls it): vectors that were kept of a release
+    that did are others. OpenVINO's bf16 depends on the processor. The int8 of our variants is the same on all of them.
     """
     key = next(key for key, name in PROVIDERS.items() if name == provider)
     if key == "openvino":
         return f"openvino-{_openvino_precision(precision)}"
-    if key == "tensorrt":
-        return f"tensorrt-{'fp16' if precision == 'fp16' else 'fp32'}"
+    if provider in NVIDIA:
+        return f"{key}-{'fp16' if precision == 'fp16' else 'ieee'}"
     # x86 widens fp16 to fp32; ARM has kernels for it.
     return f"cpu-fp16-{platform.machine()}" if (key, precision) == ("cpu", "fp16") else key
 
@@ -117,13 +129,3 @@ def computation(provider: str, precision: str) -> str:
 def _openvino_precision(precision: str) -> str:
     # What the bundle promises in fp32 is not rounded. A processor without the instructions would only imitate bf16.
     return "bf16" if precision == "bf16" and multiplies_bf16() else "f32"
-
-
-def _engines(digest: str) -> Path:
-    """Where TensorRT keeps what it builds for a bundle: its own names for that tell graphs apart, but not weights."""
-    try:
-        folder = HubSettings.read().home / "tensorrt" / digest
-        folder.mkdir(parents=True, exist_ok=True)
-    except (HubError, OSError) as error:
-        raise EngineError(f"no place for TensorRT's engines, set SIGHTWORD_HOME to a folder: {error}") from error
-    return folder

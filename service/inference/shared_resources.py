@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model.runtime.engine import usable_cores
+from model.runtime.providers import Device
 from service.admission import Admission
 from service.cache import Cache
 from service.inference.fetch import Fetcher
@@ -10,6 +11,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.thread_pool import ThreadPool
 
+ARENAS_PER_MODEL = 4  # two towers, and during a reload those of the model that takes their place
 SHARE_OF_TIMEOUT = 0.7  # may be expected to be at work; the rest is for what takes longer than expected
 
 
@@ -18,6 +20,7 @@ class SharedResources:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
+        self.device = _device(settings)
         self.admission = Admission(
             settings.queue_items,
             settings.queue_bytes,
@@ -34,3 +37,11 @@ class SharedResources:
         self.pool.shutdown()
         await self.fetcher.aclose()
         await self.cache.aclose()
+
+
+def _device(settings: Settings) -> Device:
+    """The GPU of the settings, and the part of its memory that one arena of one model may take."""
+    models = len(settings.model) or 1
+    limit = settings.gpu_memory_bytes
+    arena_bytes = None if limit is None else limit // (models * ARENAS_PER_MODEL)
+    return Device(settings.device, arena_bytes, settings.max_batch or Device().largest_batch)

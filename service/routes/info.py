@@ -75,6 +75,8 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         variant=_variant(bundle.manifest.variant),
         source_warnings=bundle.manifest.source_warnings,
         provider=pipeline.engine.provider,
+        gpu=str(pipeline.engine.gpu) if pipeline.engine.gpu else None,
+        provider_problem=pipeline.engine.problem or None,
         fallback_nodes=pipeline.engine.fallback_nodes,
         max_batch=dict(pipeline.max_batch),
         padded_sizes={tower: list(sizes) for tower, sizes in pipeline.padded_sizes.items()},

@@ -155,6 +155,10 @@ class ServedModel(BaseModel):
     variant: ServedVariant | None = Field(None, description="of models that were made from another")
     source_warnings: list[str] = Field([], description="what was doubtful when a published checkpoint was imported")
     provider: str = Field(description="the execution provider that is active")
+    gpu: str | None = Field(None, description="the GPU that it computes on; null on a CPU")
+    provider_problem: str | None = Field(
+        None, description="why `auto` leaves out a GPU that this onnxruntime could use; null where it does not"
+    )
     fallback_nodes: dict[str, dict[str, int]] = Field(
         description="by tower and operator: nodes that the provider left to the CPU, but for those that compute shapes"
     )

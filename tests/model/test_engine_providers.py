@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import Bundle, bundled
-from model.runtime import providers
+from model.runtime import providers, tensorrt
 from model.runtime.engine import Engine, EngineError
-from model.runtime.providers import choose, options
+from model.runtime.gpu import Gpu
+from model.runtime.providers import Device, choose, options
 from model.runtime.session import TowerSession, run_bound
+from model.runtime.tensorrt import InputShapes
 
+L4 = Gpu(0, "NVIDIA L4", (8, 9), 24 * 2**30)
+TEXTS = InputShapes("token_ids", (1, 2), (32, 16), (128, 77))
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
@@ -88,27 +93,95 @@ def test_a_provider_that_is_not_there_says_what_to_install(
 
 
 def test_cuda_options() -> None:
-    assert options("cuda", "fp16", "digest", 2) == {
+    expected = {
         "cudnn_conv_algo_search": "HEURISTIC",
         "arena_extend_strategy": "kSameAsRequested",
         "do_copy_in_default_stream": "1",
+        "device_id": "0",
+        "use_tf32": "0",
     }
-    assert options("cpu", "fp32", "digest", 2) == {}
+    for precision in ("fp32", "fp16", "bf16"):
+        assert options("cuda", precision, "digest", 2, Device(), TEXTS) == expected
+    assert options("cpu", "fp32", "digest", 2, Device(3, 2**30), TEXTS) == {}
+
+
+def test_the_device_and_its_memory_reach_the_provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
+    asked: list[int] = []
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda index, _: asked.append(index) or L4)
+    on_cuda = options("cuda", "fp16", "digest", 2, Device(3, 2**30), TEXTS)
+    assert (on_cuda["device_id"], on_cuda["gpu_mem_limit"]) == ("3", "1073741824")
+    on_tensorrt = options("tensorrt", "fp16", "digest", 2, Device(3, 2**30), TEXTS)
+    assert (on_tensorrt["device_id"], on_tensorrt["trt_max_workspace_size"]) == ("3", "1073741824")
+    assert "trt_max_workspace_size" not in options("tensorrt", "fp16", "digest", 2, Device(3), TEXTS)
+    assert set(asked) == {3}
 
 
 def test_tensorrt_rounds_to_half_only_what_is_half_and_keeps_engines_by_bundle(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda *_: L4)
     monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
-    half, whole = options("tensorrt", "fp16", "one", 2), options("tensorrt", "fp32", "other", 2)
+    half, whole = (
+        options("tensorrt", precision, digest, 2, Device(), TEXTS)
+        for precision, digest in (("fp16", "one"), ("fp32", "other"))
+    )
     assert (half["trt_fp16_enable"], whole["trt_fp16_enable"]) == ("True", "False")
     assert half["trt_layer_norm_fp32_fallback"] == "True"
-    assert half["trt_engine_cache_path"] == str(tmp_path / "tensorrt" / "one")
-    assert whole["trt_engine_cache_path"] == str(tmp_path / "tensorrt" / "other")
+    assert half["trt_engine_cache_path"].startswith(str(tmp_path / "tensorrt" / "one" / "NVIDIA-L4-8.9-tensorrt-"))
+    assert whole["trt_engine_cache_path"].startswith(str(tmp_path / "tensorrt" / "other"))
     assert Path(half["trt_engine_cache_path"]).is_dir()
     monkeypatch.setenv("SIGHTWORD_HOME", "/proc/nowhere")
     with pytest.raises(EngineError, match="SIGHTWORD_HOME"):
-        options("tensorrt", "fp16", "one", 2)
+        options("tensorrt", "fp16", "one", 2, Device(), TEXTS)
+
+
+def test_tensorrt_is_told_the_shapes_between_which_inputs_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tensorrt, "find_gpu", lambda *_: L4)
+    monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
+    given = options("tensorrt", "fp32", "digest", 2, Device(), TEXTS)
+    profiles = [given[f"trt_profile_{which}_shapes"] for which in ("min", "opt", "max")]
+    assert profiles == ["token_ids:1x2", "token_ids:32x16", "token_ids:128x77"]
+
+
+def test_engines_of_another_gpu_version_or_range_are_kept_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SIGHTWORD_HOME", str(tmp_path))
+
+    def folder(gpu: Gpu, version: int, shapes: InputShapes) -> str:
+        monkeypatch.setattr(tensorrt, "find_gpu", lambda *_: gpu)
+        monkeypatch.setattr(tensorrt, "_version", lambda: version)
+        return options("tensorrt", "fp32", "digest", 2, Device(), shapes)["trt_engine_cache_path"]
+
+    hopper = Gpu(0, "NVIDIA H100 80GB HBM3", (9, 0), 80 * 2**30)
+    larger = TEXTS._replace(largest=(256, 77))
+    cases = [(L4, 101601, TEXTS), (hopper, 101601, TEXTS), (L4, 101500, TEXTS), (L4, 101601, larger)]
+    assert len({folder(*case) for case in cases}) == len(cases)
+    assert folder(*cases[0]) == folder(replace(L4, index=1), *cases[0][1:])
+
+
+def test_the_engine_gives_the_range_of_each_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, given = Bundle.load(bundled()), []
+
+    def record(
+        key: str, precision: str, digest: str, threads: int, device: Device, shapes: InputShapes
+    ) -> dict[str, str]:
+        given.append(shapes)
+        return {}
+
+    monkeypatch.setattr("model.runtime.engine.options", record)
+    opened = Engine(bundle, "cpu", device=Device(largest_batch=24))
+    size, context = bundle.image_size, bundle.context_length
+    assert given == [
+        InputShapes("pixels", (1, size, size, 3), (24, size, size, 3), (24, size, size, 3)),
+        InputShapes("token_ids", (1, 2), (24, 16), (24, context)),
+    ]
+    for session, shapes in zip((opened.image_session, opened.text_session), given, strict=True):
+        [taken] = session.session.get_inputs()
+        assert taken.name == shapes.name
+        fixed = [isinstance(length, int) for length in taken.shape]
+        assert [low == high for low, high in zip(shapes.smallest, shapes.largest, strict=True)] == fixed
 
 
 @pytest.mark.parametrize(
@@ -119,7 +192,7 @@ def test_openvino_rounds_only_what_is_bf16_and_only_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch, precision: str, multiplies: bool, hint: str
 ) -> None:
     monkeypatch.setattr(providers, "multiplies_bf16", lambda: multiplies)
-    given = options("openvino", precision, "digest", 3)
+    given = options("openvino", precision, "digest", 3, Device(), TEXTS)
     assert given["device_type"] == "CPU"
     told = json.loads(given["load_config"])["CPU"]
     assert (told["INFERENCE_PRECISION_HINT"], told["INFERENCE_NUM_THREADS"]) == (hint, "3")

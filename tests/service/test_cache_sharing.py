@@ -42,8 +42,10 @@ def test_replicas_that_compute_the_same_share_and_those_of_a_release_with_other_
         ("openvino", "fp32", True, "openvino-f32"),
         ("openvino", "bf16", True, "openvino-bf16"),
         ("openvino", "bf16", False, "openvino-f32"),
-        ("cuda", "fp32", False, "cuda"),
-        ("tensorrt", "fp32", False, "tensorrt-fp32"),
+        ("cuda", "fp32", False, "cuda-ieee"),
+        ("cuda", "bf16", False, "cuda-ieee"),
+        ("cuda", "fp16", False, "cuda-fp16"),
+        ("tensorrt", "fp32", False, "tensorrt-ieee"),
         ("tensorrt", "fp16", False, "tensorrt-fp16"),
     ],
 )

@@ -58,6 +58,8 @@ SETTINGS = {
     "timeout_s": ("when 504 comes", _test("load", "test_the_servers_deadline")),
     "drain_s": ("the end", _test("lifecycle", "test_what_is_not_done_by_the_end_of_the_drain_is_told")),
     "truncate": ("long texts", _test("settings_table", "test_truncate")),
+    "device": ("which GPU", _test("gpu_settings", "test_the_device_reaches_the_engine")),
+    "gpu_memory_bytes": ("how much of it", _test("gpu_settings", "test_the_memory_is_divided_among_all_arenas")),
     "log_format": ("lines of the log", _test("settings_table", "test_log_format")),
 }
 HUB = {
