@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-lowest test-openvino test-placement cuda-kernels test-containers check train images sbom audit clean soak bench bench-quick bench-peers
+.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-containers check train images sbom audit clean soak bench bench-quick bench-peers
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -30,8 +30,8 @@ test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
 	PYTHONPATH=$(abspath $(VENV)/openvino) $(VENV)/bin/python -m pytest tests/service/test_openvino.py
 
 # The build for NVIDIA's GPUs, with stand-ins for CUDA's libraries: it opens sessions without a GPU, and runs nothing.
-test-placement: $(VENV)/gpu/onnxruntime  ## where onnxruntime-gpu would run the nodes of our graphs: needs no GPU, but gcc
-	PYTHONPATH=$(abspath $(VENV)/gpu) $(VENV)/bin/python -m pytest tests/gpu/test_placement.py
+test-gpu-build: $(VENV)/gpu/onnxruntime  ## compare what we take onnxruntime-gpu to know with its libraries; needs gcc, and no GPU
+	PYTHONPATH=$(abspath $(VENV)/gpu) $(VENV)/bin/python -m pytest tests/model/test_gpu_build.py tests/gpu/test_placement.py
 
 cuda-kernels: $(VENV)/gpu/onnxruntime  ## write the kernels that onnxruntime-gpu has for CUDA into tests/gpu/cuda_kernels.json
 	PYTHONPATH=$(abspath $(VENV)/gpu) $(VENV)/bin/python -m tests.gpu.write_kernels
@@ -137,7 +137,7 @@ $(VENV)/openvino/onnxruntime: $(VENV)/.dev
 	$(PIP) --no-deps --target $(@D) onnxruntime-openvino
 
 $(VENV)/gpu/onnxruntime: $(VENV)/.dev
-	@echo "installing the build of onnxruntime for NVIDIA's GPUs into $(@D), once: 400 MB on disk; a minute or two"
+	@echo "installing the build of onnxruntime for GPUs, without CUDA, into $(@D), once: 400 MB on disk; a minute or two"
 	rm -rf $(@D)
 	$(PIP) --no-deps --target $(@D) onnxruntime-gpu
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = "serve test coverage test-openvino test-placement test-lowest check train soak bench bench-quick bench-peers".split()  # noqa: SIM905, E501
+TARGETS = "serve test coverage test-openvino test-gpu-build test-lowest check train soak".split()  # noqa: SIM905
+TARGETS += ["bench", "bench-quick", "bench-peers"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,4 +1,4 @@
-"""Where onnxruntime-gpu itself runs the nodes of our graphs: `make test-placement` installs it and runs this.
+"""Where onnxruntime-gpu itself runs the nodes of our graphs: `make test-gpu-build` installs it and runs this.
 
 Without a GPU, stand-ins take the place of CUDA's libraries: sessions open, and what they would give is zeros.
 """
@@ -29,7 +29,7 @@ from tests.gpu.scan import Graph, kernels
 
 CUDA = PROVIDERS["cuda"]
 pytestmark = pytest.mark.skipif(
-    CUDA not in ort.get_available_providers(), reason="this onnxruntime has no CUDA: make test-placement"
+    CUDA not in ort.get_available_providers(), reason="this onnxruntime has no CUDA: make test-gpu-build"
 )
 
 
