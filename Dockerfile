@@ -1,6 +1,6 @@
 # Four targets. The bundled checkpoint is inside each; to serve another, mount its folder, or /models, and set SIGHTWORD_MODEL.
 #   docker build --target cpu -t sightword:cpu .              the service
-#   docker build --target gpu -t sightword:gpu .              the service for NVIDIA GPUs: CUDA 13 and cuDNN 9 by pip
+#   docker build --target gpu -t sightword:gpu .              the service for NVIDIA GPUs: CUDA 13.0 and cuDNN 9 by pip, no TensorRT
 #   docker build --target pull -t sightword:pull .            brings published models to /models, where the service finds them
 #   docker build --target training -t sightword:training .    python -m training
 # Where pip shall look for a torch without CUDA, besides the index: --build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
