@@ -6,6 +6,8 @@ import ctypes
 import importlib
 import logging
 import os
+import platform
+import sys
 from collections.abc import Iterable
 from contextlib import redirect_stdout, suppress
 from io import StringIO
@@ -53,6 +55,8 @@ _MEANINGS = (
 
 def problem(key: str, device: int) -> str:
     """Why "cuda" or "tensorrt" cannot run on the GPU of that index: all there is to mend; "" where nothing is seen."""
+    if sys.platform != "linux":  # the libraries have other names there, and onnxruntime says itself what it lacks
+        return ""
     causes = []
     try:
         gpu = find_gpu(device, cuda_major())
@@ -84,7 +88,7 @@ def has_code_for(capability: tuple[int, int]) -> bool:
     Code runs on later minor versions of its major version, too, but for that of 9.0 and 12.0, which is for them alone.
     https://docs.nvidia.com/cuda/cuda-c-programming-guide/#binary-compatibility
     """
-    if not ort.__version__.startswith(KNOWN_BUILD):
+    if not ort.__version__.startswith(KNOWN_BUILD) or platform.machine() != "x86_64":
         return True
     major, minor = capability
     return capability in COMPILED_FOR or any(major == each < 9 and minor > least for each, least in COMPILED_FOR)

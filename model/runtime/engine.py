@@ -133,7 +133,8 @@ class Engine:
 
     def _log(self) -> None:
         if self.problem:
-            log.warning("this onnxruntime could use a GPU, but computes on the CPU: %s", self.problem)
+            advice = "if that is meant, set SIGHTWORD_PROVIDER=cpu"
+            log.warning("this onnxruntime could use a GPU, but computes on the CPU: %s; %s", self.problem, advice)
         if self.gpu:
             log.info("%s computes on %s", self.provider, self.gpu)
         if self.provider == PROVIDERS["tensorrt"]:

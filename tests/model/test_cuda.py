@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import platform
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +53,7 @@ def machine(library: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
     monkeypatch.setattr(cuda, "TENSORRT_LIBRARIES", (HERE,))
     monkeypatch.setattr(ort, "get_available_providers", lambda: ALL)
     monkeypatch.setattr(ort, "__version__", "1.31.1")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     return monkeypatch
 
 
@@ -71,7 +74,11 @@ def test_for_which_gpus_the_build_has_code(
     capability: tuple[int, int], runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ort, "__version__", "1.31.1")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert has_code_for(capability) == runs
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert has_code_for(capability), "what the build for another processor has is not known"
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(ort, "__version__", "1.40.0")
     assert has_code_for(capability), "what another build has is not known"
 
@@ -118,6 +125,26 @@ def test_tf32_is_off_for_tensorrt_before_its_libraries_are_loaded(machine: pytes
     machine.setenv("NVIDIA_TF32_OVERRIDE", "1")
     problem("tensorrt", 0)
     assert cuda.os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
+def test_what_pip_brought_of_tensorrt_is_loaded(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its package loads its libraries when it is imported."""
+    package = tmp_path / "tensorrt_libs"
+    package.mkdir()
+    (package / "__init__.py").write_text("loaded = True\n")
+    machine.syspath_prepend(str(tmp_path))
+    machine.delitem(sys.modules, "tensorrt_libs", raising=False)
+    problem("cuda", 0)
+    assert "tensorrt_libs" not in sys.modules
+    problem("tensorrt", 0)
+    assert sys.modules.pop("tensorrt_libs").loaded
+
+
+def test_on_other_systems_onnxruntime_is_left_to_tell(machine: pytest.MonkeyPatch) -> None:
+    machine.setenv("FAKE_CUDA", "12040")
+    assert problem("cuda", 0)
+    machine.setattr(sys, "platform", "win32")
+    assert problem("cuda", 0) == ""
 
 
 @pytest.mark.parametrize(
