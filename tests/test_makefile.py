@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = "serve test coverage test-openvino test-gpu-build test-lowest check train soak".split()  # noqa: SIM905
-TARGETS += ["bench", "bench-quick", "bench-peers"]
+TARGETS = (
+    "serve", "test", "coverage", "test-openvino", "test-gpu-build", "test-lowest", "check", "train", "soak", "bench",
+    "bench-quick", "bench-peers", "gpu-check",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("target", TARGETS)

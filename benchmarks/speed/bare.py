@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from benchmarks.inputs import sentences
 from model.bundle import Bundle
 from model.images.preprocessing import load_image
-from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.engine import usable_cores
 from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
 from model.runtime.session import TowerSession
 
 BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
 BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}
-GRAPHS = {"image": (IMAGE_GRAPH, "pixels"), "text": (TEXT_GRAPH, "token_ids")}
+GRAPHS: dict[str, tuple[FileName, str]] = {"image": (IMAGE_GRAPH, "pixels"), "text": (TEXT_GRAPH, "token_ids")}
 TOWERS = tuple(GRAPHS)
 
 
@@ -164,7 +164,7 @@ def towers(bundle: Bundle, provider: str, files: Sequence[bytes]) -> dict[str, T
     return {"image": Tower(bundle, "image", provider, pixels), "text": Tower(bundle, "text", provider, rows)}
 
 
-def rate(run: Callable[[], None], items: int, concurrency: int, seconds: float) -> Rate:
+def rate(run: Callable[[], object], items: int, concurrency: int, seconds: float) -> Rate:
     """Throughput of `run`, which processes `items`, called from `concurrency` threads for so long, at least twice."""
     rates, done = [0.0] * concurrency, [0] * concurrency
     run()
@@ -186,7 +186,7 @@ def rate(run: Callable[[], None], items: int, concurrency: int, seconds: float) 
     return Rate(sum(rates), 1e3 * (time.process_time() - cpu) / sum(done))
 
 
-def median_ms(run: Callable[[], None], seconds: float) -> float:
+def median_ms(run: Callable[[], object], seconds: float) -> float:
     """The median duration of a call in milliseconds, over so many seconds."""
     times: list[float] = []
     run()
