@@ -15,6 +15,7 @@ from benchmarks.gpu_check.processes import rate_of_processes
 from benchmarks.gpu_check.training_data import decode_for_training, write_photographs, write_stripes
 from model.runtime.engine import usable_cores
 from training.config import TrainConfig
+from training.loop.loader import StepInputs
 from training.loop.setup import setup
 from training.loop.trainer import Trainer, train_step
 
@@ -88,12 +89,15 @@ def _speeds(options: Options, findings: Findings) -> None:
     size, batch = (96, QUICK_BATCH) if options.quick else (224, 1024)
     shard = write_photographs(options.folder / "photographs", 16 if options.quick else 512)
     trainer = setup(_large(options, shard, size, batch), options.folder / "speed", Path())
-    loading = _samples_s(lambda step: trainer.loader.load(step), batch, 1 if options.quick else 4)
+    steps = trainer.loader.iterate(0)
+    loading = _samples_s(lambda _: next(steps), batch, 1 if options.quick else 20)
+    inputs = next(steps)
+    trainer.loader.close()
     cores = usable_cores()
     decoding = rate_of_processes(decode_for_training, (shard, size), cores, options.seconds(2.0))
     findings.figure("decoding alone, a process on each core, pictures/s", f"{decoding:.0f}")
     judge_loader(options, findings, loading, decoding)
-    stepping = _step_samples_s(trainer, batch, 1 if options.quick else 10)
+    stepping = _step_samples_s(trainer, inputs, batch, 1 if options.quick else 10)
     findings.figure(f"the step alone, batches of {batch}, samples/s", f"{stepping:.0f}")
     findings.figure("the loader alone, samples/s", f"{loading:.0f}")
     findings.figure("steps wait for the loader", f"{max(0.0, 1 - loading / stepping):.0%} of the time")
@@ -121,9 +125,7 @@ def _large(options: Options, shard: Path, size: int, batch: int) -> TrainConfig:
     return TrainConfig.model_validate(settings)
 
 
-def _step_samples_s(trainer: Trainer, batch: int, steps: int) -> float:
-    inputs = trainer.loader.load(0)
-    trainer.loader.close()
+def _step_samples_s(trainer: Trainer, inputs: StepInputs, batch: int, steps: int) -> float:
     for _ in range(3 if steps > 1 else 1):  # compiles, and times kernels
         train_step(trainer.unit, inputs)
     return _samples_s(lambda step: train_step(trainer.unit, inputs), batch, steps)
