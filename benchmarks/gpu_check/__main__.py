@@ -35,7 +35,10 @@ def gpu_check(
         float, typer.Option(help="Seconds of all sections together; with more than 590, each may take longer.")
     ] = 590.0,
     page: Annotated[
-        Path | None, typer.Option(help="The page to write; benchmarks/RESULTS-DEVICE.md by default.")
+        Path | None,
+        typer.Option(
+            help="The page to write; benchmarks/RESULTS-DEVICE.md if not given, or without a GPU in the folder."
+        ),
     ] = None,
     folder: Annotated[
         Path, typer.Option(help="Where models and logs go; with --section, those that are there are used again.")
@@ -52,13 +55,14 @@ def gpu_check(
     # Sections are sessions of their own: what ends this process must pass through where they are ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with needs("dev"):
+        from benchmarks.gpu_check.device import has_gpu
         from benchmarks.gpu_check.findings import Options
         from benchmarks.gpu_check.report import page_name
         from benchmarks.gpu_check.run import check, clear
 
     if not section or not folder.exists():
         clear(folder)
-    page = page or ROOT / "benchmarks" / page_name(device)
+    page = page or (ROOT / "benchmarks" if has_gpu(device) else folder) / page_name(device)
     kept = check(Options(device, quick, folder.resolve()), page, budget_s, section or ())
     print(f"{'every promise that was judged was kept' if kept else 'NOT EVERYTHING HOLDS'}; written: {page}")
     if not kept:

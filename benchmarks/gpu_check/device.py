@@ -10,6 +10,7 @@ from typing import Any
 
 from model.runtime.processor import processor_name
 
+NO_GPU = "no GPU"
 NAME_BYTES = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
 VERSION_BYTES = 80  # NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE
 
@@ -85,10 +86,15 @@ def gpu() -> dict[str, str]:
     }
 
 
+def has_gpu(device: str) -> bool:
+    """Whether a GPU is meant, and there."""
+    return device == "cuda" and device_name(device) != NO_GPU
+
+
 def device_name(device: str) -> str:
     """Of the GPU, or where there is none or it is not meant, of what is there."""
     if device == "cuda":
         with suppress(NoGpuError):
             return gpu()["GPU"]
-        return "no GPU"
+        return NO_GPU
     return f"CPU {processor_name()}"

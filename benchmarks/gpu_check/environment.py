@@ -50,16 +50,18 @@ def _look_at_gpu(findings: Findings) -> None:
     for name, value in facts.items():
         findings.figure(name, value)
     capability = facts["compute capability"]
-    major = capability.partition(".")[0]
-    # Code for 8.0 runs on 8.7, as on all of a generation that are not older.
-    runs = any(
-        each.partition(".")[0] == major and float(each) <= float(capability) for each in COMPILED_FOR
-    )  # fmt: skip
-    findings.promise(f"onnxruntime-gpu is compiled for it ({', '.join(COMPILED_FOR)})", runs, capability)
+    findings.promise(f"onnxruntime-gpu is compiled for it ({', '.join(COMPILED_FOR)})", runs_on(capability), capability)
     load_cuda_libraries()
     findings.figure("cuDNN", _cudnn_version())
     for library in TENSORRT:
         findings.figure(library, "found" if loads(library) else "not found")
+
+
+def runs_on(capability: str) -> bool:
+    """Whether there is code for it: that for 8.0 runs on 8.7, as on all of a generation that are not older."""
+    major, minor = map(int, capability.split("."))
+    known = [tuple(map(int, each.split("."))) for each in COMPILED_FOR]
+    return any(its_major == major and its_minor <= minor for its_major, its_minor in known)
 
 
 def _cudnn_version() -> str:
