@@ -98,8 +98,8 @@ bench-quick: $(VENV)/.dev  ## speed of the bundled model beside its limit: under
 	$(VENV)/bin/python -m benchmarks.speed --size quick
 
 # With WHEELS=FOLDER everything that PYTHON does not have yet comes from the wheels in that folder, and no index is asked.
-gpu-check: $(VENV)/gpu/.installed  ## whether what is promised of a GPU holds on the one that is here: ten minutes
-	$(VENV)/gpu/bin/python -m benchmarks.gpu_check
+gpu-check: $(VENV)/gpu-check/.installed  ## whether what is promised of a GPU holds on the one that is here: ten minutes
+	$(VENV)/gpu-check/bin/python -m benchmarks.gpu_check
 
 train: $(VENV)/.dev  ## train the small model on the sample shards: minutes
 	$(VENV)/bin/python -m training
@@ -136,7 +136,7 @@ $(VENV)/lowest/.installed: pyproject.toml constraints-lowest.txt constraints.txt
 	touch $@
 
 # An environment of its own: onnxruntime for GPUs and that for CPUs are the same module, and may never be installed together.
-$(VENV)/gpu/.installed: pyproject.toml constraints.txt
+$(VENV)/gpu-check/.installed: pyproject.toml constraints.txt
 	@echo "installing onnxruntime and torch for GPUs into $(@D), once: 8 GB on disk; five to fifteen minutes"
 ifdef WHEELS
 	$(PYTHON) -m benchmarks.gpu_check.install $(@D) "$(WHEELS)"

@@ -11,7 +11,7 @@ from benchmarks.gpu_check.device import gpu
 from benchmarks.gpu_check.findings import Findings, Options
 from model.bundle import Bundle, bundled
 from model.runtime.engine import Engine, EngineError
-from model.runtime.providers import PROVIDERS, load_cuda_libraries
+from model.runtime.providers import PROVIDERS
 
 # What the wheel of onnxruntime-gpu holds kernels for. It has no code that newer ones could compile.
 COMPILED_FOR = ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")
@@ -51,7 +51,7 @@ def _look_at_gpu(findings: Findings) -> None:
         findings.figure(name, value)
     capability = facts["compute capability"]
     findings.promise(f"onnxruntime-gpu is compiled for it ({', '.join(COMPILED_FOR)})", runs_on(capability), capability)
-    load_cuda_libraries()
+    ort.preload_dlls()  # prints what it does not find
     findings.figure("cuDNN", _cudnn_version())
     for library in TENSORRT:
         findings.figure(library, "found" if loads(library) else "not found")
