@@ -53,7 +53,7 @@ def judge_losses(findings: Findings, how: str, got: Sequence[float], exact: Sequ
     """The promises about the losses of the same steps."""
     first = max((abs(a - b) / exact[0] for a, b in zip(got[:FIRST], exact[:FIRST], strict=True)), default=float("nan"))
     findings.promise(
-        f"{how}, checkpointing: the first {FIRST} losses are the CPU's in fp32, within {FIRST_DIFFERENCE:.0%} of the first",
+        f"{how}, checkpointing: the first {FIRST} losses are fp32's on the CPU, within {FIRST_DIFFERENCE:.0%}",
         first <= FIRST_DIFFERENCE, f"{first:.2%}",
     )  # fmt: skip
     last, expected = statistics.fmean(got[-SMOOTHED:]), statistics.fmean(exact[-SMOOTHED:])
