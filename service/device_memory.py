@@ -28,7 +28,7 @@ class DeviceMemoryReader:
 
     def read(self) -> DeviceMemory | None:
         """For a thread: total and free bytes; None where no GPU is used, or its driver does not say."""
-        if not self._may_use_gpu():
+        if not self.may_use_gpu():
             return None
         try:
             return read_device_memory(self._device)
@@ -40,7 +40,7 @@ class DeviceMemoryReader:
 
     async def current(self) -> DeviceMemory | None:
         """The same, from the event loop; None, too, where the driver takes its time. One reading at once."""
-        if self._failed or not self._may_use_gpu():
+        if self._failed or not self.may_use_gpu():
             return None
         if self._reading is None:
             self._reading = start(self.read)
@@ -50,7 +50,8 @@ class DeviceMemoryReader:
         self._reading = None
         return done.pop().result()
 
-    def _may_use_gpu(self) -> bool:
+    def may_use_gpu(self) -> bool:
+        """Whether models may be on a GPU."""
         return any(PROVIDERS[key] in NVIDIA for key in choose(self._provider))
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
-from model.runtime.providers import usable
+from model.runtime.providers import choose, usable
 from model.suggestions import did_you_mean
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
@@ -57,7 +57,7 @@ class Models:
         Raises BundleError for a folder without a manifest or a name that no model has, and EngineError for a provider
         that is not there.
         """
-        usable(self._shared.settings.provider, self._shared.settings.device)
+        usable(choose(self._shared.settings.provider), self._shared.settings.provider, self._shared.settings.device)
         names = self._shared.settings.model
         folders = {name: self._ask(name, self._puller.find) for name in names} or {"": bundled()}
         found = {
@@ -126,6 +126,7 @@ class Models:
         was served still is.
         """
         async with self._change(RELOAD_WAIT_S):
+            await self._wait_for_retired()
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
@@ -137,6 +138,11 @@ class Models:
             self._swap(before, after)
             self._shared.metrics.reloads.labels("done").inc()
             return list(zip(before, after, strict=True))
+
+    async def _wait_for_retired(self) -> None:
+        """Until what gave way to an earlier reload is closed, its memory of a GPU is not free; wait for a while."""
+        if self._retiring and self.opener.device_memory.may_use_gpu():
+            await asyncio.wait(self._retiring, timeout=RELOAD_WAIT_S)
 
     def without_paths(self, message: str) -> str:
         """The message with names of files, but not of folders of this machine."""

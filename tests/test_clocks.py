@@ -13,6 +13,8 @@ WRITTEN_DOWN = {
     "service/logs.py": "time of a log line",
     "service/tracing.py": "start of a span",
     "service/routes/label_sets.py": "`updated` of a label set",
+    "service/routes/health.py": "`unix` of an answer",
+    "service/routes/compat/infinity.py": "`created` of an answer",
     "model/export/bundle.py": "`created` of a bundle",
     "model/variants/make_variant.py": "`created` of a variant",
     "training/publishing/served_folder.py": "name of a folder that gives way",

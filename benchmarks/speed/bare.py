@@ -19,8 +19,9 @@ from model.bundle import Bundle
 from model.images.preprocessing import load_image
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.engine import usable_cores
-from model.runtime.providers import NVIDIA, PROVIDERS, choose, options
+from model.runtime.providers import NVIDIA, PROVIDERS, Device, EngineError, choose, options
 from model.runtime.session import TowerSession
+from model.runtime.tensorrt import InputShapes
 
 BATCHES = {"image": (1, 2, 4, 8, 16, 32), "text": (4, 8, 16, 32, 64)}
 BATCHES_ON_ACCELERATOR = {"image": (1, 8, 32, 64, 128), "text": (8, 32, 64, 128, 256)}
@@ -151,8 +152,14 @@ def open_session(bundle: Bundle, tower: str, provider: str, config: SessionConfi
     chosen.log_severity_level = 3
     weights = bundle.read(WEIGHTS)
     chosen.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
+    if provider == "tensorrt":
+        raise EngineError(
+            "the limit is not measured with TensorRT, whose engines want ranges of shapes: make gpu-check is"
+        )
+    shapes = InputShapes(GRAPHS[tower][1], (), (), ())  # which TensorRT alone reads
     providers = [
-        (PROVIDERS[key], options(key, bundle.precision, bundle.digest, config.threads)) for key in choose(provider)
+        (PROVIDERS[key], options(key, bundle.precision, bundle.digest, config.threads, Device(), shapes))
+        for key in choose(provider)
     ]
     return ort.InferenceSession(bundle.read(GRAPHS[tower][0]), chosen, providers=providers)
 

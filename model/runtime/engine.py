@@ -18,7 +18,17 @@ from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.cuda import DOCUMENT, cuda_major, explain
 from model.runtime.gpu import Gpu, GpuError, find_gpu
 from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
-from model.runtime.providers import INSTALL, NVIDIA, PROVIDERS, Device, EngineError, computation, options, usable
+from model.runtime.providers import (
+    INSTALL,
+    NVIDIA,
+    PROVIDERS,
+    Device,
+    EngineError,
+    choose,
+    computation,
+    options,
+    usable,
+)
 from model.runtime.session import TowerSession, session_options
 from model.runtime.tensorrt import InputShapes, Shape
 
@@ -47,8 +57,7 @@ class Engine:
         active: onnxruntime falls back in silence. Where auto has to leave out a GPU, `problem` and the log say why.
         """
         self._bundle, self._threads, self._device = bundle, threads or usable_cores(), device
-        keys, self.problem = usable(provider, device.index)
-        keys = suited(keys, provider, bundle)
+        keys, self.problem = usable(suited(choose(provider), provider, bundle), provider, device.index)
         try:
             self._open(keys)
         except EngineError as error:

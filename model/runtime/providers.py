@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnxruntime as ort
@@ -69,18 +70,17 @@ def choose(provider: str) -> list[str]:
     return [provider, *(key for key in FALLBACK[provider] if PROVIDERS[key] in available)]
 
 
-def usable(provider: str, device: int) -> tuple[list[str], str]:
-    """As `choose`, less what this machine cannot run; and why `auto` leaves out the GPU that it would take, or "".
+def usable(keys: Sequence[str], provider: str, device: int) -> tuple[list[str], str]:
+    """What `choose` gave, less what this machine cannot run; and why `auto` leaves out the GPU it would take, or "".
 
     Raises EngineError, with the cause, where what is named cannot run.
     """
-    keys = choose(provider)
     if PROVIDERS[keys[0]] not in NVIDIA:
-        return keys, ""
+        return list(keys), ""
     cause = cuda.problem(keys[0], device)
     if cause and provider != "auto":
         raise EngineError(f"{PROVIDERS[provider]} was asked for, but {cause}")
-    return (["cpu"] if cause else keys), cause
+    return (["cpu"] if cause else list(keys)), cause
 
 
 def options(key: str, precision: str, digest: str, threads: int, device: Device, shapes: InputShapes) -> dict[str, str]:

@@ -15,7 +15,7 @@ from model.bundle import Bundle, bundled
 from model.runtime import cuda, engine, gpu
 from model.runtime.cuda import explain, has_code_for, problem
 from model.runtime.engine import Engine, EngineError
-from model.runtime.providers import PROVIDERS, usable
+from model.runtime.providers import PROVIDERS, choose, usable
 from tests.model.nvidia import compile_driver
 
 ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -85,8 +85,8 @@ def test_for_which_gpus_the_build_has_code(
 
 def test_nothing_speaks_against_a_machine_that_has_everything(machine: pytest.MonkeyPatch) -> None:
     assert problem("cuda", 0) == problem("tensorrt", 1) == ""
-    assert usable("auto", 0) == (["cuda", "cpu"], "")
-    assert usable("tensorrt", 0) == (["tensorrt", "cuda", "cpu"], "")
+    assert usable(choose("auto"), "auto", 0) == (["cuda", "cpu"], "")
+    assert usable(choose("tensorrt"), "tensorrt", 0) == (["tensorrt", "cuda", "cpu"], "")
 
 
 @pytest.mark.parametrize("capability", ["70", "100", "121"])

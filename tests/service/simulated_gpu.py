@@ -146,30 +146,30 @@ class Clock:
 class SimulatedEngine(Engine):
     """An engine on `gpu`, of the class: `on` makes one for a device. Its graphs are opened on the CPU, and not run."""
 
-    gpu: SimulatedGpu
+    simulated: SimulatedGpu
 
     @classmethod
     def on(cls, gpu: SimulatedGpu) -> type[SimulatedEngine]:
         """A class whose engines are on that device."""
-        return type("SimulatedEngine", (cls,), {"gpu": gpu})
+        return type("SimulatedEngine", (cls,), {"simulated": gpu})
 
     def __init__(self, bundle: Bundle, *_: Any, **__: Any) -> None:
         """Whatever provider, device and limits are asked for. Raises EngineError where the weights do not fit."""
-        needed = bundle.manifest.files[WEIGHTS].bytes + self.gpu.working_bytes
-        if needed > self.gpu.free_bytes:
+        needed = bundle.manifest.files[WEIGHTS].bytes + self.simulated.working_bytes
+        if needed > self.simulated.free_bytes:
             raise EngineError(f"{bundle.path} cannot be opened: {NO_MEMORY['cuda']}")
         super().__init__(bundle, "cpu")
-        self.gpu.held[id(self)] = needed
-        weakref.finalize(self, self.gpu.held.pop, id(self))
+        self.simulated.held[id(self)] = needed
+        weakref.finalize(self, self.simulated.held.pop, id(self))
         self.provider = PROVIDERS["cuda"]
         self._known: set[tuple[str, tuple[int, ...]]] = set()
 
     def embed_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.gpu.run("image", pixels.shape, self._known)
+        self.simulated.run("image", pixels.shape, self._known)
         return unit_vectors(pixels, self._bundle.dimensions)
 
     def embed_texts(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        self.gpu.run("text", token_ids.shape, self._known)
+        self.simulated.run("text", token_ids.shape, self._known)
         return unit_vectors(token_ids, self._bundle.dimensions)
 
 

@@ -13,7 +13,7 @@ from benchmarks.service_process import running
 from model.runtime import gpu
 from model.runtime.engine import Engine
 from model.runtime.providers import Device, EngineError
-from service import models
+from service import opening
 from service.settings import Settings, SettingsError
 from service.state import Service
 
@@ -27,7 +27,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[Device]:
         opened.append(device)
         return Engine(*arguments, device=device)
 
-    monkeypatch.setattr(models, "Engine", record)
+    monkeypatch.setattr(opening, "Engine", record)
     return opened
 
 

@@ -58,7 +58,7 @@ def make_service(bundle: Bundle, bundle_path: Path) -> Iterator[Callable[..., Se
 
 
 def seconds_per_item(engine: SimulatedEngine, tower: str, size: int) -> float:
-    return engine.gpu.latency_s / size + engine.gpu.item_s[tower]
+    return engine.simulated.latency_s / size + engine.simulated.item_s[tower]
 
 
 def test_what_is_slow_only_once_is_not_measured(bundle: Bundle, make_engine: MakeEngine) -> None:
@@ -77,7 +77,7 @@ def test_every_shape_is_run_before_any_is_measured(bundle: Bundle, make_engine: 
     engine = make_engine()
     warm_up(engine, bundle, None)
     warm: set[tuple[str, int, int]] = set()
-    for run in engine.gpu.runs:
+    for run in engine.simulated.runs:
         if run.cold:
             warm.add((run.tower, run.shape[0], run.shape[1]))
     sides, lengths = [bundle.image_size], padded_lengths(bundle)
@@ -92,14 +92,14 @@ def test_a_wanted_batch_is_kept_and_all_sizes_below_it_are_run(
 ) -> None:
     engine = make_engine()
     assert {profile.max_batch for profile in warm_up(engine, bundle, wanted).values()} == {wanted}
-    assert {run.shape[0] for run in engine.gpu.runs} == set(padded_sizes(wanted))
+    assert {run.shape[0] for run in engine.simulated.runs} == set(padded_sizes(wanted))
 
 
 def test_what_is_known_is_not_measured_but_its_shapes_are_run(bundle: Bundle, make_engine: MakeEngine) -> None:
     engine = make_engine()
     known = {"image": TowerProfile(16, 1, 0.01), "text": TowerProfile(4, 1, 0.001)}
     assert warm_up(engine, bundle, None, known) == known
-    shapes = [(run.tower, run.shape) for run in engine.gpu.runs]
+    shapes = [(run.tower, run.shape) for run in engine.simulated.runs]
     assert len(shapes) <= len(set(shapes)) + 2  # what the engine itself runs first
     assert {shape[0] for tower, shape in shapes if tower == "text"} == {1, 2, 4}
 
@@ -151,7 +151,7 @@ def test_no_request_meets_a_shape_for_the_first_time(
     service = make_service(engine, max_batch=24)
     [pipeline] = service.models.serving
     assert pipeline.engine.provider == PROVIDERS["cuda"]
-    before = len(engine.gpu.runs)
+    before = len(engine.simulated.runs)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         for words in (1, 5, 14, 15, 20, 40, 100):
@@ -162,8 +162,8 @@ def test_no_request_meets_a_shape_for_the_first_time(
         assert (await client.get("/health/ready")).status_code == 200
 
     ask(service, scenario)
-    assert len(engine.gpu.runs) > before
-    assert engine.gpu.cold_runs(before) == []
+    assert len(engine.simulated.runs) > before
+    assert engine.simulated.cold_runs(before) == []
 
 
 def test_admission_believes_what_warm_up_has_measured(
@@ -193,5 +193,5 @@ def test_the_stand_in_is_slow_once_for_a_shape(bundle: Bundle, make_engine: Make
     engine = make_engine(fallback_nodes=("ArgMax",))
     engine.warm_up()
     engine.warm_up()
-    assert [run.cold for run in engine.gpu.runs] == [True, True, False, False]
-    assert engine.gpu.runs[0] == SimulatedRun("image", (1, bundle.image_size, bundle.image_size, 3), True)
+    assert [run.cold for run in engine.simulated.runs] == [True, True, False, False]
+    assert engine.simulated.runs[0] == SimulatedRun("image", (1, bundle.image_size, bundle.image_size, 3), True)
