@@ -1,6 +1,6 @@
 """Variables of the environment, or of a file `.env`, that nothing reads: most likely misspelt, and all programs say so.
 
-The three programs of this project share a prefix and often an `.env`, so each must know what the others read.
+The programs of this project share a prefix and often an `.env`, so each must know what the others read.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ SERVICE = (
 )  # fmt: skip
 HUB = ("HOME", "OFFLINE", "OFFLINE_FOLDER", "OPENAI_MIRROR")
 TRAINING = ("TRAINING_CONFIG", "TRAINING_OUTPUT", "TRAINING_CORPUS", "TRAINING_CACHE", "TRAINING_PHOTOS")
+CLIENT = ("URL", "API_KEY")
 COMPOSE = ("GPU_PORT",)  # of docker-compose.yml, which reads the same `.env`
-VARIABLES = tuple(PREFIX + name for name in (*SERVICE, *HUB, *TRAINING, *COMPOSE))
+VARIABLES = tuple(PREFIX + name for name in (*SERVICE, *HUB, *TRAINING, *CLIENT, *COMPOSE))
 HUGGING_FACE = ("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE")  # as its own tools call them; others begin so, too
 _LIKE_ANOTHERS = 0.9
 _LIKE_THE_PREFIX = 0.8  # similarity from which another first word is ours, misspelt
@@ -45,8 +46,12 @@ def unknown_variables() -> dict[str, str]:
     Raises EnvironmentFileError.
     """
     known = (*VARIABLES, *HUGGING_FACE)
-    defined = {name.upper() for name in (*os.environ, *dotenv_values(stream=StringIO(read_file())))}
-    return {name: did_you_mean(name, known, most=1) for name in sorted(defined.difference(known)) if _is_ours(name)}
+    return {name: did_you_mean(name, known, most=1) for name in sorted(defined() - {*known}) if _is_ours(name)}
+
+
+def defined() -> set[str]:
+    """The names of all variables, of the environment and of `.env`. Raises EnvironmentFileError."""
+    return {name.upper() for name in (*os.environ, *dotenv_values(stream=StringIO(read_file())))}
 
 
 def complaints() -> list[str]:

@@ -62,7 +62,7 @@ def serve(**flags: Any) -> None:
     """
     try:
         settings = Settings.read(flags)
-        unknown = unknown_variables()
+        unknown = unknown_variables(settings)
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime

@@ -228,13 +228,19 @@ class Settings(BaseSettings):
         return self.model_dump(mode="json")
 
 
-def unknown_variables() -> dict[str, str]:
+def unknown_variables(settings: Settings | None = None) -> dict[str, str]:
     """Variables SIGHTWORD_... that nothing reads, each with a suggestion of the one that was meant, or "".
 
-    Raises SettingsError where one may have been meant to hold a key: the service would be open without it.
+    Raises SettingsError where one may have been meant to hold a key: without keys in `settings`, the service would be
+    open.
     """
     try:
         unknown = environment.unknown_variables()
+        sent_by_clients = f"{PREFIX}API_KEY"
+        if sent_by_clients in environment.defined() and not (
+            settings and (settings.api_keys or settings.api_keys_file)
+        ):
+            unknown[sent_by_clients] = f"a client sends it; did you mean {sent_by_clients}S?"
     except EnvironmentFileError as error:
         raise SettingsError(str(error)) from None
     for name, suggestion in unknown.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model import environment
-from model.environment import COMPOSE, HUB, PREFIX, SERVICE, TRAINING, EnvironmentFileError, unknown_variables
+from model.environment import CLIENT, COMPOSE, HUB, PREFIX, SERVICE, TRAINING, EnvironmentFileError, unknown_variables
 from model.hub.errors import HubError
 from model.hub.settings import HubSettings
 from service import settings as service_settings
@@ -31,6 +31,7 @@ def test_each_program_knows_the_variables_of_all() -> None:
     assert set(SERVICE) == {name.upper() for name in Settings.model_fields}
     assert {*HUB, "ENDPOINT", "TOKEN"} == {name.upper() for name in HubSettings.model_fields}
     assert set(TRAINING) == {f"TRAINING_{name.upper()}" for name in TrainingSettings.model_fields}
+    assert CLIENT == ("URL", "API_KEY")  # tests/client/test_settings.py
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
     assert all(f"${{{PREFIX}{name}:-" in compose for name in COMPOSE)
 
@@ -61,7 +62,10 @@ def test_the_nearest_variable_is_offered(
     assert unknown_variables() == {wrong.upper(): f"did you mean {MISSPELT[wrong]}?"}
 
 
-@pytest.mark.parametrize("other", ["SIGHTWORD_PORT", "SIGHTWORD_GPU_PORT", "HF_HOME", "HF_HUB_CACHE", "SIGN_A"])
+@pytest.mark.parametrize(
+    "other",
+    ["SIGHTWORD_PORT", "SIGHTWORD_URL", "SIGHTWORD_API_KEY", "SIGHTWORD_GPU_PORT", "HF_HOME", "HF_HUB_CACHE", "SIGN_A"],
+)
 def test_what_others_read_is_no_mistake(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(other, "1")
     assert unknown_variables() == {}
@@ -76,6 +80,13 @@ def test_a_lost_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTWORD_API_KEY", "a-secret-0123456789")
     with pytest.raises(SettingsError, match="did you mean SIGHTWORD_API_KEYS"):
         service_settings.unknown_variables()
+
+
+def test_a_key_of_the_client_is_no_mistake_where_the_service_has_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTWORD_API_KEY", "a-secret-0123456789")
+    assert service_settings.unknown_variables(Settings.read({"api_keys": "a-secret-0123456789"})) == {}
+    with pytest.raises(SettingsError, match="did you mean SIGHTWORD_API_KEYS"):
+        service_settings.unknown_variables(Settings.read({}))
 
 
 @pytest.mark.parametrize("program", ["model version", "training config", "service --redis-url none"])

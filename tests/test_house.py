@@ -8,7 +8,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("model", "service", "training", "benchmarks")
+PACKAGES = ("model", "service", "sightword", "training", "benchmarks")
 MAX_LINES = 300
 
 

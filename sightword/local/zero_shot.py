@@ -1,0 +1,76 @@
+"""Labels to class vectors, and vectors to predictions: as the service does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.bundle import Bundle
+from model.zeroshot import DEFAULT_TEMPLATES, label_vs_background, probabilities, softmax, template_sets, top_k_indices
+from sightword.errors import InvalidRequestError, InvalidTemplateError
+from sightword.local.reading import check_text
+from sightword.results import Classification, Prediction, Vectors, classification_of
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise InvalidRequestError for none, an empty one, or the same one twice."""
+    if not labels:
+        raise InvalidRequestError("This list is empty; give at least one label.", param="labels")
+    seen: set[str] = set()
+    for index, label in enumerate(labels):
+        check_text(label, f"labels.{index}", "label")
+        if label in seen:
+            raise InvalidRequestError("This label is there twice; each must differ.", param=f"labels.{index}")
+        seen.add(label)
+
+
+def choose_templates(templates: Sequence[str] | None, template_set: str | None) -> Sequence[str]:
+    """Those given, those of the set, or the default. Raises InvalidRequestError, InvalidTemplateError."""
+    if templates is not None and template_set is not None:
+        raise InvalidRequestError("Give either templates or template_set.", param="template_set")
+    if template_set is not None:
+        if (found := template_sets().get(template_set)) is None:
+            names = ", ".join(template_sets())
+            raise InvalidRequestError(f"There is no template set of this name, only {names}.", param="template_set")
+        return found
+    if templates is None:
+        return DEFAULT_TEMPLATES
+    if not templates:
+        raise InvalidRequestError("This list is empty; give at least one template.", param="templates")
+    for index, template in enumerate(templates):
+        if template.count("{}") != 1:
+            raise InvalidTemplateError(
+                "A template needs exactly one {}, where the label goes.", param=f"templates.{index}"
+            )
+    return templates
+
+
+def predictions(
+    vectors: Vectors,
+    classes: Vectors,
+    labels: Sequence[str],
+    bundle: Bundle,
+    *,
+    top_k: int | None,
+    multi_label: bool,
+    threshold: float | None,
+) -> list[Classification]:
+    """[items, dimensions] against [labels, dimensions]; with one more row of `classes`, that of no label."""
+    if multi_label and bundle.logit_bias is None:
+        cosine: Vectors = vectors @ classes.T
+        scores = label_vs_background(cosine, bundle)
+    else:
+        cosine = vectors @ classes[: len(labels)].T
+        scores = probabilities(cosine, bundle) if multi_label else softmax(bundle.logit_scale * cosine)
+    order = top_k_indices(scores, top_k)
+    sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
+    kept = (sorted_scores >= (threshold or 0.0)).sum(axis=1).tolist()
+    results = []
+    for count, *columns in zip(kept, order.tolist(), sorted_scores, sorted_cosine, strict=True):
+        found = [
+            Prediction(labels[label], float(score), float(value))
+            for label, score, value in zip(*(column[:count] for column in columns), strict=True)
+        ]
+        results.append(classification_of(found))
+    return results
