@@ -17,6 +17,7 @@ from training.data.index import index_cache, open_index
 from training.data.split import MAX_HOLDOUT
 from training.initial_model import build_initial_model
 from training.loop.batch_partition import check_partition
+from training.loop.loader import read_ahead
 from training.loop.precision import DTYPE_NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import device_of
 from training.loop.timing import most_at_once, time_steps
@@ -26,7 +27,6 @@ WEIGHT_COPIES, LEARNED_COPIES = (
     2,
     3,
 )  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
-BATCHES_IN_MEMORY = 2  # of decoded images where they are not all in memory: this step's and the next one's
 # A step is about three forward passes (Kaplan et al. 2020, section 2.1), and a fourth where one is repeated.
 STEP_FORWARDS = 3
 
@@ -76,7 +76,7 @@ def plan(config: TrainConfig, base: Path) -> str:
     scored = evaluations * held_out / images / STEP_FORWARDS
     fastest, slowest = fastest + scored * timing.fastest, slowest + scored * timing.slowest
     duration = _format_range(fastest, slowest, format_duration)
-    stored = samples if config.data.pictures == "memory" else BATCHES_IN_MEMORY * size // processes
+    stored = samples if config.data.pictures == "memory" else (1 + read_ahead(config, processes)) * size // processes
     store = stored * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
     return "\n".join(
         [

@@ -21,8 +21,8 @@ from model.images.preprocessing import ImageError
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Data, Source, load_config
 from training.data.dataset import TrainingSet
+from training.data.decoded_image import DecodedImage
 from training.data.fingerprints import fingerprint
-from training.data.images import DecodedImage
 from training.data.shard_writer import shard_image
 from training.data.skipped_samples import skip_reason
 from training.plan import plan
@@ -235,7 +235,7 @@ def test_the_plan_counts_without_decoding_and_tells_the_memory_of_either_place(c
         assert "160 pictures" in told[kind]
     [memory], [disk] = ([line for line in text.splitlines() if "memory:" in line] for text in told.values())
     assert "pictures 0.16" in memory  # 160 of 1 MiB
-    assert "pictures 0.06" in disk  # two batches of 32
+    assert "pictures 0.28" in disk  # the batch of 32 of this step and those of eight steps ahead
     assert list(cache.glob("indexes/*/about.json"))
 
 

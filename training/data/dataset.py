@@ -6,6 +6,7 @@ Because a batch depends on nothing else, a resumed run sees exactly the samples 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.images.preprocessing import ImageError
 from training.config import ConfigError, Data
 from training.data.captions import CaptionSampler, Phrases, load_synonyms
 from training.data.collate import Batch, Images, collate
-from training.data.images import DecodedImage, DiskStore, ImageReader, ImageStore, decode_all, find_transparent
+from training.data.decoding_pool import Encoded
+from training.data.image_reader import ImageReader, find_transparent
+from training.data.images import DiskStore, ImageStore, LocalProcesses, decode_all
 from training.data.index import SampleIndex, index_cache, open_index
 from training.data.negatives import Negatives
 from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
-from training.data.skipped_samples import SkippedSamples, skip_reason
+from training.data.skipped_samples import SkippedSamples
 from training.data.split import load_excluded, mark_held_out, mark_included
 
 Indices = npt.NDArray[np.int64]
@@ -35,11 +37,12 @@ class TrainingSet:
     Raises ShardError and ConfigError.
     """
 
-    def __init__(self, data: Data, base: Path, seed: int) -> None:
-        """Paths in `data` are relative to `base`."""
+    def __init__(self, data: Data, base: Path, seed: int, processes: LocalProcesses | None = None) -> None:
+        """Paths in `data` are relative to `base`; images in memory are held once for all `processes` on a machine."""
         self.data, self.seed = data, seed
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
+        self._lock = threading.Lock()
         synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
         self._captions = CaptionSampler(data.captions, synonyms, data.max_long_text)
         self._reader = ImageReader()
@@ -54,10 +57,12 @@ class TrainingSet:
         self.holdout = HeldOut(self, sources[held_out], numbers[held_out])
         self._sources, self._numbers = sources[kept], numbers[kept]
         if data.pictures == "disk":
-            self._store: ImageStore = DiskStore(self._decode, data.store_pixels)
+            self._store: ImageStore = DiskStore(self, data.store_pixels, data.max_pixels)
             self._transparent = np.concatenate([self._find_transparent(index) for index in self._indexes])[kept]
         else:
-            self._store, self._transparent, readable = decode_all(len(self), self._decode, data.store_pixels)
+            self._store, self._transparent, readable = decode_all(
+                len(self), self, data.store_pixels, data.max_pixels, processes
+            )
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
             self.skipped.log_summary()
         self._sampler = BatchSampler([self._sampling_group(number) for number in range(len(self._indexes))], seed)
@@ -94,6 +99,28 @@ class TrainingSet:
             torch.from_numpy(present),
         )
 
+    def encoded(self, item: int) -> Encoded:
+        """Where the encoded image of an item is; its bytes, or why there are none, where only a reader finds them."""
+        location = self._indexes[int(self._sources[item])].location(int(self._numbers[item]))
+        if location.size != PARQUET_ROW:
+            return location
+        try:
+            return self._reader.read(location)
+        except OSError as error:
+            return error
+
+    def report_broken(self, item: int, reason: str, detail: str) -> None:
+        """Count an image that cannot be decoded, once, however often it is drawn."""
+        with self._lock:
+            new = item not in self._broken
+            self._broken.add(item)
+        if new:
+            self.skipped.add(self._record(item).key, reason, detail)
+
+    def close(self) -> None:
+        """End what decodes images."""
+        self._store.close()
+
     def keys(self, items: Indices) -> list[str]:
         """The keys of items, as SHARD/KEY."""
         return [self._record(int(item)).key for item in items]
@@ -114,17 +141,6 @@ class TrainingSet:
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))
-
-    def _decode(self, item: int) -> DecodedImage | None:
-        record = self._record(item)
-        try:
-            sample = self._reader.sample(record)
-            return DecodedImage(sample.image, self.data.store_pixels, self.data.max_pixels)
-        except (ImageError, OSError) as error:
-            if item not in self._broken:  # logged once, however often it is drawn
-                self._broken.add(item)
-                self.skipped.add(record.key, *skip_reason(error))
-            return None
 
     def _find_transparent(self, index: SampleIndex) -> npt.NDArray[np.bool_]:
         if (index.samples["size"] == PARQUET_ROW).any():

@@ -1,95 +1,55 @@
-"""Reads and decodes the images of a run, each squeezed to one square: all kept in memory, or decoded when drawn.
-
-One square for all lets a whole batch be cropped, turned and coloured at once; the crop undoes the squeeze.
-"""
+"""The decoded images of a run: all kept in memory, once for all processes on a machine, or decoded when drawn."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from model.files import write_atomically
-from model.images.geometry import apply_orientation
-from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
-from training.data.files import MAX_IMAGE_BYTES, read_bounded
-from training.data.index import SampleIndex
-from training.data.parquet import ParquetImages
-from training.data.sample import PARQUET_ROW, WHOLE_FILE, Sample, SampleLocation, SampleRecord
+from model.prefetch import prefetch
+from training.data.decoding_pool import (
+    AHEAD,
+    DecodingPool,
+    DecodingTask,
+    Encoded,
+    Problem,
+    decode,
+    decoding_cores,
+    images_of_task,
+    node_cores,
+)
+from training.data.shared_images import SharedImages, create_shared_images
 from training.progress import track
 
-log = logging.getLogger(__name__)
-
-TRANSPARENT = "transparent.npy"  # beside the index, where that is cached
+CALLS = 2  # of `DiskStore.get` at the same time, so that one begins while the last images of another are decoded
 
 Indices = npt.NDArray[np.int64]
 Decoded = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
-class ImageReader:
-    """Reads the bytes of encoded images by their locations; may be used by many threads."""
+class ImageSource(Protocol):
+    """Where encoded images come from: a training set."""
 
-    def __init__(self) -> None:
-        self._columns = ParquetImages()
+    def encoded(self, item: int) -> Encoded:
+        """The encoded image of an item, or where it is."""
 
-    def read(self, location: SampleLocation) -> bytes:
-        """Raises OSError."""
-        if location.size == WHOLE_FILE:
-            return read_bounded(location.file, MAX_IMAGE_BYTES)
-        if location.size == PARQUET_ROW:
-            return self._columns.read(location.file, location.column, location.offset)
-        if location.size > MAX_IMAGE_BYTES:
-            raise OSError(f"{location.file} holds {location.size:,} bytes for one picture")
-        handle = os.open(location.file, os.O_RDONLY)
-        try:
-            return os.pread(handle, location.size, location.offset)
-        finally:
-            os.close(handle)
-
-    def sample(self, record: SampleRecord) -> Sample:
-        """The sample of a record, with its image. Raises OSError."""
-        return Sample(record.key, self.read(record.location), record.annotation)
+    def report_broken(self, item: int, reason: str, detail: str) -> None:
+        """Take note of an image that cannot be decoded."""
 
 
-class DecodedImage:
-    """RGBA pixels [side, side, 4] uint8, width / height before they were squeezed, whether any is not opaque."""
+class LocalProcesses(Protocol):
+    """The processes of a run that share a machine's memory, as one of them sees them."""
 
-    __slots__ = ("aspect", "pixels", "transparent")
+    @property
+    def first_on_node(self) -> bool:
+        """Whether this is the first of them."""
 
-    def __init__(self, data: bytes, side: int, max_pixels: int) -> None:
-        """Decode an image file. Raises ImageError."""
-        opened = open_header(data, max_pixels, draft_size=side)
-        opened.load()
-        image, box = opened.take(), opened.box
-        try:
-            image, box = apply_orientation(image, box, orientation(image))
-            image = eight_bit(image)
-            self.transparent = is_transparent(image)
-            left, top, right, bottom = box or (0, 0, *image.size)
-            self.aspect = (right - left) / (bottom - top)
-            # Pillow resizes RGBA with premultiplied alpha, so transparent pixels lend no colour to their neighbours.
-            rgba = image.convert("RGBA").resize((side, side), Image.Resampling.BICUBIC, box=box)
-        except Exception as error:  # broken palettes come to light only here, by several exceptions
-            raise ImageError("invalid_image", f"its colours (mode {image.mode}) cannot be read") from error
-        self.pixels = np.asarray(rgba)
-
-
-def is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel is not opaque."""
-    if not image.has_transparency_data:
-        return False
-    return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
-
-
-def decoding_threads() -> int:
-    """As many as there are cores for each of the processes that torchrun started on this machine."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    def share_on_node(self, numbers: Sequence[int]) -> list[int]:
+        """The numbers that the first of them gives; called by all processes of the run at once."""
 
 
 class ImageStore(Protocol):
@@ -98,88 +58,128 @@ class ImageStore(Protocol):
     def get(self, items: Indices) -> Decoded:
         """RGBA [items, side, side, 4], aspects [items], and which of them could be read [items]."""
 
+    def close(self) -> None:
+        """End what decodes; a `get` that waits for it raises CancelledError."""
+
 
 class MemoryStore:
-    """All images decoded."""
+    """All images decoded; `readable` [items] are the rows of `images` that items are in."""
 
-    def __init__(self, pixels: npt.NDArray[np.uint8], aspects: npt.NDArray[np.float32]) -> None:
-        self._pixels, self._aspects = pixels, aspects
+    def __init__(self, images: SharedImages, readable: Indices) -> None:
+        self._images, self._readable = images, readable
 
     def get(self, items: Indices) -> Decoded:
         """As `ImageStore`."""
-        return self._pixels[items], self._aspects[items], np.ones(len(items), bool)
+        rows = self._readable[items]
+        return self._images.pixels[rows], self._images.aspects[rows], np.ones(len(items), bool)
+
+    def close(self) -> None:
+        """As `ImageStore`."""
 
 
 class DiskStore:
-    """Images that are decoded by threads when they are asked for."""
+    """Images that are decoded by other processes when they are asked for."""
 
-    def __init__(self, decode: Callable[[int], DecodedImage | None], side: int) -> None:
-        """`decode` gives the image of an item, None if it is broken."""
-        self._decode, self._side = decode, side
-        self._pool = ThreadPoolExecutor(decoding_threads(), "images")
+    def __init__(self, source: ImageSource, side: int, max_pixels: int) -> None:
+        self._source, self._task = source, images_of_task(side)
+        processes = decoding_cores()
+        self._ahead = AHEAD * processes
+        slots = CALLS * (self._ahead + 1)
+        self._images = create_shared_images(slots * self._task, side)
+        self._pool = DecodingPool(self._images, max_pixels, processes)
+        self._free: SimpleQueue[int] = SimpleQueue()
+        for slot in range(slots):
+            self._free.put(slot * self._task)
 
     def get(self, items: Indices) -> Decoded:
-        """As `ImageStore`; an item that is there twice is decoded once."""
-        pixels = np.zeros((len(items), self._side, self._side, 4), np.uint8)
-        aspects, present = np.ones(len(items), np.float32), np.zeros(len(items), bool)
+        """As `ImageStore`; an item that is there twice is decoded once. By CALLS threads at once.
+
+        Raises OSError where a process that decodes died.
+        """
         distinct, inverse = np.unique(items, return_inverse=True)
-        for number, decoded in enumerate(self._pool.map(self._decode, map(int, distinct))):
-            if decoded is not None:
-                rows = inverse == number
-                pixels[rows], aspects[rows], present[rows] = decoded.pixels, decoded.aspect, True
+        order = np.argsort(inverse, kind="stable")
+        ends = np.searchsorted(inverse[order], np.arange(len(distinct)), side="right")
+        side = self._images.side
+        pixels = np.empty((len(items), side, side, 4), np.uint8)
+        aspects, present = np.ones(len(items), np.float32), np.zeros(len(items), bool)
+        for first, row in self._decoded(distinct):
+            last = min(first + self._task, len(distinct))
+            for place in order[ends[first - 1] if first else 0 : ends[last - 1]]:
+                decoded = row + inverse[place] - first
+                present[place] = self._images.present[decoded]
+                if present[place]:
+                    pixels[place], aspects[place] = self._images.pixels[decoded], self._images.aspects[decoded]
+                else:
+                    pixels[place] = 0
+            self._free.put(row)
         return pixels, aspects, present
+
+    def close(self) -> None:
+        """As `ImageStore`."""
+        self._pool.close()
+
+    def _decoded(self, items: Indices) -> Iterator[tuple[int, int]]:
+        """For each task, the number of its first item in `items`, and the row that this was decoded into."""
+        rows: deque[int] = deque()
+
+        def tasks() -> Iterator[DecodingTask]:
+            for first in range(0, len(items), self._task):
+                rows.append(self._free.get())
+                yield _task(self._source, rows[-1], items[first : first + self._task])
+
+        with self._pool.running():
+            done = prefetch(self._pool.executor, decode, tasks(), self._ahead)
+            for first, problems in zip(range(0, len(items), self._task), done, strict=True):
+                _report(self._source, items[first:], problems)
+                yield first, rows.popleft()
 
 
 def decode_all(
-    count: int, decode: Callable[[int], DecodedImage | None], side: int
+    count: int, source: ImageSource, side: int, max_pixels: int, processes: LocalProcesses | None
 ) -> tuple[MemoryStore, npt.NDArray[np.bool_], Indices]:
-    """Decode items 0 to `count`: the store of those that could be read, which are transparent, and their numbers."""
-    pixels = np.empty((count, side, side, 4), np.uint8)
-    aspects, transparent = np.ones(count, np.float32), np.zeros(count, bool)
+    """Decode items 0 to `count`: the store of those that could be read, which are transparent, and their numbers.
 
-    def decode_into(item: int) -> bool:
-        decoded = decode(item)
-        if decoded is not None:
-            pixels[item], aspects[item], transparent[item] = decoded.pixels, decoded.aspect, decoded.transparent
-        return decoded is not None
-
-    with ThreadPoolExecutor(decoding_threads()) as pool:
-        done = np.fromiter(track(pool.map(decode_into, range(count)), "decoding pictures", count), bool, count)
-    readable = np.flatnonzero(done)
-    if len(readable) < count:
-        for row, item in enumerate(readable):  # in place: there may be no room for a copy
-            pixels[row] = pixels[item]
-        pixels, aspects, transparent = pixels[: len(readable)], aspects[readable], transparent[readable]
-    return MemoryStore(pixels, aspects), transparent, readable
-
-
-def find_transparent(index: SampleIndex, reader: ImageReader, max_pixels: int) -> npt.NDArray[np.bool_]:
-    """Which images of `index` are transparent [samples], which decides the templates of their captions.
-
-    Only images with an alpha channel are decoded, and none that is called JPEG; kept beside the index, if that is.
+    Of several processes on a machine the first one decodes, with all cores, and the others map what it has decoded.
+    Raises OSError where there is no room, or a process that decodes died.
     """
-    cached = index.folder / TRANSPARENT if index.folder else None
-    if cached is not None and cached.exists():
-        found: npt.NDArray[np.bool_] = np.load(cached)
-        return found
-    unknown = np.flatnonzero(index.samples["opaque"] == 0)
-    transparent = np.zeros(len(index), bool)
+    address = 0, 0
+    if processes is None or processes.first_on_node:
+        images = create_shared_images(count, side)
+        _decode_into(images, source, max_pixels)
+        address = images.address
+    if processes is not None:
+        shared = processes.share_on_node(address)
+        if not processes.first_on_node:
+            images = SharedImages((shared[0], shared[1]), count, side)
+    readable = np.flatnonzero(images.present)
+    return MemoryStore(images, readable), images.transparent[readable], readable
 
-    def check(number: int) -> bool:
-        try:
-            image = open_header(reader.read(index.record(number).location), max_pixels).take()
-            return image.has_transparency_data and is_transparent(eight_bit(image))
-        except (ImageError, OSError, ValueError, SyntaxError):  # counted when it is drawn
-            return False
 
-    if len(unknown):
-        with ThreadPoolExecutor(decoding_threads()) as pool:
-            done = track(pool.map(check, unknown), "looking for transparency", len(unknown))
-            transparent[unknown] = np.fromiter(done, bool, len(unknown))
-    if cached is not None:
-        try:
-            with write_atomically(cached, concurrent=True) as draft, draft.open("wb") as file:
-                np.save(file, transparent)
-        except OSError as error:
-            log.warning("%s is not kept: %s", cached, error)
-    return transparent
+def _decode_into(images: SharedImages, source: ImageSource, max_pixels: int) -> None:
+    size = images_of_task(images.side)
+    items = np.arange(images.rows)
+    processes = min(node_cores(), max(1, images.rows // size))
+    pool = DecodingPool(images, max_pixels, processes)
+
+    def decoded() -> Iterator[int]:
+        tasks = (_task(source, first, items[first : first + size]) for first in range(0, images.rows, size))
+        for first, problems in enumerate(prefetch(pool.executor, decode, tasks, AHEAD * processes)):
+            mine = items[first * size : (first + 1) * size]
+            _report(source, mine, problems)
+            yield from mine
+
+    try:
+        with pool.running():
+            for _ in track(decoded(), "decoding pictures", images.rows):
+                pass
+    finally:
+        pool.close()
+
+
+def _task(source: ImageSource, row: int, items: Indices) -> DecodingTask:
+    return DecodingTask(row, [source.encoded(int(item)) for item in items])
+
+
+def _report(source: ImageSource, items: Indices, problems: Sequence[Problem]) -> None:
+    for number, reason, detail in problems:
+        source.report_broken(int(items[number]), reason, detail)

@@ -24,7 +24,7 @@ from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.annotation import note_labels
 from training.data.folders import scan_folder
-from training.data.sample import WHOLE_FILE, Annotation, SampleLocation, SampleRecord
+from training.data.sample import PARQUET_ROW, WHOLE_FILE, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError, find_shards, scan_shard
 from training.data.skipped_samples import SkippedSamples
 from training.data.tables import MAX_LOST_SHARE, scan_tables
@@ -73,14 +73,18 @@ class SampleIndex:
     def record(self, number: int) -> SampleRecord:
         """The record of a sample."""
         stored = self._load_stored(number)
-        file = int(self.samples["file"][number])
-        location = SampleLocation(
-            Path(self.files[file] if file >= 0 else stored["file"]),
-            int(self.samples["offset"][number]),
-            int(self.samples["size"][number]),
-            stored.get("column", ""),
+        opaque = bool(self.samples["opaque"][number])
+        return SampleRecord(stored["key"], self.location(number), _stored_annotation(stored), opaque)
+
+    def location(self, number: int) -> SampleLocation:
+        """Where the encoded image of a sample is."""
+        file, offset, size = (int(self.samples[name][number]) for name in ("file", "offset", "size"))
+        if size not in (WHOLE_FILE, PARQUET_ROW):
+            return SampleLocation(Path(self.files[file]), offset, size)
+        stored = self._load_stored(number)
+        return SampleLocation(
+            Path(self.files[file] if file >= 0 else stored["file"]), offset, size, stored.get("column", "")
         )
-        return SampleRecord(stored["key"], location, _stored_annotation(stored), bool(self.samples["opaque"][number]))
 
     def annotation(self, number: int) -> Annotation:
         """The texts of a sample."""

@@ -16,9 +16,10 @@ from model.images.preprocessing import ImageError
 from model.prefetch import prefetch
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
+from training.data.decoding_pool import decoding_cores
 from training.data.files import suffix_of
 from training.data.fingerprints import Duplicate, Fingerprint, FingerprintIndex, fingerprint
-from training.data.images import ImageReader, decoding_threads
+from training.data.image_reader import ImageReader
 from training.data.index import SampleIndex, open_index
 from training.data.sample import SampleRecord
 from training.data.shard_writer import ShardSample, ShardWriter, shard_image
@@ -123,7 +124,7 @@ def _map_records(
     function: Callable[[SampleRecord], Result], records: Iterable[SampleRecord]
 ) -> Iterator[tuple[SampleRecord, Result]]:
     """Each record and its result, in order, by threads that are only some images ahead."""
-    threads = decoding_threads()
+    threads = decoding_cores()
     pool = ThreadPoolExecutor(threads)
     try:
         yield from prefetch(pool, lambda record: (record, function(record)), records, threads * AHEAD)

@@ -18,7 +18,7 @@ from PIL import Image
 from model.files import WriteError, write_atomically
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
-from training.data.images import is_transparent
+from training.data.decoded_image import is_transparent
 from training.data.shards import ShardError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

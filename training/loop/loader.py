@@ -1,9 +1,9 @@
-"""The inputs of each step, which a thread reads while the step before it runs."""
+"""The inputs of each step, which threads and processes draw and read while the steps before it run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Protocol
 
@@ -16,9 +16,12 @@ from model.prefetch import prefetch
 from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.collate import Batch, Images
+from training.data.images import CALLS
 from training.loop.batch_partition import partition_images, span, split
 from training.loop.processes import Processes
 
+# A step may be read late by a second or so, of a slow disk or an evaluation, as long as others are read already.
+READ_AHEAD_BYTES, MAX_READ_AHEAD = 2**30, 8
 TEXT_GROUP = 128  # texts of similar length that are padded together
 
 
@@ -64,6 +67,16 @@ class BatchSource(Protocol):
     def images(self, items: npt.NDArray[np.int64]) -> Images:
         """The images of some items of a batch, in their order."""
 
+    def close(self) -> None:
+        """End what reads them."""
+
+
+def read_ahead(config: TrainConfig, processes: int) -> int:
+    """Steps that are read ahead: as many as take READ_AHEAD_BYTES in each process, but one at least."""
+    images = config.batch_size // processes * 4 * config.data.store_pixels**2
+    masks = 2 * config.batch_size**2  # which texts are true of which images, or may be
+    return max(1, min(MAX_READ_AHEAD, READ_AHEAD_BYTES // (images + masks)))
+
 
 class Loader:
     """Step inputs as a pure function of the step, so that reading ahead and resuming change nothing."""
@@ -71,19 +84,33 @@ class Loader:
     def __init__(self, config: TrainConfig, data: BatchSource, tokenizer: TextTokenizer, processes: Processes) -> None:
         self._config, self._data, self._tokenizer, self._processes = config, data, tokenizer, processes
         self._partition = partition_images(config.batch_size, processes.count, config.accumulate)
-        self._executor = ThreadPoolExecutor(1, "loader")
+        self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._reading = ThreadPoolExecutor(CALLS, "loader")
 
     def iterate(self, first: int) -> Iterator[StepInputs]:
-        """The inputs of the steps from `first` to the last one, read one step ahead."""
-        return prefetch(self._executor, self.load, range(first, self._config.steps), depth=1)
+        """The inputs of the steps from `first` to the last one, read ahead."""
+        steps = range(first, self._config.steps)
+        drawn = ((step, self._drawing.submit(self._draw, step)) for step in steps)
+        return prefetch(self._reading, self._read_drawn, drawn, read_ahead(self._config, self._processes.count))
 
     def close(self) -> None:
-        """Stop reading ahead."""
-        self._executor.shutdown(cancel_futures=True)
+        """Stop reading ahead, and end what reads."""
+        self._data.close()
+        for executor in (self._drawing, self._reading):
+            executor.shutdown(cancel_futures=True)
 
     def load(self, step: int) -> StepInputs:
         """The inputs of one step."""
-        batch = self._data.batch(step, self._config.batch_size)
+        return self._read(step, self._draw(step))
+
+    def _draw(self, step: int) -> Batch:
+        return self._data.batch(step, self._config.batch_size)
+
+    def _read_drawn(self, drawn: tuple[int, Future[Batch]]) -> StepInputs:
+        step, batch = drawn
+        return self._read(step, batch.result())
+
+    def _read(self, step: int, batch: Batch) -> StepInputs:
         text_slices = split(len(batch.texts), self._processes.count)
         local_texts = text_slices[self._processes.rank]
         micro_batches = [
@@ -99,10 +126,10 @@ class Loader:
 
     def _micro_batch(self, step: int, batch: Batch, blocks: list[slice], text_slice: slice) -> MicroBatch:
         rows = span(blocks)
-        images = self._data.images(batch.items[rows])
+        images = self._pinned(self._data.images(batch.items[rows]))
         first_seed = (self._config.seed * 1_000_003 + step) * 1_000_003 % 2**62
         seeded = [
-            SeededBlock(self._cut(images, block.start - rows.start, block.stop - rows.start), first_seed + block.start)
+            SeededBlock(_cut(images, block.start - rows.start, block.stop - rows.start), first_seed + block.start)
             for block in blocks
         ]
         texts = batch.texts[text_slice]
@@ -111,9 +138,15 @@ class Loader:
         token_ids, order = tokenize(self._tokenizer, texts)
         return MicroBatch(seeded, texts, token_ids, order, count)
 
-    def _cut(self, images: Images, start: int, stop: int) -> Images:
-        parts = [getattr(images, field.name)[start:stop] for field in fields(images)]
-        return Images(*((part.pin_memory() for part in parts) if self._processes.device.type == "cuda" else parts))
+    def _pinned(self, images: Images) -> Images:
+        """In memory that a GPU copies from by itself; all at once, as each piece costs a call of the driver."""
+        if self._processes.device.type != "cuda":
+            return images
+        return Images(*(getattr(images, field.name).pin_memory() for field in fields(images)))
+
+
+def _cut(images: Images, start: int, stop: int) -> Images:
+    return Images(*(getattr(images, field.name)[start:stop] for field in fields(images)))
 
 
 def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor], Tensor]:

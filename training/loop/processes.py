@@ -53,6 +53,21 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
+    @property
+    def first_on_node(self) -> bool:
+        """Whether this is the first of the processes on its machine."""
+        return _local_rank() == 0
+
+    def share_on_node(self, numbers: Sequence[int]) -> list[int]:
+        """The numbers that the first process on this machine gives; called by all processes at once."""
+        if self.count == 1:
+            return list(numbers)
+        given = torch.tensor([numbers], device=self.device)
+        everything = [torch.empty_like(given) for _ in range(self.count)]
+        dist.all_gather(everything, given)
+        shared: list[int] = everything[self.rank - _local_rank()][0].tolist()
+        return shared
+
     def leave(self) -> None:
         """Leave the process group once all have come here."""
         if self.count > 1:
@@ -87,11 +102,12 @@ def device_of(setting: Literal["auto", "cpu", "cuda"]) -> torch.device:
     available = torch.cuda.is_available()
     if setting == "cuda" and not available:
         raise ConfigError("device: torch finds no CUDA device here; set device to auto or cpu")
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if available and setting != "cpu"
-        else torch.device("cpu")
-    )
+    return torch.device("cuda", _local_rank()) if available and setting != "cpu" else torch.device("cpu")
+
+
+def _local_rank() -> int:
+    """Which of the processes on its machine this is; torchrun numbers those of a machine one after the other."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def keep_freed_memory() -> None:

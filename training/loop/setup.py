@@ -42,8 +42,9 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     keep_freed_memory()
     guard_run_folder(run, config)
     initial = build_initial_model(config)
-    data = TrainingSet(config.data, base, config.seed)
-    holdout = Holdout(data.holdout, initial.preprocessing, initial.tokenizer, config, data.skipped)
+    data = TrainingSet(config.data, base, config.seed, processes)
+    scored = data.holdout if processes.first else ()  # the others never score it
+    holdout = Holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
     network = _place(initial.network, config, processes)
     towers = SharedTowers(network, initial.preprocessing, config, processes)
     average = MovingAverage(network, config.ema_decay)

@@ -63,6 +63,9 @@ class SyntheticData:
         present = torch.ones(count, dtype=torch.bool)
         return Images(rgba, torch.ones(count), ~present, present)
 
+    def close(self) -> None:
+        """Nothing is read."""
+
 
 def time_steps(
     config: TrainConfig,

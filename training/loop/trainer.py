@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,15 @@ class Trainer:
 
     def fit(self) -> Network | None:
         """Train to the last step; returns the network with the best held-out score, in the first process."""
-        config, state = self.config, self.state
-        if config.start and state.step == 0:
+        if self.config.start and self.state.step == 0:
             self.validate_start()
+        with closing(self.loader):
+            self._take_steps()
+        self.processes.leave()
+        return network_from_state(self.network.config, load_file(self.run / BEST)) if self.processes.first else None
+
+    def _take_steps(self) -> None:
+        config, state = self.config, self.state
         batches = self.loader.iterate(state.step)
         with progress_bar(Count("step", config.steps, state.step, "starting")) as advance:
             while state.step < config.steps:
@@ -119,9 +126,6 @@ class Trainer:
                 self._log(record)
                 if last or state.step % config.checkpoint_every == 0:
                     self._save_checkpoint()
-        self.loader.close()
-        self.processes.leave()
-        return network_from_state(self.network.config, load_file(self.run / BEST)) if self.processes.first else None
 
     def validate(self, loss: float) -> dict[str, Any]:
         """Score the moving average on the hold-out and keep it if it is the best so far.
