@@ -65,7 +65,7 @@ def plan(config: TrainConfig, base: Path) -> str:
     images, done = size // processes, 0
     for stage, steps in _stages(config):
         done, cost = done + steps, costs[stage]
-        most = most_at_once(cost.seconds, cost.activation_bytes // config.accumulate)
+        most = most_at_once(cost.seconds, cost.activation_bytes // config.accumulate, device)
         timing = time_steps(config, initial, network, precision, done - 1, images=images, most=most)
         fastest, slowest = fastest + steps * timing.fastest, slowest + steps * timing.slowest
         each = _format_range(timing.fastest, timing.slowest, _format_seconds)
@@ -76,12 +76,18 @@ def plan(config: TrainConfig, base: Path) -> str:
     scored = evaluations * held_out / images / STEP_FORWARDS
     fastest, slowest = fastest + scored * timing.fastest, slowest + scored * timing.slowest
     duration = _format_range(fastest, slowest, format_duration)
-    stored = samples if config.data.pictures == "memory" else (1 + read_ahead(config, processes)) * size // processes
-    store = stored * 4 * config.data.store_pixels**2 + sum(index.nbytes for index in indexes)
+    batches = (1 + read_ahead(config, processes)) * size // processes
+    decoded = 4 * config.data.store_pixels**2
+    host = {"pictures": samples * decoded, "batches": batches * decoded}
+    if config.data.pictures == "disk":
+        host = {"pictures": batches * decoded}
+    host["pictures"] += sum(index.nbytes for index in indexes)
+    held_once = config.data.pictures == "memory" and processes > 1
     return "\n".join(
         [
             *lines,
-            *_memory(_weights(network, config, processes), activations, store, device),
+            *_memory(_weights(network, config, processes), activations, host, device),
+            *(["  of that, pictures are held once for all processes on a machine"] if held_once else []),
             f"  time: {duration} in {DTYPE_NAMES[precision]}, on this machine as busy as it is now",
             f"    (by {timing.repeats} steps of {timing.images:,} pictures after others that warmed up; with the "
             "evaluations of the hold-out, without the tests and the export at the end)",
@@ -112,15 +118,15 @@ def _weights(network: Network, config: TrainConfig, processes: int) -> int:
     return 4 * copies // (processes if config.parallel == "fsdp" else 1)
 
 
-def _memory(weights: int, activations: int, store: int, device: torch.device) -> list[str]:
+def _memory(weights: int, activations: int, host: dict[str, int], device: torch.device) -> list[str]:
     """Lines for the GPU and the host, or for the host alone."""
     of_training = {"weights, gradients, moments, average": weights, "activations": activations}
     if device.type == "cuda":
         return [
             _format_sizes(f"GPU memory of each process, with {_gpu_gib(device):.0f} GiB there", of_training),
-            _format_sizes("memory of each process", {"pictures": store}) + ", and about 2 for the program",
+            _format_sizes("memory of each process", host) + ", and about 2 for the program",
         ]
-    return [_format_sizes("memory", {**of_training, "pictures": store}) + ", and about 0.5 for the program"]
+    return [_format_sizes("memory", {**of_training, **host}) + ", and about 0.5 for the program"]
 
 
 def _format_sizes(name: str, parts: dict[str, int]) -> str:

@@ -35,6 +35,7 @@ def main() -> None:
     mine, held = output / str(dist.get_rank()), {}
     for name, changes in runs.items():
         trainer = setup(load_config(write_config(mine, **changes)), output / name, folder)
+        assert bool(len(trainer.holdout)) == trainer.processes.first  # which alone scores it
         trainer.fit()
         held[name] = sum(local_tensor(parameter).numel() for parameter in trainer.network.parameters())
     (mine / "held.json").write_text(json.dumps(held))

@@ -220,11 +220,15 @@ def test_shards_are_as_they_are_told(tmp_path: Path) -> None:
                 found.append(Image.open(tmp_path / "one" / name).size)
         return sorted(found)
 
-    run("prepare", folder, "--to", out)
+    assert "of them were" not in run("prepare", folder, "--to", out)
     assert sizes() == [(60, 40), (160, 120)]
     assert "--overwrite" in run("prepare", folder, "--to", out, "--pixels", 60, code=1)
-    run("prepare", folder, "--to", out, "--pixels", 60, "--overwrite")
+    said = run("prepare", folder, "--to", out, "--pixels", 60, "--overwrite")
     assert sizes() == [(60, 40), (80, 60)]
+    assert (
+        "1 of them were reduced or come from a format that training does not read: they are JPEG of quality 92" in said
+    )
+    assert run("prepare", folder, "--to", out, "--size", 60, "--overwrite") == said
     assert "too many pixels: 1" in run("prepare", folder, "--to", out, "--max-pixels", 5000, "--overwrite")
     assert sizes() == [(60, 40)]
 

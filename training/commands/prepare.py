@@ -28,7 +28,14 @@ def prepare(
     name: Annotated[str, typer.Option(help="What the shards are called: NAME-000000.tar and on.")] = "train",
     shard_size: Annotated[int, typer.Option(min=1, help="Pictures in a shard.")] = 5000,
     pixels: Annotated[
-        int | None, typer.Option(min=1, help="Reduce pictures whose short side is longer than this. [default: none]")
+        int | None,
+        typer.Option(
+            "--pixels",
+            "--size",
+            min=1,
+            help="Reduce pictures whose short side is longer than this, and keep their shape. With `data.store_pixels` "
+            "of the run they are decoded ten times as fast as camera pictures. [default: none]",
+        ),
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Skip pictures of more pixels than this. [default: as training does]")
@@ -62,6 +69,7 @@ def prepare(
         from training.config import Columns
         from training.data.prepare import PrepareOptions, parse_source
         from training.data.prepare import prepare as write
+        from training.data.shard_writer import JPEG_QUALITY
 
         columns = Columns(picture=picture, captions=caption or [], label=label)
         format_options = {"delimiter": delimiter, "quoting": quoting, "encoding": encoding}
@@ -75,6 +83,11 @@ def prepare(
     typer.echo(
         f"{prepared.samples:,} pictures in {len(prepared.shards):,} shards; skipped {prepared.skipped.with_examples()}"
     )
+    if prepared.encoded:
+        typer.echo(
+            f"{prepared.encoded:,} of them were reduced or come from a format that training does not read: they are "
+            f"JPEG of quality {JPEG_QUALITY} now, PNG where they are transparent, upright and without EXIF"
+        )
     typer.echo("\nFor the configuration:\n")
     lines = {"train": [{"shards": [f"{to.resolve()}/{name}-*.tar"]}]}
     typer.echo(yaml.safe_dump({"data": lines}, sort_keys=False, width=1000), nl=False)

@@ -116,13 +116,18 @@ def _start(address: tuple[int, int], rows: int, side: int, max_pixels: int) -> N
     """Begin one of the processes."""
     global _images, _max_pixels
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started it decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _images, _max_pixels = SharedImages(address, rows, side, "r+"), max_pixels
-
-
-def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        _images, _max_pixels = SharedImages(address, rows, side, "r+"), max_pixels
+    except OSError:
+        if not parent.is_alive():  # ended before this one had begun
+            os._exit(1)
+        raise
+
+
+def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
 

@@ -47,10 +47,14 @@ class PrepareOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written, what was left out, and which images of a test are among the latter."""
+    """What was written, what was left out, and which images of a test are among the latter.
+
+    `encoded` of the samples were encoded anew: they were reduced, or were in a format that training does not read.
+    """
 
     shards: list[Path]
     samples: int
+    encoded: int
     skipped: SkippedSamples
     repeated: list[Duplicate]
 
@@ -93,8 +97,9 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
         skipped.merge(index.skipped.as_record())
     tests = _fingerprints(against, base, reader, options.max_pixels) if against else None
     repeated: list[Duplicate] = []
+    encoded: list[bool] = []
 
-    def convert(record: SampleRecord) -> tuple[str, bytes] | Duplicate | None:
+    def convert(record: SampleRecord) -> tuple[str, bytes, bool] | Duplicate | None:
         try:
             data = reader.read(record.location)
             suffix, image = shard_image(data, options.pixels, options.max_pixels)
@@ -102,14 +107,16 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
         except (ImageError, OSError) as error:
             skipped.add(record.key, *skip_reason(error))
             return None
-        return repeated_test or (suffix, image)
+        return repeated_test or (suffix, image, image is not data)
 
     def samples() -> Iterator[ShardSample]:
         for record, result in track(_map_records(convert, _records(indexes)), "writing shards", sum(map(len, indexes))):
             if isinstance(result, Duplicate):
                 repeated.append(result)
             elif result is not None:
-                yield ShardSample(*result, _shard_record(record))
+                suffix, image, anew = result
+                encoded.append(anew)
+                yield ShardSample(suffix, image, _shard_record(record))
 
     writer = ShardWriter(options.folder, options.stem, options.shard_size)
     writer.write(samples())
@@ -117,7 +124,7 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
         raise ShardError(f"nothing to write: skipped {skipped}; {len(repeated)} repeat a test picture")
     for shard in set(earlier) - set(writer.written):
         shard.unlink()
-    return Prepared(writer.written, writer.samples, skipped, repeated)
+    return Prepared(writer.written, writer.samples, sum(encoded), skipped, repeated)
 
 
 def _map_records(
