@@ -18,7 +18,7 @@ import pytest
 from tests.training.conftest import picture
 from tests.training.test_sources import read
 from training.config import Source
-from training.data.images import ImageReader
+from training.data.image_reader import ImageReader
 from training.data.index import open_index, scan
 from training.data.shards import ShardError
 from training.data.skipped_samples import SkippedSamples

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.training.conftest import picture, write_shard
 from training.config import Columns, Data, Source
 from training.data.dataset import TrainingSet
-from training.data.images import ImageReader
+from training.data.image_reader import ImageReader
 from training.data.index import open_index, scan
 from training.data.sample import SampleRecord
 from training.data.shards import ShardError, find_shards, read_shards
