@@ -17,11 +17,13 @@ from torch.nn import functional as F
 from model.config import load_preset
 from model.network import CLIP
 from tests.training.conftest import picture, write_config, write_shard
+from tests.training.plain_batches import PlainBatches
 from training.config import ConfigError, Optimizer, load_config
 from training.data.augment import augment
 from training.data.captions import load_synonyms
-from training.data.collate import Batch
+from training.data.collate import Batch, Media
 from training.data.dataset import TrainingSet
+from training.data.matches import match_drawn
 from training.data.split import load_excluded
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
 from training.objectives.contrastive import contrastive_loss
@@ -63,9 +65,11 @@ def test_ignored_pairs_have_no_gradient() -> None:
 def test_pictures_that_are_missing_change_nothing_for_the_others() -> None:
     image, text, scale, bias = unit(4, 8), unit(3, 8, seed=1), torch.tensor(10.0), torch.tensor(-3.0)
     drawn = torch.tensor([0, 1, 1, 2])
-    positive = F.one_hot(drawn, 3).bool()
-    ignored = torch.tensor([[False, False, True], [False] * 3, [False] * 3, [False] * 3])
-    batch = Batch(np.arange(4), ["a", "b", "c"], drawn, torch.bincount(drawn), positive, ignored)
+    media = Media(torch.tensor([0, 1, 1, 1]), torch.tensor([[True, True, False], [True, True, True]]))
+    batch = Batch(np.arange(4), ["a", "b", "c"], drawn, torch.bincount(drawn), match_drawn(drawn.numpy(), 3), media)
+    positive, ignored = batch.row_masks(slice(None))
+    assert torch.equal(positive, F.one_hot(drawn, 3).bool())
+    assert torch.equal(ignored, torch.tensor([[False, False, True], [False] * 3, [False] * 3, [False] * 3]))
     kept = torch.tensor([True, True, False, False])  # one of two of text b, and the only one of text c
     part = batch.without(~kept)
     broken = image.clone().requires_grad_()
@@ -131,11 +135,12 @@ def test_a_batch_depends_on_seed_and_step_alone(colours: Path) -> None:
 
 
 def test_same_label_is_positive_and_a_tag_is_no_negative(colours: Path) -> None:
-    data = TrainingSet(load_config(write_config(colours)).data, colours, seed=0)
-    batch = data.batch(0, 64)
+    data = load_config(write_config(colours)).data
+    training_set = TrainingSet(data, colours, seed=0)
+    batch, plain = training_set.batch(0, 64), PlainBatches(data, colours, training_set)
     for row, item in enumerate(batch.items):
-        phrases = data.phrases(int(item))
-        [label] = phrases.true
+        label = plain.annotation(int(item)).label
+        assert label
         for column, text in enumerate(batch.texts):
             if label in text:
                 assert batch.positive[row, column]

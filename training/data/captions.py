@@ -1,48 +1,32 @@
-"""Samples a caption for an image from its annotation, and says which phrases are true of it."""
+"""Samples a caption for each image of a batch from its phrases."""
 
 from __future__ import annotations
 
 import random
 import re
+from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from model.suggestions import did_you_mean_path
 from training.config import Captions, ConfigError
 from training.config.captions import templates_of
 from training.data.files import MAX_LIST_BYTES, read_bounded
-from training.data.sample import Annotation
+from training.data.phrase_table import PhraseTable
+from training.data.phrases import CAPTION, DESCRIPTION, KIND_NAMES, TAG, phrase_digest
 
 SYNONYMS = TypeAdapter(dict[str, list[str]])
-DESCRIPTION = "\0description"  # stands for the sentences of a description: no image has it as a phrase
+SENTENCES = phrase_digest("\0description")  # stands for those of a description: no image has it as a phrase
 
 
-@dataclass(frozen=True, slots=True)
-class Phrases:
-    """The phrases of one image. `true` are positives wherever they turn up; `possible` are at least not negatives.
-
-    Both are compared in lower case, as the text tower reads them.
-    """
-
-    true: frozenset[str]
-    possible: frozenset[str]
-    kinds: tuple[tuple[str, tuple[str, ...]], ...]  # (kind, its phrases), to sample from
-    description: str | None  # of several sentences
-    transparent: bool  # art without a background
-
-
-@dataclass(frozen=True, slots=True)
-class SampledCaption:
-    """The text that the tower reads, and the phrases in it, lower case.
-
-    One phrase alone decides what else the text is true of; of a text with several, no image with any is a negative.
-    """
-
-    text: str
-    phrases: tuple[str, ...]
+# The text that the tower reads, and the digests of the phrases in it. One phrase alone decides what else the text is
+# true of; of a text with several, no image with any is a negative. Of plain tuples the garbage collector keeps no list:
+# with tens of thousands of objects a step it would search all of the process's again and again.
+SampledCaption = tuple[str, tuple[int, ...]]
 
 
 def load_synonyms(file: Path | None) -> dict[str, list[str]]:
@@ -61,68 +45,80 @@ def load_synonyms(file: Path | None) -> dict[str, list[str]]:
 class CaptionSampler:
     """Samples captions as a configuration says: templates, and how often each kind of text."""
 
-    def __init__(self, config: Captions, synonyms: Mapping[str, Sequence[str]], long_share: float) -> None:
-        """`synonyms` are by phrase in lower case; `long_share` is that of long captions."""
+    def __init__(self, config: Captions, long_share: float) -> None:
+        """`long_share` is that of long captions."""
         self._templates = templates_of(config.templates)
         self._transparent_templates = templates_of(config.transparent_templates)
-        self._weights: dict[str, float] = config.weights.model_dump()
-        self._synonyms, self._long_share = synonyms, long_share
+        self._long_share = long_share
+        weights = config.weights.model_dump()
+        self._choices = [_kind_choice(present, weights) for present in range(2**DESCRIPTION)]
 
-    def phrases(self, annotation: Annotation, transparent: bool) -> Phrases:
-        """The phrases of an annotation that has text, those that its synonyms add among them."""
-        captions = tuple(annotation.captions)
-        label = (annotation.label,) if annotation.label else ()
-        coarse = (annotation.coarse,) if annotation.coarse and annotation.coarse != annotation.label else ()
-        synonyms = tuple(dict.fromkeys(s for name in (*label, *coarse) for s in self._synonyms.get(name.lower(), [])))
-        tags = tuple(dict.fromkeys(tag for tag in annotation.tags if tag not in label))
-        kinds = {"caption": captions, "label": label, "synonym": synonyms, "coarse": coarse, "tags": tags}
-        return Phrases(
-            true=frozenset(phrase.lower() for phrase in (*captions, *label, *synonyms, *coarse)),
-            possible=frozenset(tag.lower() for tag in tags),
-            kinds=tuple((kind, phrases) for kind, phrases in kinds.items() if phrases),
-            description=annotation.description,
-            transparent=transparent,
-        )
-
-    def word_labels(self, labels: Sequence[str], rng: random.Random) -> dict[str, SampledCaption]:
-        """The one wording that each label has in a batch where all labels take part, by the label in lower case.
+    def word_labels(self, labels: Sequence[tuple[str, int]], rng: random.Random) -> dict[int, SampledCaption]:
+        """The one wording that each of `labels`, with its digest, has in a batch where all labels take part, by digest.
 
         In several wordings a frequent label would share its images' probability among several texts, where a rare one
         has its own alone: compared text by text afterwards, the rare one would be preferred.
         """
-        return {
-            label.lower(): SampledCaption(rng.choice(self._templates).replace("{}", label), (label.lower(),))
-            for label in labels
-        }
+        return {digest: (rng.choice(self._templates).replace("{}", label), (digest,)) for label, digest in labels}
 
-    def sample(self, phrases: Phrases, rng: random.Random, worded: Mapping[str, SampledCaption]) -> SampledCaption:
+    def sample(
+        self,
+        table: PhraseTable,
+        transparent: Sequence[bool],
+        rng: random.Random,
+        worded: Mapping[int, SampledCaption],
+    ) -> list[SampledCaption]:
         """A long caption by its share, or a label in a template or as it is `worded`, a caption, or some of the tags.
 
-        Labels of transparent images, which are drawings, always get a template of their own.
+        Labels of `transparent` images, which are drawings, always get a template of their own.
         """
-        if rng.random() < self._long_share:
-            return self._sample_long(phrases, rng)
-        kind, group = rng.choices(phrases.kinds, [self._weights[kind] for kind, _ in phrases.kinds])[0]
-        if kind == "tags":
-            return _joined(rng.sample(group, min(len(group), rng.randint(1, 3))))
-        phrase = rng.choice(group)
-        if kind == "caption":
-            return SampledCaption(phrase, (phrase.lower(),))
-        if phrase.lower() in worded and not phrases.transparent:
-            return worded[phrase.lower()]
-        template = rng.choice(self._transparent_templates if phrases.transparent else self._templates)
-        return SampledCaption(template.replace("{}", phrase), (phrase.lower(),))
+        # The order of what is drawn from `rng` is part of what a seed means: a run that goes on must draw the same.
+        sampled = []
+        present = (table.counts[:, :DESCRIPTION] > 0) @ (1 << np.arange(DESCRIPTION))
+        counts, first = table.counts.ravel().tolist(), table.first.ravel().tolist()  # flat: lists in lists are slow
+        for image, choice in enumerate(present.tolist()):
+            row = image * len(KIND_NAMES)
+            if rng.random() < self._long_share:
+                places = range(first[row], first[row + DESCRIPTION])
+                sampled.append(_sample_long(table, places, counts[row + DESCRIPTION] > 0, rng))
+                continue
+            kinds, cumulative = self._choices[choice]
+            kind = kinds[bisect(cumulative, rng.random() * cumulative[-1], 0, len(kinds) - 1)]
+            start, count = first[row + kind], counts[row + kind]
+            if kind == TAG:
+                tags = rng.sample(range(start, start + count), min(count, rng.randint(1, 3)))
+                sampled.append(_joined(table, tags))
+                continue
+            place = start + rng.randrange(count)
+            digest = int(table.phrases["digest"][place])
+            if kind == CAPTION:
+                sampled.append((table.text(place), (digest,)))
+            elif digest in worded and not transparent[image]:
+                sampled.append(worded[digest])
+            else:
+                template = rng.choice(self._transparent_templates if transparent[image] else self._templates)
+                sampled.append((template.replace("{}", table.text(place)), (digest,)))
+        return sampled
 
-    def _sample_long(self, phrases: Phrases, rng: random.Random) -> SampledCaption:
-        """A long text, so that late positions are trained: sentences of the description, or all phrases joined."""
-        group = [phrase for _, each in phrases.kinds for phrase in each]
-        if phrases.description is None:
-            return _joined(rng.sample(group, len(group)))
-        sentences = re.split(r"(?<=[.!?]) ", phrases.description)
-        phrase = rng.choice(group)
-        text = f"{phrase}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
-        return SampledCaption(text, (phrase.lower(), DESCRIPTION))
+
+def _kind_choice(present: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """The kinds whose bits are set, and their cumulative weights, as random.choices adds them up."""
+    kinds = [kind for kind in range(DESCRIPTION) if present >> kind & 1]
+    return kinds, list(accumulate(weights[KIND_NAMES[kind]] for kind in kinds))
 
 
-def _joined(phrases: list[str]) -> SampledCaption:
-    return SampledCaption(", ".join(phrases), tuple(phrase.lower() for phrase in phrases))
+def _sample_long(table: PhraseTable, places: range, described: bool, rng: random.Random) -> SampledCaption:
+    """A long text, so that late positions are trained: sentences of the description, or all phrases joined.
+
+    The phrases of the image are at `places`, and behind them its description if it is `described`.
+    """
+    if not described:
+        return _joined(table, rng.sample(places, len(places)))
+    sentences = re.split(r"(?<=[.!?]) ", table.text(places.stop))
+    phrase = rng.choice(places)
+    text = f"{table.text(phrase)}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
+    return text, (int(table.phrases["digest"][phrase]), SENTENCES)
+
+
+def _joined(table: PhraseTable, places: Sequence[int]) -> SampledCaption:
+    return (", ".join(map(table.text, places)), tuple(table.phrases["digest"][places].tolist()))

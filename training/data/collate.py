@@ -2,37 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.captions import Phrases, SampledCaption
+from training.data.matches import Matches, Pairs
+from training.data.transfer import send
+
+Indices = npt.NDArray[np.int64]
+
+
+class Masks(NamedTuple):
+    """`positive[i, t]`: text t is true of image i. `ignored[i, t]`: it may be, so it is no negative either."""
+
+    positive: Tensor  # bool
+    ignored: Tensor  # bool, false where `positive` is true
+
+
+@dataclass(frozen=True)
+class Media:
+    """Texts are no negatives of images of a medium that they were neither sampled nor added for."""
+
+    of_images: Tensor  # [images] int64
+    used: Tensor  # [media, texts] bool
 
 
 @dataclass(frozen=True)
 class Batch:
     """The images of a step, by number, and the distinct texts sampled for them or added to every batch.
 
-    `positive[i, t]`: text t is true of image i. `ignored[i, t]`: it may be, so it is no negative either.
+    Which texts are true of which images is made dense on the batch's device for the rows or columns that are asked for.
     """
 
-    items: npt.NDArray[np.int64]  # [images] numbers in the training set
+    items: Indices  # [images] numbers in the training set
     texts: list[str]
     drawn: Tensor  # [images] which of the texts was sampled for each
     counts: Tensor  # [texts] how often each was sampled, 0 where it was only added
-    positive: Tensor  # [images, texts] bool
-    ignored: Tensor  # [images, texts] bool
+    matches: Matches
+    media: Media | None = None  # where there are several
+    missing: Tensor | None = None  # [images] bool: those that take no part; None where all do
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on `device`, copied while what was begun there goes on."""
+        media = self.media and Media(send(self.media.of_images, device), send(self.media.used, device))
+        return replace(self, drawn=send(self.drawn, device), counts=send(self.counts, device), media=media)
 
     def without(self, missing: Tensor) -> Batch:
         """The batch where images that are `missing` [images] bool take no part; their texts stay as negatives."""
         counts = torch.bincount(self.drawn[~missing], minlength=len(self.texts))
-        rows = missing.unsqueeze(1)
-        return replace(self, counts=counts, positive=self.positive & ~rows, ignored=self.ignored | rows)
+        return replace(self, counts=counts, missing=missing)
+
+    @property
+    def present(self) -> Tensor:
+        """Which images take part [images] bool: those with a positive text."""
+        return torch.ones_like(self.drawn, dtype=torch.bool) if self.missing is None else ~self.missing
+
+    def row_masks(self, images: slice) -> Masks:
+        """Of some of the images and all texts [images, texts]."""
+        count = len(range(*images.indices(len(self.items))))
+        positive, ignored = self._scatter(self.matches.of_images(images), count, len(self.texts))
+        if self.media is not None:
+            ignored |= ~self.media.used[self.media.of_images[images]]
+        if self.missing is not None:
+            positive &= ~self.missing[images].unsqueeze(1)
+            ignored |= self.missing[images].unsqueeze(1)
+        return Masks(positive, ignored & ~positive)
+
+    def column_masks(self, texts: slice) -> Masks:
+        """Of all images and some of the texts [images, texts]."""
+        count = len(range(*texts.indices(len(self.texts))))
+        positive, ignored = self._scatter(self.matches.of_texts(texts), count, len(self.items))
+        if self.media is not None:
+            ignored |= ~self.media.used.T[texts][:, self.media.of_images]
+        if self.missing is not None:
+            positive &= ~self.missing
+            ignored |= self.missing
+        return Masks(positive.T, (ignored & ~positive).T)
+
+    @property
+    def positive(self) -> Tensor:
+        """Of all images and texts [images, texts]: for batches that are small."""
+        return self.row_masks(slice(None)).positive
+
+    @property
+    def ignored(self) -> Tensor:
+        """Of all images and texts [images, texts]: for batches that are small."""
+        return self.row_masks(slice(None)).ignored
+
+    def _scatter(self, pairs: Pairs, *shape: int) -> tuple[Tensor, Tensor]:
+        """Dense masks of that shape."""
+        return _mask(pairs.positive, shape, self.drawn.device), _mask(pairs.ignored, shape, self.drawn.device)
 
 
 @dataclass(frozen=True)
@@ -45,36 +108,8 @@ class Images:
     present: Tensor  # [items] bool: false where it could not be read, and the rest is made up
 
 
-def collate(
-    items: npt.NDArray[np.int64],
-    phrases: Sequence[Phrases],
-    sampled: Sequence[SampledCaption],
-    added: Sequence[SampledCaption] = (),
-) -> Batch:
-    """The batch of `items`, by the phrases of each and the caption sampled for it, and texts `added` in any case."""
-    distinct = {caption.text: caption for caption in (*sampled, *added)}
-    column = {text: number for number, text in enumerate(distinct)}
-    alone: dict[str, list[int]] = {}  # phrase: columns of the texts that hold it and no other
-    among: dict[str, list[int]] = {}  # phrase: columns of the texts that hold others, too
-    for text, caption in distinct.items():
-        for phrase in caption.phrases:
-            (alone if len(caption.phrases) == 1 else among).setdefault(phrase, []).append(column[text])
-    rows = list(enumerate(phrases))
-    shape = len(items), len(column)
-    positive = _mask(shape, ((row, c) for row, known in rows for p in known.true for c in alone.get(p, ())))
-    ignored = _mask(shape, ((row, c) for row, known in rows for p in known.possible for c in alone.get(p, ())))
-    ignored |= _mask(
-        shape, ((row, c) for row, known in rows for p in known.true | known.possible for c in among.get(p, ()))
-    )
-    own = torch.tensor([column[caption.text] for caption in sampled])
-    positive[torch.arange(len(items)), own] = True
-    counts = torch.bincount(own, minlength=len(column))
-    return Batch(items, list(column), own, counts, positive, ignored & ~positive)
-
-
-def _mask(shape: tuple[int, int], indices: Iterable[tuple[int, int]]) -> Tensor:
-    """Bool [images, texts], true at `indices`."""
-    mask = np.zeros(shape, bool)
-    rows_columns = np.fromiter(chain.from_iterable(indices), np.int64).reshape(-1, 2)
-    mask[rows_columns[:, 0], rows_columns[:, 1]] = True
-    return torch.from_numpy(mask)
+def _mask(places: Indices, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Bool of that shape, true at `places` of it flattened; filled where a GPU need not be asked how many they are."""
+    mask = torch.zeros(shape, dtype=torch.bool, device=device)
+    mask.view(-1).index_fill_(0, send(torch.from_numpy(places), device), True)
+    return mask

@@ -15,13 +15,15 @@ import numpy.typing as npt
 import torch
 
 from training.config import ConfigError, Data
-from training.data.captions import CaptionSampler, Phrases, load_synonyms
-from training.data.collate import Batch, Images, collate
+from training.data.captions import CaptionSampler, load_synonyms
+from training.data.collate import Batch, Images
 from training.data.decoding_pool import Encoded
 from training.data.image_reader import ImageReader, find_transparent
 from training.data.images import DiskStore, ImageStore, LocalProcesses, decode_all
 from training.data.index import SampleIndex, index_cache, open_index
+from training.data.matches import match
 from training.data.negatives import Negatives
+from training.data.phrase_table import PhraseColumns
 from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
@@ -44,10 +46,11 @@ class TrainingSet:
         self._broken: set[int] = set()
         self._lock = threading.Lock()
         synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
-        self._captions = CaptionSampler(data.captions, synonyms, data.max_long_text)
+        self._captions = CaptionSampler(data.captions, data.max_long_text)
         self._reader = ImageReader()
         refuse_tests_in_training(data, base)
         self._indexes = [open_index(source, base, index_cache(data)) for source in data.train]
+        self._phrases = PhraseColumns(self._indexes, synonyms)
         # Which sample an item is: its source, and its number in the index of that.
         sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
         numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
@@ -83,11 +86,20 @@ class TrainingSet:
         """The batch of `step`: `size` images, the distinct texts sampled for them, and which belong together."""
         items = self._sampler.sample(step, size, np.random.default_rng([self.seed, step]))
         rng = random.Random(f"{self.seed}:{step}")
-        phrases = [self.phrases(int(item)) for item in items]
+        table = self._phrases.look_up(self._sources[items], self._numbers[items])
         worded = self._negatives.word_labels(self._captions, rng)
-        sampled = [self._captions.sample(each, rng, worded) for each in phrases]
-        batch = collate(items, phrases, sampled, list(worded.values()))
-        return self._negatives.ignore_across_media(batch, worded)
+        sampled = self._captions.sample(table, self._transparent[items].tolist(), rng, worded)
+        distinct = dict((*sampled, *worded.values()))
+        columns = {text: number for number, text in enumerate(distinct)}
+        drawn = np.fromiter((columns[text] for text, _ in sampled), np.int64, size)
+        return Batch(
+            items,
+            list(distinct),
+            torch.from_numpy(drawn),
+            torch.from_numpy(np.bincount(drawn, minlength=len(distinct))),
+            match(table, list(distinct.values()), drawn),
+            self._negatives.media(items, drawn, columns, worded),
+        )
 
     def images(self, items: Indices) -> Images:
         """The decoded images of some items of a batch, in their order."""
@@ -124,11 +136,6 @@ class TrainingSet:
     def keys(self, items: Indices) -> list[str]:
         """The keys of items, as SHARD/KEY."""
         return [self._record(int(item)).key for item in items]
-
-    def phrases(self, item: int) -> Phrases:
-        """The phrases of an item, from which its captions are sampled."""
-        annotation = self._indexes[int(self._sources[item])].annotation(int(self._numbers[item]))
-        return self._captions.phrases(annotation, bool(self._transparent[item]))
 
     def sample(self, source: int, number: int) -> Sample | None:
         """A sample of an index with its image; None if that cannot be read."""

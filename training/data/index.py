@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import struct
 import tempfile
+import unicodedata
 from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +26,7 @@ from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.annotation import note_labels
 from training.data.folders import scan_folder
+from training.data.phrases import PHRASE, encode_phrase, list_phrases, phrase_digest
 from training.data.sample import PARQUET_ROW, WHOLE_FILE, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError, find_shards, scan_shard
 from training.data.skipped_samples import SkippedSamples
@@ -35,12 +38,13 @@ from training.settings import Settings
 log = logging.getLogger(__name__)
 
 BUCKETS = 10_000  # of keys, for the hold-out
-VERSION = 2  # of the files in the cache
+VERSION = 3  # of the files in the cache
 ANNOTATION = "told"  # its name in those files
-# offset and size as in `SampleLocation`; file and label by number, -1 for none; where the text is in `texts`
+# offset and size as in `SampleLocation`; file and label by number, -1 for none; where the record is in `texts`; the
+# first of its phrases, and how many
 FIELDS = {
     "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
-    "text_size": "i4",
+    "text_size": "i4", "phrase": "i8", "phrase_count": "i4",
 }  # fmt: skip
 
 
@@ -51,16 +55,18 @@ class SampleIndex:
         self,
         samples: dict[str, npt.NDArray[np.int64]],
         texts: npt.NDArray[np.uint8],
+        phrases: npt.NDArray[Any],
         files: list[str],
         skipped: SkippedSamples,
         folder: Path | None = None,
     ) -> None:
-        """`samples` has a column of each of FIELDS, `texts` the JSON of all records one after the other.
+        """`samples` has a column of each of FIELDS, `texts` the JSON of all records, each with its phrases behind it.
 
+        `phrases` are those of all samples, one after the other, as PHRASE says of their texts.
         `files` are those that hold many images; `folder` is where the index is cached, if it is.
         """
         self.samples, self.skipped, self.folder = samples, skipped, folder
-        self._texts, self.files = texts, files
+        self.texts, self.phrases, self.files = texts, phrases, files
 
     def __len__(self) -> int:
         return len(self.samples["text"])
@@ -92,7 +98,7 @@ class SampleIndex:
 
     def _load_stored(self, number: int) -> Any:
         start, size = int(self.samples["text"][number]), int(self.samples["text_size"][number])
-        return json.loads(self._texts[start : start + size].tobytes())
+        return json.loads(self.texts[start : start + size].tobytes())
 
 
 def _stored_annotation(stored: Any) -> Annotation:
@@ -152,7 +158,7 @@ def _refuse_lost_texts(source: Source, skipped: SkippedSamples, usable: int) -> 
 def _digest(source: Source, base: Path) -> str:
     """Hash of what an index depends on: the files with their sizes and times, and how they are read."""
     read = {"columns", "delimiter", "quoting", "encoding"}
-    seen = [VERSION, source.model_dump_json(include=read), bool(source.table)]
+    seen = [VERSION, unicodedata.unidata_version, source.model_dump_json(include=read), bool(source.table)]
     for file in find_shards(source.where, base):
         state = file.stat()
         seen.append((str(file.resolve()), state.st_size, state.st_mtime_ns))
@@ -161,8 +167,8 @@ def _digest(source: Source, base: Path) -> str:
 
 def _build(records: Iterator[SampleRecord], skipped: SkippedSamples, folder: Path | None, what: str) -> SampleIndex:
     if folder is None:
-        with tempfile.TemporaryFile() as texts:
-            return _index_records(records, skipped, texts, what)
+        with tempfile.TemporaryFile() as texts, tempfile.TemporaryFile() as phrases:
+            return _index_records(records, skipped, texts, phrases, what)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=folder.parent)
@@ -170,13 +176,14 @@ def _build(records: Iterator[SampleRecord], skipped: SkippedSamples, folder: Pat
         log.warning("the index is not kept: %s", error)
         return _build(records, skipped, None, what)
     with scratch:
-        texts_file = Path(scratch.name) / "texts"
-        with texts_file.open("w+b") as texts:
-            index = _index_records(records, skipped, texts, what)
+        texts_file, phrases_file = Path(scratch.name) / "texts", Path(scratch.name) / "phrases"
+        with texts_file.open("w+b") as texts, phrases_file.open("w+b") as phrases:
+            index = _index_records(records, skipped, texts, phrases, what)
         if not len(index):
             return index
         with replace_folder(folder, concurrent=True) as draft:
             texts_file.rename(draft / "texts")
+            phrases_file.rename(draft / "phrases")
             np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
             (draft / "about.json").write_text(json.dumps({"files": index.files, **skipped.as_record()}), "utf-8")
     return _load(folder, silent=True)
@@ -190,10 +197,13 @@ def _load(folder: Path, silent: bool = False) -> SampleIndex:
     skipped.merge(about)
     if not silent:
         skipped.log_summary()
-    return SampleIndex(samples, np.memmap(folder / "texts", np.uint8, "r"), about["files"], skipped, folder)
+    texts, phrases = np.memmap(folder / "texts", np.uint8, "r"), np.memmap(folder / "phrases", PHRASE, "r")
+    return SampleIndex(samples, texts, phrases, about["files"], skipped, folder)
 
 
-def _index_records(records: Iterator[SampleRecord], skipped: SkippedSamples, texts: BinaryIO, what: str) -> SampleIndex:
+def _index_records(
+    records: Iterator[SampleRecord], skipped: SkippedSamples, texts: BinaryIO, phrases: BinaryIO, what: str
+) -> SampleIndex:
     columns = {name: array("q") for name in FIELDS}
     files: dict[str, int] = {}
     labels: dict[str, int] = {}
@@ -218,20 +228,36 @@ def _index_records(records: Iterator[SampleRecord], skipped: SkippedSamples, tex
                 "bucket": _bucket(record.key),
                 "text": texts.tell(),
                 "text_size": len(text),
+                "phrase": phrases.tell() // PHRASE.itemsize,
             }
+            texts.write(text)
+            values["phrase_count"] = _write_phrases(record.annotation, texts, phrases)
             for name, value in values.items():
                 columns[name].append(value)
-            texts.write(text)
             count.done = number + 1
             if number % 1000 == 999:
                 status.update(f"{count.what}: {count.done:,}")
     samples = {name: np.frombuffer(columns[name], np.int64).astype(kind) for name, kind in FIELDS.items()}
-    texts.flush()
-    mapped = np.memmap(texts, np.uint8, "r") if texts.tell() else np.empty(0, np.uint8)
+    mapped = _map(texts, np.dtype(np.uint8)), _map(phrases, PHRASE)
     note_labels(labels, skipped)
     if len(labels) == 1 and not captioned:
         skipped.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
-    return SampleIndex(samples, mapped, list(files), skipped)
+    return SampleIndex(samples, *mapped, list(files), skipped)
+
+
+def _write_phrases(annotation: Annotation, texts: BinaryIO, phrases: BinaryIO) -> int:
+    """Write the phrases behind what `texts` holds; how many they are."""
+    found = list_phrases(annotation)
+    for kind, phrase in found:
+        text = encode_phrase(phrase)
+        phrases.write(struct.pack("<qibq", texts.tell(), len(text), kind, phrase_digest(phrase)))
+        texts.write(text)
+    return len(found)
+
+
+def _map(file: BinaryIO, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+    file.flush()
+    return np.memmap(file, kind, "r") if file.tell() else np.empty(0, kind)
 
 
 def indexing(count: Count) -> AbstractContextManager[None]:

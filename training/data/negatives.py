@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,11 @@ import torch
 
 from training.config import Source
 from training.data.captions import CaptionSampler, SampledCaption
-from training.data.collate import Batch
+from training.data.collate import Media
 from training.data.index import SampleIndex
+from training.data.phrases import phrase_digest
+
+Worded = dict[int, SampledCaption]  # by the digest of a label
 
 log = logging.getLogger(__name__)
 
@@ -35,32 +37,32 @@ class Negatives:
         """`source_of` [items] is the source of each item, `numbers` [items] its number in the index of that."""
         self._source_of = source_of
         media, self._media = np.unique([source.medium for source in sources], return_inverse=True)
-        self._labels = self._find_labels(sources, indexes, numbers)  # each with its medium
+        self._labels = self._find_labels(sources, indexes, numbers)  # each with its medium and digest
         self._one_medium = len(media) == 1
 
-    def word_labels(self, captions: CaptionSampler, rng: random.Random) -> dict[str, SampledCaption]:
-        """The captions that are added to a batch: each label, in lower case, in the one wording that it has there."""
-        return captions.word_labels([label for label, _ in self._labels], rng)
+    def word_labels(self, captions: CaptionSampler, rng: random.Random) -> Worded:
+        """The captions that are added to a batch: each label, by its digest, in the one wording that it has there."""
+        return captions.word_labels([(label, digest) for label, _, digest in self._labels], rng)
 
-    def ignore_across_media(self, batch: Batch, worded: dict[str, SampledCaption]) -> Batch:
-        """The batch where a text is no negative of images of another medium than it was sampled or added for.
+    def media(
+        self, items: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], columns: Mapping[str, int], worded: Worded
+    ) -> Media | None:
+        """Which texts were sampled or added for images of each medium; None where there is one medium.
 
-        Were it one, a word known from drawings alone would be pushed away from every photograph, those of what it
-        names among them.
+        `drawn` [images] is the text sampled for each of `items`, `columns` the number of each text.
         """
         if self._one_medium:
-            return batch
-        media = torch.from_numpy(self._media[self._source_of[batch.items]])
-        column = {text: number for number, text in enumerate(batch.texts)}
-        used = torch.zeros(int(self._media.max()) + 1, len(column), dtype=torch.bool)  # [media, texts]
-        used[media, batch.drawn] = True
-        for label, medium in self._labels:
-            used[medium, column[worded[label.lower()].text]] = True
-        return replace(batch, ignored=batch.ignored | (~used[media] & ~batch.positive))
+            return None
+        media = self._media[self._source_of[items]]
+        used = np.zeros((int(self._media.max()) + 1, len(columns)), bool)
+        used[media, drawn] = True
+        for _, medium, digest in self._labels:
+            used[medium, columns[worded[digest][0]]] = True
+        return Media(torch.from_numpy(media), torch.from_numpy(used))
 
     def _find_labels(
         self, sources: Sequence[Source], indexes: Sequence[SampleIndex], numbers: npt.NDArray[np.int64]
-    ) -> list[tuple[str, int]]:
+    ) -> list[tuple[str, int, int]]:
         found = set()
         for number, (source, index) in enumerate(zip(sources, indexes, strict=True)):
             if source.all_labels:
@@ -70,4 +72,4 @@ class Negatives:
                 if not any(labels):
                     log.warning("data.train.%d.all_labels asks for nothing: no picture there has a label", number)
                 found |= {(label, int(self._media[number])) for label in labels if label}
-        return sorted(found)
+        return [(label, medium, phrase_digest(label)) for label, medium in sorted(found)]

@@ -1,7 +1,7 @@
 """The forms of a sample between its source and a batch: a record of where it lies, and the sample once it is read.
 
 A source is scanned for `SampleRecord`s, which the index keeps; `Sample` holds the bytes of the image as well. What they
-become for a step is in `decoded_image.DecodedImage`, `captions.Phrases` and `collate.Batch`.
+become for a step is in `decoded_image.DecodedImage`, `phrase_table.PhraseTable` and `collate.Batch`.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import torch
 from model.network import Network
 from training.config import TrainConfig
 from training.data.collate import Batch, Images
+from training.data.matches import match_drawn
 from training.initial_model import InitialModel
 from training.loop.batch_partition import block_size
 from training.loop.loader import Loader, StepInputs
@@ -51,9 +52,9 @@ class SyntheticData:
 
     def batch(self, step: int, size: int) -> Batch:
         """`size` images with as many texts."""
-        own, ones = torch.eye(size, dtype=torch.bool), torch.ones(size, dtype=torch.int64)
-        texts = [CAPTION.format(number) for number in range(size)]
-        return Batch(np.arange(size), texts, torch.arange(size), ones, own, torch.zeros_like(own))
+        own, texts = np.arange(size), [CAPTION.format(number) for number in range(size)]
+        ones = torch.ones(size, dtype=torch.int64)
+        return Batch(own, texts, torch.from_numpy(own), ones, match_drawn(own, size))
 
     def images(self, items: npt.NDArray[np.int64]) -> Images:
         """Opaque squares."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -67,7 +65,7 @@ class TrainUnit:
         """The batch on the device, without the images that any process could not read."""
         local = torch.cat([block.images.present for part in inputs.micro_batches for block in part.blocks])
         present = self.processes.gather(local.float().to(self.processes.device), inputs.image_slices).bool()
-        batch = _to_device(inputs.batch, self.processes.device)
+        batch = inputs.batch.to(self.processes.device)
         return batch if present.all() else batch.without(~present)
 
     def gather(self, features: Features, inputs: StepInputs) -> Features:
@@ -110,8 +108,3 @@ class TrainUnit:
         rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
         items: npt.NDArray[np.int64] = batch.items[rows.cpu().numpy()]
         return items
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    names = ("drawn", "counts", "positive", "ignored")
-    return replace(batch, **{name: getattr(batch, name).to(device, non_blocking=True) for name in names})
