@@ -25,6 +25,7 @@ from training.data.collate import Batch, Media
 from training.data.dataset import TrainingSet
 from training.data.matches import match_drawn
 from training.data.split import load_excluded
+from training.data.variation import Block, draw_variation
 from training.loop.optimizer import MovingAverage, build_optimizer, learning_rate
 from training.objectives.contrastive import contrastive_loss
 from training.objectives.sigmoid import sigmoid_loss
@@ -238,7 +239,7 @@ def test_augmentation_keeps_shape_range_and_colour_and_is_repeatable() -> None:
     pixels = torch.zeros(16, 48, 48, 4, dtype=torch.uint8)
     pixels[..., 0], pixels[..., 3] = 200, 255
     aspects, transparent = torch.full((16,), 1.5), torch.zeros(16, dtype=torch.bool)
-    made = [augment(pixels, aspects, transparent, 64, 0.5, torch.Generator().manual_seed(1)) for _ in range(2)]
+    made = [augment(pixels, draw_variation(aspects, transparent, [Block(16, 1)], 0.5), 64) for _ in range(2)]
     assert made[0].shape == (16, 3, 64, 64)
     assert made[0].min() >= 0
     assert made[0].max() <= 1
@@ -249,7 +250,8 @@ def test_augmentation_keeps_shape_range_and_colour_and_is_repeatable() -> None:
 
 def test_transparent_drawings_get_varied_backgrounds() -> None:
     pixels = torch.zeros(64, 32, 32, 4, dtype=torch.uint8)  # nothing but background
-    made = augment(pixels, torch.ones(64), torch.ones(64, dtype=torch.bool), 32, 0.5, torch.Generator().manual_seed(0))
+    variation = draw_variation(torch.ones(64), torch.ones(64, dtype=torch.bool), [Block(64, 0)], 0.5)
+    made = augment(pixels, variation, 32)
     corners = {tuple((picture[:, 0, 0] * 8).int().tolist()) for picture in made}
     assert len(corners) > 20
 

@@ -22,6 +22,7 @@ from training.config import Augmentation, Columns, ConfigError, Data, Source, lo
 from training.data.augment import augment
 from training.data.collate import Images
 from training.data.dataset import TrainingSet
+from training.data.variation import Block, draw_variation
 from training.initial_model import build_initial_model
 from training.loop.setup import setup
 from training.loop.trainer import Trainer, train_step
@@ -103,8 +104,8 @@ PLAIN = Augmentation(
 
 def varied(images: Images, min_crop: float = 1.0, **changes: float) -> torch.Tensor:
     """RGB [images, 3, 64, 64] with all augmentation left out but `changes`."""
-    config, generator = PLAIN.model_copy(update=changes), torch.Generator().manual_seed(0)
-    return augment(images.rgba, images.aspects, images.transparent, 64, min_crop, generator, config)
+    config = PLAIN.model_copy(update=changes)
+    return augment(images.rgba, draw_variation(images.aspects, images.transparent, [Block(8, 0)], min_crop, config), 64)
 
 
 def test_without_augmentation_an_image_is_shown_as_it_is() -> None:

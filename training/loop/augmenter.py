@@ -8,8 +8,11 @@ from torch import Tensor
 from model.config import ResNetConfig
 from model.network import Network
 from training.config import TrainConfig
-from training.data.augment import augment
+from training.data.augment import augment, augmenting_bytes
 from training.loop.loader import MicroBatch
+
+# Of augmentation at once: a CPU is fastest within its caches, a GPU where each operation has much to do.
+WORK_BYTES = {"cpu": 2**24, "cuda": 2**30}
 
 
 class Augmenter:
@@ -22,19 +25,20 @@ class Augmenter:
 
     def augment(self, micro_batch: MicroBatch, step: int) -> Tensor:
         """Images [images, 3, side, side] from 0 to 1; the side is that of the step's stage."""
-        side = self._config.pixels_at(step)
-        parts = []
-        with self._device:  # what augmentation draws is drawn there, too
-            for block in micro_batch.blocks:
-                generator = torch.Generator(self._device).manual_seed(block.seed)
-                images = block.images
-                rgba, aspects, transparent = (
-                    each.to(self._device, non_blocking=True)
-                    for each in (images.rgba, images.aspects, images.transparent)
-                )
-                settings = self._config.min_crop, generator, self._config.augmentation
-                parts.append(augment(rgba, aspects, transparent, side, *settings))
-        return torch.cat(parts)
+        side, rgba = self._config.pixels_at(step), micro_batch.images.rgba
+        variation = micro_batch.variation.map(lambda drawn: drawn.to(self._device, non_blocking=True))
+        parts = [
+            augment(rgba[chunk].to(self._device, non_blocking=True), variation.of(chunk), side)
+            for chunk in self._chunks(micro_batch, side)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _chunks(self, micro_batch: MicroBatch, side: int) -> list[slice]:
+        """As many blocks at once as WORK_BYTES allow, one at least."""
+        count, block = len(micro_batch.images.rgba), micro_batch.blocks[0].count  # only the last may be smaller
+        images = WORK_BYTES[self._device.type] // augmenting_bytes(micro_batch.images.rgba.shape[1], side)
+        size = max(1, images // block) * block
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def kept_patches(self, micro_batch: MicroBatch, step: int) -> Tensor | None:
         """Which patches of each image are looked at [images, kept], in order; None for all of them."""
@@ -45,7 +49,7 @@ class Augmenter:
         drawn = []
         for block in micro_batch.blocks:
             generator = torch.Generator().manual_seed(block.seed + 1)
-            drawn.append(torch.rand(len(block.images.rgba), patches, generator=generator))
+            drawn.append(torch.rand(block.count, patches, generator=generator))
         chosen = torch.cat(drawn).argsort(dim=1)[:, :kept].sort(dim=1).values
         return chosen.to(self._device)
 

@@ -17,6 +17,7 @@ from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.collate import Batch, Images
 from training.data.images import CALLS
+from training.data.variation import Block, Variation, draw_variation
 from training.loop.batch_partition import partition_images, span, split
 from training.loop.processes import Processes
 
@@ -26,18 +27,12 @@ TEXT_GROUP = 128  # texts of similar length that are padded together
 
 
 @dataclass(frozen=True)
-class SeededBlock:
-    """Neighbouring images of a batch as they are stored, with the seed of all that is drawn at random for them."""
-
-    images: Images
-    seed: int
-
-
-@dataclass(frozen=True)
 class MicroBatch:
     """The images and texts that one pass through the towers takes."""
 
-    blocks: list[SeededBlock]
+    images: Images
+    variation: Variation
+    blocks: list[Block]
     texts: list[str]  # never none: where there are fewer texts than micro-batches, one that another one has
     token_ids: list[Tensor]  # [group, length] each, by length
     text_order: Tensor  # [texts] their places among the groups
@@ -74,8 +69,7 @@ class BatchSource(Protocol):
 def read_ahead(config: TrainConfig, processes: int) -> int:
     """Steps that are read ahead: as many as take READ_AHEAD_BYTES in each process, but one at least."""
     images = config.batch_size // processes * 4 * config.data.store_pixels**2
-    masks = 2 * config.batch_size**2  # which texts are true of which images, or may be
-    return max(1, min(MAX_READ_AHEAD, READ_AHEAD_BYTES // (images + masks)))
+    return max(1, min(MAX_READ_AHEAD, READ_AHEAD_BYTES // images))
 
 
 class Loader:
@@ -126,27 +120,24 @@ class Loader:
 
     def _micro_batch(self, step: int, batch: Batch, blocks: list[slice], text_slice: slice) -> MicroBatch:
         rows = span(blocks)
-        images = self._pinned(self._data.images(batch.items[rows]))
+        images = self._data.images(batch.items[rows])
         first_seed = (self._config.seed * 1_000_003 + step) * 1_000_003 % 2**62
-        seeded = [
-            SeededBlock(_cut(images, block.start - rows.start, block.stop - rows.start), first_seed + block.start)
-            for block in blocks
-        ]
+        seeded = [Block(block.stop - block.start, first_seed + block.start) for block in blocks]
+        settings = self._config.min_crop, self._config.augmentation
+        variation = draw_variation(images.aspects, images.transparent, seeded, *settings)
         texts = batch.texts[text_slice]
         count = len(texts)
         texts = texts or batch.texts[:1]
         token_ids, order = tokenize(self._tokenizer, texts)
-        return MicroBatch(seeded, texts, token_ids, order, count)
+        return MicroBatch(self._pinned(images), variation.map(self._pin), seeded, texts, token_ids, order, count)
 
     def _pinned(self, images: Images) -> Images:
-        """In memory that a GPU copies from by itself; all at once, as each piece costs a call of the driver."""
-        if self._processes.device.type != "cuda":
-            return images
-        return Images(*(getattr(images, field.name).pin_memory() for field in fields(images)))
+        """All at once, as each piece costs a call of the driver."""
+        return Images(*(self._pin(getattr(images, field.name)) for field in fields(images)))
 
-
-def _cut(images: Images, start: int, stop: int) -> Images:
-    return Images(*(getattr(images, field.name)[start:stop] for field in fields(images)))
+    def _pin(self, tensor: Tensor) -> Tensor:
+        """In memory that a GPU copies from by itself."""
+        return tensor.pin_memory() if self._processes.device.type == "cuda" else tensor
 
 
 def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor], Tensor]:

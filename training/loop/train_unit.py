@@ -63,7 +63,7 @@ class TrainUnit:
 
     def batch_of(self, inputs: StepInputs) -> Batch:
         """The batch on the device, without the images that any process could not read."""
-        local = torch.cat([block.images.present for part in inputs.micro_batches for block in part.blocks])
+        local = torch.cat([part.images.present for part in inputs.micro_batches])
         present = self.processes.gather(local.float().to(self.processes.device), inputs.image_slices).bool()
         batch = inputs.batch.to(self.processes.device)
         return batch if present.all() else batch.without(~present)
