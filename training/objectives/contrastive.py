@@ -8,7 +8,7 @@ from torch import Tensor
 from model.network import Network
 from training.config import ConfigError
 from training.data.collate import Batch
-from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, weighted_share
+from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses, weighted_share
 
 # Low enough for a softmax to give nothing, finite so that 0 times its logarithm is 0.
 MASKED = -1e4
@@ -29,8 +29,7 @@ class Contrastive:
     @torch.no_grad()
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
-        image, text = features
-        return _masked_cross_entropy(logit_scale * image @ text.T, batch.positive, batch.ignored)
+        return _masked_losses(*features, logit_scale, batch.positive, batch.ignored, slice(None))
 
 
 def contrastive_loss(
@@ -49,10 +48,21 @@ def contrastive_loss(
     [texts] weighs a text by how many images drew it. Images and texts without a positive weigh nothing.
     """
     images, texts = local.images, local.texts
-    by_image = _masked_cross_entropy(logit_scale * image[images] @ text.T, positive[images], ignored[images])
-    by_text = _masked_cross_entropy(logit_scale * text[texts] @ image.T, positive.T[texts], ignored.T[texts])
+    by_image = _masked_losses(image, text, logit_scale, positive, ignored, images)
+    by_text = _masked_losses(text, image, logit_scale, positive.T, ignored.T, texts)
     image_weights, text_weights = positive.any(1).float(), counts * positive.any(0)
     return (weighted_share(by_image, image_weights, images) + weighted_share(by_text, text_weights, texts)) / 2
+
+
+def _masked_losses(
+    own: Tensor, others: Tensor, logit_scale: Tensor, positive: Tensor, ignored: Tensor, rows: slice
+) -> Tensor:
+    """The cross-entropies of `rows` of `own` [all, dim] over all `others`, where masks are [own, others]: [rows]."""
+
+    def losses(chunk: slice) -> Tensor:
+        return _masked_cross_entropy(logit_scale * own[chunk] @ others.T, positive[chunk], ignored[chunk])
+
+    return row_losses(losses, rows, (len(own), len(others)))
 
 
 def _masked_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from model.network import Network
 from training.data.collate import Batch
 
 Features = tuple[Tensor, Tensor]  # of images [images, dim] and of texts [texts, dim], of unit length
+
+
+# Similarities that are held at once: 64 MiB in float32, and a few times that with what a softmax keeps of them.
+MAX_SIMILARITIES = 2**24
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,21 @@ class Objective(Protocol):
 
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """What each image [images] adds to the loss, before the mean: to find those that stand out."""
+
+
+def row_losses(losses: Callable[[slice], Tensor], rows: slice, shape: tuple[int, int]) -> Tensor:
+    """`losses` of the `rows` of a matrix of similarities [all rows, columns] of that `shape`: [rows].
+
+    Where that is larger than MAX_SIMILARITIES, they are taken in chunks of rows, whose similarities are computed a
+    second time for the gradient: memory is that of a chunk, whatever the batch.
+    """
+    start, stop, _ = rows.indices(shape[0])
+    size = max(1, MAX_SIMILARITIES // max(1, shape[1]))
+    if stop - start <= size:
+        return losses(rows)
+    chunks = [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+    parts = [checkpoint(losses, chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+    return torch.cat(parts)
 
 
 def weighted_share(losses: Tensor, weights: Tensor, rows: slice) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from model.network import Network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
 from training.data.collate import Batch
-from training.objectives.objective import ALL, Features, LocalRows, weighted_share
+from training.objectives.objective import ALL, Features, LocalRows, row_losses, weighted_share
 
 
 class Sigmoid:
@@ -30,9 +30,8 @@ class Sigmoid:
     @torch.no_grad()
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
-        image, text = features
         assert network.logit_bias is not None
-        return _pair_losses(logit_scale * image @ text.T + network.logit_bias, batch.positive, batch.ignored)
+        return _image_losses(*features, logit_scale, network.logit_bias, batch.positive, batch.ignored, slice(None))
 
 
 def sigmoid_loss(
@@ -48,10 +47,26 @@ def sigmoid_loss(
 
     Arguments as of `contrastive_loss`; `logit_bias` is added to every logit.
     """
-    images = local.images
-    logits = logit_scale * image[images] @ text.T + logit_bias
-    by_image = _pair_losses(logits, positive[images], ignored[images])
-    return weighted_share(by_image, positive.any(1).float(), images)
+    by_image = _image_losses(image, text, logit_scale, logit_bias, positive, ignored, local.images)
+    return weighted_share(by_image, positive.any(1).float(), local.images)
+
+
+def _image_losses(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor,
+    logit_bias: Tensor,
+    positive: Tensor,
+    ignored: Tensor,
+    images: slice,
+) -> Tensor:
+    """Of each of `images`, the sum over all texts: [images]."""
+
+    def losses(chunk: slice) -> Tensor:
+        logits = logit_scale * image[chunk] @ text.T + logit_bias
+        return _pair_losses(logits, positive[chunk], ignored[chunk])
+
+    return row_losses(losses, images, (len(image), len(text)))
 
 
 def _pair_losses(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
