@@ -8,17 +8,24 @@ import json
 import random
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from tests.training.conftest import picture, write_shard
 from tests.training.plain_batches import PlainBatches
 from training.config import Data
+from training.data import collate
 from training.data.collate import Batch
 from training.data.dataset import TrainingSet
+from training.objectives import OBJECTIVES
+from training.objectives.contrastive import contrastive_loss
+from training.objectives.objective import LocalRows
+from training.objectives.sigmoid import sigmoid_loss
 
 WORDS = ("red", "Red", "dog", "Dog", "a dog", "straße", "İstanbul", "\u00c9", "tree", "old tree", "sky", "\ud83d\ude00")
 
@@ -120,7 +127,7 @@ def test_masks_of_some_rows_and_columns_are_those_of_the_whole_batch(tmp_path: P
         for part in parts:
             for found, expected in zip(shown.row_masks(part), (positive[part], ignored[part]), strict=True):
                 assert torch.equal(found, expected)
-            for found, expected in zip(shown.column_masks(part), (positive[:, part], ignored[:, part]), strict=True):
+            for found, expected in zip(shown.column_masks(part), (positive.T[part], ignored.T[part]), strict=True):
                 assert torch.equal(found, expected)
         assert torch.equal(shown.present, positive.any(dim=1))
         assert torch.equal(shown.counts > 0, (shown.counts * positive.any(dim=0)) > 0)
@@ -146,3 +153,22 @@ def test_a_batch_of_many_images_keeps_no_mask_of_all_its_pairs(tmp_path: Path) -
     tracemalloc.stop()
     assert most < len(batch.items) * len(batch.texts)  # bytes, of which one would be a pair
     assert positive.shape == (64, len(batch.texts))
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "sigmoid"])
+def test_losses_ask_for_no_mask_of_all_pairs(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = TrainingSet(mixed(tmp_path, several=True), tmp_path, seed=5).batch(2, 60)
+    batch = batch.without(torch.arange(60) % 9 == 0)
+    generator = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (60, len(batch.texts)))
+    local, network = LocalRows(slice(7, 30), slice(3, 20)), SimpleNamespace(logit_bias=torch.tensor(-3.0))
+    arguments, masks = (image, text, torch.tensor(9.0)), (batch.positive, batch.ignored)
+    if kind == "contrastive":
+        expected = contrastive_loss(*arguments, *masks, batch.counts, local)
+    else:
+        expected = sigmoid_loss(*arguments, network.logit_bias, *masks, local)
+    made: list[int] = []
+    scatter = collate._mask
+    monkeypatch.setattr(collate, "_mask", lambda places, shape, on: made.append(shape[0]) or scatter(places, shape, on))
+    assert torch.equal(OBJECTIVES[kind].loss((image, text), arguments[2], network, batch, local), expected)
+    assert made == [23, 23] + [17, 17] * (kind == "contrastive")

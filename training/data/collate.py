@@ -73,7 +73,7 @@ class Batch:
         return Masks(positive, ignored & ~positive)
 
     def column_masks(self, texts: slice) -> Masks:
-        """Of all images and some of the texts [images, texts]."""
+        """Of some of the texts and all images, turned: [texts, images]."""
         count = len(range(*texts.indices(len(self.texts))))
         positive, ignored = self._scatter(self.matches.of_texts(texts), count, len(self.items))
         if self.media is not None:
@@ -81,7 +81,7 @@ class Batch:
         if self.missing is not None:
             positive &= ~self.missing
             ignored |= self.missing
-        return Masks(positive.T, (ignored & ~positive).T)
+        return Masks(positive, ignored & ~positive)
 
     @property
     def positive(self) -> Tensor:

@@ -8,7 +8,16 @@ from torch import Tensor
 from model.network import Network
 from training.config import ConfigError
 from training.data.collate import Batch
-from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses, weighted_share
+from training.objectives.objective import (
+    ALL,
+    Features,
+    LocalRows,
+    MaskRows,
+    cross_entropy,
+    mask_rows,
+    row_losses,
+    weighted_share,
+)
 
 # Low enough for a softmax to give nothing, finite so that 0 times its logarithm is 0.
 MASKED = -1e4
@@ -24,12 +33,13 @@ class Contrastive:
 
     def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
         """As `Objective.loss`."""
-        return contrastive_loss(*features, logit_scale, batch.positive, batch.ignored, batch.counts, local)
+        masks, weights = (batch.row_masks, batch.column_masks), (batch.present.float(), batch.counts)
+        return _loss(*features, logit_scale, masks, weights, local)
 
     @torch.no_grad()
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
-        return _masked_losses(*features, logit_scale, batch.positive, batch.ignored, slice(None))
+        return _masked_losses(*features, logit_scale, batch.row_masks, slice(None))
 
 
 def contrastive_loss(
@@ -47,20 +57,30 @@ def contrastive_loss(
     `positive` [images, texts] share a row's or column's target evenly, `ignored` pairs take no part, and `counts`
     [texts] weighs a text by how many images drew it. Images and texts without a positive weigh nothing.
     """
-    images, texts = local.images, local.texts
-    by_image = _masked_losses(image, text, logit_scale, positive, ignored, images)
-    by_text = _masked_losses(text, image, logit_scale, positive.T, ignored.T, texts)
-    image_weights, text_weights = positive.any(1).float(), counts * positive.any(0)
-    return (weighted_share(by_image, image_weights, images) + weighted_share(by_text, text_weights, texts)) / 2
+    masks = mask_rows(positive, ignored), mask_rows(positive.T, ignored.T)
+    weights = positive.any(1).float(), counts * positive.any(0)
+    return _loss(image, text, logit_scale, masks, weights, local)
 
 
-def _masked_losses(
-    own: Tensor, others: Tensor, logit_scale: Tensor, positive: Tensor, ignored: Tensor, rows: slice
+def _loss(
+    image: Tensor,
+    text: Tensor,
+    logit_scale: Tensor,
+    masks: tuple[MaskRows, MaskRows],
+    weights: tuple[Tensor, Tensor],
+    local: LocalRows,
 ) -> Tensor:
-    """The cross-entropies of `rows` of `own` [all, dim] over all `others`, where masks are [own, others]: [rows]."""
+    """`contrastive_loss` by the masks of images and of texts, and what each of these weighs."""
+    by_image = _masked_losses(image, text, logit_scale, masks[0], local.images)
+    by_text = _masked_losses(text, image, logit_scale, masks[1], local.texts)
+    return (weighted_share(by_image, weights[0], local.images) + weighted_share(by_text, weights[1], local.texts)) / 2
+
+
+def _masked_losses(own: Tensor, others: Tensor, logit_scale: Tensor, masks: MaskRows, rows: slice) -> Tensor:
+    """The cross-entropies of `rows` of `own` [all, dim] over all `others`, of which `masks` are: [rows]."""
 
     def losses(chunk: slice) -> Tensor:
-        return _masked_cross_entropy(logit_scale * own[chunk] @ others.T, positive[chunk], ignored[chunk])
+        return _masked_cross_entropy(logit_scale * own[chunk] @ others.T, *masks(chunk))
 
     return row_losses(losses, rows, (len(own), len(others)))
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from model.network import Network
-from training.data.collate import Batch
+from training.data.collate import Batch, Masks
 
 Features = tuple[Tensor, Tensor]  # of images [images, dim] and of texts [texts, dim], of unit length
+MaskRows = Callable[[slice], Masks]  # of some of the images, or of the texts, and all of the others [rows, others]
 
 
 # Similarities that are held at once: 64 MiB in float32, and a few times that with what a softmax keeps of them.
@@ -45,6 +46,11 @@ class Objective(Protocol):
 
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """What each image [images] adds to the loss, before the mean: to find those that stand out."""
+
+
+def mask_rows(positive: Tensor, ignored: Tensor) -> MaskRows:
+    """Rows of masks that are dense."""
+    return lambda rows: Masks(positive[rows], ignored[rows])
 
 
 def row_losses(losses: Callable[[slice], Tensor], rows: slice, shape: tuple[int, int]) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from model.network import Network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
 from training.data.collate import Batch
-from training.objectives.objective import ALL, Features, LocalRows, row_losses, weighted_share
+from training.objectives.objective import ALL, Features, LocalRows, MaskRows, mask_rows, row_losses, weighted_share
 
 
 class Sigmoid:
@@ -25,13 +25,14 @@ class Sigmoid:
     def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
         """As `Objective.loss`."""
         assert network.logit_bias is not None
-        return sigmoid_loss(*features, logit_scale, network.logit_bias, batch.positive, batch.ignored, local)
+        by_image = _image_losses(*features, logit_scale, network.logit_bias, batch.row_masks, local.images)
+        return weighted_share(by_image, batch.present.float(), local.images)
 
     @torch.no_grad()
     def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
         assert network.logit_bias is not None
-        return _image_losses(*features, logit_scale, network.logit_bias, batch.positive, batch.ignored, slice(None))
+        return _image_losses(*features, logit_scale, network.logit_bias, batch.row_masks, slice(None))
 
 
 def sigmoid_loss(
@@ -47,7 +48,7 @@ def sigmoid_loss(
 
     Arguments as of `contrastive_loss`; `logit_bias` is added to every logit.
     """
-    by_image = _image_losses(image, text, logit_scale, logit_bias, positive, ignored, local.images)
+    by_image = _image_losses(image, text, logit_scale, logit_bias, mask_rows(positive, ignored), local.images)
     return weighted_share(by_image, positive.any(1).float(), local.images)
 
 
@@ -56,15 +57,14 @@ def _image_losses(
     text: Tensor,
     logit_scale: Tensor,
     logit_bias: Tensor,
-    positive: Tensor,
-    ignored: Tensor,
+    masks: MaskRows,
     images: slice,
 ) -> Tensor:
     """Of each of `images`, the sum over all texts: [images]."""
 
     def losses(chunk: slice) -> Tensor:
         logits = logit_scale * image[chunk] @ text.T + logit_bias
-        return _pair_losses(logits, positive[chunk], ignored[chunk])
+        return _pair_losses(logits, *masks(chunk))
 
     return row_losses(losses, images, (len(image), len(text)))
 
