@@ -36,19 +36,17 @@ def set_grad_checkpointing(network: nn.Module, enabled: bool) -> None:
 
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Within, batch norms that train use the statistics of their batch and leave their moving ones alone."""
+    """Within, batch norms that train use the statistics of their batch; their moving ones are as before afterwards."""
+    # Put back, and not left alone by a momentum of 0: to torch.compile that would be another network.
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
-    before = []
-    for norm in norms:
-        assert norm.num_batches_tracked is not None
-        before.append((norm, norm.momentum, norm.num_batches_tracked, norm.num_batches_tracked.clone()))
-        norm.momentum = 0.0
+    buffers = [buffer for norm in norms for buffer in norm.buffers()]
+    before = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        for norm, momentum, counter, count in before:
-            norm.momentum = momentum
-            counter.copy_(count)
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
 
 def _checkpoint_contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
