@@ -34,6 +34,11 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
+def checkpoint_folder(run: Path, step: int) -> Path:
+    """Where the checkpoint after so many steps is, or will be."""
+    return run / CHECKPOINTS / f"step-{step:06d}"
+
+
 def step_of(checkpoint: Path) -> int:
     """After how many steps it was written."""
     return int(checkpoint.name.removeprefix("step-"))

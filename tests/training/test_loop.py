@@ -128,13 +128,13 @@ def test_dropped_patches_are_not_looked_at(config: ModelConfig) -> None:
 def test_patches_are_dropped_by_step_and_picture(colours: Path, tiny: Path, tmp_path: Path) -> None:
     config = load_config(write_config(colours, **further(tiny, patch_dropout=0.75)))
     trainer = setup(config, tmp_path / "run", colours)
-    [chunk], [other] = (trainer.loader.load(step).micro_batches for step in (2, 3))
-    kept = trainer.unit.augmenter.kept_patches(chunk, 2)
+    [chunk], [again], [other] = (trainer.loader.load(step).micro_batches for step in (2, 2, 3))
+    kept = chunk.kept
     assert kept is not None
     assert kept.shape == (32, 4)  # of 16 patches
     assert len({tuple(row) for row in kept.tolist()}) > 20
-    assert torch.equal(kept, trainer.unit.augmenter.kept_patches(chunk, 2))
-    assert not torch.equal(kept, trainer.unit.augmenter.kept_patches(other, 3))
+    assert torch.equal(kept, again.kept)
+    assert not torch.equal(kept, other.kept)
     with pytest.raises(ConfigError, match="patch_dropout: sightword-small has no patches"):
         load_config(write_config(colours, patch_dropout=0.5))
 

@@ -23,9 +23,10 @@ from model.network import Network
 from training.loop.optimizer import MovingAverage
 from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
-from training.run_folder import CHECKPOINTS, list_checkpoints
+from training.run_folder import checkpoint_folder, list_checkpoints
 
 StateDict = dict[str, Tensor]
+PROGRESS = "progress.json"
 
 
 @dataclass
@@ -44,29 +45,36 @@ class TrainingState:
     scaler: dict[str, Any] | None = None  # of float16: by how much losses are scaled, and since when
 
 
-def save_checkpoint(
-    run: Path,
-    network: Network,
-    average: MovingAverage,
-    optimizer: torch.optim.AdamW,
-    state: TrainingState,
-    processes: Processes,
-    keep: int,
-) -> None:
-    """Add a checkpoint and drop all but the last `keep`. Raises OSError where it cannot be written; the others stay."""
-    tensors = {
-        "network": full_state_dict(network.state_dict(), processes),
-        "average": full_state_dict(average.state, processes),
-        "optimizer": full_state_dict(_optimizer_state(network, optimizer), processes),
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold, copied to the memory of the first process: training goes on beside the writing."""
+
+    step: int
+    tensors: dict[str, StateDict]  # by the names of their files
+    progress: dict[str, Any]
+
+
+def take_snapshot(
+    network: Network, average: MovingAverage, optimizer: torch.optim.AdamW, state: TrainingState, processes: Processes
+) -> Snapshot | None:
+    """The state as it is now; called by all processes, None in all but the first."""
+    states = {
+        "network": network.state_dict(),
+        "average": average.state,
+        "optimizer": _optimizer_state(network, optimizer),
     }
-    if not processes.first:
-        return
-    final = run / CHECKPOINTS / f"step-{state.step:06d}"
+    tensors = {name: full_state_dict(each, processes, copy=True) for name, each in states.items()}
+    return Snapshot(state.step, tensors, asdict(state)) if processes.first else None
+
+
+def write_checkpoint(run: Path, snapshot: Snapshot, keep: int) -> None:
+    """Add a checkpoint and drop all but the last `keep`. Raises OSError where it cannot be written; the others stay."""
+    final = checkpoint_folder(run, snapshot.step)
     try:
         with replace_folder(final) as draft:  # where a run went on from an earlier one, `final` is there
-            for name, tensor_state in tensors.items():
+            for name, tensor_state in snapshot.tensors.items():
                 write_tensors(tensor_state, draft / f"{name}.safetensors")
-            (draft / "progress.json").write_text(json.dumps(asdict(state)), "utf-8")
+            (draft / PROGRESS).write_text(json.dumps(snapshot.progress), "utf-8")
     except OSError as error:
         earlier = [path.name for path in list_checkpoints(run)]
         advice = "there is no other"
@@ -77,27 +85,34 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
-def load_checkpoint(
-    run: Path, network: Network, average: MovingAverage, optimizer: torch.optim.AdamW
-) -> TrainingState | None:
-    """Restore the run's newest checkpoint into the arguments; None if there is none yet."""
+def read_state(run: Path) -> TrainingState | None:
+    """How far the run's newest checkpoint is; None if there is none yet."""
     found = list_checkpoints(run)
-    if not found:
-        return None
-    newest = found[-1]
-    _restore(network.state_dict(), load_file(newest / "network.safetensors"))
-    _restore(average.state, load_file(newest / "average.safetensors"))
-    _restore_optimizer(network, optimizer, load_file(newest / "optimizer.safetensors"))
-    return TrainingState(**json.loads((newest / "progress.json").read_text("utf-8")))
+    return TrainingState(**json.loads((found[-1] / PROGRESS).read_text("utf-8"))) if found else None
 
 
-def full_state_dict(state: Mapping[str, Tensor], processes: Processes) -> StateDict:
-    """The tensors gathered from the processes that share them; called by all of them, empty in all but the first."""
+def restore_checkpoint(
+    run: Path, step: int, network: Network, average: MovingAverage, optimizer: torch.optim.AdamW
+) -> None:
+    """Restore the tensors of the run's checkpoint of `step` into the arguments."""
+    folder = checkpoint_folder(run, step)
+    _restore(network.state_dict(), load_file(folder / "network.safetensors"))
+    _restore(average.state, load_file(folder / "average.safetensors"))
+    _restore_optimizer(network, optimizer, load_file(folder / "optimizer.safetensors"))
+
+
+def full_state_dict(state: Mapping[str, Tensor], processes: Processes, *, copy: bool = False) -> StateDict:
+    """The tensors gathered from the processes that share them; called by all of them, empty in all but the first.
+
+    With `copy` they are in the host's memory and share none of it with `state`.
+    """
     gathered = {}
     for name, tensor in state.items():
         full = tensor.detach()
         if isinstance(full, DTensor):
             full = full.full_tensor().cpu()  # one at a time, so that a GPU need not hold them all
+        elif copy and processes.first:
+            full = full.to("cpu", copy=True)
         if processes.first:
             gathered[name] = full
     return gathered

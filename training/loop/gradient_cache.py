@@ -69,10 +69,11 @@ class GradientCache:
 
     def _encode(self, micro_batch: MicroBatch, step: int, towers: nn.Module) -> Features:
         rgb = self._augmenter.augment(micro_batch, step)
-        kept = self._augmenter.kept_patches(micro_batch, step)
+        kept = None if micro_batch.kept is None else micro_batch.kept.to(self._device, non_blocking=True)
         token_ids = [ids.to(self._device, non_blocking=True) for ids in micro_batch.token_ids]
+        text_order = micro_batch.text_order.to(self._device, non_blocking=True)
         with autocast(self._precision, self._device):
-            image, text = towers(rgb, kept, token_ids, micro_batch.text_order.to(self._device))
+            image, text = towers(rgb, kept, token_ids, text_order)
         return image, text[: micro_batch.text_count]
 
 

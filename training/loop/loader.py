@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -19,11 +20,13 @@ from training.data.collate import Batch, Images
 from training.data.images import CALLS
 from training.data.variation import Block, Variation, draw_variation
 from training.loop.batch_partition import partition_images, span, split
+from training.loop.patch_dropout import PatchDropout
 from training.loop.processes import Processes
 
 # A step may be read late by a second or so, of a slow disk or an evaluation, as long as others are read already.
 READ_AHEAD_BYTES, MAX_READ_AHEAD = 2**30, 8
-TEXT_GROUP = 128  # texts of similar length that are padded together
+# Texts of similar length that are padded together; more where each group costs launches or the gathering of weights.
+TEXT_GROUP, LARGE_TEXT_GROUP = 128, 1024
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,10 @@ class MicroBatch:
     variation: Variation
     blocks: list[Block]
     texts: list[str]  # never none: where there are fewer texts than micro-batches, one that another one has
-    token_ids: list[Tensor]  # [group, length] each, by length
+    token_ids: list[Tensor]  # [group, length] each, by length; as many groups in each process
     text_order: Tensor  # [texts] their places among the groups
     text_count: int  # texts that are its own
+    kept: Tensor | None  # [images, kept] the patches that are looked at; None: all of them
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,18 @@ def read_ahead(config: TrainConfig, processes: int) -> int:
 class Loader:
     """Step inputs as a pure function of the step, so that reading ahead and resuming change nothing."""
 
-    def __init__(self, config: TrainConfig, data: BatchSource, tokenizer: TextTokenizer, processes: Processes) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: BatchSource,
+        tokenizer: TextTokenizer,
+        processes: Processes,
+        patch_dropout: PatchDropout | None = None,
+    ) -> None:
         self._config, self._data, self._tokenizer, self._processes = config, data, tokenizer, processes
+        self._patch_dropout = patch_dropout
+        gathers = config.parallel == "fsdp" and processes.count > 1
+        self._group_size = LARGE_TEXT_GROUP if gathers or processes.device.type == "cuda" else TEXT_GROUP
         self._partition = partition_images(config.batch_size, processes.count, config.accumulate)
         self._drawing = ThreadPoolExecutor(1, "drawing")
         self._reading = ThreadPoolExecutor(CALLS, "loader")
@@ -106,47 +120,65 @@ class Loader:
 
     def _read(self, step: int, batch: Batch) -> StepInputs:
         text_slices = split(len(batch.texts), self._processes.count)
-        local_texts = text_slices[self._processes.rank]
+        local_texts = batch.texts[text_slices[self._processes.rank]]
         micro_batches = [
-            self._micro_batch(step, batch, blocks, slice(local_texts.start + part.start, local_texts.start + part.stop))
-            for blocks, part in zip(
+            self._micro_batch(step, batch, blocks, local_texts[part], self._group_count(longest))
+            for blocks, part, longest in zip(
                 self._partition[self._processes.rank],
-                split(local_texts.stop - local_texts.start, self._config.accumulate),
+                split(len(local_texts), self._config.accumulate),
+                split(text_slices[0].stop, self._config.accumulate),  # the first process has the longest share
                 strict=True,
             )
         ]
         image_slices = [slice(parts[0][0].start, parts[-1][-1].stop) for parts in self._partition]
         return StepInputs(step, batch, micro_batches, image_slices, text_slices)
 
-    def _micro_batch(self, step: int, batch: Batch, blocks: list[slice], text_slice: slice) -> MicroBatch:
+    def _group_count(self, part: slice) -> int:
+        texts: int = part.stop - part.start
+        return max(1, math.ceil(texts / self._group_size))
+
+    def _micro_batch(
+        self, step: int, batch: Batch, blocks: list[slice], texts: list[str], text_groups: int
+    ) -> MicroBatch:
         rows = span(blocks)
         images = self._data.images(batch.items[rows])
         first_seed = (self._config.seed * 1_000_003 + step) * 1_000_003 % 2**62
         seeded = [Block(block.stop - block.start, first_seed + block.start) for block in blocks]
         settings = self._config.min_crop, self._config.augmentation
         variation = draw_variation(images.aspects, images.transparent, seeded, *settings)
-        texts = batch.texts[text_slice]
-        count = len(texts)
-        texts = texts or batch.texts[:1]
-        token_ids, order = tokenize(self._tokenizer, texts)
-        return MicroBatch(self._pinned(images), variation.map(self._pin), seeded, texts, token_ids, order, count)
+        dropout, pixels = self._patch_dropout, self._config.pixels_at(step)
+        count, texts = len(texts), texts or batch.texts[:1]
+        token_ids, order = tokenize(self._tokenizer, texts, self._group_size, text_groups)
+        return MicroBatch(
+            self._pinned(images),
+            variation.map(self._pin),
+            seeded,
+            texts,
+            [self._pin(ids) for ids in token_ids],
+            self._pin(order),
+            count,
+            None if dropout is None else self._pin(dropout.draw(seeded, pixels)),
+        )
 
     def _pinned(self, images: Images) -> Images:
         """All at once, as each piece costs a call of the driver."""
         return Images(*(self._pin(getattr(images, field.name)) for field in fields(images)))
 
     def _pin(self, tensor: Tensor) -> Tensor:
-        """In memory that a GPU copies from by itself."""
+        """As a GPU copies it without being waited for."""
         return tensor.pin_memory() if self._processes.device.type == "cuda" else tensor
 
 
-def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[list[Tensor], Tensor]:
+def tokenize(tokenizer: TextTokenizer, texts: list[str], size: int, count: int) -> tuple[list[Tensor], Tensor]:
     """Padded token ids in groups of similar length, since most texts are short, and the place of each text among them.
 
-    Texts longer than the context are cut.
+    Groups have `size` texts, and there are `count` of them even if fewer would do: under FSDP each group is a pass that
+    all processes take part in. Texts longer than the context are cut.
     """
     rows = [tokenizer.truncate(row) for row in tokenizer.encode(texts)]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    groups = [order[i : i + TEXT_GROUP] for i in range(0, len(order), TEXT_GROUP)]
+    groups = [order[i : i + size] for i in range(0, len(order), size)]
+    while len(groups) < count:  # by one, as shares differ by one text
+        groups.append([groups[-1].pop()])
     padded = [torch.from_numpy(tokenizer.pad([rows[i] for i in group])) for group in groups]
     return padded, torch.tensor(order).argsort()

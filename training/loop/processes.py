@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from model.runtime.engine import usable_cores
 from training.config import ConfigError
 from training.progress import console
 
@@ -44,7 +45,7 @@ class Processes:
             torch.backends.cudnn.benchmark = True
         meets = count > 1 and not dist.is_initialized()
         if meets:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+            dist.init_process_group(**group_options(device))
         console.quiet = rank > 0
         return cls(rank, count, device, meets)
 
@@ -89,12 +90,53 @@ class Processes:
             dist.broadcast(held, src=0)
         return int(held)
 
+    def require_same(self, what: str, value: int) -> None:
+        """Raise ConfigError in all processes where they do not have the same number of `what`."""
+        everyones = torch.zeros(self.count, dtype=torch.int64, device=self.device)
+        everyones[self.rank] = value
+        values = self.total(everyones).tolist()
+        if len(set(values)) > 1:
+            listed = ", ".join(f"{each} in rank {rank}" for rank, each in enumerate(values))
+            raise ConfigError(
+                f"processes differ in the number of {what}: {listed}. All must read the same files: let --output and "
+                "the data lie in folders that every machine has, with the same content"
+            )
+
     def gather(self, local: Tensor, slices: Sequence[slice]) -> Tensor:
         """All processes' rows [all, ...] in order, with gradient; `slices[rank]` is where the rows of each belong."""
         if self.count == 1:
             return local
         gathered: Tensor = _Gather.apply(local, slices, self.rank)  # type: ignore[no-untyped-call]
         return gathered
+
+
+def group_options(device: torch.device) -> dict[str, Any]:
+    """Arguments of `init_process_group` for processes that compute on such a device."""
+    if device.type == "cuda":
+        # NCCL would guess the device from the rank, and meet at the first collective operation instead of now.
+        return {"backend": "nccl", "timeout": TIMEOUT, "device_id": device}
+    return {"backend": "gloo", "timeout": TIMEOUT}
+
+
+def cores_of_process() -> int:
+    """Cores that this process may use, of those that it shares with others that torchrun started on this machine."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def use_own_cores() -> None:
+    """Have torch compute on all cores of this process where torchrun allowed but one, and say so.
+
+    Torchrun sets OMP_NUM_THREADS to 1 unless it is set; any other value is left as it is.
+    """
+    cores = cores_of_process()
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("OMP_NUM_THREADS") != "1" or cores == 1:
+        return
+    torch.set_num_threads(cores)
+    console.print(
+        f"each process computes on {cores} threads, its share of the cores of this machine, and not on the one of "
+        "torchrun's OMP_NUM_THREADS=1: for another number, set it to 2 or more",
+        soft_wrap=True,
+    )
 
 
 def device_of(setting: Literal["auto", "cpu", "cuda"]) -> torch.device:

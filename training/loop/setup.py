@@ -15,13 +15,13 @@ from training.data.dataset import TrainingSet
 from training.evaluation.holdout import Holdout
 from training.evaluation.intervals import too_few
 from training.initial_model import build_initial_model
-from training.loop.augmenter import kept_patch_count
 from training.loop.batch_partition import check_partition
-from training.loop.checkpoint import TrainingState, load_checkpoint
+from training.loop.checkpoint import TrainingState, read_state, restore_checkpoint
 from training.loop.loader import Loader
 from training.loop.optimizer import MovingAverage, average_decay, build_optimizer
+from training.loop.patch_dropout import PatchDropout, kept_patch_count
 from training.loop.precision import DTYPE_NAMES, ComputePrecision, agree_on_precision, allow_tf32, channels_last
-from training.loop.processes import Processes, keep_freed_memory
+from training.loop.processes import Processes, keep_freed_memory, use_own_cores
 from training.loop.towers import SharedTowers
 from training.loop.train_unit import TrainUnit
 from training.loop.trainer import Trainer
@@ -38,6 +38,7 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     Raises ConfigError, BundleError, CheckpointError, ShardError, OSError.
     """
     processes = Processes.join(config.device)
+    use_own_cores()
     check_partition(config.batch_size, processes.count, config.accumulate)
     keep_freed_memory()
     guard_run_folder(run, config)
@@ -45,17 +46,21 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     data = TrainingSet(config.data, base, config.seed, processes)
     scored = data.holdout if processes.first else ()  # the others never score it
     holdout = Holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
-    network = _place(initial.network, config, processes)
-    towers = SharedTowers(network, initial.preprocessing, config, processes)
-    average = MovingAverage(network, config.ema_decay)
-    optimizer = build_optimizer(network, config.optimizer)
-    state = load_checkpoint(run, network, average, optimizer) or TrainingState()
+    state = read_state(run) or TrainingState()
+    processes.require_same("steps of the checkpoint they go on from", state.step)
+    processes.require_same("training pictures", len(data))
     state.precision = precision = agree_on_precision(config, state.precision, processes)
     allow_tf32(precision)
+    network = _place(initial.network, config, processes)
+    towers = SharedTowers(network, initial.preprocessing, config, processes, precision)
+    average = MovingAverage(network, config.ema_decay)
+    optimizer = build_optimizer(network, config.optimizer)
+    if state.step:
+        restore_checkpoint(run, state.step, network, average, optimizer)
     unit = TrainUnit(config, towers, optimizer, average, precision, processes)
     if state.scaler:
         unit.scaler.load_state_dict(state.scaler)
-    loader = Loader(config, data, initial.tokenizer, processes)
+    loader = Loader(config, data, initial.tokenizer, processes, PatchDropout.of(config, network.config))
     if processes.first:
         write_config(run, config)
         drop_records_after(run / METRICS, state.step)

@@ -19,6 +19,7 @@ from training.initial_model import InitialModel
 from training.loop.batch_partition import block_size
 from training.loop.loader import Loader, StepInputs
 from training.loop.optimizer import MovingAverage, build_optimizer
+from training.loop.patch_dropout import PatchDropout
 from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
 from training.loop.towers import SharedTowers
@@ -88,10 +89,11 @@ def time_steps(
     changed = {"batch_size": max(2, size), "compile": False}  # which would take minutes
     timed = config.model_copy(update=changed)
     processes = Processes(0, 1, network.logit_scale.device, False)
-    towers = SharedTowers(network, initial.preprocessing, timed, processes)
+    towers = SharedTowers(network, initial.preprocessing, timed, processes, precision)
     optimizer, average = build_optimizer(network, timed.optimizer), MovingAverage(network, timed.ema_decay)
     unit = TrainUnit(timed, towers, optimizer, average, precision, processes)
-    loader = Loader(timed, SyntheticData(config.data.store_pixels), initial.tokenizer, processes)
+    dropout = PatchDropout.of(timed, network.config)
+    loader = Loader(timed, SyntheticData(config.data.store_pixels), initial.tokenizer, processes, dropout)
     inputs = loader.load(step)
     loader.close()
     times: list[float] = []

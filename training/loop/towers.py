@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,8 +19,10 @@ from model.config import Preprocessing
 from model.network import Network
 from model.network.gradient_checkpointing import set_grad_checkpointing
 from model.network.resnet import ModifiedResNet
+from model.network.transformer import ResidualAttentionBlock
 from training.config import ConfigError, Lock, Span, TrainConfig
 from training.loop.optimizer import layer_depths
+from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
 
 # Parameters of the loss, of which every process has a share: their gradients are summed there.
@@ -100,7 +102,12 @@ class SharedTowers:
     """
 
     def __init__(
-        self, network: Network, preprocessing: Preprocessing, config: TrainConfig, processes: Processes
+        self,
+        network: Network,
+        preprocessing: Preprocessing,
+        config: TrainConfig,
+        processes: Processes,
+        precision: ComputePrecision,
     ) -> None:
         self.network, self._processes = network, processes
         self._freezing = TowerFreezing(network, config.lock, config.steps)
@@ -110,10 +117,9 @@ class SharedTowers:
         set_grad_checkpointing(network, config.gradient_checkpointing)
         if config.compile:
             _check_compiler(processes.device)
-            network.visual.compile()
-            network.transformer.compile(dynamic=True)
+            compile_blocks(network)
         if self._sharded:
-            _shard(self.towers, processes)
+            _shard(self.towers, processes, precision)
         self.module = self._wrap()  # for passes with gradient
 
     def freeze(self, step: int) -> None:
@@ -156,19 +162,39 @@ def _check_compiler(device: torch.device) -> None:
         raise ConfigError(f"compile: on a CPU torch needs a C++ compiler, and {compiler} is not found; set it to false")
 
 
-def _shard(towers: Towers, processes: Processes) -> None:
-    """FSDP2: the weights of a block are whole only while it computes."""
+def compile_blocks(network: Network) -> None:
+    """Compile the towers block by block.
+
+    Blocks of one kind share what is compiled. Gradient checkpointing stays around what is compiled, and outside of it
+    positions are resized for growing crops: torch.compile takes neither.
+    """
+    for block in _image_blocks(network):
+        block.compile()
+    for block in network.transformer.resblocks:
+        block.compile(dynamic=True)  # groups of texts have many lengths
+
+
+def _shard(towers: Towers, processes: Processes, precision: ComputePrecision) -> None:
+    """FSDP2: the weights of a block are whole only while it computes, in bfloat16 where it computes in that.
+
+    Embeddings and projections stay in float32, as do sums of gradients. So do the stages of a ResNet, whose batch norms
+    want it; they are gathered once a pass, and not for each group of texts.
+    """
     mesh = init_device_mesh(processes.device.type, (processes.count,))
-    network = towers.network
-    blocks: list[nn.Module] = [*network.transformer.resblocks]
-    if isinstance(network.visual, ModifiedResNet):
-        blocks += [network.visual.get_submodule(f"layer{number}") for number in range(1, 5)]
-    else:
-        blocks += network.visual.transformer.resblocks
+    # Autocast would round the weights of matrices in any case. The residual stream is not to be rounded.
+    halved = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+    for block in [*towers.network.transformer.resblocks, *_image_blocks(towers.network)]:
+        rounded = precision == "bf16" and isinstance(block, ResidualAttentionBlock)
+        fully_shard(block, mesh=mesh, mp_policy=halved if rounded else MixedPrecisionPolicy())
     scalars = {parameter for name, parameter in towers.named_parameters() if name in LOSS_PARAMETERS}
-    for block in blocks:
-        fully_shard(block, mesh=mesh)
     fully_shard(towers, mesh=mesh, ignored_params=scalars)
+
+
+def _image_blocks(network: Network) -> list[nn.Module]:
+    """The blocks of a vision transformer, or the stages of a ResNet."""
+    if isinstance(network.visual, ModifiedResNet):
+        return [network.visual.get_submodule(f"layer{number}") for number in range(1, 5)]
+    return list(network.visual.transformer.resblocks)
 
 
 def _tower_parameters(towers: Towers) -> list[tuple[str, nn.Parameter]]:

@@ -14,7 +14,7 @@ from training.loop.gradient_cache import GradientCache
 from training.loop.loader import StepInputs
 from training.loop.optimizer import MovingAverage, learning_rate
 from training.loop.precision import ComputePrecision
-from training.loop.processes import Processes
+from training.loop.processes import Processes, cores_of_process
 from training.loop.towers import SharedTowers
 from training.objectives import OBJECTIVES
 from training.objectives.distillation import Distillation
@@ -48,10 +48,10 @@ class TrainUnit:
         self.config, self.processes = config, processes
         self.network, self.towers = towers.network, towers
         self.optimizer, self.average = optimizer, average
-        self.augmenter = Augmenter(config, towers.network, processes.device)
+        self.augmenter = Augmenter(config, processes.device)
         self.encoder = GradientCache(towers, self.augmenter, precision, processes.device)
         self.objective = OBJECTIVES[config.objective.kind]
-        self.distillation = Distillation(config.objective) if config.objective.teacher else None
+        self.distillation = Distillation(config.objective, cores_of_process()) if config.objective.teacher else None
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
 
     def set_learning_rate(self, step: int) -> float:
@@ -63,10 +63,11 @@ class TrainUnit:
 
     def batch_of(self, inputs: StepInputs) -> Batch:
         """The batch on the device, without the images that any process could not read."""
-        local = torch.cat([part.images.present for part in inputs.micro_batches])
-        present = self.processes.gather(local.float().to(self.processes.device), inputs.image_slices).bool()
+        present = torch.cat([part.images.present for part in inputs.micro_batches])
+        if self.processes.count > 1:
+            present = self.processes.gather(present.float().to(self.processes.device), inputs.image_slices).bool()
         batch = inputs.batch.to(self.processes.device)
-        return batch if present.all() else batch.without(~present)
+        return batch if present.all() else batch.without(~present.to(self.processes.device))
 
     def gather(self, features: Features, inputs: StepInputs) -> Features:
         """The features of the whole batch, by those of each process, with gradient."""
@@ -86,8 +87,8 @@ class TrainUnit:
     def backward(self, loss: Tensor, features: Features, inputs: StepInputs) -> None:
         """Gradients of `loss`: of the logit scale and bias, then by those of the local `features` of the towers."""
         torch.autograd.backward(self.scaler.scale(loss))
-        for scalar in (self.network.logit_scale, self.network.logit_bias):
-            if scalar is not None and scalar.grad is not None:
+        for scalar in self._loss_scalars():
+            if scalar.grad is not None:
                 scalar.grad = self.processes.total(scalar.grad)
         # Towers take the mean of what all processes find; the sum is meant.
         image, text = (None if each.grad is None else each.grad * self.processes.count for each in features)
@@ -97,8 +98,17 @@ class TrainUnit:
         """Whether a gradient that is not finite may be an overflow of float16, whose scale can still be lowered."""
         return self.scaler.is_enabled() and self.scaler.get_scale() >= MIN_LOSS_SCALE
 
-    def suspects(self, features: Features, batch: Batch) -> npt.NDArray[np.int64]:
-        """The items whose features are not finite, or else whose losses are not, or else are largest."""
+    def copy_loss_scalars(self) -> list[Tensor]:
+        """Logit scale and bias as they are, for `suspects`."""
+        return [scalar.detach().clone() for scalar in self._loss_scalars()]
+
+    def suspects(self, features: Features, batch: Batch, scalars: list[Tensor]) -> npt.NDArray[np.int64]:
+        """The items whose features are not finite, or else whose losses are not, or else are largest.
+
+        Puts `scalars` back, with which the loss was taken: the update may have broken them.
+        """
+        for scalar, value in zip(self._loss_scalars(), scalars, strict=True):
+            scalar.data.copy_(value)
         image, text = (each.detach() for each in features)
         bad = ~image.isfinite().all(dim=1) | ~text.isfinite().all(dim=1)[batch.drawn]
         losses = self.objective.image_losses(
@@ -108,3 +118,6 @@ class TrainUnit:
         rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
         items: npt.NDArray[np.int64] = batch.items[rows.cpu().numpy()]
         return items
+
+    def _loss_scalars(self) -> list[Tensor]:
+        return [scalar for scalar in (self.network.logit_scale, self.network.logit_bias) if scalar is not None]

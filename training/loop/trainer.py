@@ -23,7 +23,8 @@ from training.data.dataset import TrainingSet
 from training.evaluation.holdout import Holdout
 from training.evaluation.intervals import percent
 from training.initial_model import InitialModel, load_start, network_from_state
-from training.loop.checkpoint import TrainingState, full_state_dict, save_checkpoint
+from training.loop.checkpoint import TrainingState, full_state_dict, take_snapshot
+from training.loop.checkpoint_writer import CheckpointWriter
 from training.loop.loader import Loader, StepInputs
 from training.loop.optimizer import clip_gradients, local_tensor
 from training.loop.train_unit import NotFiniteError, TrainUnit
@@ -37,7 +38,8 @@ MAX_KEYS = 20  # in a message; the file has all
 def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
     """One optimisation step; returns its metrics by the names they have in metrics.jsonl.
 
-    `gradient_norm` is that before clipping; it is not finite for a step that float16 left out. Raises NotFiniteError.
+    `gradient_norm` is that before clipping; it is not finite for a step that float16 left out. Raises NotFiniteError:
+    the weights are then not to be used any more.
     """
     step, network, optimizer, scaler = inputs.step, unit.network, unit.optimizer, unit.scaler
     unit.towers.freeze(step)
@@ -50,9 +52,7 @@ def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
     text.requires_grad_(unit.towers.learns("text", step))
     features = unit.gather((image, text), inputs)  # [images, dim], [texts, dim]
     loss = unit.loss(features, batch, inputs)  # this process's share
-    total_loss = float(unit.processes.total(loss))
-    if not np.isfinite(total_loss):
-        raise NotFiniteError(f"the loss at step {step} is not finite", unit.suspects(features, batch))
+    total_loss = unit.processes.total(loss)
 
     # Backward, as far as the features, and from them through the towers.
     optimizer.zero_grad(set_to_none=True)
@@ -61,19 +61,26 @@ def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
     # Clip, and update the weights and their moving average. Float16 leaves a step out whose gradients overflow.
     scaler.unscale_(optimizer)
     limit = unit.config.optimizer.clip_norm
-    norm = float(clip_gradients(network, limit, unit.processes))
-    if not np.isfinite(norm) and not unit.skips_overflow():
-        raise NotFiniteError(f"the gradient at step {step} is not finite", unit.suspects(features, batch))
+    total_norm = clip_gradients(network, limit, unit.processes)
+    skips_overflow, scalars = unit.skips_overflow(), unit.copy_loss_scalars()
     scaler.step(optimizer)
     scaler.update()
     network.clamp_logit_scale()
     unit.average.update(network, step)
+
+    # Here alone a step waits for a GPU. What is not finite is noticed after the update, which nothing is made of.
+    figures = total_loss, total_norm, network.logit_scale.detach().exp()
+    loss_value, norm, logit_scale = torch.stack(figures).tolist()
+    if not np.isfinite(loss_value):
+        raise NotFiniteError(f"the loss at step {step} is not finite", unit.suspects(features, batch, scalars))
+    if not np.isfinite(norm) and not skips_overflow:
+        raise NotFiniteError(f"the gradient at step {step} is not finite", unit.suspects(features, batch, scalars))
     return {
-        "loss": total_loss,
+        "loss": loss_value,
         "learning_rate": rate,
         "gradient_norm": norm,
         "clipped": float(limit is not None and limit < norm < float("inf")),
-        "logit_scale": float(network.logit_scale.detach().exp()),
+        "logit_scale": logit_scale,
     }
 
 
@@ -96,6 +103,7 @@ class Trainer:
         self.unit, self.loader, self.state = unit, loader, state
         self.network, self.processes = unit.network, unit.processes
         self.loggers: list[MetricsLogger] = []
+        self.checkpoints = CheckpointWriter(run, config.keep_checkpoints)
 
     def fit(self) -> Network | None:
         """Train to the last step; returns the network with the best held-out score, in the first process."""
@@ -109,8 +117,10 @@ class Trainer:
     def _take_steps(self) -> None:
         config, state = self.config, self.state
         batches = self.loader.iterate(state.step)
-        with progress_bar(Count("step", config.steps, state.step, "starting")) as advance:
+        bar = progress_bar(Count("step", config.steps, state.step, "starting"))
+        with self.checkpoints, bar as advance:
             while state.step < config.steps:
+                self.checkpoints.raise_error()
                 started = time.perf_counter()
                 try:
                     metrics = train_step(self.unit, next(batches))
@@ -194,15 +204,18 @@ class Trainer:
             logger.log(record)
 
     def _save_checkpoint(self) -> None:
-        """Add a checkpoint, of weights that are finite. Raises FloatingPointError and OSError."""
+        """Begin to write a checkpoint, of weights that are finite. Raises FloatingPointError and OSError."""
         broken = sum((~local_tensor(each).isfinite()).any().float() for each in self.network.parameters())
         if self.processes.total(torch.as_tensor(broken)):
             step = self.state.step - 1
             items = self.data.batch(step, self.config.batch_size).items
             raise self._explain(NotFiniteError(f"the weights after step {step} are not finite", items))
         self.state.scaler = self.unit.scaler.state_dict() or None
+        self.checkpoints.wait()  # so that two copies are never held
         parts = self.network, self.unit.average, self.unit.optimizer, self.state, self.processes
-        save_checkpoint(self.run, *parts, self.config.keep_checkpoints)
+        snapshot = take_snapshot(*parts)
+        if snapshot is not None:
+            self.checkpoints.write(snapshot)
 
     def _explain(self, error: NotFiniteError) -> FloatingPointError:
         """The error with the keys of its samples, which are also written into the run's folder, and what to do."""
@@ -210,6 +223,7 @@ class Trainer:
         if self.processes.first:
             content = {"step": self.state.step, "message": str(error), "keys": keys}
             (self.run / NOT_FINITE).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        self.checkpoints.settle()
         more = f" and {len(keys) - MAX_KEYS} more" if len(keys) > MAX_KEYS else ""
         found = list_checkpoints(self.run)
         intact = f"The checkpoint {found[-1].name} is intact" if found else "There is no checkpoint yet"

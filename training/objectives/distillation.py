@@ -13,15 +13,17 @@ from model.bundle import Bundle
 from model.embedder import embed_texts
 from model.runtime.engine import Engine
 from training.config import Objective as ObjectiveConfig
-from training.objectives.objective import ALL, Features, LocalRows, cross_entropy
+from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses
 
 
 class Teacher:
     """A bundle that runs in the engine, on what the student sees."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """`threads` of a CPU, by default all that the process has. Raises BundleError and EngineError."""
         bundle = Bundle.load(path)
-        self._engine, self._tokenizer, self._size = Engine(bundle), bundle.tokenizer(), bundle.image_size
+        self._engine = Engine(bundle, threads=threads)
+        self._tokenizer, self._size = bundle.tokenizer(), bundle.image_size
 
     def embed(self, rgb: Tensor, texts: Sequence[str]) -> Features:
         """Images [batch, 3, side, side] from 0 to 1, and texts -> their features of unit length, on the CPU."""
@@ -34,10 +36,10 @@ class Teacher:
 class Distillation:
     """The loss that a teacher adds to the objective, and the teacher."""
 
-    def __init__(self, config: ObjectiveConfig) -> None:
-        """`config` must name a teacher. Raises BundleError and EngineError."""
+    def __init__(self, config: ObjectiveConfig, threads: int | None = None) -> None:
+        """`config` must name a teacher, which runs on `threads`. Raises BundleError and EngineError."""
         assert config.teacher is not None
-        self.teacher = Teacher(Path(config.teacher))
+        self.teacher = Teacher(Path(config.teacher), threads)
         self._weight, self._scale = config.teacher_weight, config.teacher_scale
 
     def loss(self, student: Features, logit_scale: Tensor, teacher: Features, local: LocalRows) -> Tensor:
@@ -54,11 +56,15 @@ def affinity_loss(
     Affinity mimicking of TinyCLIP (equation 3), without the constant of the teacher's own entropy.
     """
     (image, text), (teacher_image, teacher_text) = student, teacher
-    images, texts = local.images, local.texts
-    by_image = cross_entropy(
-        logit_scale * image[images] @ text.T, (teacher_scale * teacher_image[images] @ teacher_text.T).softmax(dim=1)
-    )
-    by_text = cross_entropy(
-        logit_scale * text[texts] @ image.T, (teacher_scale * teacher_text[texts] @ teacher_image.T).softmax(dim=1)
-    )
+
+    def by_image_of(rows: slice) -> Tensor:
+        target = (teacher_scale * teacher_image[rows] @ teacher_text.T).softmax(dim=1)
+        return cross_entropy(logit_scale * image[rows] @ text.T, target)
+
+    def by_text_of(rows: slice) -> Tensor:
+        target = (teacher_scale * teacher_text[rows] @ teacher_image.T).softmax(dim=1)
+        return cross_entropy(logit_scale * text[rows] @ image.T, target)
+
+    by_image = row_losses(by_image_of, local.images, (len(image), len(text)))
+    by_text = row_losses(by_text_of, local.texts, (len(text), len(image)))
     return (by_image.sum() / len(image) + by_text.sum() / len(text)) / 2
