@@ -6,16 +6,26 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.training.conftest import further, write_config
+from model.bundle import bundled
+from model.config import Preprocessing
+from model.network import build_network
+from model.runtime.providers import Device
+from tests.training.conftest import TINY, further, write_config
 from tests.training.test_distributed import ENVIRONMENT, TORCHRUN
+from tests.training.text_shares import ALONE
 from training.config import load_config
 from training.loop import processes
-from training.loop.processes import group_options, use_own_cores
+from training.loop.optimizer import MovingAverage, build_optimizer
+from training.loop.processes import Processes, group_options, use_own_cores
 from training.loop.setup import setup
+from training.loop.towers import SharedTowers
+from training.loop.train_unit import TrainUnit
+from training.objectives import distillation
 
 APART = """
 import os, sys
@@ -69,6 +79,22 @@ def test_the_one_thread_of_torchrun_becomes_a_share_of_the_cores_and_it_is_said(
     use_own_cores()
     assert torch.get_num_threads() == expected
     assert ("each process computes on 3 threads" in capsys.readouterr().err) == (expected == 3)
+
+
+@pytest.mark.parametrize(("device", "gpu"), [("cuda:1", 1), ("cpu", 0)])
+def test_a_teacher_runs_on_the_gpu_and_the_cores_of_its_process(
+    device: str, gpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr(distillation, "Engine", lambda bundle, **options: opened.append(options))
+    monkeypatch.setattr(processes, "usable_cores", lambda: 6)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    config = load_config(write_config(tmp_path, objective={"teacher": str(bundled())}))
+    network = build_network(TINY)
+    towers = SharedTowers(network, Preprocessing(size=32), config, ALONE, "fp32")
+    optimizer, average = build_optimizer(network, config.optimizer), MovingAverage(network, 0.5)
+    TrainUnit(config, towers, optimizer, average, "fp32", Processes(1, 2, torch.device(device), met=False))
+    assert opened == [{"threads": 3, "device": Device(gpu)}]
 
 
 def test_processes_that_resume_other_steps_all_say_so(colours: Path, tiny: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.runtime.providers import Device
 from training.config import TrainConfig
 from training.data.collate import Batch
 from training.loop.augmenter import Augmenter
@@ -51,7 +52,7 @@ class TrainUnit:
         self.augmenter = Augmenter(config, processes.device)
         self.encoder = GradientCache(towers, self.augmenter, precision, processes.device)
         self.objective = OBJECTIVES[config.objective.kind]
-        self.distillation = Distillation(config.objective, cores_of_process()) if config.objective.teacher else None
+        self.distillation = self._distillation() if config.objective.teacher else None
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
 
     def set_learning_rate(self, step: int) -> float:
@@ -118,6 +119,10 @@ class TrainUnit:
         rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
         items: npt.NDArray[np.int64] = batch.items[rows.cpu().numpy()]
         return items
+
+    def _distillation(self) -> Distillation:
+        """With the teacher on the GPU of this process, where it has one, or else on its share of the cores."""
+        return Distillation(self.config.objective, cores_of_process(), Device(self.processes.device.index or 0))
 
     def _loss_scalars(self) -> list[Tensor]:
         return [scalar for scalar in (self.network.logit_scale, self.network.logit_bias) if scalar is not None]

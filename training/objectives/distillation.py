@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from model.bundle import Bundle
 from model.embedder import embed_texts
-from model.runtime.engine import Engine
+from model.runtime.engine import DEVICE, Engine
+from model.runtime.providers import Device
 from training.config import Objective as ObjectiveConfig
 from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses
 
@@ -19,10 +20,10 @@ from training.objectives.objective import ALL, Features, LocalRows, cross_entrop
 class Teacher:
     """A bundle that runs in the engine, on what the student sees."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """`threads` of a CPU, by default all that the process has. Raises BundleError and EngineError."""
+    def __init__(self, path: Path, threads: int | None = None, device: Device = DEVICE) -> None:
+        """`threads` of a CPU, by default all that the process has, or a GPU. Raises BundleError and EngineError."""
         bundle = Bundle.load(path)
-        self._engine = Engine(bundle, threads=threads)
+        self._engine = Engine(bundle, threads=threads, device=device)
         self._tokenizer, self._size = bundle.tokenizer(), bundle.image_size
 
     def embed(self, rgb: Tensor, texts: Sequence[str]) -> Features:
@@ -36,10 +37,10 @@ class Teacher:
 class Distillation:
     """The loss that a teacher adds to the objective, and the teacher."""
 
-    def __init__(self, config: ObjectiveConfig, threads: int | None = None) -> None:
-        """`config` must name a teacher, which runs on `threads`. Raises BundleError and EngineError."""
+    def __init__(self, config: ObjectiveConfig, threads: int | None = None, device: Device = DEVICE) -> None:
+        """`config` must name a teacher, which runs on `threads` or `device`. Raises BundleError and EngineError."""
         assert config.teacher is not None
-        self.teacher = Teacher(Path(config.teacher), threads)
+        self.teacher = Teacher(Path(config.teacher), threads, device)
         self._weight, self._scale = config.teacher_weight, config.teacher_scale
 
     def loss(self, student: Features, logit_scale: Tensor, teacher: Features, local: LocalRows) -> Tensor:
