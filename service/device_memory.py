@@ -8,8 +8,9 @@ from concurrent.futures import Future
 
 from model.bundle import Bundle
 from model.manifest import WEIGHTS
-from model.runtime.device_memory import CudaDriverError, DeviceMemory, read_device_memory
+from model.runtime.device_memory import DeviceMemory, read_device_memory
 from model.runtime.engine import EngineError
+from model.runtime.gpu import GpuError
 from model.runtime.providers import NVIDIA, PROVIDERS, choose
 from service.threads import start
 
@@ -32,7 +33,7 @@ class DeviceMemoryReader:
             return None
         try:
             return read_device_memory(self._device)
-        except CudaDriverError as error:
+        except GpuError as error:
             if not self._failed:  # /metrics asks again and again
                 log.warning("the memory of the GPU cannot be read: %s", error)
             self._failed = True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import byref, c_char_p, c_int, c_size_t
+from ctypes import byref, c_char_p, c_int, c_size_t, c_void_p
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,10 @@ NAME_BYTES = 256
 
 class GpuError(RuntimeError):
     """No GPU can be used; the message says why, and what to do about it."""
+
+
+class NoDriverError(GpuError):
+    """This machine, or this container, has no NVIDIA driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def find_gpu(index: int, cuda: int) -> Gpu:
 
     Raises GpuError where there is no driver, none that is new enough, or no such GPU.
     """
-    driver = _Driver()
+    driver = CudaDriver()
     supported = driver.cuda_version()
     if supported // 1000 < cuda:
         raise GpuError(
@@ -64,14 +68,15 @@ def find_gpu(index: int, cuda: int) -> Gpu:
     return driver.describe(index)
 
 
-class _Driver:
-    """Calls of the driver's library, which need no CUDA of any other kind."""
+class CudaDriver:
+    """Calls of the driver's library, which need no CUDA of any other kind. All raise GpuError."""
 
     def __init__(self) -> None:
+        """Start the driver. Raises NoDriverError where there is none."""
         try:
             self._library: Any = ctypes.CDLL(DRIVER_LIBRARY)
         except OSError as error:
-            raise GpuError(
+            raise NoDriverError(
                 f"no NVIDIA driver: {error}; install one of version {OLDEST_DRIVERS[13]} or newer, and in a container, "
                 "start it with `--gpus all` (NVIDIA Container Toolkit)"
             ) from None
@@ -97,6 +102,7 @@ class _Driver:
         return count.value
 
     def describe(self, index: int) -> Gpu:
+        """The GPU of that index, as CUDA_VISIBLE_DEVICES leaves them to be counted."""
         device, major, minor, memory = c_int(), c_int(), c_int(), c_size_t()
         name = ctypes.create_string_buffer(NAME_BYTES)
         self._check(self._library.cuDeviceGet(byref(device), index))
@@ -105,6 +111,22 @@ class _Driver:
         self._check(self._library.cuDeviceGetAttribute(byref(minor), CAPABILITY_MINOR, device))
         self._check(self._library.cuDeviceTotalMem_v2(byref(memory), device))
         return Gpu(index, name.value.decode("utf-8", "replace"), (major.value, minor.value), memory.value)
+
+    def memory(self, index: int) -> tuple[int, int]:
+        """Free and total bytes. Asks in the context that onnxruntime has there, or makes one where there is none."""
+        device, context = c_int(), c_void_p()
+        free, total = c_size_t(), c_size_t()
+        self._check(self._library.cuDeviceGet(byref(device), index))
+        self._check(self._library.cuDevicePrimaryCtxRetain(byref(context), device))
+        try:
+            self._check(self._library.cuCtxPushCurrent_v2(context))
+            try:
+                self._check(self._library.cuMemGetInfo_v2(byref(free), byref(total)))
+            finally:
+                self._library.cuCtxPopCurrent_v2(byref(c_void_p()))
+        finally:
+            self._library.cuDevicePrimaryCtxRelease_v2(device)
+        return free.value, total.value
 
     def _check(self, code: int) -> None:
         if code:

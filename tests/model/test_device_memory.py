@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from model.runtime import device_memory
-from model.runtime.device_memory import CudaDriverError, DeviceMemory, is_out_of_memory, read_device_memory
+from model.runtime import gpu
+from model.runtime.device_memory import DeviceMemory, is_out_of_memory, read_device_memory
+from model.runtime.gpu import GpuError
 
 FREE, TOTAL = 3 * 2**30, 16 * 2**30
 
@@ -25,7 +26,9 @@ class FakeDriver:
             self.calls.append(name)
             if name == "cuMemGetInfo_v2":
                 arguments[0]._obj.value, arguments[1]._obj.value = FREE, TOTAL
-            return 100 if name == self.failing else 0
+            if name == "cuGetErrorString":
+                return 1
+            return 999 if name == self.failing else 0
 
         return call
 
@@ -41,13 +44,13 @@ def test_free_and_total(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_driver_that_refuses(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     driver = FakeDriver(call)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
-    with pytest.raises(CudaDriverError, match="error 100"):
+    with pytest.raises(GpuError, match="error 999"):
         read_device_memory()
     assert ("cuDevicePrimaryCtxRelease_v2" in driver.calls) == (call == "cuMemGetInfo_v2")
 
 
 def test_without_a_driver_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_memory, "LIBRARY", "libcuda-that-is-nowhere.so.1")
+    monkeypatch.setattr(gpu, "DRIVER_LIBRARY", "libcuda-that-is-nowhere.so.1")
     assert read_device_memory() is None
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from model.bundle import Bundle
 from model.manifest import WEIGHTS
-from model.runtime.device_memory import CudaDriverError, DeviceMemory
+from model.runtime.device_memory import DeviceMemory
 from model.runtime.engine import EngineError
+from model.runtime.gpu import GpuError
 from service import device_memory
 from service.device_memory import DeviceMemoryReader, refuse_without_room
 
@@ -67,7 +68,7 @@ def test_a_driver_that_refuses_is_told_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refusing(device: int) -> DeviceMemory:
-        raise CudaDriverError("the CUDA driver answers with error 100")
+        raise GpuError("the NVIDIA driver says: error 100")
 
     monkeypatch.setattr(device_memory, "read_device_memory", refusing)
     reader = DeviceMemoryReader("auto")
