@@ -10,11 +10,11 @@ import onnxruntime as ort
 from benchmarks.gpu_check.device import gpu
 from benchmarks.gpu_check.findings import Findings, Options
 from model.bundle import Bundle, bundled
+from model.runtime.cuda import RUNS_ON, has_code_for
 from model.runtime.engine import Engine, EngineError
 from model.runtime.providers import PROVIDERS
 
 # What the wheel of onnxruntime-gpu holds kernels for. It has no code that newer ones could compile.
-COMPILED_FOR = ("7.5", "8.0", "8.6", "8.9", "9.0", "12.0")
 TENSORRT = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 PACKAGES = ("onnxruntime-gpu", "onnxruntime", "torch", "nvidia-cudnn-cu13", "nvidia-cuda-runtime", "numpy")
 
@@ -50,18 +50,12 @@ def _look_at_gpu(findings: Findings) -> None:
     for name, value in facts.items():
         findings.figure(name, value)
     capability = facts["compute capability"]
-    findings.promise(f"onnxruntime-gpu is compiled for it ({', '.join(COMPILED_FOR)})", runs_on(capability), capability)
+    major, minor = map(int, capability.split("."))
+    findings.promise(f"onnxruntime-gpu is compiled for it: {RUNS_ON}", has_code_for((major, minor)), capability)
     ort.preload_dlls()  # prints what it does not find
     findings.figure("cuDNN", _cudnn_version())
     for library in TENSORRT:
         findings.figure(library, "found" if loads(library) else "not found")
-
-
-def runs_on(capability: str) -> bool:
-    """Whether there is code for it: that for 8.0 runs on 8.7, as on all of a generation that are not older."""
-    major, minor = map(int, capability.split("."))
-    known = [tuple(map(int, each.split("."))) for each in COMPILED_FOR]
-    return any(its_major == major and its_minor <= minor for its_major, its_minor in known)
 
 
 def _cudnn_version() -> str:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from benchmarks.gpu_check.findings import Findings, Options
 from benchmarks.gpu_check.models import bundles, families
 from benchmarks.gpu_check.sessions import open_session
+from model.runtime.placement import SHAPE_OPERATORS
 from model.runtime.providers import PROVIDERS
 
-# Shapes are computed on the CPU on purpose: they are needed there.
-OF_SHAPES = frozenset(("Concat", "Gather", "Shape", "Size", "Slice", "Squeeze", "Unsqueeze"))
 EXACT_OR_HALF = ("fp32", "fp16")
 COLUMNS = ("model", "tower", "nodes", "not on the device, by operator")
 
@@ -40,7 +39,7 @@ def judge(
     }
     listed = ", ".join(f"{operator} {count}" for operator, count in sorted(fallen.items())) or "none"
     findings.row("Nodes", COLUMNS, name, tower, sum(placed.values()), listed)
-    others = {operator: count for operator, count in fallen.items() if operator not in OF_SHAPES}
+    others = {operator: count for operator, count in fallen.items() if operator not in SHAPE_OPERATORS}
     promise = f"{name}, {tower} tower: every node on the device, but for those of shapes"
     if precision in EXACT_OR_HALF:
         findings.promise(promise, bool(placed) and not others, others or f"{sum(placed.values())} nodes")

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.speed.photographs import SMALL, photographs
-from training.data.images import DecodedImage
+from training.data.decoded_image import DecodedImage
 
 SIDE = 96
 COLOURS = {

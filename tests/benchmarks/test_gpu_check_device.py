@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_check.environment import runs_on
-
 SOURCE = Path(__file__).with_name("fake_nvidia.c")
 
 
@@ -66,11 +64,3 @@ def test_a_machine_without_a_driver_says_so() -> None:
     ).returncode == 0:
         pytest.skip("there is a driver here")
     assert "the process that is to hold the GPU's memory did not start" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("capability", "runs"),
-    {"7.0": False, "7.5": True, "8.7": True, "9.0": True, "10.0": False, "12.0": True, "12.1": True}.items(),
-)
-def test_the_generations_that_the_wheel_is_compiled_for(capability: str, runs: bool) -> None:
-    assert runs_on(capability) == runs
