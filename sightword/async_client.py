@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
@@ -217,7 +218,7 @@ class AsyncClient:
             await asyncio.sleep(wait_s)
 
     async def _exchange(self, request: Request, remaining_s: float) -> Answer:
-        timeout = self._connection.timeout(remaining_s)
+        timeout, began = self._connection.timeout(remaining_s), time.monotonic()
         try:
             async with asyncio.timeout(timeout.read):  # each piece alone may be in time
                 response = await self._http.request(
@@ -226,7 +227,7 @@ class AsyncClient:
                 )  # fmt: skip
         except TimeoutError:
             raise httpx.ReadTimeout("") from None
-        return Answer(response.status_code, response.headers, response.content)
+        return Answer(response.status_code, response.headers, response.content, time.monotonic() - began)
 
 
 async def _answered(part: Part, task: asyncio.Task[Answer] | None) -> tuple[Part, Answer | None]:

@@ -234,7 +234,7 @@ class Client:
     def _exchange(self, request: Request, remaining_s: float) -> Answer:
         timeout = self._connection.timeout(remaining_s)
         assert timeout.read is not None
-        ends = time.monotonic() + timeout.read
+        began = time.monotonic()
         content = []
         with self._http.stream(
             request.method, request.path, content=request.body or None, timeout=timeout,
@@ -242,9 +242,9 @@ class Client:
         ) as response:  # fmt: skip
             for piece in response.iter_bytes():
                 content.append(piece)
-                if time.monotonic() > ends:  # each piece alone may be in time
+                if time.monotonic() - began > timeout.read:  # each piece alone may be in time
                     raise httpx.ReadTimeout("")
-        return Answer(response.status_code, response.headers, b"".join(content))
+        return Answer(response.status_code, response.headers, b"".join(content), time.monotonic() - began)
 
 
 def _answered(part: Part, future: Future[Answer] | None) -> tuple[Part, Answer | None]:

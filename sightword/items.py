@@ -34,6 +34,11 @@ _TIFF_MODES = ("CMYK", "YCbCr", "LAB", "I", "F")
 _ORIENTATION = 0x0112
 _NO_TEXT = re.compile(r"https?://\S+|data:image/\S+|\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?)", re.IGNORECASE)
 
+LOOKS_LIKE_A_PICTURE = (
+    "a string that names a picture is embedded as a text, as all strings are: for the picture write Path(...) or "
+    "sightword.Image(url=...)"
+)
+
 
 class Image:
     """A picture: a path, the bytes of a file, a Pillow image, an array [height, width, 3] of uint8, or a URL.
@@ -93,10 +98,7 @@ def content_of(item: Any, param: str, *, png_level: int = 1) -> Content:
     """What is sent of an item. Raises InvalidImageError for a file that cannot be read, TypeError for what is none."""
     if isinstance(item, str):
         if _NO_TEXT.fullmatch(item):
-            warnings.warn(
-                f"{item[:80]!r} is embedded as a text: for the picture write Path(...) or sightword.Image(url=...)",
-                stacklevel=2,
-            )
+            warnings.warn(LOOKS_LIKE_A_PICTURE, stacklevel=2)
         return item
     if isinstance(item, Image):
         return Url(item.url) if item.url is not None else content_of(item.source, param, png_level=png_level)
@@ -140,7 +142,7 @@ def _is_pillow(value: Any) -> bool:
 def _save(image: PillowImage, level: int) -> bytes:
     """Without loss, and with its orientation: as the file it came from."""
     if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
-        image = image.convert("RGBA" if "a" in image.mode.lower() else "RGB")
+        image = image.convert({"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}.get(image.mode, "RGB"))
     file = io.BytesIO()
     exif = image.getexif()
     options: dict[str, Any] = {"exif": exif} if _ORIENTATION in exif else {}

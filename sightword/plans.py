@@ -13,6 +13,7 @@ from sightword.connection import Limits
 from sightword.errors import BodyTooLargeError, ModelChangedError, SightwordError, from_detail
 from sightword.items import content_of, listed, to_json
 from sightword.protocol import JSON, NPY, Answer, Request, body_of, string_list, unexpected
+from sightword.request_size import RequestSize
 from sightword.results import Classification, Embedded, Prediction, Vectors, classification_of
 
 OnError = Literal["fail", "item"]
@@ -48,6 +49,7 @@ class Plan(Generic[T]):
         self.errors: dict[int, SightwordError] = {}
         self.count = 0
         self.digest: str | None = None
+        self._size = RequestSize(1)
         self._options, self._keep_errors, self._field = options, on_error == "item", field
 
     def name(self, index: int) -> str:
@@ -56,7 +58,7 @@ class Plan(Generic[T]):
 
     def parts(self, limits: Limits) -> Iterator[Part]:
         """The requests, each made when it is asked for: no more of a long iterator is read than is sent."""
-        part, most_items = Part(), self.most_items(limits)
+        part, self._size = Part(), RequestSize(self.most_items(limits))
         overhead = len(body_of(self._options, [])) + 1
         for index, item in enumerate(self.items):
             param = self.name(index)
@@ -81,7 +83,7 @@ class Plan(Generic[T]):
                 part.params.append(param)
                 part.inputs.append(content)
                 part.size += len(content) + 1
-            if len(part) >= most_items:
+            if len(part) >= self._size.items:
                 yield self._closed(part)
                 part = Part()
         if len(part):
@@ -104,6 +106,7 @@ class Plan(Generic[T]):
         self.errors.update(part.errors)
         if answer is not None:
             self._check_digest(answer)
+            self._size.observe(len(part.indices), answer.seconds)
             self.read(part, answer)
 
     def _check_digest(self, answer: Answer) -> None:

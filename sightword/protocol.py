@@ -40,6 +40,7 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+    seconds: float = 0.0
 
     @property
     def digest(self) -> str | None:

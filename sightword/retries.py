@@ -3,7 +3,8 @@
 - 429 and 503: the service did nothing; after its `Retry-After`, or a backoff, until the time is up.
 - No connection: nothing was sent. One that has answered before is waited for until the time is up (it restarts),
   one that never has only for a moment (the URL may be wrong).
-- A connection that broke meanwhile: at most twice more, lest a request that ends its server ends all of them.
+- A connection that broke meanwhile, also that of a proxy (502): at most twice more, lest a request that ends its
+  server ends all of them.
 
 Not for 500 and 504: the same would only be computed again. Nothing here is unsafe to repeat, see `Request`.
 """
@@ -20,7 +21,7 @@ import httpx
 from sightword.errors import ConnectionFailedError, DeadlineExceededError, SightwordError
 from sightword.protocol import Answer
 
-AGAIN = (429, 503)
+AGAIN, BAD_GATEWAY = (429, 503), 502
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 8.0
 BROKEN_AT_MOST, FIRST_CONTACT_AT_MOST = 3, 3
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -45,7 +46,9 @@ class Attempts:
 
     def after_answer(self, answer: Answer) -> float | None:
         """How many seconds to wait before the next attempt; None for an answer to be kept, be it an error."""
-        if answer.status not in AGAIN:
+        if answer.status == BAD_GATEWAY:
+            self._broken += 1
+        if answer.status not in (*AGAIN, BAD_GATEWAY) or self._broken >= BROKEN_AT_MOST:
             return None
         asked_s = _retry_after_s(answer.headers.get("retry-after"))
         wait_s = self._backoff_s() if asked_s is None else asked_s * random.uniform(1, 1.25)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
@@ -16,9 +15,11 @@ from model.hub.errors import HubError
 from model.hub.folders import find_bundle
 from model.manifest import BundleError
 from model.runtime.engine import Engine, EngineError
-from model.zeroshot import class_vectors, fill, template_sets
+from model.zeroshot import template_sets
 from sightword.errors import InvalidRequestError, ModelError, SightwordError
 from sightword.items import Item, Items, listed
+from sightword.local.class_vectors import ClassVectors
+from sightword.local.label_sets import LocalLabelSets
 from sightword.local.towers import Named, Towers
 from sightword.local.zero_shot import check_labels, choose_templates, predictions
 from sightword.plans import OnError
@@ -28,7 +29,6 @@ from sightword.results import Classification, Embedded, Info, ModelInfo, Ranked,
 from sightword.scores import ranking_of, similarity_of
 
 ITEMS_PER_BLOCK = 256  # of an iterator
-KEPT_CLASSES = 8  # lists of labels whose vectors are kept
 
 
 class Local:
@@ -38,7 +38,8 @@ class Local:
         """See `sightword.load`."""
         self.bundle, self.engine = bundle, engine
         self._towers = Towers(bundle, engine)
-        self._classes: OrderedDict[tuple[Any, ...], Vectors] = OrderedDict()
+        self._classes = ClassVectors(self._embed_texts, bundle.dimensions)
+        self.label_sets = LocalLabelSets(self._classes.get)
 
     @classmethod
     def open(cls, name: str | None, provider: str) -> Local:
@@ -115,8 +116,9 @@ class Local:
     def classify(
         self,
         items: Items,
-        labels: Iterable[str],
+        labels: Iterable[str] | None = None,
         *,
+        label_set: str | None = None,
         templates: Iterable[str] | None = None,
         template_set: str | None = None,
         top_k: int | None = None,
@@ -129,10 +131,9 @@ class Local:
         """As `Client.classify`."""
         if top_k is not None and top_k < 1:
             raise InvalidRequestError("This is at least 1.", param="top_k")
-        chosen = choose_templates(None if templates is None else string_list(templates, "templates"), template_set)
-        names = string_list(labels, "labels")
-        check_labels(names)
-        classes = self._class_vectors(names, chosen, multi_label and self.bundle.logit_bias is None, bool(truncate))
+        names, classes = self._classes_of(
+            labels, label_set, templates, template_set, multi_label and self.bundle.logit_bias is None, bool(truncate)
+        )
         embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items))
         results = predictions(
             embedded.vectors, classes, names, self.bundle, top_k=top_k, multi_label=multi_label, threshold=threshold
@@ -190,6 +191,9 @@ class Local:
             vectors[index] = row
         return Embedded(vectors, dict(sorted(errors.items())))
 
+    def _embed_texts(self, items: Iterable[Named], truncate: bool) -> Vectors:
+        return self._embed(items, truncate, "fail", False, None).vectors
+
     def _embed_pair(
         self, first: Sequence[Item], second: Items, names: tuple[str, str], truncate: bool | None, progress: bool
     ) -> Vectors:
@@ -201,26 +205,28 @@ class Local:
 
         return self._embed(named(), bool(truncate), "fail", progress, None).vectors
 
-    def _class_vectors(
-        self, labels: Sequence[str], templates: Sequence[str], without_label: bool, truncate: bool
-    ) -> Vectors:
-        """[labels, dimensions], with one more row for no label; those of the last few lists are kept."""
-        key = (tuple(labels), tuple(templates), without_label, truncate)
-        if key not in self._classes:
-            prompts = [
-                (f"labels.{index}", fill(template, label))
-                for index, label in enumerate(labels)
-                for template in templates
-            ]
-            if without_label:
-                prompts += [("templates", fill(template, "").strip()) for template in templates]
-            named = [(index, param, text) for index, (param, text) in enumerate(prompts)]
-            vectors = self._embed(named, truncate, "fail", False, None).vectors
-            self._classes[key] = class_vectors(vectors.reshape(-1, len(templates), self.bundle.dimensions))
-            while len(self._classes) > KEPT_CLASSES:
-                self._classes.popitem(last=False)
-        self._classes.move_to_end(key)
-        return self._classes[key]
+    def _classes_of(
+        self,
+        labels: Iterable[str] | None,
+        label_set: str | None,
+        templates: Iterable[str] | None,
+        template_set: str | None,
+        without_label: bool,
+        truncate: bool,
+    ) -> tuple[Sequence[str], Vectors]:
+        """The labels and their vectors. Raises SightwordError."""
+        given = None if templates is None else string_list(templates, "templates")
+        chosen = choose_templates(given, template_set)
+        if (labels is None) == (label_set is None):
+            raise InvalidRequestError("Give either labels or label_set.", param="labels")
+        if label_set is not None:
+            stored, truncates = self.label_sets.find(label_set, "label_set")
+            names, truncate = stored.labels, truncate or truncates
+            chosen = stored.templates if given is None and template_set is None else chosen
+        else:
+            names = string_list(labels or (), "labels")
+            check_labels(names)
+        return names, self._classes.get(names, chosen, truncate, without_label)
 
     def _check_dimensions(self, dimensions: int | None) -> None:
         most = self.bundle.dimensions

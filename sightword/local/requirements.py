@@ -16,16 +16,19 @@ def needs_runtime() -> Iterator[None]:
     """Within it, `model` and onnxruntime are imported. Raises MissingDependencyError."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in ("", "sightword"):  # a mistake of ours
+    except ImportError as error:
+        other = sys.modules.get("model")
+        if other is not None and not hasattr(other, "__path__"):
+            raise MissingDependencyError(
+                f"{other.__file__} stands in the way of Sightword's package `model`: rename it, or start elsewhere."
+            ) from error
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if missing in ("", "sightword") or (missing == "model" and other is not None):  # a mistake of ours
             raise
         raise MissingDependencyError(_message(missing)) from error
 
 
 def _message(missing: str) -> str:
-    if missing != "model":
-        return f"{missing} is not installed, and a model without a service needs it: {INSTALL}"
-    if other := getattr(sys.modules.get("model"), "__file__", None):
-        return f"{other} stands in the way of Sightword's package `model`: rename it, or start elsewhere."
-    return f"Without a service, the whole of Sightword is needed, and only its client is installed: {INSTALL}"
+    if missing == "model":
+        return f"Without a service, the whole of Sightword is needed, and only its client is installed: {INSTALL}"
+    return f"{missing} is not installed, and a model without a service needs it: {INSTALL}"
