@@ -109,7 +109,10 @@ def content_of(item: Any, param: str, *, png_level: int = 1) -> Content:
     if isinstance(item, np.ndarray):
         return _png(item, png_level)
     if _is_pillow(item):
-        return _save(item, png_level)
+        try:
+            return _save(item, png_level)
+        except (OSError, ValueError, SyntaxError) as error:  # it may be read only now
+            raise InvalidImageError(f"This Pillow image cannot be read: {error}.", param=param) from error
     raise TypeError(
         f"{param} is a {type(item).__name__}: an item is a str (a text), or a picture as Path, bytes, Pillow image, "
         "array [height, width, 3] of uint8 or sightword.Image"

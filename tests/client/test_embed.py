@@ -76,6 +76,17 @@ def test_pillow_images_of_every_mode(client: sightword.Client, mode: str) -> Non
     assert max(np.array(seen) @ vector) > 0.97
 
 
+def test_a_pillow_image_that_cannot_be_read_is_an_invalid_image(embedder: Any) -> None:
+    """Pillow reads the pixels of a file when they are first used."""
+    for file in (pictures.read("rocket")[:9000], pictures.read("cat")[:9000]):
+        with pytest.raises(InvalidImageError, match="This Pillow image cannot be read") as refused:
+            embedder.embed(["a", PIL.Image.open(io.BytesIO(file))])
+        assert refused.value.param == "inputs.1"
+    closed = PIL.Image.open(io.BytesIO(pictures.read("rocket")))
+    closed.close()
+    assert list(embedder.embed(["a", closed], on_error="item").errors) == [1]
+
+
 def _sixteen_bit(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
     return image.convert("L").convert(mode).point(lambda value: value * 257 + 0)
 
