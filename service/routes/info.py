@@ -12,6 +12,8 @@ from service import __version__
 from service.errors import error_responses
 from service.inference.pipeline import Pipeline
 from service.schema.answers import DeviceMemoryAnswer, InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
+from service.schema.compat.common import seconds_since_1970
+from service.schema.compat.infinity import ListedModel, ListedModelsAnswer, QueueStats
 from service.state import Service, ServiceDep
 
 router = APIRouter(tags=["information"], responses=error_responses())
@@ -19,9 +21,12 @@ BUNDLED_DIGEST = bundled_digest()
 
 
 @router.get("/models", summary="The models served")
-async def models(service: ServiceDep) -> ModelsAnswer:
-    """Name the models and what they are."""
-    return ModelsAnswer(models=[_served(pipeline, service) for pipeline in service.models.serving])
+async def models(service: ServiceDep) -> ListedModelsAnswer | ModelsAnswer:
+    """Name the models and what they are; Infinity has another list at this path, which stands beside ours."""
+    served = [_served(pipeline, service) for pipeline in service.models.serving]
+    if "infinity" not in service.settings.apis:
+        return ModelsAnswer(models=served)
+    return ListedModelsAnswer(models=served, data=[_listed(each, service) for each in service.models.serving])
 
 
 @router.get("/info", summary="Models, limits, settings and version")
@@ -84,6 +89,18 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         lanes=pipeline.workers,
         workers=pipeline.workers,
     )
+
+
+def _listed(pipeline: Pipeline, service: Service) -> ListedModel:
+    admission = service.shared.admission
+    stats = QueueStats(
+        queue_fraction=min(1.0, admission.items / admission.limit_items),
+        queue_absolute=admission.items,
+        results_pending=admission.items,
+        batch_size=max(pipeline.max_batch.values()),
+    )
+    bundle = pipeline.bundle
+    return ListedModel(id=bundle.id, created=seconds_since_1970(bundle.manifest.created), stats=stats)
 
 
 def _variant(report: VariantReport | None) -> ServedVariant | None:

@@ -10,22 +10,31 @@ from fastapi import Response
 from service.request_context import RequestContext
 from service.schema.compat.common import token_usage
 from service.schema.compat.openai import EmbeddingsRequest
-from service.schema.items import Item
 from service.schema.requests import EncodingFormat
 from service.state import Service
-from service.web.responses import ENCODERS, Matrix, check_dimensions, json_response, reduce_dimensions, serialize_rows
+from service.web.responses import (
+    ENCODERS,
+    Matrix,
+    check_dimensions,
+    combine,
+    json_response,
+    reduce_dimensions,
+    serialize_rows,
+)
 
 
-async def answer_embeddings(
-    request: EmbeddingsRequest, items: list[Item], service: Service, context: RequestContext
-) -> Response:
-    """Embed the items, which are those of the request; the vectors are those of /embed."""
+async def answer_embeddings(request: EmbeddingsRequest, service: Service, context: RequestContext) -> Response:
+    """Embed the request's input, or its messages; the vectors are those of /embed."""
+    items, counts = request.input or [], None
+    if request.messages is not None:
+        items, counts = request.messages.items, request.messages.counts
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
         check_dimensions(dimensions, pipeline.bundle)
         embedded = await pipeline.embed(items, context, truncate=request.cut, keep_errors=False)
     with context.timing.stage("serialize"):
-        vectors = reduce_dimensions(embedded.vectors, dimensions, request.normalized is not False)
+        whole = embedded.vectors if counts is None else combine(embedded.vectors, counts)
+        vectors = reduce_dimensions(whole, dimensions, request.normalized is not False)
         formats = request.formats()
         rows = await serialize_rows(lambda: _encode(vectors, formats), vectors.size * len(formats), service.shared)
         data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]

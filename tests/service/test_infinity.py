@@ -54,6 +54,33 @@ def test_content_of_llama_cpp(client: httpx.Client, bundle: Bundle) -> None:
     assert client.get("/props").json()["media_marker"] == "<__media__>"
 
 
+def test_texts_of_tei_at_the_root(client: httpx.Client) -> None:
+    """huggingface-api-haystack 3.1 asks there, whatever the path of the URL that it was given."""
+    request = {"query": "a cat", "texts": ["a dog", "a cat"], "raw_scores": False}
+    for options in ({}, {"return_text": True}, {"truncate": True, "truncation_direction": "Left"}):
+        found = client.post("/rerank", json={**request, **options}).json()
+        assert found == client.post("/tei/rerank", json={**request, **options}).json()
+    long = " ".join(f"word {number}" for number in range(100))
+    cut = [client.post(path, json={**request, "query": long, **options}).json() for path in ("/rerank", "/tei/rerank")]
+    assert cut[0] == cut[1]
+
+
+@pytest.mark.parametrize("others", [{}, {"documents": ["a"], "texts": ["a"]}])
+def test_rerank_wants_documents_or_texts(others: dict[str, Any], client: httpx.Client) -> None:
+    refused = client.post("/rerank", json={"query": "a", **others})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "documents")
+
+
+def test_models_of_infinity_stand_beside_ours(client: httpx.Client, bundle: Bundle) -> None:
+    """infinity_client 0.0.78 reads `data`, and of each model `stats`."""
+    answer = client.get("/models").json()
+    assert answer["models"] == client.get("/info").json()["models"]
+    [model] = answer["data"]
+    assert (answer["object"], model["id"], model["owned_by"]) == ("list", bundle.id, "infinity")
+    assert model["stats"].keys() == {"queue_fraction", "queue_absolute", "results_pending", "batch_size"}
+    assert {"embed", "image_embed", "rerank"} <= {*model["capabilities"]}
+
+
 @pytest.mark.parametrize(
     ("request_", "param"),
     [

@@ -101,6 +101,10 @@ def has_documents(before: Answer, after: Answer) -> bool:
     return "document" not in before["results"][0] and "document" in after["results"][0]
 
 
+def is_of_voyage(before: Answer, after: Answer) -> bool:
+    return after["data"] == before["results"][:1]
+
+
 def on(body: Answer, cases: dict[str, Case]) -> dict[str, Case]:
     """The same changes, of another request."""
     return {name: replace(case, body={**body, **case.body}) for name, case in cases.items()}
@@ -160,6 +164,7 @@ CASES: dict[str, dict[str, Case]] = {
         "input": Case(EMBEDDINGS, {"input": ["a dog"]}, differ),
         "model": Case(EMBEDDINGS, ANOTHER, code("model_not_found")),
         "truncate": Case({"input": [LONG]}, {"truncate": True}, cures("text_too_long")),
+        "messages": Case({"messages": [{"content": "a cat"}]}, {"messages": [{"content": "a dog"}]}, differ),
         "modality": Case({"input": [CAT["image"]]}, {"modality": "image"}, cures("text_too_long")),
         "encoding_format": Case(EMBEDDINGS, {"encoding_format": "base64"}, is_base64),
         "embedding_type": Case(EMBEDDINGS, {"embedding_type": ["float", "binary"]}, has_both),
@@ -177,6 +182,7 @@ CASES: dict[str, dict[str, Case]] = {
         "model": Case(RERANK, ANOTHER, code("model_not_found")),
         "truncate": Case({**RERANK, "query": LONG}, {"truncate": True}, cures("text_too_long")),
         "top_n": Case(RERANK, {"top_n": 1}, count("results", to=1)),
+        "top_k": Case(RERANK, {"top_k": 1}, is_of_voyage),
         "return_documents": Case(RERANK, {"return_documents": True}, has_documents),
         "raw_scores": Case(RERANK, {"raw_scores": True}, differ),
     },

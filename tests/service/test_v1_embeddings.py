@@ -200,3 +200,36 @@ def test_models(client: httpx.Client, bundle: Bundle) -> None:
     for name in ("gpt-4", "someone/some-model", "someone%2Fsome-model"):
         refusal = client.get(f"/v1/models/{name}")
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_messages_of_vllm_get_one_vector(client: httpx.Client) -> None:
+    """As in its documentation of embeddings of chats (openai_chat_embedding_client_for_multimodal.py)."""
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{CAT}"}}
+    text = {"type": "text", "text": "a cat"}
+    alone = ask(client, messages=[{"role": "user", "content": [image]}], encoding_format="float")
+    same(alone, native(client, {"image": CAT}))
+    same(ask(client, messages=[{"role": "user", "content": "a cat"}]), native(client, "a cat"))
+    mean = np.sum(native(client, [{"image": CAT}, "a cat"]), axis=0)
+    for messages in (
+        [{"role": "user", "content": [image, text]}],
+        [{"content": [image]}, {"role": "user", "content": "a cat"}],
+    ):
+        same(ask(client, messages=messages), [mean / np.linalg.norm(mean)])
+
+
+@pytest.mark.parametrize(
+    ("request_", "param"),
+    [
+        ({}, "input"),
+        ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, "input"),
+        ({"messages": []}, "messages"),
+        ({"messages": "a"}, "messages"),
+        ({"messages": ["a"]}, "messages.0"),
+        ({"messages": [{"role": "system", "content": "Represent the image."}]}, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages.0.content.0"),
+        ({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}, "messages.0.content.0"),
+    ],
+)
+def test_messages_that_are_none(request_: dict[str, Any], param: str, client: httpx.Client) -> None:
+    assert refused(client, **request_)["param"] == param

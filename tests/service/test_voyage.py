@@ -49,3 +49,17 @@ def test_its_names_for_the_options_of_texts(client: httpx.Client) -> None:
         "/embed", json={"inputs": request["input"], "truncate": True, "dimensions": 16, "encoding_format": "int8"}
     ).json()["data"]
     assert entry["embedding"] == expected[0]["embedding"]
+
+
+def test_rerank_answers_as_voyage_where_top_k_is_sent(client: httpx.Client, bundle: Bundle) -> None:
+    """Its client sends top_k always, null where it was not chosen, and reads `data`."""
+    request = {"query": "a cat", "documents": ["a dog", "a cat"], "model": bundle.id, "truncation": True}
+
+    def ask(**options: Any) -> Any:
+        return client.post("/v1/rerank", json={**request, **options}).json()
+
+    results = client.post("/v1/rerank", json=request).json()["results"]
+    assert ask(top_k=None)["data"] == results
+    assert ask(top_k=1)["data"] == results[:1]
+    assert ask(top_k=1, return_documents=True)["data"] == [{**results[0], "document": "a cat"}]
+    assert ask(top_k=1)["usage"]["total_tokens"] > 0

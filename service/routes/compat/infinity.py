@@ -19,10 +19,11 @@ from service.schema.compat.infinity import (
     PromptEmbedding,
     PropsAnswer,
     RootEmbeddingsRequest,
+    RootRerankRequest,
     StringRerankAnswer,
 )
-from service.schema.compat.jina import RerankRequest
 from service.schema.compat.openai import EmbeddingsAnswer
+from service.schema.compat.tei import TeiRank, to_ranks
 from service.schema.items import Item, TextItem
 from service.state import RequestContextDep, Service, ServiceDep
 from service.web.body import json_body
@@ -47,7 +48,7 @@ async def embeddings(
     """As /v1/embeddings; with `content`, the list that llama.cpp answers."""
     if request.content is not None:
         return await _prompts(request, request.content, service, context)
-    return await answer_embeddings(request, request.input or [], service, context)
+    return await answer_embeddings(request, service, context)
 
 
 async def _prompts(
@@ -74,24 +75,30 @@ async def props(service: ServiceDep) -> PropsAnswer:
 
 @router.post(
     "/rerank",
-    summary="Rank documents by a query (Infinity)",
-    responses={200: {"model": StringRerankAnswer}, **ERRORS},
+    summary="Rank documents by a query (Infinity, TEI)",
+    responses={200: {"model": StringRerankAnswer | list[TeiRank]}, **ERRORS},
 )
 async def rerank(
-    request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
+    request: Annotated[RootRerankRequest, json_body(RootRerankRequest)],
+    service: ServiceDep,
+    context: RequestContextDep,
 ) -> Response:
-    """As /v1/rerank, but that a document is repeated as a string."""
+    """As /v1/rerank, but that a document is repeated as a string; with `texts`, the list that TEI answers."""
+    documents = request.texts or request.documents or []
     with service.model(request.model) as pipeline:
         ranking = await rank(
             pipeline,
             request.query,
-            request.documents,
+            documents,
             context,
-            top_n=request.top_n,
+            top_n=request.best,
             truncate=request.cut,
             raw_scores=bool(request.raw_scores),
         )
-    repeated = request.documents if request.return_documents else None
+    if request.texts is not None:
+        ranks = to_ranks(ranking.order, ranking.scores, documents if request.return_text else None)
+        return json_response(await service.shared.pool.run_in_thread(rows_to_json, ranks))
+    repeated = documents if request.return_documents else None
     results = await service.shared.pool.run_in_thread(_results, ranking, repeated)
     answer = {"id": context.request_id, "object": "rerank", "results": results, "model": pipeline.bundle.id}
     return json_response({**answer, "usage": token_usage(ranking.usage), "created": int(time.time())})

@@ -1,4 +1,4 @@
-"""POST /v1/classify and /v1/rerank: what clients of Jina call, and those of Cohere and Infinity."""
+"""POST /v1/classify and /v1/rerank: what clients of Jina call, and those of Cohere, Infinity and Voyage."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from orjson import Fragment
 
-from service.classification.ranking import Ranking, rank
+from service.classification.ranking import rank
 from service.schema.compat.common import token_usage
 from service.schema.compat.errors import WITH_MESSAGE
 from service.schema.compat.jina import LabelsAnswer, LabelsRequest, RerankAnswer, RerankRequest
+from service.schema.compat.voyage import VoyageRerankAnswer
 from service.schema.items import ImageItem, Item, TextItem, UrlItem
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
@@ -53,8 +54,8 @@ def _classification(entry: dict[str, Any]) -> dict[str, Any]:
 
 @router.post(
     "/rerank",
-    summary="Rank documents by a query (Cohere, Jina, Infinity)",
-    responses={200: {"model": RerankAnswer}, **ERRORS},
+    summary="Rank documents by a query (Cohere, Jina, Infinity, Voyage)",
+    responses={200: {"model": RerankAnswer | VoyageRerankAnswer}, **ERRORS},
 )
 async def rerank(
     request: Annotated[RerankRequest, json_body(RerankRequest)], service: ServiceDep, context: RequestContextDep
@@ -66,25 +67,29 @@ async def rerank(
             request.query,
             request.documents,
             context,
-            top_n=request.top_n,
+            top_n=request.best,
             truncate=request.cut,
             raw_scores=bool(request.raw_scores),
         )
     with context.timing.stage("serialize"):
         scores = ranking.scores
-        results: Sequence[object] = [{"index": index, "relevance_score": scores[index]} for index in ranking.order]
+        results: Sequence[Any] = [{"index": index, "relevance_score": scores[index]} for index in ranking.order]
         if request.return_documents:  # which may be as large as the request
-            results = await service.shared.pool.run_in_thread(_with_documents, ranking, request.documents)
-        usage = token_usage(ranking.usage)
-        answer = {"id": context.request_id, "object": "list", "results": results}
-        return json_response({**answer, "model": pipeline.bundle.id, "usage": usage})
+            document = _text if request.is_voyage else _document
+            repeated = [document(request.documents[index]) for index in ranking.order]
+            results = await service.shared.pool.run_in_thread(_with_documents, results, repeated)
+        shared = {"object": "list", "model": pipeline.bundle.id, "usage": token_usage(ranking.usage)}
+        if request.is_voyage:
+            return json_response({**shared, "data": results})
+        return json_response({"id": context.request_id, **shared, "results": results})
 
 
-def _with_documents(ranking: Ranking, documents: Sequence[Item]) -> list[Fragment]:
-    return rows_to_json(
-        {"index": index, "relevance_score": ranking.scores[index], "document": _document(documents[index])}
-        for index in ranking.order
-    )
+def _with_documents(results: Sequence[dict[str, Any]], documents: Sequence[object]) -> list[Fragment]:
+    return rows_to_json({**result, "document": document} for result, document in zip(results, documents, strict=True))
+
+
+def _text(item: Item) -> str | None:
+    return item.text if isinstance(item, TextItem) else None
 
 
 def _document(item: Item) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Response
 
 from model.bundle import Bundle
 from service.errors import ApiError, error_responses
+from service.schema.compat.common import seconds_since_1970
 from service.schema.compat.errors import WITH_MESSAGE
 from service.schema.compat.openai import EmbeddingsAnswer, EmbeddingsRequest, ModelList, ModelObject
 from service.state import RequestContextDep, ServiceDep
@@ -22,14 +22,14 @@ ERRORS = compatible_errors(WITH_MESSAGE)
 
 @router.post(
     "/embeddings",
-    summary="Embed texts and images (OpenAI, Jina, Infinity)",
+    summary="Embed texts and images (OpenAI, Jina, Infinity, vLLM)",
     responses={200: {"model": EmbeddingsAnswer}, **ERRORS},
 )
 async def embeddings(
     request: Annotated[EmbeddingsRequest, json_body(EmbeddingsRequest)], service: ServiceDep, context: RequestContextDep
 ) -> Response:
     """Answer as OpenAI does; the vectors are those of /embed."""
-    return await answer_embeddings(request, request.input, service, context)
+    return await answer_embeddings(request, service, context)
 
 
 @router.get("/models", summary="The models served (OpenAI)", responses=error_responses())
@@ -54,11 +54,4 @@ async def model(id: str, service: ServiceDep) -> ModelObject:
 
 
 def _model(name: str, bundle: Bundle) -> ModelObject:
-    return ModelObject(id=name, created=_seconds(bundle.manifest.created))
-
-
-def _seconds(created: str) -> int:
-    try:
-        return int(datetime.fromisoformat(created).timestamp())
-    except (ValueError, OverflowError, OSError):  # a bundle's maker may write anything here
-        return 0
+    return ModelObject(id=name, created=seconds_since_1970(bundle.manifest.created))

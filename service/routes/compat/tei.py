@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 
@@ -11,8 +11,7 @@ from service import __version__
 from service.classification.ranking import rank
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT
-from service.schema.compat.tei import TeiEmbedRequest, TeiInfoAnswer, TeiRank, TeiRerankRequest
-from service.schema.items import Item, TextItem
+from service.schema.compat.tei import TeiEmbedRequest, TeiInfoAnswer, TeiRank, TeiRerankRequest, to_ranks
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_body
 from service.web.openapi import compatible_errors
@@ -51,19 +50,8 @@ async def rerank(
             truncate=request.truncate,
             raw_scores=bool(request.raw_scores),
         )
-    repeat = request.return_text is True
-
-    def ranks() -> list[Any]:
-        return rows_to_json(
-            {"index": index, "score": ranking.scores[index]} | (_text(request.texts[index]) if repeat else {})
-            for index in ranking.order
-        )
-
-    return json_response(await service.shared.pool.run_in_thread(ranks))
-
-
-def _text(item: Item) -> dict[str, str | None]:
-    return {"text": item.text if isinstance(item, TextItem) else None}
+    ranks = to_ranks(ranking.order, ranking.scores, request.texts if request.return_text else None)
+    return json_response(await service.shared.pool.run_in_thread(rows_to_json, ranks))
 
 
 @router.get("/info", summary="The model and the limits (TEI)", responses=error_responses("unavailable", shape=FLAT))

@@ -7,6 +7,7 @@ They take every field that their originals define. What has no meaning here, suc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
@@ -76,6 +77,14 @@ class TokenUsage(BaseModel):
 def token_usage(usage: Mapping[str, int]) -> dict[str, int]:
     """Ours as OpenAI's: no tokens are made here, so that all of them are those of the request."""
     return {"prompt_tokens": usage["tokens"], "total_tokens": usage["tokens"]}
+
+
+def seconds_since_1970(created: str) -> int:
+    """Of when a bundle was made; 0 where its maker wrote anything but a date."""
+    try:
+        return int(datetime.fromisoformat(created).timestamp())
+    except (ValueError, OverflowError, OSError):
+        return 0
 
 
 class LabelScore(BaseModel):

@@ -1,4 +1,4 @@
-"""Inputs of several parts, as Cohere and Voyage write them: texts and pictures that get one vector together."""
+"""Inputs of several parts, as Cohere, Voyage and vLLM write them: texts and pictures that get one vector together."""
 
 from __future__ import annotations
 
@@ -48,6 +48,28 @@ def _parts(value: object, path: str) -> tuple[list[Any], str]:
     if not isinstance(value, list) or not value:
         raise ApiError("invalid_request", "An input has a list of at least one part.", path)
     return value, path
+
+
+def _parse_messages(value: object, info: ValidationInfo[Settings]) -> Contents | None:
+    """A chat as one input: the parts of all its messages."""
+    if value is None:
+        return None
+    field = str(info.field_name)
+    if not isinstance(value, list) or not value:
+        raise ApiError("invalid_request", "This is a list of at least one message.", field)
+    items: list[Item] = []
+    for index, message in enumerate(value):
+        path = f"{field}.{index}"
+        if isinstance(message, dict) and message.get("role", "user") != "user":
+            raise ApiError(
+                "invalid_request", "No model here reads instructions: send user's messages only.", f"{path}.role"
+            )
+        if isinstance(message, dict) and isinstance(message.get("content"), str):
+            message = {"content": [message["content"]]}
+        parts, path = _parts(message, path)
+        check_count(len(items) + len(parts), info.context.compatible_items(), "parts", field)
+        items.extend(_part(part, f"{path}.{number}", info.context) for number, part in enumerate(parts))
+    return Contents(items, [len(items)])
 
 
 def _part(value: object, path: str, settings: Settings) -> Item:
@@ -116,6 +138,30 @@ ContentList = Annotated[
             "items": {
                 "type": "object",
                 "properties": {"content": {"type": "array", "items": _PART_SCHEMA, "minItems": 1}},
+                "required": ["content"],
+            },
+        }
+    ),
+]
+MessageList = Annotated[
+    Contents | None,
+    PlainValidator(_parse_messages),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "description": "vLLM's: user's messages, whose texts and images get one vector together",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "role": {"const": "user"},
+                    "content": {
+                        "anyOf": [
+                            {"type": "string", "minLength": 1},
+                            {"type": "array", "items": _PART_SCHEMA, "minItems": 1},
+                        ]
+                    },
+                },
                 "required": ["content"],
             },
         }

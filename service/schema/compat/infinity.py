@@ -7,13 +7,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
 
 from service.errors import ApiError
-from service.schema.compat.common import TokenUsage
+from service.schema.answers import ModelsAnswer
+from service.schema.compat.common import Direction, TokenUsage
 from service.schema.compat.contents import Contents
 from service.schema.compat.items import AnyItems, parse_any_image
+from service.schema.compat.jina import RerankRequest
 from service.schema.compat.openai import EmbeddingsRequest
 from service.schema.items import BadItem, Item, check_count, parse_item
 from service.settings import Settings
 
+CAPABILITIES = ("embed", "image_embed", "rerank", "classify")
 MARKER = "<__media__>"  # stands in llama.cpp's prompts where a picture goes
 
 
@@ -51,18 +54,13 @@ def _parts(prompt: object, path: str, settings: Settings) -> list[Item]:
 class RootEmbeddingsRequest(EmbeddingsRequest):
     """What Infinity takes, as /v1/embeddings, or `content` as llama.cpp does. Fields beside these are ignored."""
 
-    input: AnyItems | None = Field(None, description="texts and pictures")  # type: ignore[assignment]
+    SOURCES = ("input", "messages", "content")
+
     content: Annotated[
         Contents | None,
         PlainValidator(_parse_content),
         WithJsonSchema({"description": "llama.cpp's: a prompt or a list of them"}),
     ] = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.input is None) == (self.content is None):
-            raise ApiError("invalid_request", "Send one of input and content.", "input")
-        return self
 
 
 class PromptEmbedding(BaseModel):
@@ -70,6 +68,26 @@ class PromptEmbedding(BaseModel):
 
     index: int
     embedding: list[float]
+
+
+class _CutSide(BaseModel):
+    """Read before the texts that it is about: the fields of the last base come first."""
+
+    truncation_direction: Direction = Field(None, description="TEI's: the side at which texts are cut")
+
+
+class RootRerankRequest(RerankRequest, _CutSide):
+    """What Infinity takes, or `texts` as TEI does: Haystack's client of it puts /rerank at the root of any URL."""
+
+    documents: AnyItems | None = Field(None, description="texts and pictures")  # type: ignore[assignment]
+    texts: AnyItems | None = Field(None, description="TEI's; the answer is its list, too")
+    return_text: bool | None = Field(None, description="TEI's: repeat each text in its result")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.documents is None) == (self.texts is None):
+            raise ApiError("invalid_request", "Send one of documents and texts.", "documents")
+        return self
 
 
 class StringRelevance(BaseModel):
@@ -89,6 +107,34 @@ class StringRerankAnswer(BaseModel):
     model: str
     usage: TokenUsage
     created: int
+
+
+class QueueStats(BaseModel):
+    """How busy a model is: here, the service is."""
+
+    queue_fraction: float = Field(description="how full the queue is, 0 to 1")
+    queue_absolute: int = Field(description="items at work or waiting")
+    results_pending: int = Field(description="the same")
+    batch_size: int
+
+
+class ListedModel(BaseModel):
+    """A model as clients of Infinity read it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: Literal["infinity"] = "infinity"  # its client knows no other
+    created: int
+    backend: Literal["onnxruntime"] = "onnxruntime"
+    capabilities: tuple[str, ...] = CAPABILITIES
+    stats: QueueStats
+
+
+class ListedModelsAnswer(ModelsAnswer):
+    """/models where this API is on: the models as ever, and in `data` as clients of Infinity read them."""
+
+    object: Literal["list"] = "list"
+    data: list[ListedModel]
 
 
 class PropsAnswer(BaseModel):

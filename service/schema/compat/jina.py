@@ -22,13 +22,24 @@ class LabelsRequest(ClassifyOptions):
 
 
 class RerankRequest(Compatible):
-    """What Cohere, Jina and Infinity take. Fields beside these are ignored."""
+    """What Cohere, Jina, Infinity and Voyage take. Fields beside these are ignored."""
 
     query: AnyItem
     documents: AnyItems
     top_n: int | None = Field(None, ge=1, description="how many of the best to answer; all if not given")
+    top_k: int | None = Field(None, ge=1, description="Voyage's top_n: sent, null too, it gets Voyage's answer")
     return_documents: bool | None = Field(None, description="repeat each document in its result")
     raw_scores: bool | None = Field(None, description="Infinity's: answer the cosine as relevance_score")
+
+    @property
+    def best(self) -> int | None:
+        """How many to answer; all for None."""
+        return self.top_n or self.top_k
+
+    @property
+    def is_voyage(self) -> bool:
+        """Whether a client of Voyage asks: it sends top_k always, null where it was not chosen."""
+        return "top_k" in self.model_fields_set
 
 
 class ClassificationObject(BaseModel):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AliasChoices, BaseModel, Field, PlainValidator, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, Field, PlainValidator, WithJsonSchema, model_validator
 
 from service.errors import ApiError
 from service.schema.compat.common import Compatible, TokenUsage
+from service.schema.compat.contents import MessageList
 from service.schema.compat.items import AnyItems
 from service.schema.requests import EncodingFormat
 
@@ -34,12 +35,17 @@ EncodingFormats = Annotated[
 
 
 class EmbeddingsRequest(Compatible):
-    """What OpenAI, Jina and Infinity take. Fields beside these are ignored."""
+    """What OpenAI, Jina, Infinity and vLLM take. Fields beside these are ignored."""
+
+    SOURCES: ClassVar[tuple[str, ...]] = ("input", "messages")
 
     modality: Literal["text", "image", "audio"] | None = Field(
         None, description="Infinity's: image makes strings in `input` pictures; audio is refused"
     )
-    input: AnyItems = Field(description="token ids are refused: they are those of another model's tokenizer")
+    input: AnyItems | None = Field(
+        None, description="token ids are refused: they are those of another model's tokenizer"
+    )
+    messages: MessageList = None
     encoding_format: EncodingFormat | None = Field(None, description="as in /embed; float if not given")
     embedding_type: EncodingFormats | None = Field(
         None,
@@ -54,6 +60,15 @@ class EmbeddingsRequest(Compatible):
         description="keep only the first so many, then normalise again; 0 or nothing for all",
     )
     normalized: bool | None = Field(None, description="Jina's: false leaves a cut vector as it was cut")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        found = [name for name in self.SOURCES if getattr(self, name) is not None]
+        if not found:
+            raise ApiError("invalid_request", "This field is missing.", "input")
+        if len(found) > 1:
+            raise ApiError("invalid_request", f"Send one of {' and '.join(found)}.", found[0])
+        return self
 
     def formats(self) -> list[EncodingFormat]:
         """Those wanted, at least one. The openai client fills in encoding_format by itself, so it is the weaker one."""

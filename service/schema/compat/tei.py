@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.schema.compat.common import Direction, PromptName
 from service.schema.compat.items import AnyItem, AnyItems
+from service.schema.items import Item, TextItem
 
 
 class TeiEmbedRequest(BaseModel):
@@ -42,6 +44,16 @@ class TeiRank(BaseModel):
     index: int
     score: float
     text: str | None = None
+
+
+def to_ranks(order: Sequence[int], scores: Any, repeated: Sequence[Item] | None) -> Iterator[dict[str, Any]]:
+    """The `TeiRank` of each index in `order`, with the texts that are to be repeated."""
+    for index in order:
+        rank = {"index": index, "score": scores[index]}
+        if repeated is not None:
+            item = repeated[index]
+            rank["text"] = item.text if isinstance(item, TextItem) else None
+        yield rank
 
 
 class TeiInfoAnswer(BaseModel):

@@ -1,4 +1,4 @@
-"""What Voyage takes and answers: /v1/multimodalembeddings."""
+"""What Voyage takes and answers: /v1/multimodalembeddings, and its answer of /v1/rerank."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.schema.compat.common import Compatible
+from service.schema.compat.common import Compatible, TokenUsage
 from service.schema.compat.contents import ContentList
 from service.schema.compat.openai import EmbeddingObject
 
@@ -35,3 +35,20 @@ class MultimodalAnswer(BaseModel):
     data: list[EmbeddingObject]
     model: str
     usage: MultimodalUsage
+
+
+class VoyageRelevance(BaseModel):
+    """A document and how well it fits the query."""
+
+    index: int
+    relevance_score: float
+    document: str | None = None
+
+
+class VoyageRerankAnswer(BaseModel):
+    """The documents, best first."""
+
+    object: Literal["list"]
+    data: list[VoyageRelevance]
+    model: str
+    usage: TokenUsage
