@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
+.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-sdks test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
 comma := ,
@@ -14,10 +14,10 @@ serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled chec
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks
 
 coverage: $(VENV)/.dev  ## the same, slower, and which lines none of them runs
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --cov --cov-report=term
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks --cov --cov-report=term
 
 # What they need beside the service is of the versions in constraints.txt.
 LOWEST := cache connections cycle embed fetch_service metrics multipart security_http v1_embeddings zero_shot
@@ -35,6 +35,16 @@ test-gpu-build: $(VENV)/gpu/onnxruntime  ## compare what we take onnxruntime-gpu
 
 cuda-kernels: $(VENV)/gpu/onnxruntime  ## write the kernels that onnxruntime-gpu has for CUDA into tests/gpu/cuda_kernels.json
 	PYTHONPATH=$(abspath $(VENV)/gpu) $(VENV)/bin/python -m tests.gpu.write_kernels
+
+# Clients of others: what they want of each other's versions does not fit into one environment.
+SDKS := $(VENV)/sdks/current/.installed $(VENV)/sdks/older/.installed
+NPM := $(if $(shell command -v npm),$(VENV)/sdks/npm/.installed)
+TEST_SDKS = SIGHTWORD_TEST_PYTHON=$(abspath $(VENV)/bin/python) SIGHTWORD_TEST_NPM=$(if $(NPM),$(abspath $(dir $(NPM)))) \
+  SIGHTWORD_TEST_SDKS
+
+test-sdks: $(VENV)/.dev $(SDKS) $(NPM)  ## run the clients of docs/clients.md, unchanged, against the service: two minutes
+	$(TEST_SDKS)="current npm" $(VENV)/sdks/current/bin/python -m pytest tests/sdks
+	$(TEST_SDKS)=older $(VENV)/sdks/older/bin/python -m pytest tests/sdks
 
 test-containers: $(VENV)/.dev  ## build the images, and drive the compose project on a Docker engine: minutes
 	$(VENV)/bin/python -m pytest -m docker tests/containers
@@ -156,6 +166,20 @@ $(VENV)/gpu/onnxruntime: $(VENV)/.dev
 	@echo "installing the build of onnxruntime for GPUs, without CUDA, into $(@D), once: 400 MB on disk; a minute or two"
 	rm -rf $(@D)
 	$(PIP) --no-deps --target $(@D) onnxruntime-gpu
+
+# Every package is pinned there, so that nothing has to be resolved; the .in beside it says which of them are tested.
+$(VENV)/sdks/%/.installed: tests/sdks/environments/%.txt
+	@echo "installing clients of others into $(@D), once: 130 to 200 packages, 1.1 GB on disk; one to three minutes"
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --no-deps --no-compile --requirement $<
+	touch $@
+
+$(VENV)/sdks/npm/.installed: tests/sdks/environments/package-lock.json tests/sdks/environments/package.json
+	@echo "installing clients in JavaScript into $(@D), once: 70 packages, 180 MB on disk; half a minute"
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3, pycocoevalcap.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt

@@ -62,18 +62,19 @@ def starting(
     model: Path,
     *flags: str,
     module: str = "service",
+    python: str = sys.executable,
     before: Callable[[], None] | None = None,
     pass_fds: Sequence[int] = (),
     **settings: str,
 ) -> Iterator[Running]:
     """`python -m service` on a free port, listening but perhaps not ready; terminated on the way out.
 
-    `before` runs in the new process, which also inherits `pass_fds`.
+    `python` has the service installed. `before` runs in the new process, which also inherits `pass_fds`.
     """
     log_file = folder / f"service-{time.monotonic_ns()}.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", *module.split(), "--port", "0", *flags],
+            [python, "-m", *module.split(), "--port", "0", *flags],
             env=clean_environment({"model": str(model), "label_sets": str(folder / "label-sets"), **settings}),
             stderr=log,
             preexec_fn=before,

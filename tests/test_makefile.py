@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TARGETS = (
-    "serve", "test", "coverage", "test-openvino", "test-gpu-build", "test-lowest", "check", "train", "soak", "bench",
+    "serve", "test", "coverage", "test-openvino", "test-gpu-build", "test-lowest", "test-sdks", "check", "train", "soak", "bench",
     "bench-quick", "bench-peers", "gpu-check",
 )  # fmt: skip
 

@@ -1,55 +1,71 @@
-"""The client of Cohere."""
+"""Cohere's client, in both of its APIs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from benchmarks.service_process import Running
-from model.bundle import Bundle
-from tests.service import pictures
+from tests.sdks.clients import Client
+from tests.sdks.inputs import DATA_URI, IMAGE, MANY, REFUSAL, TEXTS, TOO_LONG, same
 
-cohere = pytest.importorskip("cohere", reason="pip install cohere")
-CAT = f"data:image/jpeg;base64,{pictures.as_base64('cat')}"
+OPTIONS = {"model": "sightword-small", "input_type": "search_document", "embedding_types": ["float"]}
 
 
-@pytest.fixture
-def v2(service: Running) -> Any:
-    return cohere.ClientV2(api_key="not-checked", base_url=service.url)
+class TestVersion2:
+    client = Client(
+        "Cohere",
+        "cohere, `ClientV2`",
+        "cohere",
+        """
+import cohere
+
+client = cohere.ClientV2(api_key="any", base_url="http://localhost:8000")
+""",
+        "the base URL without a version; an input of several parts gets the mean of their vectors",
+    )
+
+    def test_texts(self, here: Any, vectors: Any) -> None:
+        same(here.client.embed(texts=TEXTS, **OPTIONS).embeddings.float_, vectors(*TEXTS))
+
+    def test_images(self, here: Any, vectors: Any) -> None:
+        same(here.client.embed(images=[DATA_URI], **OPTIONS).embeddings.float_, vectors(IMAGE))
+
+    def test_mixed_inputs(self, here: Any, vectors: Any) -> None:
+        parts = [{"type": "text", "text": "a cat"}, {"type": "image_url", "image_url": {"url": DATA_URI}}]
+        answer = here.client.embed(inputs=[{"content": parts}], **OPTIONS)
+        mean = vectors("a cat", IMAGE).sum(axis=0)
+        same(answer.embeddings.float_[0], mean / np.linalg.norm(mean))
+
+    def test_600_inputs(self, here: Any) -> None:
+        assert len(here.client.embed(texts=MANY, **OPTIONS).embeddings.float_) == len(MANY)
+
+    def test_rerank(self, here: Any) -> None:
+        answer = here.client.rerank(query="a cat", documents=["a dog", "a cat"], model="sightword-small", top_n=1)
+        assert [each.index for each in answer.results] == [1]
+
+    def test_refusals(self, here: Any) -> None:
+        with pytest.raises(here.cohere.UnprocessableEntityError, match=REFUSAL):
+            here.client.embed(texts=[TOO_LONG], **OPTIONS)
 
 
-def native(client: httpx.Client, *inputs: Any) -> Any:
-    data = client.post("/embed", json={"inputs": list(inputs)}).json()["data"]
-    return np.array([entry["embedding"] for entry in data])
+class TestVersion1:
+    client = Client(
+        "Cohere",
+        "cohere, `Client`",
+        "cohere",
+        """
+import cohere
 
+client = cohere.Client(api_key="any", base_url="http://localhost:8000")
+""",
+    )
 
-def test_embed(v2: Any, client: httpx.Client, bundle: Bundle) -> None:
-    options = {"model": bundle.id, "input_type": "search_document", "embedding_types": ["float"]}
-    texts = v2.embed(texts=["a cat", "a dog"], **options)
-    np.testing.assert_allclose(texts.embeddings.float_, native(client, "a cat", "a dog"), atol=1e-6)
-    images = v2.embed(images=[CAT], **options)
-    np.testing.assert_allclose(images.embeddings.float_, native(client, {"image": CAT}), atol=1e-6)
-    parts = [{"type": "text", "text": "a cat"}, {"type": "image_url", "image_url": {"url": CAT}}]
-    mixed = v2.embed(inputs=[{"content": parts}], **options)
-    mean = native(client, "a cat", {"image": CAT}).sum(axis=0)
-    np.testing.assert_allclose(mixed.embeddings.float_[0], mean / np.linalg.norm(mean), atol=1e-6)
+    def test_texts(self, here: Any, vectors: Any) -> None:
+        answer = here.client.embed(texts=TEXTS, model="sightword-small", input_type="search_query")
+        same(answer.embeddings, vectors(*TEXTS))
 
-
-def test_version_1(service: Running, client: httpx.Client, bundle: Bundle) -> None:
-    v1 = cohere.Client(api_key="not-checked", base_url=service.url)
-    answer = v1.embed(texts=["a cat"], model=bundle.id, input_type="search_query")
-    np.testing.assert_allclose(answer.embeddings, native(client, "a cat"), atol=1e-6)
-    assert v1.rerank(query="a cat", documents=["a dog", "a cat"], model=bundle.id).results[0].index == 1
-
-
-def test_rerank(v2: Any, bundle: Bundle) -> None:
-    answer = v2.rerank(query="a cat", documents=["a dog", "a cat"], model=bundle.id, top_n=1)
-    assert [each.index for each in answer.results] == [1]
-
-
-def test_a_refusal_shows_its_sentence(v2: Any, bundle: Bundle) -> None:
-    with pytest.raises(cohere.UnprocessableEntityError, match=r"texts\.0: This text is empty"):
-        v2.embed(texts=[""], model=bundle.id, input_type="search_query", embedding_types=["float"])
+    def test_rerank(self, here: Any) -> None:
+        answer = here.client.rerank(query="a cat", documents=["a dog", "a cat"], model="sightword-small")
+        assert answer.results[0].index == 1
