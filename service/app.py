@@ -31,6 +31,7 @@ from service.web.endpoints import DirectDispatchMiddleware, find_endpoints
 from service.web.error_shapes import ErrorShapes
 from service.web.limits import RequestLimitsMiddleware
 from service.web.observability import ObservabilityMiddleware
+from service.web.path_aliases import PathAliasMiddleware, path_aliases
 
 DESCRIPTION = (
     "Embeddings of texts and images in one space, comparison, and zero-shot classification. "
@@ -63,13 +64,17 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_exception_handler(Exception, _handle_unexpected)
     endpoints = find_endpoints(routers)
-    openapi.install(app, endpoints, service.keys.required, service.settings.root_path)
+    native_paths = {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
+    aliases = path_aliases(service.settings, native_paths)
+    openapi.install(app, endpoints, service.keys.required, service.settings.root_path, aliases)
     paths = [getattr(route, "path", "") for router in (app.router, *routers) for route in router.routes]
     # From the inside out. What is refused outside the routes is observed, too.
     layers: ASGIApp = DirectDispatchMiddleware(app, endpoints, service)
     layers = RequestLimitsMiddleware(layers, service.settings, service.shared.admission)
     layers = CanonicalPathMiddleware(layers)
     layers = AuthMiddleware(layers, service.keys)
+    if aliases:
+        layers = PathAliasMiddleware(layers, aliases)
     return ObservabilityMiddleware(
         layers,
         paths,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from pydantic_core import PydanticUndefined
 
 from model.requirements import needs
+from service.platforms import SAGEMAKER_ARGUMENT, SAGEMAKER_PORT, SAGEMAKER_PORT_VARIABLE
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
 
 log = logging.getLogger("service")
@@ -36,13 +38,18 @@ def _options_from_settings(command: Callable[..., None]) -> Callable[..., None]:
     is misspelt, does not show the variables in `--help`, and adds up an option that is given twice; and this command
     would look different from `python -m model` and `python -m training`.
     """
-    command.__signature__ = Signature([_option(name) for name in Settings.model_fields])  # type: ignore[attr-defined]
+    argument = typer.Argument(hidden=True)  # what SageMaker starts every container with
+    parameters = [
+        Parameter("argument", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, argument]),
+        *(_option(name) for name in Settings.model_fields),
+    ]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return command
 
 
 @app.command()
 @_options_from_settings
-def serve(**flags: Any) -> None:
+def serve(argument: str | None = None, **flags: Any) -> None:
     """Serve text and image embeddings, similarity and zero-shot classification over HTTP.
 
     Every option can also be set by the environment variable named beside it, or in a file `.env`; options win.
@@ -60,6 +67,10 @@ def serve(**flags: Any) -> None:
     Then see http://localhost:8000/docs for every endpoint and /info for the limits in force.
     One process serves one device; for more throughput run more of them behind a balancer.
     """
+    if argument not in (None, SAGEMAKER_ARGUMENT):
+        raise typer.BadParameter(f"there are no arguments, only options: {argument}")
+    if argument is not None:
+        os.environ.setdefault(SAGEMAKER_PORT_VARIABLE, SAGEMAKER_PORT)
     try:
         settings = Settings.read(flags)
         unknown = unknown_variables(settings)

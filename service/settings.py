@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -10,12 +11,19 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings import SettingsError as UnreadableSettingError
 
 from model import environment
 from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
 from model.suggestions import did_you_mean
+from service import platforms
 from service.addresses import HostRule, parse_network
 
 PREFIX = environment.PREFIX
@@ -33,9 +41,16 @@ MAX_ROOT_PATH_CHARACTERS = 200
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 
+# Those that Vertex AI chooses itself end in :predict.
+_ROUTE = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
+MAX_SERVER_CHARACTERS = 1000
+_SERVER = re.compile(
+    r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?"
+)
 ApiName = Literal[
-    "openai", "jina", "huggingface", "cohere", "voyage", "tei", "infinity", "weaviate", "roboflow", "ollama"
-]
+    "openai", "jina", "huggingface", "cohere", "voyage", "tei", "infinity", "weaviate", "roboflow", "ollama",
+    "open-inference", "immich", "sagemaker",
+]  # fmt: skip
 API_NAMES: tuple[ApiName, ...] = get_args(ApiName)
 
 
@@ -75,6 +90,21 @@ def _check_root_path(path: str) -> str:
             f"without . or .. between slashes, and of at most {MAX_ROOT_PATH_CHARACTERS} characters; empty for none"
         )
     return path
+
+
+def _check_route(path: str) -> str:
+    if path and (len(path) > MAX_ROOT_PATH_CHARACTERS or not _ROUTE.fullmatch(path)):
+        raise ValueError(
+            "must be a path such as /v1/predict, which begins with / and does not end with one, of letters, digits and "
+            f"-._~:, without . or .. between slashes, and of at most {MAX_ROOT_PATH_CHARACTERS} characters"
+        )
+    return path
+
+
+def _check_server(url: str) -> str:
+    if url and (len(url) > MAX_SERVER_CHARACTERS or not _SERVER.fullmatch(url)):
+        raise ValueError("must be a URL such as http://immich-machine-learning:3003, without user name or query")
+    return url
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -119,6 +149,17 @@ class Settings(BaseSettings):
     apis: Annotated[CommaSeparated, _validate_each(_check_api)] = Field(
         API_NAMES,
         description="Compatible APIs to serve beside the native one, separated by commas; empty for none.",
+    )
+    predict_route: Annotated[str, AfterValidator(_check_route)] = Field(
+        "", description="Path at which /invocations is served, too; where not given, AIP_PREDICT_ROUTE of Vertex AI."
+    )
+    health_route: Annotated[str, AfterValidator(_check_route)] = Field(
+        "", description="Path at which /health/ready is, too; where not given, AIP_HEALTH_ROUTE of Vertex AI."
+    )
+    immich_forward_url: Annotated[str, AfterValidator(_check_server)] = Field(
+        "",
+        description="Machine learning server of immich, http://immich-machine-learning:3003, that faces and OCR are "
+        "passed on to; refused if not given.",
     )
     api_keys: SecretStr | None = Field(
         None, description="Keys that clients must send, separated by commas; open to everybody if there are none."
@@ -182,6 +223,14 @@ class Settings(BaseSettings):
     )
 
     @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What platforms say comes last, before the defaults."""
+        platform = InitSettingsSource(settings_cls, init_kwargs=platforms.read(os.environ))
+        return (*sources, *named.values(), platform)
+
+    @classmethod
     def read(cls, flags: Mapping[str, Any], secrets: Path = SECRETS_FOLDER) -> Settings:
         """Read all sources; flags that are None were not given. Raises SettingsError."""
         given = {name: value for name, value in flags.items() if value is not None}
@@ -196,7 +245,10 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else "?"
-            raise SettingsError(f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}): {_describe(first)}") from None
+            variable = platforms.variable_of(name, os.environ)
+            of_platform = f", or {variable}" if variable else ""
+            setting = f"{PREFIX}{name.upper()} (--{name.replace('_', '-')}{of_platform})"
+            raise SettingsError(f"{setting}: {_describe(first)}") from None
 
     def limits(self) -> dict[str, int | float | None]:
         """The limits that a client can exceed, as /info shows them."""

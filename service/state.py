@@ -16,6 +16,7 @@ from model.bundle import Bundle
 from service.classification.class_vectors import ClassVectorCache
 from service.classification.label_sets import LabelSets
 from service.classification.zero_shot import ZeroShotClassifier
+from service.forwarding import ImmichForwarder
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.keys import Keys
@@ -62,6 +63,7 @@ class Service:
         self.label_sets = LabelSets(settings, self.metrics)
         self.classes = ClassVectorCache(self.shared, self.models.use)
         self.zero_shot = ZeroShotClassifier(settings, self.shared.pool, self.label_sets, self.classes)
+        self.immich = ImmichForwarder(settings)
         self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
         self.draining = False
         self.started = time.monotonic()
@@ -109,6 +111,7 @@ class Service:
         ends: dict[str, Coroutine[Any, Any, None]] = {
             "models": run_in_daemon_thread(self.models.close),
             "label sets": self.label_sets.aclose(),
+            "connections to immich": self.immich.aclose(),
             "cache and connections": self.shared.aclose(),
         }
         if self.traces is not None:

@@ -10,8 +10,8 @@ from service.schema.answers import ClassifyAnswer
 from service.schema.requests import ClassifyOptions, ClassifyRequest
 from service.state import RequestContextDep, ServiceDep
 from service.web.body import json_or_files
+from service.web.native_answers import answer_classify
 from service.web.openapi import READ_AS_HEADERS, WORK_ERRORS
-from service.web.responses import json_response, serialize_rows
 
 router = APIRouter(tags=["zero-shot"])
 
@@ -27,7 +27,4 @@ async def classify(
     context: RequestContextDep,
 ) -> Response:
     """Send JSON, a form with files, or an image file as the body with the options in the query (`labels=cat,dog`)."""
-    with service.model(request.model) as pipeline:
-        classified = await service.zero_shot.classify(pipeline, request.inputs, request, context)
-    data = await serialize_rows(lambda: classified.data, classified.numbers, service.shared)
-    return json_response({"model": pipeline.bundle.id, "data": data, "usage": classified.usage})
+    return await answer_classify(request, service, context)

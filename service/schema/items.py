@@ -142,7 +142,7 @@ def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:
     return [parse_item(each, f"{field}.{index}", info.context) for index, each in enumerate(value)]
 
 
-def check_count(count: int, limit: int, what: str, param: str) -> None:
+def check_count(count: int, limit: int, what: str, param: str | None) -> None:
     """Raise `too_many_inputs` above `limit`."""
     if count > limit:
         raise ApiError("too_many_inputs", f"{count} {what} are over the limit of {limit}; send fewer at a time.", param)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, NoReturn, TypeVar
@@ -23,6 +24,8 @@ from service.web.form_lists import read_labels, read_templates
 from service.web.multipart import read_form
 
 M = TypeVar("M", bound=BaseModel)
+JSON, FORM = "application/json", "multipart/form-data"
+REF = "#/components/schemas/{model}"
 MAX_JSON_VALUES = 1_000_000  # parsing more would hold up everything else for seconds, and take gigabytes
 MAX_JSON_FIELDS = 100  # there is one complaint for each that is unknown
 INTEGER_DIGITS = 20  # longer ones are read as floating-point numbers, which takes no time, as orjson does
@@ -41,47 +44,50 @@ class BodyReader(Generic[M]):
     options: type[BaseModel] | None = None
     query_key: str | None = None  # the one name that may be in the query of a JSON body, and is read by others
 
+    def content(self) -> dict[str, Any]:
+        """The schemas of bodies that need no `options`, by media type."""
+        return {JSON: {"schema": {"$ref": REF.format(model=self.model.__name__)}}}
+
     async def read(self, service: ServiceDep, context: RequestContextDep) -> M:
         """The body as a `model`. Raises `invalid_request` with the path of the first field that is wrong."""
-        media_type = _media_type(context)
-        if self.options is not None and media_type == "multipart/form-data":
-            _expect_no_coding(context)
-            _expect_no_query(context)
+        media_type = find_media_type(context)
+        if self.options is not None and media_type == FORM:
+            expect_no_coding(context)
+            expect_no_query(context)
             # However short, it may be many parts.
-            return await service.shared.pool.run_in_thread(self._from_form, self.options, context, service.settings)
+            return await service.shared.pool.run_in_thread(self._from_form, context, service.settings)
         if self.options is not None and media_type.startswith("image/"):
-            return self._from_image(self.options, context, service.settings)
-        _expect_json(media_type)
-        _expect_no_coding(context)
-        _expect_no_query(context, self.query_key)
+            return self._from_image(context, service.settings)
+        expect_json(media_type)
+        expect_no_coding(context)
+        expect_no_query(context, self.query_key)
         return await service.shared.pool.run_inline_or_in_thread(
             len(context.body), INLINE_PARSED_BYTES, self._from_json, context.body, service.settings
         )
 
     def _from_json(self, body: bytes, settings: Settings) -> M:
-        if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
-            raise ApiError("too_many_inputs", f"This JSON holds more than {MAX_JSON_VALUES} values; send fewer.")
-        value = parse_json(body)
-        if not isinstance(value, dict):
-            raise ApiError("invalid_request", "The body must be a JSON object.")
-        if len(value) > MAX_JSON_FIELDS:
-            raise ApiError("invalid_request", f"The body has {len(value)} fields; see /docs for the ones there are.")
-        return _validate(self.model, value, settings, strict=True)
+        return validate(self.model, parse_object(body), settings)
 
-    def _from_form(self, options: type[BaseModel], context: RequestContext, settings: Settings) -> M:
-        form = read_form(_header(context, b"content-type"), context.body, settings)
-        return self._with_inputs(form.items, _parse_options(options, form.fields, context, settings))
+    def _from_form(self, context: RequestContext, settings: Settings) -> M:
+        form = read_form(header(context, b"content-type"), context.body, settings)
+        return self._with_inputs(form.items, form.fields, context, settings)
 
-    def _from_image(self, options: type[BaseModel], context: RequestContext, settings: Settings) -> M:
-        _expect_no_coding(context)
+    def _from_image(self, context: RequestContext, settings: Settings) -> M:
+        expect_no_coding(context)
         if not context.body:
             raise ApiError("invalid_request", "The body is empty; send the image file itself.", "inputs")
         fields = _parse_query(context.query_string)
-        parsed = _parse_options(options, fields, context, settings)
-        return self._with_inputs([ImageItem(context.body, "inputs")], parsed)
+        return self._with_inputs([ImageItem(context.body, "inputs")], fields, context, settings)
 
-    def _with_inputs(self, items: list[Item], options: BaseModel) -> M:
-        """Of inputs and options that have been validated."""
+    def _with_inputs(
+        self, items: list[Item], fields: Mapping[str, list[str]], context: RequestContext, settings: Settings
+    ) -> M:
+        """Of items, and options as strings."""
+        assert self.options is not None
+        return self.complete(items, _parse_options(self.options, fields, context, settings))
+
+    def complete(self, items: list[Item], options: BaseModel) -> M:
+        """The request of inputs and options that have been validated."""
         # Copied, not constructed, which takes a tenth of an answer from the cache.
         request: M = _blank(self.model).model_copy(update={**options.__dict__, "inputs": items})
         return request
@@ -100,6 +106,18 @@ def json_body(model: type[BaseModel], query_key: str | None = None) -> Any:
 def json_or_files(model: type[BaseModel], options: type[BaseModel]) -> Any:
     """The dependency of a route that also takes a form with files, or one image file: see BodyReader."""
     return Depends(BodyReader(model, options).read)
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object, within the limits of values and fields. Raises `invalid_request` or `too_many_inputs`."""
+    if sum(body.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_VALUES:
+        raise ApiError("too_many_inputs", f"This JSON holds more than {MAX_JSON_VALUES} values; send fewer.")
+    value = parse_json(body)
+    if not isinstance(value, dict):
+        raise ApiError("invalid_request", "The body must be a JSON object.")
+    if len(value) > MAX_JSON_FIELDS:
+        raise ApiError("invalid_request", f"The body has {len(value)} fields; see /docs for the ones there are.")
+    return value
 
 
 def parse_json(body: bytes) -> Any:
@@ -129,7 +147,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON
 
 
-def _validate(model: type[M], value: dict[str, Any], settings: Settings, strict: bool) -> M:
+@contextmanager
+def within(field: str) -> Iterator[None]:
+    """Let refusals name the fields of what stands in `field`."""
+    try:
+        yield
+    except ApiError as error:
+        raise error.at(f"{field}.{error.param}" if error.param else field) from None
+
+
+def validate(model: type[M], value: Mapping[str, Any], settings: Settings, strict: bool = True) -> M:
+    """The request of that value. Raises `invalid_request`."""
     try:
         return model.model_validate(value, strict=strict, context=settings)
     except ValidationError as error:
@@ -148,7 +176,7 @@ def _parse_options(
             values[name] = texts[0]
         else:
             raise ApiError("invalid_request", "This is there more than once.", name[:MAX_PARAM_CHARACTERS])
-    return _validate(options, values, settings, strict=False)
+    return validate(options, values, settings, strict=False)
 
 
 def _parse_query(query_string: bytes) -> dict[str, list[str]]:
@@ -163,15 +191,18 @@ def _parse_query(query_string: bytes) -> dict[str, list[str]]:
     return fields
 
 
-def _header(context: RequestContext, name: bytes) -> str:
+def header(context: RequestContext, name: bytes) -> str:
+    """The value of a header; empty where there is none."""
     return context.headers.get(name, b"").decode("latin-1")
 
 
-def _media_type(context: RequestContext) -> str:
-    return _header(context, b"content-type").partition(";")[0].strip().lower()
+def find_media_type(context: RequestContext) -> str:
+    """The media type of the body, in lower case; empty where there is none."""
+    return header(context, b"content-type").partition(";")[0].strip().lower()
 
 
-def _expect_json(media_type: str) -> None:
+def expect_json(media_type: str) -> None:
+    """Raise `unsupported_media_type` for what is not JSON."""
     kind, _, subtype = media_type.partition("/")
     if not kind or (kind == "application" and (subtype == "json" or subtype.endswith("+json"))):
         return
@@ -183,12 +214,14 @@ def _expect_json(media_type: str) -> None:
     )
 
 
-def _expect_no_coding(context: RequestContext) -> None:
+def expect_no_coding(context: RequestContext) -> None:
+    """Raise `unsupported_media_type` for a compressed body."""
     if context.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ApiError("unsupported_media_type", "Send the body as it is, without Content-Encoding.")
 
 
-def _expect_no_query(context: RequestContext, but: str | None = None) -> None:
+def expect_no_query(context: RequestContext, but: str | None = None) -> None:
+    """Raise `invalid_request` for options in the query."""
     if _parse_query(context.query_string).keys() - {but}:
         message = "With a JSON or multipart body, options are fields of the body, not of the query."
         raise ApiError("invalid_request", message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,9 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> Form:
 
     What is wrong with one item stays with it, at `inputs.N`, counted over files and texts together.
     """
-    boundary = _boundary(content_type)
     max_parts = settings.max_items + 2 * settings.max_labels + MAX_OPTIONS
-    # Whatever looks like the end of a part costs the parser time, so the count comes first.
-    check_count(body.count(b"--" + boundary) - 1, max_parts, "parts", "inputs")
     form = Form()
-    for part in _parts(boundary, body):
+    for part in read_parts(content_type, body, max_parts, "inputs"):
         if part.name == "file":
             _add_file(form, part)
         elif part.name == "text":
@@ -55,7 +52,9 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> Form:
     return form
 
 
-class _Part:
+class Part:
+    """One part of a form."""
+
     def __init__(self, headers: Mapping[str, str]) -> None:
         """From the headers of the part, by lower-case name. Raises `invalid_request`."""
         disposition, options = parse_options_header(headers.get("content-disposition"))
@@ -74,9 +73,11 @@ class _Part:
             raise self._invalid("This part has a Content-Transfer-Encoding; send the bytes as they are.")
 
     def content(self) -> bytes:
+        """Its bytes."""
         return b"".join(self.chunks)
 
     def value(self) -> str:
+        """Its text, which is no longer than a field may be."""
         content = self.content()
         if len(content) > MAX_FIELD_BYTES:
             hint = "; pictures are sent as parts called file" if self.filename else ""
@@ -99,7 +100,7 @@ class _Part:
         return ApiError("invalid_request", message, self.name[:MAX_PARAM_CHARACTERS])
 
 
-def _add_file(form: Form, part: _Part) -> None:
+def _add_file(form: Form, part: Part) -> None:
     content, param = part.content(), f"inputs.{len(form.items)}"
     if part.filename is None and not part.media_type and _is_path(content):
         message = "This is text without a filename, not a picture; with curl, name the picture as in -F file=@cat.jpg."
@@ -118,7 +119,7 @@ def _is_path(content: bytes) -> bool:
         return False
 
 
-def _add_text(form: Form, part: _Part, settings: Settings) -> None:
+def _add_text(form: Form, part: Part, settings: Settings) -> None:
     param = f"inputs.{len(form.items)}"
     try:
         form.items.append(parse_item(part.decoded(part.content()), param, settings))
@@ -133,7 +134,11 @@ def _boundary(content_type: str) -> bytes:
     raise ApiError("invalid_request", "The Content-Type names no boundary; let the HTTP client set this header.")
 
 
-def _parts(boundary: bytes, body: bytes) -> Sequence[_Part]:
+def read_parts(content_type: str, body: bytes, limit: int, param: str | None = None) -> list[Part]:
+    """The parts in their order. Raises `invalid_request`, and `too_many_inputs` of `param` above `limit`."""
+    boundary = _boundary(content_type)
+    # Whatever looks like the end of a part costs the parser time, so the count comes first.
+    check_count(body.count(b"--" + boundary) - 1, limit, "parts", param)
     collector = _Collector()
     callbacks: MultipartCallbacks = {
         "on_part_begin": collector.begin,
@@ -159,7 +164,7 @@ class _Collector:
     """Collects parts from the callbacks of MultipartParser, which come with pieces of headers and of contents."""
 
     def __init__(self) -> None:
-        self.parts: list[_Part] = []
+        self.parts: list[Part] = []
         self.ended = False
         self._headers: dict[str, str] = {}
         self._name = self._value = b""
@@ -178,7 +183,7 @@ class _Collector:
         self._name = self._value = b""
 
     def headers_finished(self) -> None:
-        self.parts.append(_Part(self._headers))
+        self.parts.append(Part(self._headers))
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         self.parts[-1].chunks.append(data[start:end])

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.errors import ErrorShape, error_responses
 from service.web.auth import is_admin, is_open
-from service.web.body import BodyReader
+from service.web.body import FORM, REF, BodyReader
 from service.web.endpoints import Endpoint
 
 FILE = {"type": "string", "format": "binary"}
@@ -30,7 +30,6 @@ TIMEOUT = {
     "description": "seconds after which the answer is of no use; never longer than the server's own limit",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
-REF = "#/components/schemas/{model}"
 WORK_CODES = (
     "invalid_request",
     "text_too_long",
@@ -59,13 +58,13 @@ def compatible_errors(shape: ErrorShape) -> dict[int | str, dict[str, Any]]:
 
 def _describe_body(operation: dict[str, Any], reader: BodyReader[Any]) -> None:
     """Add what `reader` takes: JSON and, with options, files with those as fields of a form or a query."""
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=reader.model.__name__)}}}
+    content = reader.content()
     parameters = operation.setdefault("parameters", [])
     parameters.append(TIMEOUT)
     if reader.options is not None:
         properties = reader.options.model_json_schema()["properties"]
         fields = {name: _without_null(field) for name, field in properties.items()}
-        content["multipart/form-data"] = {"schema": _form(fields)}
+        content[FORM] = {"schema": _form(fields)}
         content["image/*"] = {"schema": FILE}
         for name, field in fields.items():
             parameters.append({"name": name, "in": "query", "required": False, "schema": field})
@@ -97,8 +96,10 @@ def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, **kind, **default}
 
 
-def install(app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, root_path: str) -> None:
-    """Let `app.openapi()` include the bodies of `endpoints`, the keys that routes want, and the path in front."""
+def install(
+    app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, root_path: str, aliases: Mapping[str, str]
+) -> None:
+    """Let `app.openapi()` include the bodies of `endpoints`, keys, the path in front, and paths by their `aliases`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -117,10 +118,20 @@ def install(app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, ro
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF)
             schema["components"]["schemas"].update(definitions["$defs"])
             _describe_keys(schema, keys_required)
+            for number, (alias, path) in enumerate(aliases.items()):
+                schema["paths"][alias] = _renamed(schema["paths"][path], f"alias_{number}")
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the way FastAPI documents
+
+
+def _renamed(operations: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """The same operations under other ids, each of which must be there once."""
+    return {
+        method: {**operation, "operationId": f"{prefix}_{operation['operationId']}"}
+        for method, operation in operations.items()
+    }
 
 
 def _describe_keys(schema: dict[str, Any], keys_required: bool) -> None:

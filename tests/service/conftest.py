@@ -18,7 +18,20 @@ from model.runtime.engine import Engine
 from service.inference.batcher import Batcher, Run
 from service.routes.compat import APIS
 from service.schema import answers
-from service.schema.compat import cohere, infinity, jina, ollama, openai, roboflow, tei, voyage, weaviate
+from service.schema.compat import (
+    cohere,
+    immich,
+    infinity,
+    jina,
+    ollama,
+    open_inference,
+    openai,
+    roboflow,
+    sagemaker,
+    tei,
+    voyage,
+    weaviate,
+)
 from service.web.error_shapes import ErrorShapes
 from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
@@ -49,6 +62,9 @@ ANSWERS: dict[str, Any] = {  # models, or unions of them
     "/clip/embed_text": roboflow.EmbeddingsByOrder,
     "/clip/compare": roboflow.CompareAnswer,
     "/v1/models": openai.ModelList,
+    "/v2": open_inference.ServerMetadataAnswer,
+    "/predict": immich.PredictAnswer,
+    "/invocations": sagemaker.InvocationAnswer,
 }
 
 

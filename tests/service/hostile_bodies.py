@@ -42,6 +42,16 @@ GOOD: dict[str, Any] = {
     "/clip/embed_text": {"text": ["a", "b"], "api_key": "x"},
     "/clip/compare": {"subject": {"type": "base64", "value": TINY}, "prompt": {"one": "a", "two": "b"}},
     "/models/{id}": {"inputs": TINY, "parameters": {"candidate_labels": ["a", "b"], "hypothesis_template": "a {}"}},
+    "/v2/models/{id}/infer": {
+        "id": "1",
+        "inputs": [
+            {"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", "b"]},
+            {"name": "image", "shape": [1, 1], "datatype": "BYTES", "data": [[TINY]], "parameters": {}},
+        ],
+        "outputs": [{"name": "embedding", "parameters": {"binary_data": False}}],
+        "parameters": {"binary_data_output": True, "truncate": True},
+    },
+    "/invocations": {"instances": ["a", ITEM], "parameters": {"labels": ["a", "b"], "top_k": 1}},
     "/label-sets/{name}": {"labels": ["a", "b"], "templates": ["a {}"]},
 }
 DEEP: Any = []

@@ -34,6 +34,7 @@ ROUTES: dict[str, Callable[[str], dict[str, Any]]] = {
     "/tei/rerank": lambda text: {"query": text, "texts": ["a", text]},
     "/embeddings": lambda text: {"input": ["a", text]},
     "/rerank": lambda text: {"query": text, "documents": ["a", text, CAT]},
+    "/invocations": lambda text: {"inputs": ["a", text]},
     "/v1/rerank": lambda text: {"query": text, "documents": ["a", text, CAT]},
 }
 

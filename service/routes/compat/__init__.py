@@ -10,8 +10,22 @@ from typing import NamedTuple
 
 from fastapi import APIRouter
 
-from service.errors import ErrorShape
-from service.routes.compat import cohere, huggingface, infinity, jina, ollama, openai, roboflow, tei, voyage, weaviate
+from service.errors import NATIVE_ERRORS, ErrorShape
+from service.routes.compat import (
+    cohere,
+    huggingface,
+    immich,
+    infinity,
+    jina,
+    ollama,
+    open_inference,
+    openai,
+    roboflow,
+    sagemaker,
+    tei,
+    voyage,
+    weaviate,
+)
 from service.schema.compat.errors import FLAT, WITH_MESSAGE
 from service.settings import ApiName
 
@@ -35,6 +49,9 @@ APIS = (
     CompatibleApi("weaviate", weaviate.router, FLAT),
     CompatibleApi("roboflow", roboflow.router, FLAT),
     CompatibleApi("ollama", ollama.router, FLAT),
+    CompatibleApi("open-inference", open_inference.router, FLAT),
+    CompatibleApi("immich", immich.router, WITH_MESSAGE),
+    CompatibleApi("sagemaker", sagemaker.router, NATIVE_ERRORS),
 )
 
 
