@@ -12,10 +12,11 @@ import numpy as np
 from sightword.connection import Limits
 from sightword.errors import BodyTooLargeError, ModelChangedError, SightwordError, from_detail
 from sightword.items import content_of, listed, to_json
-from sightword.protocol import JSON, NPY, Answer, Request, body_of, string_list, unexpected
+from sightword.protocol import JSON, NPY, WRONG_SHAPE, Answer, Request, body_of, string_list, unexpected
 from sightword.request_size import RequestSize
 from sightword.results import Classification, Embedded, Prediction, Vectors, classification_of
 
+MODEL_CHANGED = "The service took another model meanwhile; start this list again."
 OnError = Literal["fail", "item"]
 T = TypeVar("T")
 
@@ -107,11 +108,14 @@ class Plan(Generic[T]):
         if answer is not None:
             self._check_digest(answer)
             self._size.observe(len(part.indices), answer.seconds)
-            self.read(part, answer)
+            try:
+                self.read(part, answer)
+            except WRONG_SHAPE:
+                raise unexpected(answer) from None
 
     def _check_digest(self, answer: Answer) -> None:
         if self.digest is not None and answer.digest is not None and answer.digest != self.digest:
-            raise ModelChangedError("The service took another model meanwhile; start this list again.")
+            raise ModelChangedError(MODEL_CHANGED)
         self.digest = answer.digest or self.digest
 
     def read(self, part: Part, answer: Answer) -> None:
@@ -150,16 +154,23 @@ class EmbedPlan(Plan[Vectors]):
             self.accept = NPY
         super().__init__(items, options, on_error, field)
         self._blocks: list[tuple[Sequence[int], Vectors]] = []
+        self._width: int | None = None
 
     def read(self, part: Part, answer: Answer) -> None:
         """Keep the vectors."""
         if self.accept == NPY:
-            self._blocks.append((part.indices, answer.matrix(len(part.indices))))
+            self._keep(part.indices, answer.matrix(len(part.indices)))
             return
         entries = dict(self._entries(part, answer))
         if entries:
             rows = [np.frombuffer(base64.b64decode(entry["embedding"]), "<f4") for entry in entries.values()]
-            self._blocks.append((list(entries), np.stack(rows)))
+            self._keep(list(entries), np.stack(rows))
+
+    def _keep(self, indices: Sequence[int], block: Vectors) -> None:
+        if self._width not in (None, block.shape[1]):
+            raise ModelChangedError(MODEL_CHANGED)
+        self._width = block.shape[1]
+        self._blocks.append((indices, block))
 
     def take(self) -> Vectors:
         """What was added last, and is kept no longer."""
@@ -167,9 +178,7 @@ class EmbedPlan(Plan[Vectors]):
 
     def result(self, dimensions: int) -> Vectors:
         """The matrix; rows of bad items are NaN."""
-        if self._blocks:
-            dimensions = self._blocks[0][1].shape[1]
-        matrix = np.full((self.count, dimensions), np.nan, np.float32)
+        matrix = np.full((self.count, self._width or dimensions), np.nan, np.float32)
         for indices, block in self._blocks:
             matrix[indices] = block
         return matrix

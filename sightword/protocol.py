@@ -15,6 +15,7 @@ from sightword.errors import UnexpectedAnswerError, from_answer
 from sightword.results import Info, LabelSet, ModelInfo, Vectors
 
 JSON, NPY = "application/json", "application/x-npy"
+WRONG_SHAPE = (AttributeError, IndexError, KeyError, TypeError, ValueError)  # raised by what reads another's JSON
 DIGEST = "x-model-digest"
 
 
@@ -57,10 +58,10 @@ class Answer:
     def matrix(self, rows: int) -> Vectors:
         """The vectors [rows, dimensions] of a .npy. Raises UnexpectedAnswerError."""
         try:
-            matrix = np.load(io.BytesIO(self.content), allow_pickle=False)
+            matrix = np.lib.format.read_array(io.BytesIO(self.content), allow_pickle=False)
         except (ValueError, EOFError, OSError):
             raise unexpected(self) from None
-        if not isinstance(matrix, np.ndarray) or matrix.dtype != np.float32 or matrix.shape[:1] != (rows,):
+        if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != rows:
             raise unexpected(self)
         return matrix.astype(np.float32, copy=False)
 
@@ -95,9 +96,12 @@ def read_info(answer: Answer) -> Info:
     value = answer.json()
     try:
         models = [_model(each) for each in value["models"]]
-        return Info(value["version"], models, value["template_sets"], value["limits"], value["settings"])
-    except (KeyError, TypeError):
+        info = Info(value["version"], models, value["template_sets"], value["limits"], value["settings"])
+    except WRONG_SHAPE:
         raise unexpected(answer) from None
+    if not models:
+        raise unexpected(answer)
+    return info
 
 
 def _model(value: Mapping[str, Any]) -> ModelInfo:
@@ -122,7 +126,7 @@ def read_label_set(answer: Answer) -> LabelSet:
     value = answer.json()
     try:
         return LabelSet(value["name"], list(value["labels"]), list(value["templates"]))
-    except (KeyError, TypeError):
+    except WRONG_SHAPE:
         raise unexpected(answer) from None
 
 
@@ -130,7 +134,7 @@ def read_label_sets(answer: Answer) -> list[str]:
     """The names of all."""
     try:
         return [each["name"] for each in answer.json()["label_sets"]]
-    except (KeyError, TypeError):
+    except WRONG_SHAPE:
         raise unexpected(answer) from None
 
 

@@ -24,6 +24,7 @@ from sightword.errors import (
     TextTooLongError,
 )
 from sightword.local.embedder import Local
+from sightword.protocol import Answer, read_info
 from tests.client.bad_line import BadLine, answer
 from tests.service import pictures
 
@@ -267,6 +268,46 @@ def test_what_is_no_answer_is_told_as_such(line: BadLine, content: bytes) -> Non
             line.script.append(answer(200, content))
             with pytest.raises(sightword.errors.UnexpectedAnswerError, match="Is the URL that of the service"):
                 client.embed("a cat", on_error=on_error)  # type: ignore[call-overload]
+
+
+DATA = [
+    b"[]",
+    b"{}",
+    b'{"data": [3]}',
+    b'{"data": [{}]}',
+    b'{"data": [{"error": 3}]}',
+    b'{"data": [{"embedding": "\xff"}]}',
+]
+
+
+@pytest.mark.parametrize("content", DATA)
+def test_json_of_another_shape_is_told_as_such(line: BadLine, content: bytes) -> None:
+    with sightword.Client(line.url) as client:
+        line.script.extend([answer(200, content)] * 3)
+        with pytest.raises(sightword.errors.UnexpectedAnswerError):
+            client.embed("a cat", on_error="item")
+        with pytest.raises(sightword.errors.UnexpectedAnswerError):
+            client.classify("a cat", ["cat"])
+        with pytest.raises(sightword.errors.UnexpectedAnswerError):
+            client.label_sets.get("cats")
+
+
+@pytest.mark.parametrize("content", [b'{"models": []}', b'{"models": [{}]}', b"3", b'{"name": "another service"}'])
+def test_what_is_no_info_is_told_as_such(content: bytes) -> None:
+    with pytest.raises(sightword.errors.UnexpectedAnswerError, match="Is the URL that of the service"):
+        read_info(Answer(200, {}, content))
+
+
+def test_vectors_of_two_lengths_are_of_two_models(line: BadLine) -> None:
+    """Where a proxy keeps the digest to itself."""
+    files = []
+    for width in (8, 9):
+        file = io.BytesIO()
+        np.save(file, np.zeros((4, width), np.float32))
+        files.append(answer(200, file.getvalue()))
+    line.script.extend(files)
+    with sightword.Client(line.url, items_per_request=4, concurrency=1) as client, pytest.raises(ModelChangedError):
+        client.embed(["a", "b", "c", "d", "e", "f", "g", "h"])
 
 
 def test_a_matrix_of_other_rows_is_refused(line: BadLine) -> None:
