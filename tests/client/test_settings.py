@@ -93,6 +93,7 @@ def test_errors_have_a_class_for_each_code_of_the_service() -> None:
 
     ours = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SightwordError)}
     of_other_calls = {"invalid_bundle", "unsupported_media_type", "method_not_allowed", "not_found"}
+    of_other_calls |= {"unsupported_task", "upstream_failed"}  # those of immich
     assert ours >= ERROR_KINDS.keys() - of_other_calls
     for code in ERROR_KINDS:
         error = errors.from_detail({"code": code, "message": "So.", "param": "inputs.1"}, status=422, params=["a", "b"])
