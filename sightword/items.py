@@ -18,15 +18,12 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import Any, Protocol, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
 
 from sightword.errors import InvalidImageError, InvalidRequestError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PillowImage
 
 # Written without loss as PNG, which keeps palette, alpha and 16 bits as they are; the others as TIFF.
 _PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
@@ -38,6 +35,23 @@ LOOKS_LIKE_A_PICTURE = (
     "a string that names a picture is embedded as a text, as all strings are: for the picture write Path(...) or "
     "sightword.Image(url=...)"
 )
+
+
+class PillowImage(Protocol):
+    """What is used of one, so that types are complete without Pillow."""
+
+    @property
+    def mode(self) -> str:
+        """Of its pixels."""
+
+    def getexif(self) -> Any:
+        """Read its EXIF."""
+
+    def convert(self, mode: str) -> Any:
+        """Give it in another mode."""
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Write it."""
 
 
 class Image:
@@ -64,7 +78,7 @@ class Image:
         return f"Image(url={self.url!r})" if self.url is not None else f"Image({type(self.source).__name__})"
 
 
-Item: TypeAlias = Union[str, "os.PathLike[str]", bytes, Image, "PillowImage", npt.NDArray[np.uint8]]
+Item: TypeAlias = Union[str, "os.PathLike[str]", bytes, Image, PillowImage, npt.NDArray[np.uint8]]
 Items: TypeAlias = Item | Iterable[Item]
 
 
