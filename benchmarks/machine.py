@@ -10,9 +10,9 @@ from pathlib import Path
 import onnxruntime as ort
 import psutil
 
+from model import __version__
 from model.runtime.engine import usable_cores
 from model.runtime.processor import cpu_info
-from service import __version__
 
 PACKAGES = ("numpy", "pillow", "orjson", "uvicorn", "fastapi")
 

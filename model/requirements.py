@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 TORCH: Final = "torch==2.13.0"  # before the rest: other packages would accept, and fetch, any newer build of it
 WITH_TORCH = ("convert", "training", "dev")
 TOGETHER = {"dev": "training,tracing,dev"}  # extras that are of use together only
 ROOT = Path(__file__).parents[1]  # of the checkout, where there is one
-OURS = ("model", "service", "training", "benchmarks")
+CONSTRAINTS = "constraints.txt"  # which only a checkout has
+OURS = ("model", "service", "training", "sightword", "benchmarks")
 
 
 @contextmanager
@@ -43,15 +48,43 @@ def install_commands(extra: str) -> list[str]:
     if extra != "cpu" and not _is_here("onnxruntime"):  # one of its builds, which may be that for GPUs
         extras = f"cpu,{extras}"
     pip = f"{sys.executable or 'python'} -m pip install"
-    constraints = ROOT / "constraints.txt"
-    if constraints.is_file():
-        root = "" if Path.cwd() == ROOT else f"{ROOT}/"
-        pip += f" --constraint {root}constraints.txt"
-        ours = f'--editable "{root.rstrip("/") or "."}[{extras}]"'
-    else:
-        ours = f'"sightword[{extras}]"'
+    if (ROOT / CONSTRAINTS).is_file():
+        pip += f" --constraint {CONSTRAINTS if _is_at_root() else ROOT / CONSTRAINTS}"
     torch = [f"{pip} {TORCH}"] if extra in WITH_TORCH and not _is_here("torch") else []
-    return [*torch, f"{pip} {ours}"]
+    return [*torch, f"{pip} {_this_project(extras)}"]
+
+
+def pip_install(extra: str) -> str:
+    """The shortest such command, for a sentence."""
+    return f"pip install {_this_project(extra)}"
+
+
+def _this_project(extras: str) -> str:
+    """What pip is to install: the checkout that this is, or again what was installed, in most cases from an index."""
+    if (ROOT / CONSTRAINTS).is_file():
+        return f'--editable "{"." if _is_at_root() else ROOT}[{extras}]"'
+    source = _installed_from()
+    return f'"sightword[{extras}]{" @ " if source else ""}{source}"'
+
+
+def _installed_from() -> str:
+    """The URL of the wheel, folder or repository that was installed, as pip records it (PEP 610); none for an index."""
+    try:
+        record = json.loads(distribution("sightword").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        return ""
+    url: str = record.get("url", "")
+    if url.startswith("file:") and not Path(url2pathname(urlsplit(url).path)).exists():
+        return ""
+    repository = record.get("vcs_info")
+    return f"{repository['vcs']}+{url}@{repository['commit_id']}" if repository else url
+
+
+def _is_at_root() -> bool:
+    try:
+        return Path.cwd() == ROOT
+    except OSError:  # a folder that is no more
+        return False
 
 
 def _is_here(module: str) -> bool:

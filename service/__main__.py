@@ -7,7 +7,11 @@ import gc
 if __name__ == "__main__":
     gc.disable()
 
-from model.requirements import needs
+from service.shadowed import refuse_shadowed
+
+refuse_shadowed("model")
+
+from model.requirements import needs  # noqa: E402
 
 with needs("cpu"):
     from service.command import app

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from model import __version__
 from model.zeroshot import template_sets
-from service import __version__
 from service.errors import (
     ApiError,
     ErrorResponse,

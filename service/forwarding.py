@@ -15,7 +15,7 @@ from typing import Any
 import httpcore2
 import orjson
 
-from service import __version__
+from model import __version__
 from service.errors import ApiError
 from service.settings import Settings
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-from service import __version__
+from model import __version__
+from model.requirements import pip_install
 from service.request_context import RequestContext
 from service.settings import SettingsError
 
@@ -97,7 +98,7 @@ def from_environment() -> RequestTracer | None:
     except (ValueError, OverflowError) as error:
         raise SettingsError(f"a variable OTEL_... cannot be used, so that no traces could be sent: {error}") from None
     except ImportError:
-        log.warning('%s is set, but sending traces needs an extra: pip install "sightword[tracing]"', asked)
+        log.warning("%s is set, but sending traces needs an extra: %s", asked, pip_install("tracing"))
         return None
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from model.requirements import needs
+from training.shadowed import refuse_shadowed
+
+refuse_shadowed("model")
+
+from model.requirements import needs  # noqa: E402
 
 with needs("cpu"):
     import typer

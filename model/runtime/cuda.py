@@ -14,6 +14,7 @@ from io import StringIO
 
 import onnxruntime as ort
 
+from model.requirements import pip_install
 from model.runtime.gpu import GpuError, find_gpu
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ DOCUMENT = "docs/gpu.md"
 # What the libraries of the providers are linked to, by `readelf -d`; cuDNN is opened by the first convolution.
 CUDA_LIBRARIES = ("libcudart.so.{}", "libcublasLt.so.{}", "libcublas.so.{}", "libcurand.so.10", "libcudnn.so.9")
 TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
-INSTALL_CUDA = 'pip install "sightword[gpu]" brings CUDA and cuDNN'
+INSTALL_CUDA = f"{pip_install('gpu')} brings CUDA and cuDNN"
 # Newer ones on PyPI are TensorRT 11, whose libraries have other names.
 INSTALL_TENSORRT = 'pip install "tensorrt-cu13-libs<11" brings TensorRT 10, from NVIDIA\'s own index'
 # Which build has code for what, by `cuobjdump --list-elf libonnxruntime_providers_cuda.so`: sm_75, 80, 86, 89, 90a and

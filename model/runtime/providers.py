@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import onnxruntime as ort
 
 from model.hub.errors import HubError
+from model.requirements import pip_install
 from model.runtime import cuda
 from model.runtime.gpu import GpuError
 from model.runtime.processor import multiplies_bf16
@@ -22,10 +23,10 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
 }
 INSTALL = {
-    "cpu": 'pip install "sightword[cpu]"',
+    "cpu": pip_install("cpu"),
     "cuda": f"pip uninstall onnxruntime, then {cuda.INSTALL_CUDA}",
     "tensorrt": f"pip uninstall onnxruntime, then {cuda.INSTALL_CUDA}; {cuda.INSTALL_TENSORRT}",
-    "openvino": 'pip uninstall onnxruntime, then pip install "sightword[openvino]"',
+    "openvino": f"pip uninstall onnxruntime, then {pip_install('openvino')}",
 }
 # What runs the nodes that the first cannot.
 FALLBACK = {"cpu": (), "cuda": ("cpu",), "tensorrt": ("cuda", "cpu"), "openvino": ("cpu",)}

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 import httpcore2
 
-from service import __version__
+from model import __version__
 from service.addresses import (
     MAX_URL_CHARACTERS,
     Address,

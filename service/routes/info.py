@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from model import __version__
 from model.bundle import bundled_digest
 from model.variant_report import VariantReport
 from model.zeroshot import template_sets
-from service import __version__
 from service.errors import error_responses
 from service.inference.pipeline import Pipeline
 from service.schema.answers import DeviceMemoryAnswer, InfoAnswer, ModelsAnswer, ServedModel, ServedVariant

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from model.bundle import Bundle, bundled
+from model.requirements import pip_install
 from model.runtime import cuda, engine, gpu
 from model.runtime.cuda import explain, has_code_for, problem
 from model.runtime.engine import Engine, EngineError
@@ -103,7 +104,7 @@ def test_a_library_that_is_missing_is_named_with_what_brings_it(machine: pytest.
     machine.setattr(cuda, "CUDA_LIBRARIES", (HERE, GONE))
     cause = problem("cuda", 0)
     assert GONE in cause
-    assert 'pip install "sightword[gpu]"' in cause
+    assert pip_install("gpu") in cause
     machine.setattr(cuda, "CUDA_LIBRARIES", (HERE,))
     machine.setattr(cuda, "TENSORRT_LIBRARIES", ("libnvinfer-that-is-not-there.so.10",))
     assert problem("cuda", 0) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import Bundle, bundled
+from model.requirements import pip_install
 from model.runtime import providers, tensorrt
 from model.runtime.engine import Engine, EngineError
 from model.runtime.gpu import Gpu
@@ -88,7 +90,7 @@ def test_a_provider_that_is_not_there_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, provider: str, extra: str
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ALL[2:])
-    with pytest.raises(EngineError, match=rf"is not in this onnxruntime: .*sightword\[{extra}\]"):
+    with pytest.raises(EngineError, match=rf"is not in this onnxruntime: .*{re.escape(pip_install(extra))}"):
         choose(provider)
 
 
@@ -212,7 +214,7 @@ def test_the_libraries_of_cuda_are_loaded_for_what_needs_them(
     Engine(Bundle.load(bundled()), "cpu")
     assert not loaded
     monkeypatch.setattr(ort, "get_available_providers", lambda: ALL[1:])
-    with pytest.raises(EngineError, match="sightword\\[gpu\\]"):
+    with pytest.raises(EngineError, match=re.escape(pip_install("gpu"))):
         Engine(Bundle.load(bundled()), "cuda")
     assert loaded
     assert "libcublas.so.13" in caplog.text

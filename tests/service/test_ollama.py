@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from model import __version__
 from model.bundle import Bundle
-from service import __version__
 
 
 def native(client: httpx.Client, *inputs: Any, **options: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from service import __version__
+from model import __version__
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT
 from service.schema.compat.ollama import (

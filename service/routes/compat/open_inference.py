@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Depends, Response
 
-from service import __version__
+from model import __version__
 from service.errors import ApiError, error_responses
 from service.inference.pipeline import Pipeline
 from service.request_context import RequestContext

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
+from model import __version__
 from model.runtime.engine import usable_cores
-from service import __version__
 from service.classification.ranking import rank
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT
