@@ -49,6 +49,7 @@ FROM build AS code
 COPY LICENSE NOTICE README.md ./
 COPY model model
 COPY service service
+COPY sightword sightword
 COPY training training
 RUN python3 -m pip install --no-cache-dir --no-deps --prefix /code .
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from model.bundle import Bundle, bundled
 from model.embedder import Embedder
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("model", "service", "training")
+PACKAGES = ("model", "service", "sightword", "training")
 # What pip says where no package index can be reached.
 OFFLINE = re.compile("NewConnectionError|NameResolutionError|Failed to establish|Temporary failure in name resolution")
 SHORT = (
@@ -74,7 +75,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
         for package in PACKAGES
         for file in (ROOT / package).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
-    }
+    } - {"sightword/pyproject.toml", "sightword/README.md"}  # of the client's own distribution
     assert len(files) > 400
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -93,6 +94,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel: Path) -> None:
         ("training config", "sample/train-"),
         ("training datasets", "cifar10"),
         ("service --help", "SIGHTWORD_PORT"),
+        ("sightword --help", "sightword doctor"),
     ],
 )
 def test_programs_find_their_data(installed: Path, arguments: str, said: str, tmp_path: Path) -> None:
@@ -105,6 +107,32 @@ def test_what_is_missing_is_asked_of_the_wheel_again(installed: Path, wheel: Pat
     done = run(installed / "python", "-m training", tmp_path)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert f'-m pip install "sightword[training] @ {wheel.as_uri()}"' in done.stderr
+
+
+NAMES = ("model", "service", "training", "sightword")
+
+
+def test_the_command_is_immune_to_what_is_in_the_current_folder(installed: Path, tmp_path: Path) -> None:
+    """`python -m sightword` is not, and says so; of `python -m service` only what is called service itself is run."""
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('this must not run')")
+    picture = ROOT / "model" / "probe_data" / "coffee.jpg"
+    done = run(installed / "sightword", f"classify {picture} --labels cat,coffee", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["label"] == "coffee"
+    served = run(installed / "sightword", "serve --port -1", tmp_path)
+    assert served.returncode == 2
+    assert "SIGHTWORD_PORT" in served.stderr
+    assert "SIGHTWORD_PORT" in run(installed / "sightword", "serve --help", tmp_path).stdout
+    doctor = run(installed / "sightword", "doctor", tmp_path)
+    found = [json.loads(line) for line in doctor.stdout.splitlines()]
+    assert [each for each in found if each["status"] == "fail"] == []
+    assert [each["about"] for each in found].count("shadowing") == len(NAMES)
+    for name in ("service", "training", "sightword"):
+        (tmp_path / f"{name}.py").unlink()
+        shadowed = run(installed / "python", f"-m {name} --help", tmp_path)
+        assert shadowed.returncode == 1
+        assert shadowed.stderr.startswith(str(tmp_path / "model.py"))
 
 
 def test_the_service_has_its_model_its_page_and_its_documentation(installed: Path, tmp_path: Path) -> None:

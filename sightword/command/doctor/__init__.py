@@ -1,0 +1,1 @@
+"""What `sightword doctor` looks at, a file for each: packages, machine, settings, what computes, and the model."""
