@@ -63,6 +63,9 @@ class FewTexts:
         present = torch.ones(len(items), dtype=torch.bool)
         return Images(sides, torch.ones(len(items)), ~present, present)
 
+    def close(self) -> None:
+        pass
+
 
 def step_of(
     processes: Processes, texts: int, chunks: int, group: int, precision: ComputePrecision = "fp32"
