@@ -1,4 +1,4 @@
-"""What drawing a batch takes of each rank: python -m benchmarks.drawing [SIZE ...]
+"""What drawing a batch takes of each rank.
 
 Every rank draws the whole batch, which is a pure function of seed and step, and then the pairs of its own rows and
 columns of the masks, and how its own images are varied. Microseconds of one core of each rank for a sample of the whole
@@ -7,11 +7,11 @@ batch; a million by these is how many samples a second all ranks together can be
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import random
 import statistics
-import sys
 import tarfile
 import tempfile
 import time
@@ -48,8 +48,10 @@ TEXTS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
 
 def main() -> None:
     """Print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drawing", description=__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", default=SIZES, help=f"of batches (default: {SIZES})")
+    sizes = parser.parse_args().sizes
     torch.set_num_threads(1)  # the time of all its threads would not be counted
-    sizes = [int(size) for size in sys.argv[1:]] or SIZES
     print("| texts | batch | ranks | batch, us | masks, us | variation, us | together | samples/s of all ranks |")
     print("| --- |" + " ---: |" * 7)
     for name, texts in TEXTS.items():
