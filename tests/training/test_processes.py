@@ -32,12 +32,17 @@ import os, sys
 from pathlib import Path
 from training.config import ConfigError, load_config
 from training.loop.setup import setup
-output = Path(sys.argv[2]) / os.environ["RANK"]
-try:
-    setup(load_config(Path(sys.argv[1])), output, Path(sys.argv[3]))
-except ConfigError as error:
-    output.mkdir(exist_ok=True)
-    (output / "error").write_text(str(error))
+
+def main():
+    output = Path(sys.argv[2]) / os.environ["RANK"]
+    try:
+        setup(load_config(Path(sys.argv[1])), output, Path(sys.argv[3]))
+    except ConfigError as error:
+        output.mkdir(exist_ok=True)
+        (output / "error").write_text(str(error))
+
+if __name__ == "__main__":  # and not in the processes that decode pictures, which import this, too
+    main()
 """
 
 
