@@ -48,7 +48,7 @@ ERROR_KINDS: Mapping[str, ErrorKind] = {
     "invalid_api_key": ErrorKind(401, "authentication_error", "no key or a wrong key"),
     "url_fetch_failed": ErrorKind(424, INVALID, "a URL that could not be fetched, in time and within the size limit"),
     "overloaded": ErrorKind(429, "rate_limit_error", "the queue is full; told before any work is done"),
-    "unsupported_task": ErrorKind(501, INVALID, "a task of immich that is not done here, and not passed on"),
+    "unsupported_task": ErrorKind(422, INVALID, "a task of immich that is not done here, and not passed on"),
     "upstream_failed": ErrorKind(502, "server_error", "the server that a task was passed on to failed"),
     "inference_error": ErrorKind(500, "server_error", "the model failed on this item"),
     "internal_error": ErrorKind(500, "server_error", "a fault of the service"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
 from model.suggestions import did_you_mean
 from service import platforms
 from service.addresses import HostRule, parse_network
+from service.setting_values import check_root_path, check_route, check_server
 
 PREFIX = environment.PREFIX
 SECRETS_FOLDER = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
@@ -35,18 +35,8 @@ OPENAI_ITEMS = 2048  # in one request, as its documentation says
 MAX_BYTES, MAX_COUNT = 2**50, 10**9  # of a setting: anything above is a typing error
 MAX_DEVICE = 255
 MIN_GPU_MEMORY = 256 * 2**20  # less holds no model
-MAX_ROOT_PATH_CHARACTERS = 200
-# Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
-# segment of dots is taken off by clients.
-_ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 
-# Those that Vertex AI chooses itself end in :predict.
-_ROUTE = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
-MAX_SERVER_CHARACTERS = 1000
-_SERVER = re.compile(
-    r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?"
-)
 ApiName = Literal[
     "openai", "jina", "huggingface", "cohere", "voyage", "tei", "infinity", "weaviate", "roboflow", "ollama",
     "open-inference", "immich", "sagemaker",
@@ -83,30 +73,6 @@ def _check_alias(text: str) -> None:
         raise ValueError("must be ALIAS=MODEL, such as text-embedding-3-small=sightword-small, separated by commas")
 
 
-def _check_root_path(path: str) -> str:
-    if path and (len(path) > MAX_ROOT_PATH_CHARACTERS or not _ROOT_PATH.fullmatch(path)):
-        raise ValueError(
-            "must be a path such as /clip, which begins with / and does not end with one, of letters, digits and -._~, "
-            f"without . or .. between slashes, and of at most {MAX_ROOT_PATH_CHARACTERS} characters; empty for none"
-        )
-    return path
-
-
-def _check_route(path: str) -> str:
-    if path and (len(path) > MAX_ROOT_PATH_CHARACTERS or not _ROUTE.fullmatch(path)):
-        raise ValueError(
-            "must be a path such as /v1/predict, which begins with / and does not end with one, of letters, digits and "
-            f"-._~:, without . or .. between slashes, and of at most {MAX_ROOT_PATH_CHARACTERS} characters"
-        )
-    return path
-
-
-def _check_server(url: str) -> str:
-    if url and (len(url) > MAX_SERVER_CHARACTERS or not _SERVER.fullmatch(url)):
-        raise ValueError("must be a URL such as http://immich-machine-learning:3003, without user name or query")
-    return url
-
-
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -119,7 +85,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all of them.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one and logs it.")
-    root_path: Annotated[str, AfterValidator(_check_root_path)] = Field(
+    root_path: Annotated[str, AfterValidator(check_root_path)] = Field(
         "",
         description="Path under which a proxy shows this service, and which it takes off, such as /clip; for /docs and "
         "the schema.",
@@ -150,13 +116,13 @@ class Settings(BaseSettings):
         API_NAMES,
         description="Compatible APIs to serve beside the native one, separated by commas; empty for none.",
     )
-    predict_route: Annotated[str, AfterValidator(_check_route)] = Field(
+    predict_route: Annotated[str, AfterValidator(check_route)] = Field(
         "", description="Path at which /invocations is served, too; where not given, AIP_PREDICT_ROUTE of Vertex AI."
     )
-    health_route: Annotated[str, AfterValidator(_check_route)] = Field(
+    health_route: Annotated[str, AfterValidator(check_route)] = Field(
         "", description="Path at which /health/ready is, too; where not given, AIP_HEALTH_ROUTE of Vertex AI."
     )
-    immich_forward_url: Annotated[str, AfterValidator(_check_server)] = Field(
+    immich_forward_url: Annotated[str, AfterValidator(check_server)] = Field(
         "",
         description="Machine learning server of immich, http://immich-machine-learning:3003, that faces and OCR are "
         "passed on to; refused if not given.",

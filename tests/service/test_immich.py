@@ -166,7 +166,7 @@ def test_a_name_that_is_not_served_is_refused(client: httpx.Client, bundle: Bund
 def test_other_tasks_without_a_server_for_them(client: httpx.Client) -> None:
     for entries in (FACES, {"ocr": {}}, {**VISUAL, "ocr": {}}):
         answer = predict(client, entries, image=CAT)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (501, "unsupported_task")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unsupported_task")
         assert "SIGHTWORD_IMMICH_FORWARD_URL" in answer.json()["error"]["message"]
     assert predict(client, FACES, image=CAT).json()["error"]["param"] == "entries.facial-recognition"
 
@@ -225,7 +225,7 @@ def test_what_was_passed_on_does_not_go_round(immich: httpx.Client, upstream: Up
     predict(immich, FACES, image=CAT)
     [(_, headers, _)] = upstream.asked
     answer = predict(immich, FACES, image=CAT, headers={"x-sightword-forwarded": headers["x-sightword-forwarded"]})
-    assert (answer.status_code, len(upstream.asked)) == (501, 1)
+    assert (answer.status_code, len(upstream.asked)) == (422, 1)
 
 
 BAD: list[tuple[Any, dict[str, Any], str]] = [

@@ -12,7 +12,8 @@ import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
 from model.environment import unknown_variables
-from service.settings import MAX_ROOT_PATH_CHARACTERS, Settings, SettingsError
+from service.setting_values import MAX_ROOT_PATH_CHARACTERS
+from service.settings import Settings, SettingsError
 from tests.service.haproxy import balancing, stripping
 
 PREFIX = "/clip"
