@@ -70,19 +70,19 @@ class BodyReader(Generic[M]):
 
     def _from_form(self, context: RequestContext, settings: Settings) -> M:
         form = read_form(header(context, b"content-type"), context.body, settings)
-        return self._with_inputs(form.items, form.fields, context, settings)
+        return self.with_inputs(form.items, form.fields, context, settings)
 
     def _from_image(self, context: RequestContext, settings: Settings) -> M:
         expect_no_coding(context)
         if not context.body:
             raise ApiError("invalid_request", "The body is empty; send the image file itself.", "inputs")
         fields = _parse_query(context.query_string)
-        return self._with_inputs([ImageItem(context.body, "inputs")], fields, context, settings)
+        return self.with_inputs([ImageItem(context.body, "inputs")], fields, context, settings)
 
-    def _with_inputs(
+    def with_inputs(
         self, items: list[Item], fields: Mapping[str, list[str]], context: RequestContext, settings: Settings
     ) -> M:
-        """Of items, and options as strings."""
+        """The request of items that have been read, and of options as strings."""
         assert self.options is not None
         return self.complete(items, _parse_options(self.options, fields, context, settings))
 

@@ -33,10 +33,11 @@ class InvocationReader(BodyReader[Any]):
             return Invocation(_from_instances(validate(VertexRequest, value, settings), settings), of_instances=True)
         return Invocation(validate(_reader(value).model, value, settings))
 
-    def _with_inputs(
+    def with_inputs(
         self, items: list[Item], fields: Mapping[str, list[str]], context: RequestContext, settings: Settings
     ) -> Invocation:
-        return Invocation(_reader(fields)._with_inputs(items, fields, context, settings))
+        """As the reader of /embed or of /classify, by the fields there are."""
+        return Invocation(_reader(fields).with_inputs(items, fields, context, settings))
 
 
 def _from_instances(sent: VertexRequest, settings: Settings) -> EmbedRequest | ClassifyRequest:

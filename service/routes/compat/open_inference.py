@@ -55,16 +55,16 @@ async def server_metadata() -> ServerMetadataAnswer:
 @router.get("/v2/models/{id:path}/versions/{version}/ready", include_in_schema=False)
 async def version_ready(id: str, version: str, service: ServiceDep) -> ModelReadyAnswer:
     """As without a version."""
-    return await ready(id, service, version)
+    return await _ready(id, service, version)
 
 
 @router.get("/v2/models/{id:path}/ready", summary="A model is ready (Open Inference Protocol)", responses=FIND)
 async def model_ready(id: str, service: ServiceDep) -> ModelReadyAnswer:
     """Answer 200 where the model takes requests."""
-    return await ready(id, service, None)
+    return await _ready(id, service, None)
 
 
-async def ready(id: str, service: Service, version: str | None) -> ModelReadyAnswer:
+async def _ready(id: str, service: Service, version: str | None) -> ModelReadyAnswer:
     """Raise `model_not_found` or `unavailable` where it does not."""
     _find(id, version, service)
     if not await service.ready():
