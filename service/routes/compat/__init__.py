@@ -26,7 +26,7 @@ from service.routes.compat import (
     voyage,
     weaviate,
 )
-from service.schema.compat.errors import FLAT, WITH_MESSAGE
+from service.schema.compat.errors import FLAT, WITH_LOCATIONS, WITH_MESSAGE
 from service.settings import ApiName
 
 
@@ -45,7 +45,7 @@ APIS = (
     CompatibleApi("cohere", cohere.router, WITH_MESSAGE),
     CompatibleApi("voyage", voyage.router, WITH_MESSAGE),
     CompatibleApi("tei", tei.router, FLAT),
-    CompatibleApi("infinity", infinity.router, WITH_MESSAGE),
+    CompatibleApi("infinity", infinity.router, WITH_LOCATIONS),
     CompatibleApi("weaviate", weaviate.router, FLAT),
     CompatibleApi("roboflow", roboflow.router, FLAT),
     CompatibleApi("ollama", ollama.router, FLAT),

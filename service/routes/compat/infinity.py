@@ -13,7 +13,7 @@ from service.errors import error_responses
 from service.request_context import RequestContext
 from service.schema.compat.common import token_usage
 from service.schema.compat.contents import Contents
-from service.schema.compat.errors import WITH_MESSAGE
+from service.schema.compat.errors import WITH_LOCATIONS
 from service.schema.compat.infinity import (
     MARKER,
     PromptEmbedding,
@@ -32,7 +32,7 @@ from service.web.openapi import compatible_errors
 from service.web.responses import combine, json_response, rows_to_json, serialize_rows
 
 router = APIRouter(tags=["Infinity"])
-ERRORS = compatible_errors(WITH_MESSAGE)
+ERRORS = compatible_errors(WITH_LOCATIONS)
 
 
 @router.post(
@@ -62,7 +62,7 @@ async def _prompts(
         return json_response([{"index": index, "embedding": row} for index, row in enumerate(rows)])
 
 
-@router.get("/props", summary="How pictures are sent (llama.cpp)", responses=error_responses(shape=WITH_MESSAGE))
+@router.get("/props", summary="How pictures are sent (llama.cpp)", responses=error_responses(shape=WITH_LOCATIONS))
 async def props(service: ServiceDep) -> PropsAnswer:
     """Name the marker that stands for a picture in a prompt."""
     return PropsAnswer(

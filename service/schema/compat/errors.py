@@ -22,6 +22,22 @@ class ErrorWithMessage(BaseModel):
     detail: str = Field(description="as `message`")
 
 
+class ErrorLocation(BaseModel):
+    """Where in the request what is wrong."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class ErrorWithLocations(BaseModel):
+    """As OpenAI's, and in `detail` a list as FastAPI makes it: Infinity's generated client reads no other."""
+
+    error: ErrorDetail
+    message: str = Field(description="the field and what is wrong with it")
+    detail: list[ErrorLocation]
+
+
 class FlatError(BaseModel):
     """What TEI answers: clients that read `error` as a string fail on an object, and hide what it says."""
 
@@ -36,6 +52,13 @@ def _with_message(error: ApiError) -> dict[str, Any]:
     return {"error": error.detail(), "message": sentence(error), "detail": sentence(error)}
 
 
+def _with_locations(error: ApiError) -> dict[str, Any]:
+    parts = error.param.split(".") if error.param else []
+    location = ["body", *(int(part) if part.isdecimal() and part.isascii() else part for part in parts)]
+    detail = {"loc": location, "msg": error.message, "type": error.code}
+    return {"error": error.detail(), "message": sentence(error), "detail": [detail]}
+
+
 def _flat(error: ApiError) -> dict[str, Any]:
     message = sentence(error)
     return {
@@ -44,4 +67,5 @@ def _flat(error: ApiError) -> dict[str, Any]:
 
 
 WITH_MESSAGE = ErrorShape(ErrorWithMessage, _with_message)
+WITH_LOCATIONS = ErrorShape(ErrorWithLocations, _with_locations)
 FLAT = ErrorShape(FlatError, _flat)
