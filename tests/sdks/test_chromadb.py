@@ -139,3 +139,7 @@ function = OllamaEmbeddingFunction(url="http://localhost:8000", model_name="sigh
 
     def test_texts(self, here: Any, vectors: Any) -> None:
         check_texts(here, vectors)
+
+    def test_refusals(self, here: Any) -> None:
+        with pytest.raises(Exception, match=REFUSAL):
+            here.function([TOO_LONG])

@@ -111,7 +111,7 @@ server = {"api_type": "text_embeddings_inference", "api_params": {"url": "http:/
 text_embedder, document_embedder = HuggingFaceAPITextEmbedder(**server), HuggingFaceAPIDocumentEmbedder(**server)
 ranker = HuggingFaceTEIRanker(url="http://localhost:8000/tei")
 """,
-        "texts only; `http://localhost:8000/tei/embed` works as well",
+        "texts only; cuts long texts unless `truncate=False`; `http://localhost:8000/tei/embed` works as well",
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:
@@ -136,6 +136,7 @@ server = {"model": "sightword-small", "api_base_url": "http://localhost:8000", "
 text_embedder, document_embedder = CohereTextEmbedder(**server), CohereDocumentEmbedder(**server)
 image_embedder, ranker = CohereDocumentImageEmbedder(**server), CohereRanker(**server)
 """,
+        'cuts long texts unless `truncate="NONE"`',
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.sdks.clients import Client
-from tests.sdks.inputs import IMAGE, PICTURE, TEXTS, same
+from tests.sdks.inputs import IMAGE, PICTURE, REFUSAL, TEXTS, TOO_LONG, same
 
 
 class TestRoboflow:
@@ -33,6 +34,10 @@ client = InferenceHTTPClient(api_url="http://localhost:8000", api_key="any")
     def test_several_images(self, here: Any) -> None:
         found = here.client.get_clip_image_embeddings([str(PICTURE)] * 2)
         assert sum(len(each["embeddings"]) for each in found) == 2
+
+    def test_refusals(self, here: Any) -> None:
+        with pytest.raises(Exception, match=REFUSAL):
+            here.client.get_clip_text_embeddings(TOO_LONG)
 
     def test_comparison(self, here: Any) -> None:
         answer = here.client.clip_compare(str(PICTURE), ["a cat", "a cup of coffee"])

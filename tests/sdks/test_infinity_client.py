@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.sdks.clients import Client
-from tests.sdks.inputs import DATA_URI, IMAGE, TEXTS, same
+from tests.sdks.inputs import DATA_URI, IMAGE, REFUSAL, TEXTS, TOO_LONG, same
 
 
 class TestInfinity:
@@ -18,7 +18,7 @@ from infinity_client import Client
 
 client = Client(base_url="http://localhost:8000")
 """,
-        "at the root, not at `/v1`; sends no key, but its `AuthenticatedClient` does",
+        "at the root, not at `/v1`; a refusal is returned, not raised; its `AuthenticatedClient` sends a key",
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:
@@ -43,6 +43,13 @@ client = Client(base_url="http://localhost:8000")
         body = RerankInput("a cat", ["a dog", "a photo of a cat"], return_documents=True)
         answer = rerank.sync(client=here.client, body=body)
         assert [(each.index, each.document) for each in answer.results] == [(1, "a photo of a cat"), (0, "a dog")]
+
+    def test_refusals(self, here: Any) -> None:
+        from infinity_client.api.default import embeddings
+        from infinity_client.models import OpenAIEmbeddingInputText
+
+        refused = embeddings.sync(client=here.client, body=OpenAIEmbeddingInputText([TOO_LONG]))
+        assert REFUSAL in refused.detail[0].msg
 
     def test_list_of_models(self, here: Any) -> None:
         from infinity_client.api.default import models

@@ -76,7 +76,7 @@ from langchain_community.embeddings import InfinityEmbeddings
 
 embeddings = InfinityEmbeddings(model="sightword-small", infinity_api_url="http://localhost:8000")
 """,
-        "sends no key; `http://localhost:8000/v1` works as well; a refusal shows its status only",
+        "sends no key; `http://localhost:8000/v1` works as well",
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:
@@ -85,6 +85,10 @@ embeddings = InfinityEmbeddings(model="sightword-small", infinity_api_url="http:
 
     def test_600_inputs(self, here: Any) -> None:
         assert len(here.embeddings.embed_documents(MANY)) == len(MANY)
+
+    def test_refusals(self, here: Any) -> None:
+        with pytest.raises(Exception, match=REFUSAL):
+            here.embeddings.embed_query(TOO_LONG)
 
 
 class TestCohere:

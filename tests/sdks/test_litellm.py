@@ -17,6 +17,10 @@ class Embeds:
         answer = here.litellm.embedding(input=inputs, **here.options)
         return [entry["embedding"] for entry in answer.data]
 
+    def check_refusal(self, here: Any) -> None:
+        with pytest.raises(here.litellm.BadRequestError, match=REFUSAL):
+            self.embed(here, [TOO_LONG])
+
     def rerank(self, here: Any) -> list[int]:
         documents = ["a dog", "a photo of a cat", "a rocket"]
         answer = here.litellm.rerank(query="a cat", documents=documents, **here.rerank)
@@ -46,8 +50,7 @@ options = {"model": "openai/sightword-small", "api_base": "http://localhost:8000
         assert len(self.embed(here, MANY)) == len(MANY)
 
     def test_refusals(self, here: Any) -> None:
-        with pytest.raises(here.litellm.BadRequestError, match=REFUSAL):
-            self.embed(here, [TOO_LONG])
+        self.check_refusal(here)
 
 
 class TestNvidia(Embeds):
@@ -111,6 +114,9 @@ rerank = {**options, "api_base": "http://localhost:8000"}
     def test_rerank(self, here: Any) -> None:
         assert self.rerank(here)[0] == 1
 
+    def test_refusals(self, here: Any) -> None:
+        self.check_refusal(here)
+
 
 class TestVoyage(Embeds):
     client = Client(
@@ -127,6 +133,9 @@ options = {"model": "voyage/sightword-small", "api_base": "http://localhost:8000
 
     def test_texts(self, here: Any, vectors: Any) -> None:
         same(self.embed(here, TEXTS), vectors(*TEXTS))
+
+    def test_refusals(self, here: Any) -> None:
+        self.check_refusal(here)
 
 
 class TestCohere(Embeds):
@@ -152,6 +161,9 @@ rerank = {**options, "api_base": "http://localhost:8000"}
     def test_rerank(self, here: Any) -> None:
         assert self.rerank(here)[0] == 1
 
+    def test_refusals(self, here: Any) -> None:
+        self.check_refusal(here)
+
 
 class TestInfinity(Embeds):
     client = Client(
@@ -176,6 +188,9 @@ rerank = options
 
     def test_rerank(self, here: Any) -> None:
         assert self.rerank(here)[0] == 1
+
+    def test_refusals(self, here: Any) -> None:
+        self.check_refusal(here)
 
 
 class TestTei(Embeds):
@@ -212,3 +227,6 @@ options = {"model": "ollama/sightword-small", "api_base": "http://localhost:8000
 
     def test_texts(self, here: Any, vectors: Any) -> None:
         same(self.embed(here, TEXTS), vectors(*TEXTS))
+
+    def test_refusals(self, here: Any) -> None:
+        self.check_refusal(here)

@@ -74,7 +74,7 @@ from llama_index.embeddings.text_embeddings_inference import TextEmbeddingsInfer
 
 embedding = TextEmbeddingsInference(model_name="sightword-small", base_url="http://localhost:8000/tei")
 """,
-        "texts only; `auth_token` is sent as it is: `Bearer ...`",
+        'texts only; cuts long texts unless `truncate_text=False`; a key is `auth_token="Bearer KEY"`',
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:

@@ -16,6 +16,7 @@ from tests.sdks.clients import URL, Client
 from tests.sdks.inputs import BASE64, DATA_URI, IMAGE, MANY, REFUSAL, TEXTS, TOO_LONG, same
 
 PACKAGES = os.environ.get("SIGHTWORD_TEST_NPM")  # the folder that has node_modules
+NODE = 20
 INPUTS = {"base64": BASE64, "dataUri": DATA_URI, "many": MANY, "texts": TEXTS, "tooLong": TOO_LONG}
 # Names cannot be resolved: nothing leaves this machine.
 LOOPBACK = """
@@ -31,6 +32,9 @@ def run(request: pytest.FixtureRequest, service: Running, tmp_path: Path) -> Cal
     client: Client = request.cls.client
     if not PACKAGES:
         pytest.skip("packages of npm are not installed: make test-sdks, where there is npm")
+    found = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(found.removeprefix("v").partition(".")[0]) < NODE:
+        pytest.skip(f"these packages want Node {NODE}, and here is {found.strip()}")
     (tmp_path / "loopback.cjs").write_text(LOOPBACK)
 
     def run(expression: str) -> Any:

@@ -20,7 +20,7 @@ from ollama import Client
 
 client = Client(host="http://localhost:8000")
 """,
-        "texts only",
+        "texts only; unlike Ollama, a long text is refused unless `truncate=True` is sent",
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:
@@ -34,4 +34,4 @@ client = Client(host="http://localhost:8000")
 
     def test_refusals(self, here: Any) -> None:
         with pytest.raises(Exception, match=REFUSAL):
-            here.client.embed(model="sightword-small", input=TOO_LONG, truncate=False)
+            here.client.embed(model="sightword-small", input=TOO_LONG)

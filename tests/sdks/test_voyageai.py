@@ -21,8 +21,7 @@ import voyageai
 
 client = voyageai.Client(api_key="any", base_url="http://localhost:8000/v1")
 """,
-        "an input of several parts gets the mean of their vectors; long texts are refused whatever `truncation` says "
-        "by default: send it",
+        "an input of several parts gets the mean of their vectors; cuts long texts unless `truncation=False`",
     )
 
     def test_texts(self, here: Any, vectors: Any) -> None:
