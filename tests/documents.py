@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 LIMIT_S = 300.0
 HOST = re.compile(r"\b(?:localhost|127\.0\.0\.1):8000\b")
 # What a clone holds and the commands of the documents use.
-_CLONED = ("model", "service", "sightword", "training", "deploy", "docs", "benchmarks")
+_CLONED = ("model", "service", "sightword", "training", "deploy", "docs", "benchmarks", "examples")
 _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>.+) -->\n)?```(?P<language>.*)\n(?P<text>(?:.*\n)*?)```$", re.MULTILINE
 )
