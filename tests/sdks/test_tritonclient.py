@@ -2,70 +2,82 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from benchmarks.service_process import Running
-from model.bundle import Bundle
-from tests.service import pictures
+from tests.sdks.clients import MODEL, Client
+from tests.sdks.inputs import BASE64, IMAGE, PICTURE, REFUSAL, TEXTS, TOO_LONG
 
-triton = pytest.importorskip("tritonclient.http", reason="pip install tritonclient[http]")
-CAT = pictures.read("cat")
-TEXTS = ["a cat", "ein großer Hund"]
+DIMENSIONS = 256
 
 
-@pytest.fixture
-def triton_client(service: Running) -> Any:
-    with triton.InferenceServerClient(service.url.removeprefix("http://")) as made:
-        yield made
+def tensor(name: str, values: list[Any], binary: bool = True) -> Any:
+    from tritonclient.http import InferInput
 
-
-def tensor(name: str, values: list[Any], binary: bool) -> Any:
     array = np.array(values, dtype=object)
-    made = triton.InferInput(name, list(array.shape), "BYTES")
-    return made.set_data_from_numpy(array, binary_data=binary)
+    return InferInput(name, list(array.shape), "BYTES").set_data_from_numpy(array, binary_data=binary)
 
 
-def test_health_and_metadata(triton_client: Any, bundle: Bundle) -> None:
-    assert triton_client.is_server_live()
-    assert triton_client.is_server_ready()
-    assert triton_client.is_model_ready(bundle.id)
-    assert triton_client.is_model_ready(bundle.id, "1")
-    assert not triton_client.is_model_ready("other")
-    assert triton_client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-    assert triton_client.get_model_metadata(bundle.id)["outputs"][0]["shape"] == [-1, bundle.dimensions]
+class TestTriton:
+    client = Client(
+        "Open Inference Protocol",
+        "tritonclient",
+        "tritonclient",
+        """
+from urllib.parse import urlsplit
 
+import numpy as np
+import tritonclient.http as triton
 
-@pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("output", [None, True, False])
-def test_infer(triton_client: Any, client: httpx.Client, bundle: Bundle, binary: bool, output: bool | None) -> None:
-    picture = CAT if binary else base64.b64encode(CAT).decode()
-    inputs = [tensor("text", TEXTS, binary), tensor("image", [picture], binary)]
-    outputs = None if output is None else [triton.InferRequestedOutput("embedding", binary_data=output)]
-    result = triton_client.infer(bundle.id, inputs, outputs=outputs, request_id="7", model_version="1")
-    native = client.post("/embed", json={"inputs": [*TEXTS, {"image": base64.b64encode(CAT).decode()}]}).json()["data"]
-    expected = np.array([entry["embedding"] for entry in native], np.float32)
-    np.testing.assert_array_equal(result.as_numpy("embedding"), expected)
-    assert result.get_response()["id"] == "7"
+client = triton.InferenceServerClient(urlsplit("http://localhost:8000").netloc)  # host and port alone
+text = triton.InferInput("text", [1], "BYTES")  # or "image", whose elements are files
+text.set_data_from_numpy(np.array(["a cat"], dtype=object))
+vectors = client.infer("sightword-small", [text]).as_numpy("embedding")
+""",
+        "HTTP only; no compressed requests, no shared memory; inputs are called `text` and `image`",
+    )
 
+    def test_health_and_metadata(self, here: Any) -> None:
+        assert here.client.is_server_live()
+        assert here.client.is_server_ready()
+        assert here.client.is_model_ready(MODEL)
+        assert here.client.is_model_ready(MODEL, "1")
+        assert not here.client.is_model_ready("other")
+        assert here.client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+        assert here.client.get_model_metadata(MODEL)["outputs"][0]["shape"] == [-1, DIMENSIONS]
 
-@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_compression(triton_client: Any, bundle: Bundle, algorithm: str) -> None:
-    inputs = [tensor("text", TEXTS, True)]
-    with pytest.raises(triton.InferenceServerException, match="without Content-Encoding"):
-        triton_client.infer(bundle.id, inputs, request_compression_algorithm=algorithm)
-    plain = triton_client.infer(bundle.id, inputs, response_compression_algorithm=algorithm)
-    assert plain.as_numpy("embedding").shape == (2, bundle.dimensions)
+    @pytest.mark.parametrize("binary", [True, False])
+    @pytest.mark.parametrize("output", [None, True, False])
+    def test_texts_and_images(self, here: Any, vectors: Any, binary: bool, output: bool | None) -> None:
+        image = PICTURE.read_bytes() if binary else BASE64
+        inputs = [tensor("text", TEXTS, binary), tensor("image", [image], binary)]
+        outputs = None if output is None else [here.triton.InferRequestedOutput("embedding", binary_data=output)]
+        result = here.client.infer(MODEL, inputs, outputs=outputs, request_id="7", model_version="1")
+        np.testing.assert_array_equal(result.as_numpy("embedding"), vectors(*TEXTS, IMAGE).astype(np.float32))
+        assert result.get_response()["id"] == "7"
 
+    def test_the_setting_below(self, here: Any, vectors: Any) -> None:
+        np.testing.assert_array_equal(here.vectors, vectors("a cat").astype(np.float32))
 
-def test_refusals_show_their_sentence(triton_client: Any, bundle: Bundle) -> None:
-    with pytest.raises(triton.InferenceServerException, match="No model of this name"):
-        triton_client.infer("other", [tensor("text", TEXTS, True)])
-    with pytest.raises(triton.InferenceServerException, match="tokens"):
-        triton_client.infer(bundle.id, [tensor("text", ["cat " * 200], True)])
-    with pytest.raises(triton.InferenceServerException, match="only binary_tensor_data"):
-        triton_client.get_model_repository_index()
+    @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+    def test_clear_refusal_of_compressed_requests(self, here: Any, algorithm: str) -> None:
+        inputs = [tensor("text", TEXTS)]
+        with pytest.raises(here.triton.InferenceServerException, match="without Content-Encoding"):
+            here.client.infer(MODEL, inputs, request_compression_algorithm=algorithm)
+        plain = here.client.infer(MODEL, inputs, response_compression_algorithm=algorithm)
+        assert plain.as_numpy("embedding").shape == (len(TEXTS), DIMENSIONS)
+
+    def test_cut_texts(self, here: Any, vectors: Any) -> None:
+        answer = here.client.infer(MODEL, [tensor("text", [TOO_LONG])], parameters={"truncate": True})
+        expected = vectors(TOO_LONG, truncate=True).astype(np.float32)
+        np.testing.assert_array_equal(answer.as_numpy("embedding"), expected)
+
+    def test_refusals(self, here: Any) -> None:
+        with pytest.raises(here.triton.InferenceServerException, match=REFUSAL):
+            here.client.infer(MODEL, [tensor("text", [TOO_LONG])])
+        with pytest.raises(here.triton.InferenceServerException, match="No model of this name"):
+            here.client.infer("other", [tensor("text", TEXTS)])
+        with pytest.raises(here.triton.InferenceServerException, match="only binary_tensor_data"):
+            here.client.get_model_repository_index()
