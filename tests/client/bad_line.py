@@ -62,6 +62,8 @@ class BadLine:
     script: deque[Fault | None] = field(default_factory=deque)
     seen: list[tuple[str, str, dict[str, str], float]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    at_once: int = 0
+    most_at_once: int = 0
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -94,15 +96,25 @@ def bad_line(upstream: str, port: int = 0) -> Iterator[BadLine]:
                     line.seen.append((method, path, headers, time.monotonic()))
                     line.bodies.append(body)
                     fault = line.script.popleft() if path != "/info" and line.script else None
-                if isinstance(fault, bytes):
-                    connection.sendall(fault)
-                    return
-                kept = {name: value for name, value in headers.items() if name in ("accept", "content-type")}
-                response = http.request(method, path, content=body, headers=kept)
-                own = {name: response.headers[name] for name in ("content-type", "x-model-digest", "x-request-id")
-                       if name in response.headers}  # fmt: skip
-                whole = answer(response.status_code, response.content, **own)
-                (fault or _send)(connection, whole)
+                    line.at_once += 1
+                    line.most_at_once = max(line.most_at_once, line.at_once)
+                try:
+                    reply(connection, fault, method, path, headers, body)
+                finally:
+                    with lock:
+                        line.at_once -= 1
+
+        def reply(
+            connection: socket.socket, fault: Fault | None, method: str, path: str, headers: dict[str, str], body: bytes
+        ) -> None:
+            if isinstance(fault, bytes):
+                connection.sendall(fault)
+                return
+            kept = {name: value for name, value in headers.items() if name in ("accept", "content-type")}
+            response = http.request(method, path, content=body, headers=kept)
+            names = ("content-type", "x-model-digest", "x-request-id")
+            own = {name: response.headers[name] for name in names if name in response.headers}
+            (fault or _send)(connection, answer(response.status_code, response.content, **own))
 
         threading.Thread(target=accept, daemon=True).start()
         try:

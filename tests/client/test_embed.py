@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from sightword.errors import (
 )
 from sightword.local.embedder import Local
 from sightword.protocol import Answer, read_info
+from sightword.request_size import RequestSize
 from tests.client.bad_line import BadLine, answer
 from tests.service import pictures
 
@@ -210,6 +213,28 @@ def test_lists_are_split_and_keep_their_order(line: BadLine, local: Local) -> No
     sent = [json.loads(body)["inputs"] for body in line.bodies if body]
     assert max(map(len, sent)) <= 20
     assert sorted(text for inputs in sent for text in inputs) == sorted(texts)
+
+
+def slowly(connection: socket.socket, whole: bytes) -> None:
+    time.sleep(0.2)
+    connection.sendall(whole)
+
+
+def test_so_many_requests_are_under_way_as_the_client_may_have(line: BadLine) -> None:
+    line.script.extend([slowly] * 20)
+    with sightword.Client(line.url, items_per_request=2, concurrency=3) as client:
+        client.embed([f"side by side {index}" for index in range(40)])
+    assert line.most_at_once == 3
+
+
+def test_requests_to_a_slow_model_stay_small() -> None:
+    size = RequestSize(64)
+    seen = [size.items]
+    for seconds_per_item in (0.001, 0.001, 0.001, 0.5, 0.5, 5.0, 0.001):
+        size.observe(size.items, size.items * seconds_per_item)
+        seen.append(size.items)
+    assert seen == [16, 32, 64, 64, 4, 4, 1, 2]
+    assert RequestSize(3).items == 3
 
 
 def test_the_limits_of_the_service_hold(narrow: Running, local: Local) -> None:
