@@ -10,7 +10,7 @@ from pathlib import Path
 
 ENVIRONMENTS = Path(__file__).parent / "environments"
 NAMES = ("current", "older", "npm")
-URL, MODEL = "http://localhost:8000", "sightword-small"  # as a setting has them
+ADDRESS, MODEL = "localhost:8000", "sightword-small"  # as a setting has them
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*])?==([^\s;]+)", re.MULTILINE)
 
 
@@ -30,7 +30,7 @@ class Client:
     api: str  # whose wire shape it speaks: the heading that it stands under
     name: str
     package: str  # as the registry has it; of npm, with npm: before it
-    setting: str  # run by the tests, at the URL of the service in place of URL
+    setting: str  # run by the tests, at the address of the service in place of ADDRESS
     limits: str = ""
 
     @property

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from benchmarks.service_process import Running, running
-from tests.sdks.clients import MODEL, URL, Client
+from tests.sdks.clients import ADDRESS, MODEL, Client
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = os.environ.get("SIGHTWORD_TEST_SDKS", "").split()
@@ -100,5 +100,5 @@ def here(request: pytest.FixtureRequest, service: Running, monkeypatch: pytest.M
     for name in ("CO_API_URL", "CO_API_KEY", "CHROMA_OPENAI_API_KEY", "CHROMA_COHERE_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)  # and put back after the test, whatever the setting makes of it
     names: dict[str, Any] = {}
-    exec(client.setting.replace(URL, service.url), names)
+    exec(client.setting.replace(ADDRESS, service.url.removeprefix("http://")), names)
     return SimpleNamespace(**names)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.service_process import Running
-from tests.sdks.clients import URL, Client
+from tests.sdks.clients import ADDRESS, Client
 from tests.sdks.inputs import BASE64, DATA_URI, IMAGE, MANY, REFUSAL, TEXTS, TOO_LONG, same
 
 PACKAGES = os.environ.get("SIGHTWORD_TEST_NPM")  # the folder that has node_modules
@@ -42,7 +42,7 @@ def run(request: pytest.FixtureRequest, service: Running, tmp_path: Path) -> Cal
         script = (
             'import { readFileSync } from "node:fs";\n'
             f"const inputs = JSON.parse(readFileSync({json.dumps(str(data))}));\n"
-            f"{names}{client.setting.replace(URL, service.url)}\n"
+            f"{names}{client.setting.replace(ADDRESS, service.url.removeprefix('http://'))}\n"
             f"let found;\ntry {{ found = {{ value: await ({expression}) }}; }}\n"
             "catch (error) { found = { error: [error.name, error.message, JSON.stringify(error)].join(' ') }; }\n"
             "console.log(JSON.stringify(found));\n"
