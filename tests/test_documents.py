@@ -19,6 +19,7 @@ import yaml
 from PIL import Image
 
 import model.__main__
+import sightword.command.main
 import training.__main__
 from benchmarks.service_process import running
 from model.bundle import bundled
@@ -34,8 +35,12 @@ from training.settings import CONFIGS
 LANGUAGES = ("console", "python", "json", "yaml")
 # What documents pull by name, here of random weights, as their projects publish it.
 TRANSFORMERS, OPEN_CLIP = "openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
-APPS = {"model": model.__main__.app, "training": training.__main__.app}
-COMMAND = re.compile(r"-m (model|training)((?: +(?:'[^']*'|[^\s#&|>]+))*)")
+APPS = {"model": model.__main__.app, "training": training.__main__.app, "sightword": sightword.command.main.app}
+COMMAND = re.compile(
+    r"(?:-m |^(?:\w+=\S+ )*(?:\.venv/bin/)?(?=sightword ))(model|training|sightword)"
+    r"""((?: +(?:'[^']*'|"[^"]*"|[^\s#&|>]+))*)""",
+    re.MULTILINE,
+)
 ADMIN_KEY = "the operator's"
 
 
@@ -135,11 +140,13 @@ def unknown_arguments(command: Any, arguments: Sequence[str]) -> Iterator[str]:
         inner = command.commands.get(arguments[0])
         yield from unknown_arguments(inner, arguments[1:]) if inner else [arguments[0]]
         return
+    if command.context_settings.get("ignore_unknown_options"):  # those of another program
+        return
     options = {
         "--help",
         *(name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)),
     }
-    yield from {name for word in arguments if (name := word.partition("=")[0]).startswith("-")} - options
+    yield from {name for word in arguments if (name := word.partition("=")[0]).startswith("-")} - options - {"-"}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +157,8 @@ def unknown_arguments(command: Any, arguments: Sequence[str]) -> Iterator[str]:
         ("torchrun -m training trian --config my.yaml", ["trian"]),
         ("python -m training evaluate 'a b' --data x --output=y  # what", []),
         ("python -m service.nothing", ["service.nothing"]),
+        ("X=1 sightword embed - -o v.npy | cat --number\nsightword search v.npy 'red car' --tpo 1", ["--tpo"]),
+        ("sightword label-sets putt pets", ["putt"]),
     ],
 )
 def test_what_there_is_not_is_found(text: str, names: list[str]) -> None:
