@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from model.files import write_atomically
 from sightword.command.status import UsageError
 from sightword.errors import MissingDependencyError
 from sightword.results import Vectors
@@ -43,15 +44,13 @@ def check_name(file: Path) -> None:
 
 def write_vectors(file: Path, content: VectorFile) -> None:
     """Put it in the place of what the file held. Raises OSError."""
-    draft = file.with_name(f".{file.name}.draft")
-    try:
-        _format(file)[1](draft, content)
-        if _format(file) is _NPY:
-            keys = {"model": content.model, "digest": content.digest, "keys": list(content.keys)}
-            file.with_name(file.name + KEYS_SUFFIX).write_bytes(orjson.dumps(keys))
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    _, write = _format(file)
+    with write_atomically(file) as draft:
+        write(draft, content)
+    if write is _write_npy:
+        keys = {"model": content.model, "digest": content.digest, "keys": list(content.keys)}
+        with write_atomically(file.with_name(file.name + KEYS_SUFFIX)) as draft:
+            draft.write_bytes(orjson.dumps(keys))
 
 
 def read_vectors(file: Path) -> VectorFile:

@@ -25,7 +25,8 @@ def test_a_folder_becomes_a_file_of_vectors(suffix: str, command: Command, photo
     assert kept.keys == [*IN_PHOTOS, "a cat"]
     assert (kept.model, kept.digest) == (local.bundle.id, local.bundle.digest)
     np.testing.assert_array_equal(kept.vectors, local.embed([*map(Path, IN_PHOTOS), "a cat"]))
-    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []  # no draft is left
+    left = {f"v.{suffix}", "photos"} | ({"v.npy.keys.json"} if suffix == "npy" else set())
+    assert {path.name for path in Path().iterdir()} == left  # and no draft
 
 
 def test_parquet_is_read_by_others(command: Command, photos: Path) -> None:
@@ -193,3 +194,12 @@ def test_lines_of_two_models_are_refused(command: Command, tmp_path: Path) -> No
     both = tmp_path / "both.jsonl"
     both.write_bytes((tmp_path / "one.jsonl").read_bytes() + (tmp_path / "other.jsonl").read_bytes())
     assert "line 2: vectors of another model" in command("search", both, "a cat").err
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(command: Command, small_disk: Path) -> None:
+    (small_disk / "v.npy").write_bytes(b"of before")
+    texts = "".join(f"text {number}\n" for number in range(1500))  # 1.5 MB of vectors
+    done = command("embed", "-", "-o", small_disk / "v.npy", stdin=texts)
+    assert (done.code, (small_disk / "v.npy").read_bytes()) == (3, b"of before")
+    assert f"{small_disk}/v.npy cannot be written" in done.err
+    assert {path.name for path in small_disk.iterdir()} == {"v.npy"}
