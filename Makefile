@@ -37,14 +37,15 @@ cuda-kernels: $(VENV)/gpu/onnxruntime  ## write the kernels that onnxruntime-gpu
 	PYTHONPATH=$(abspath $(VENV)/gpu) $(VENV)/bin/python -m tests.gpu.write_kernels
 
 # Clients of others: what they want of each other's versions does not fit into one environment.
-SDKS := $(VENV)/sdks/current/.installed $(VENV)/sdks/older/.installed
+SDKS := $(VENV)/sdks/current/.installed $(VENV)/sdks/older/.installed $(VENV)/sdks/stores/.installed
 NPM := $(if $(shell command -v npm),$(VENV)/sdks/npm/.installed)
 TEST_SDKS = SIGHTWORD_TEST_PYTHON=$(abspath $(VENV)/bin/python) SIGHTWORD_TEST_NPM=$(if $(NPM),$(abspath $(dir $(NPM)))) \
   SIGHTWORD_TEST_SDKS
 
-test-sdks: $(VENV)/.dev $(SDKS) $(NPM)  ## run the clients of docs/clients.md, unchanged, against the service: two minutes
+test-sdks: $(VENV)/.dev $(SDKS) $(NPM)  ## run the clients of docs/clients.md, unchanged, our adapters, and the examples: five minutes
 	$(TEST_SDKS)="current npm" $(VENV)/sdks/current/bin/python -m pytest tests/sdks
 	$(TEST_SDKS)=older $(VENV)/sdks/older/bin/python -m pytest tests/sdks
+	$(TEST_SDKS)=stores $(VENV)/sdks/stores/bin/python -m pytest tests/adapters tests/examples
 
 test-containers: $(VENV)/.dev  ## build the images, and drive the compose project on a Docker engine: minutes
 	$(VENV)/bin/python -m pytest -m docker tests/containers

