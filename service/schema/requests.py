@@ -46,9 +46,10 @@ def _check_distinct(labels: list[str]) -> list[str]:
         if not label or label.isspace():
             raise ApiError("invalid_request", "This label is empty.", f"labels.{index}")
         check_surrogates(label, f"labels.{index}")
-        if label in seen:
+        same = " ".join(label.split())  # which no tokenizer tells apart, and forms are read without
+        if same in seen:
             raise ApiError("invalid_request", "This label is there twice; each must differ.", f"labels.{index}")
-        seen.add(label)
+        seen.add(same)
     return labels
 
 

@@ -20,9 +20,10 @@ def check_labels(labels: Sequence[str]) -> None:
     seen: set[str] = set()
     for index, label in enumerate(labels):
         check_text(label, f"labels.{index}", "label")
-        if label in seen:
+        same = " ".join(label.split())
+        if same in seen:
             raise InvalidRequestError("This label is there twice; each must differ.", param=f"labels.{index}")
-        seen.add(label)
+        seen.add(same)
 
 
 def choose_templates(templates: Sequence[str] | None, template_set: str | None) -> Sequence[str]:

@@ -83,6 +83,7 @@ WRONG_FIELDS: list[Case] = [
     ("/classify", {"inputs": "a", "labels": "cat"}, "labels", "list"),
     ("/classify", {"inputs": "a", "labels": ["a", 1]}, "labels.1", None),
     ("/classify", {"inputs": "a", "labels": ["a", " "]}, "labels.1", "empty"),
+    ("/classify", {"inputs": "a", "labels": ["a cat", " a  cat\n"]}, "labels.1", "twice"),
     ("/classify", {"inputs": "a", "labels": ["a", "b", "a"]}, "labels.2", "twice"),
     ("/classify", {"inputs": "a", "labels": ["a"], "label_set": "b"}, "labels", None),
     ("/classify", {"inputs": "a", "labels": ["a"], "templates": []}, "templates", None),

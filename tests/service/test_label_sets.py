@@ -134,6 +134,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"labels": "cat"}, "invalid_request", "labels"),
     ({"labels": ["cat", 3]}, "invalid_request", "labels.1"),
     ({"labels": ["cat", " "]}, "invalid_request", "labels.1"),
+    ({"labels": ["cat", "cat "]}, "invalid_request", "labels.1"),
     ({"labels": ["cat", "dog", "cat"]}, "invalid_request", "labels.2"),
     ({"labels": ["cat", "dog " * 100]}, "text_too_long", "labels.1"),
     ({"labels": ["cat", "d" * 20_000]}, "text_too_long", "labels.1"),
