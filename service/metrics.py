@@ -98,6 +98,9 @@ class Metrics:
             ["tower"],
             registry=registry,
         )
+        for tower in ("image", "text"):  # from the start, so that a rate has a value
+            self.padded_items.labels(tower)
+            self.out_of_memory.labels(tower)
         self.max_batch = Gauge(
             "sightword_max_batch", "Most items of one execution.", ["model", "tower"], registry=registry
         )

@@ -18,8 +18,8 @@ from tests.containers.project import ROOT, Project, docker, wait_for
 RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text("utf-8"))["groups"]
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "sightword.json"
 COFFEE = (ROOT / "model" / "probe_data" / "coffee.jpg").read_bytes()
-# Nothing of these happens in a healthy project.
-QUIET = ("sightword_redis_errors_total", "sightword_training_")
+# Nothing of these happens in a healthy project without a GPU.
+QUIET = ("sightword_redis_errors_total", "sightword_training_", "sightword_device_memory_bytes")
 
 
 @pytest.fixture(scope="module")
