@@ -36,7 +36,7 @@ def test_replicas_are_replaced_under_load_without_losing_a_request(replicas: Pro
         assert done.returncode == 0, done.stdout + done.stderr
         answered = load.outcomes["200"]
         wait_for("load after it", lambda: load.outcomes["200"] > answered + 100)
-    assert not load.lost
+    assert not load.lost, (load.lost, replicas.compose("logs", "balancer"))
     assert load.outcomes["nobody listens"] == 0
     after = set(replicas.compose("ps", "--quiet", "replica").split())
     assert len(after) == len(before) == 2
