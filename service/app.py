@@ -78,7 +78,7 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     return ObservabilityMiddleware(
         layers,
         paths,
-        ErrorShapes((api.router, api.error_shape) for api in apis),
+        ErrorShapes(((api.router, api.error_shape) for api in apis), native_paths),
         service.metrics,
         draining=lambda: service.draining,
         full=lambda: service.shared.admission.full,

@@ -222,6 +222,6 @@ def expect_no_coding(context: RequestContext) -> None:
 
 def expect_no_query(context: RequestContext, but: str | None = None) -> None:
     """Raise `invalid_request` for options in the query."""
-    if _parse_query(context.query_string).keys() - {but}:
+    if context.query_string and _parse_query(context.query_string).keys() - {but}:
         message = "With a JSON or multipart body, options are fields of the body, not of the query."
         raise ApiError("invalid_request", message)

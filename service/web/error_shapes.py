@@ -12,9 +12,11 @@ from service.errors import NATIVE_ERRORS, ErrorShape
 class ErrorShapes:
     """The shapes of errors, by path."""
 
-    def __init__(self, apis: Iterable[tuple[APIRouter, ErrorShape]]) -> None:
+    def __init__(self, apis: Iterable[tuple[APIRouter, ErrorShape]], native_paths: Iterable[str] = ()) -> None:
+        """`native_paths` are found sooner; whatever else no API has is native, too."""
         paths = [(getattr(route, "path", ""), shape) for router, shape in apis for route in router.routes]
         self._static = {path: shape for path, shape in paths if "{" not in path}
+        self._static = dict.fromkeys(native_paths, NATIVE_ERRORS) | self._static
         self._prefixes = [(path.partition("{")[0], shape) for path, shape in paths if "{" in path]
 
     def find(self, path: str) -> ErrorShape:
