@@ -24,11 +24,11 @@ import psutil
 from PIL import Image, ImageEnhance
 
 from benchmarks.inputs import PHOTOGRAPHS
+from model.runtime.processor import usable_cores
 from model.tokenizers.clip import Tokenizer
 from training.config import Data, Optimizer, Source, Stage, TrainConfig
 from training.data.dataset import TrainingSet
 from training.data.decoded_image import DecodedImage
-from training.data.decoding_pool import node_cores
 from training.data.shard_writer import shard_image
 from training.loop.loader import Loader
 from training.loop.processes import Processes, device_of
@@ -129,7 +129,7 @@ def main() -> None:
 
 def report(name: str, images: list[bytes], folder: Path, rounds: int) -> None:
     """Measure by turns, and print."""
-    cores = node_cores()
+    cores = usable_cores()
     alone: list[float] = []
     measured: dict[int, list[list[float]]] = {count: [] for count in sorted({1, cores})}
     for _ in range(rounds):

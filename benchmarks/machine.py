@@ -11,8 +11,7 @@ import onnxruntime as ort
 import psutil
 
 from model import __version__
-from model.runtime.engine import usable_cores
-from model.runtime.processor import cpu_info
+from model.runtime.processor import cpu_info, usable_cores
 
 PACKAGES = ("numpy", "pillow", "orjson", "uvicorn", "fastapi")
 

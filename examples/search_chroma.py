@@ -34,7 +34,7 @@ def embed(model: Any, paths: list[str]) -> Iterator[tuple[list[str], Any]]:
 
 
 def update(collection: chromadb.Collection, model: Any, found: dict[str, float]) -> None:
-    """Bring the collection to the files that there are, each with the time of its last change."""
+    """Update the collection to the files that there are, each with the time of its last change."""
     stored = collection.get(include=["metadatas"])
     known = {path: metadata["changed"] for path, metadata in zip(stored["ids"], stored["metadatas"], strict=True)}
     for path in known.keys() - found.keys():

@@ -35,7 +35,7 @@ def embed(model: Any, paths: list[str]) -> Iterator[tuple[list[str], Any]]:
 
 
 def update(table: Any, model: Any, found: dict[str, float]) -> None:
-    """Bring the table to the files that there are, each with the time of its last change."""
+    """Update the table to the files that there are, each with the time of its last change."""
     known = {row["path"]: row["changed"] for row in table.search().select(["path", "changed"]).limit(None).to_list()}
     for path in known.keys() - found.keys():
         table.delete("path = '{}'".format(path.replace("'", "''")))

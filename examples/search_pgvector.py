@@ -36,7 +36,7 @@ def embed(model: Any, paths: list[str]) -> Iterator[tuple[list[str], Any]]:
 
 
 def update(database: psycopg.Connection[Any], table: Identifier, model: Any, found: dict[str, float]) -> None:
-    """Bring the table to the files that there are, each with the time of its last change."""
+    """Update the table to the files that there are, each with the time of its last change."""
     known = dict(database.execute(SQL("SELECT path, changed FROM {}").format(table)).fetchall())
     gone = {path for path, changed in known.items() if found.get(path) != changed}
     database.execute(SQL("DELETE FROM {} WHERE path = ANY(%s)").format(table), [list(gone)])

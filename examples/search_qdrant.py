@@ -37,7 +37,7 @@ def embed(model: Any, paths: list[str]) -> Iterator[tuple[list[str], Any]]:
 
 
 def update(database: QdrantClient, name: str, model: Any, found: dict[str, float]) -> None:
-    """Bring the collection to the files that there are, each with the time of its last change."""
+    """Update the collection to the files that there are, each with the time of its last change."""
     records = database.scroll(name, limit=1_000_000)[0]
     known = {record.payload["path"]: record.payload["changed"] for record in records}
     if gone := [record.id for record in records if record.payload["path"] not in found]:

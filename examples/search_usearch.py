@@ -36,7 +36,7 @@ def embed(model: Any, paths: list[str]) -> Iterator[tuple[list[str], Any]]:
 
 
 def update(index: Any, known: dict[str, list[Any]], model: Any, found: dict[str, float]) -> None:
-    """Bring the index to the files that there are; `known` has the key and the last change of each that it holds."""
+    """Update the index to the files that there are; `known` has the key and the last change of each that it holds."""
     for path in [path for path, (_, changed) in known.items() if found.get(path) != changed]:
         index.remove(known.pop(path)[0])
     for paths, vectors in embed(model, [path for path in found if path not in known]):

@@ -78,7 +78,8 @@ def serve(argument: str | None = None, **flags: Any) -> None:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
         from model.manifest import BundleError
-        from model.runtime.engine import EngineError, usable_cores
+        from model.runtime.engine import EngineError
+        from model.runtime.processor import usable_cores
         from service import logs
         from service.http.sockets import BindingError, bind
         from service.memory import configure_malloc, container_limit, warn_if_memory_is_short

@@ -8,7 +8,7 @@ from benchmarks.speed.bare import rate
 from benchmarks.speed.bench import decoder
 from benchmarks.speed.photographs import CAMERA, SMALL, photographs
 from model.bundle import Bundle, bundled
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 
 THREADS_SHARE = 0.85  # of what as many processes do: the rest waits for Python's lock
 MEASURED_S = 2.0

@@ -22,7 +22,7 @@ from model.config import (
     ViTConfig,
     load_preset,
 )
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 
 if TYPE_CHECKING:
     from model.network import Network

@@ -52,10 +52,10 @@ async def _run(options: Options, findings: Findings) -> None:
 
 def judge_answers(findings: Findings, answers: Sequence[Answer], seconds: float) -> None:
     """The promises about what requests were answered in so many seconds."""
-    told = statuses(answers)
-    findings.promise("nothing is lost: every request has an answer", all(a.status > 0 for a in answers), told)
+    found = statuses(answers)
+    findings.promise("nothing is lost: every request has an answer", all(a.status > 0 for a in answers), found)
     findings.promise(
-        f"no answers but {', '.join(map(str, sorted(REFUSALS)))}", {a.status for a in answers} <= REFUSALS, told
+        f"no answers but {', '.join(map(str, sorted(REFUSALS)))}", {a.status for a in answers} <= REFUSALS, found
     )
     last = max(answer.sent for answer in answers)
     ending = [answer for answer in answers if answer.sent >= last - seconds * RECOVERED_SHARE]

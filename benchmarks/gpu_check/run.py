@@ -46,12 +46,12 @@ def check(
 ) -> bool:
     """Run the sections and write the page after each; whether all ran to their ends and every promise was kept."""
     started, date = time.monotonic(), datetime.now().strftime("%Y-%m-%d %H:%M")
-    patience = max(1.0, budget_s / BUDGET_S)
+    stretch = max(1.0, budget_s / BUDGET_S)
     outcomes: list[Outcome] = []
     chosen = _with_models(names, options.folder) if names else list(sections)
     for name in chosen:
         section, left_s = sections[name], budget_s - (time.monotonic() - started)
-        limit_s = min(section.limit_s * patience, left_s)
+        limit_s = min(section.limit_s * stretch, left_s)
         print(f"{section.title} (at most {max(0, limit_s):.0f} s)", flush=True)
         if unfit := next((each for each in outcomes if each.section.required and not each.kept), None):
             outcome = Outcome(section, error=f"not run: {unfit.section.title} did not succeed")

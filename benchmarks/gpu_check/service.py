@@ -21,7 +21,8 @@ from benchmarks.speed.bench import decoder
 from benchmarks.speed.load import serving
 from benchmarks.speed.photographs import SMALL, photographs
 from model.bundle import Bundle
-from model.runtime.engine import Engine, usable_cores
+from model.runtime.engine import Engine
+from model.runtime.processor import usable_cores
 
 MEASURED_S = 8.0
 BARE_S = 1.5
@@ -41,7 +42,7 @@ def run(options: Options, findings: Findings) -> None:
         with ExitStack() as stack:
             services = [stack.enter_context(serving(options.folder, bundle.path, options.device)) for _ in range(count)]
             if count == 1:
-                _tell(findings, services[0])
+                _add_model_figures(findings, services[0])
                 judge_vectors(findings, asyncio.run(vectors(services[0])), _expected(bundle))
             for kind, blocks in requests.items():
                 items = TEXTS_A_REQUEST if kind == "texts" else 1
@@ -105,7 +106,7 @@ def _limits(options: Options, findings: Findings, bundle: Bundle, files: list[by
     return best
 
 
-def _tell(findings: Findings, service: Running) -> None:
+def _add_model_figures(findings: Findings, service: Running) -> None:
     """What the service has chosen for itself."""
     served = httpx.get(f"{service.url}/info", timeout=PATIENCE_S).json()["models"][0]
     for name in ("provider", "precision", "max_batch", "workers"):

@@ -16,7 +16,8 @@ from benchmarks.inputs import sentences
 from benchmarks.speed.bare import GRAPHS
 from model.bundle import Bundle
 from model.manifest import WEIGHTS
-from model.runtime.engine import Engine, usable_cores
+from model.runtime.engine import Engine
+from model.runtime.processor import usable_cores
 
 Run = Callable[[], object]
 

@@ -13,7 +13,7 @@ import torch
 from benchmarks.gpu_check.findings import Findings, Options
 from benchmarks.gpu_check.processes import rate_of_processes
 from benchmarks.gpu_check.training_data import decode_for_training, write_photographs, write_stripes
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from training.config import TrainConfig
 from training.loop.loader import StepInputs
 from training.loop.setup import setup

@@ -18,7 +18,7 @@ from benchmarks.inputs import sentences
 from model.bundle import Bundle
 from model.images.preprocessing import load_image
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from model.runtime.providers import NVIDIA, PROVIDERS, Device, EngineError, choose, options
 from model.runtime.session import TowerSession
 from model.runtime.tensorrt import InputShapes

@@ -23,7 +23,7 @@ from benchmarks.speed.load import (
     serving,
 )
 from model.bundle import Bundle
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from service.inference.pipeline import Pipeline
 from service.schema.items import ImageItem, TextItem
 

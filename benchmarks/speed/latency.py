@@ -12,7 +12,7 @@ from benchmarks.speed.bench import Bench, decoder, label
 from benchmarks.speed.load import drive, drive_open, percentile_ms, serving
 from benchmarks.speed.ratios import limit_of
 from model.bundle import Bundle
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 
 SHARES = (50, 80, 95)  # percent of the limit
 PERCENTILES = (50, 95, 99)

@@ -17,7 +17,7 @@ import psutil
 from benchmarks.client import Answer, Client, Kind, Sender, closed_loop, for_seconds, open_loop, percentile_s
 from benchmarks.service_process import Running, running
 from benchmarks.speed.bare import Rate
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -18,6 +17,7 @@ from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.cuda import DOCUMENT, cuda_major, explain
 from model.runtime.gpu import Gpu, GpuError, find_gpu
 from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
+from model.runtime.processor import usable_cores
 from model.runtime.providers import (
     INSTALL,
     NVIDIA,
@@ -33,7 +33,7 @@ from model.runtime.session import TowerSession, session_options
 from model.runtime.tensorrt import InputShapes, Shape
 
 log = logging.getLogger(__name__)
-__all__ = ["Engine", "EngineError", "trim_heap", "usable_cores"]
+__all__ = ["Engine", "EngineError", "trim_heap"]
 # Raised when the same picture becomes other pixels than before, by our code or by Pillow's, so that vectors that were
 # kept of those before are not used any more. tests/model/test_vectors_version.py notices.
 PIXELS_VERSION = 1
@@ -163,11 +163,6 @@ def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, provide
         if providers[0][0] in NVIDIA and (cause := explain(str(error))):
             raise EngineError(f"{providers[0][0]} cannot be used: {cause}; it says: {error}") from error
         raise EngineError(f"{bundle.path / graph} cannot be opened: {error}") from error
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def trim_heap() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -26,3 +27,8 @@ def multiplies_bf16() -> bool:
     info = cpu_info()
     flags = info.get("flags", info.get("Features", ""))
     return any(flag.endswith("bf16") for flag in flags.split())
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

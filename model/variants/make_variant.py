@@ -18,8 +18,7 @@ from model.bundle import Bundle, write_manifest
 from model.checkpoints.folders import new_folder
 from model.checkpoints.networks import refuse_variant
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, Manifest
-from model.runtime.engine import usable_cores
-from model.runtime.processor import processor_name
+from model.runtime.processor import processor_name, usable_cores
 from model.variant_report import PHOTOGRAPH_CROPS, TowerReport, VariantReport
 from model.variants.comparison import Closeness, compare, largest_difference
 from model.variants.fusion import fused_operators

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from model.runtime.providers import Device
 from service.admission import Admission
 from service.cache import Cache

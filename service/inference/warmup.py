@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.runtime.device_memory import is_out_of_memory
-from model.runtime.engine import Engine, EngineError, usable_cores
+from model.runtime.engine import Engine, EngineError
+from model.runtime.processor import usable_cores
 from model.runtime.providers import NVIDIA, ON_CPU, PROVIDERS
 from service.inference.padding import is_padded, padded_lengths, padded_sizes
 

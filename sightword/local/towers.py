@@ -11,7 +11,8 @@ import numpy as np
 
 from model.bundle import Bundle
 from model.prefetch import prefetch
-from model.runtime.engine import Engine, usable_cores
+from model.runtime.engine import Engine
+from model.runtime.processor import usable_cores
 from model.runtime.providers import ON_CPU
 from sightword.errors import InferenceError, SightwordError
 from sightword.local.reading import Ids, Pixels, Reader

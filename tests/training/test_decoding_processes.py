@@ -57,7 +57,7 @@ def test_any_number_of_processes_decodes_what_one_thread_does(
 ) -> None:
     members = varied(70)
     write_shard(tmp_path / "a.tar", members)
-    monkeypatch.setattr(stores, "decoding_cores", lambda: processes)
+    monkeypatch.setattr(stores, "cores_of_process", lambda: processes)
     disk = on_disk(tmp_path)
     drawn = np.random.default_rng(0).integers(0, 70, 150)  # in any order, and some of them again and again
     seen = disk.images(drawn)

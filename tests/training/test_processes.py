@@ -19,6 +19,7 @@ from tests.training.conftest import TINY, further, write_config
 from tests.training.test_distributed import ENVIRONMENT, TORCHRUN
 from tests.training.text_shares import ALONE
 from training.config import load_config
+from training.data import decoding_pool
 from training.loop import processes
 from training.loop.optimizer import MovingAverage, build_optimizer
 from training.loop.processes import Processes, group_options, use_own_cores
@@ -79,7 +80,7 @@ def test_the_one_thread_of_torchrun_becomes_a_share_of_the_cores_and_it_is_said(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "usable_cores", lambda: 6)
+    monkeypatch.setattr(decoding_pool, "usable_cores", lambda: 6)
     torch.set_num_threads(1)
     use_own_cores()
     assert torch.get_num_threads() == expected
@@ -92,7 +93,7 @@ def test_a_teacher_runs_on_the_gpu_and_the_cores_of_its_process(
 ) -> None:
     opened: list[dict[str, Any]] = []
     monkeypatch.setattr(distillation, "Engine", lambda bundle, **options: opened.append(options))
-    monkeypatch.setattr(processes, "usable_cores", lambda: 6)
+    monkeypatch.setattr(decoding_pool, "usable_cores", lambda: 6)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     config = load_config(write_config(tmp_path, objective={"teacher": str(bundled())}))
     network = build_network(TINY)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
 from model.images.preprocessing import ImageError
+from model.runtime.processor import usable_cores
 from training.data.decoded_image import DecodedImage
 from training.data.files import MAX_IMAGE_BYTES, read_bounded
 from training.data.sample import WHOLE_FILE, SampleLocation
@@ -45,14 +46,9 @@ def read_location(location: SampleLocation) -> bytes:
         os.close(handle)
 
 
-def node_cores() -> int:
-    """Cores of this machine that may be used."""
-    return len(os.sched_getaffinity(0))
-
-
-def decoding_cores() -> int:
-    """Those of them that each of the processes has which torchrun started on this machine."""
-    return max(1, node_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def cores_of_process() -> int:
+    """Cores that this process may use, of those that it shares with others that torchrun started on this machine."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def images_of_task(side: int) -> int:
@@ -108,6 +104,7 @@ class DecodingPool:
         )
 
 
+ENDING_S = 5.0
 _images: SharedImages
 _max_pixels: int
 
@@ -122,6 +119,7 @@ def _start(address: tuple[int, int], rows: int, side: int, max_pixels: int) -> N
     try:
         _images, _max_pixels = SharedImages(address, rows, side, "r+"), max_pixels
     except OSError:
+        parent.join(ENDING_S)  # its descriptors are gone a moment before it is
         if not parent.is_alive():  # ended before this one had begun
             os._exit(1)
         raise

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from model.files import write_atomically
 from model.images.preprocessing import ImageError, eight_bit, open_header
 from training.data.decoded_image import is_transparent
-from training.data.decoding_pool import decoding_cores, read_location
+from training.data.decoding_pool import cores_of_process, read_location
 from training.data.index import SampleIndex
 from training.data.parquet import ParquetImages
 from training.data.sample import PARQUET_ROW, Sample, SampleLocation, SampleRecord
@@ -59,7 +59,7 @@ def find_transparent(index: SampleIndex, reader: ImageReader, max_pixels: int) -
             return False
 
     if len(unknown):
-        with ThreadPoolExecutor(decoding_cores()) as pool:
+        with ThreadPoolExecutor(cores_of_process()) as pool:
             done = track(pool.map(check, unknown), "looking for transparency", len(unknown))
             transparent[unknown] = np.fromiter(done, bool, len(unknown))
     if cached is not None:

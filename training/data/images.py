@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from model.prefetch import prefetch
+from model.runtime.processor import usable_cores
 from training.data.decoding_pool import (
     AHEAD,
     DecodingPool,
     DecodingTask,
     Encoded,
     Problem,
+    cores_of_process,
     decode,
-    decoding_cores,
     images_of_task,
-    node_cores,
 )
 from training.data.shared_images import SharedImages, create_shared_images
 from training.progress import track
@@ -82,7 +82,7 @@ class DiskStore:
 
     def __init__(self, source: ImageSource, side: int, max_pixels: int) -> None:
         self._source, self._task = source, images_of_task(side)
-        processes = decoding_cores()
+        processes = cores_of_process()
         self._ahead = AHEAD * processes
         slots = CALLS * (self._ahead + 1)
         self._images = create_shared_images(slots * self._task, side)
@@ -158,7 +158,7 @@ def decode_all(
 def _decode_into(images: SharedImages, source: ImageSource, max_pixels: int) -> None:
     size = images_of_task(images.side)
     items = np.arange(images.rows)
-    processes = min(node_cores(), max(1, images.rows // size))
+    processes = min(usable_cores(), max(1, images.rows // size))
     pool = DecodingPool(images, max_pixels, processes)
 
     def decoded() -> Iterator[int]:

@@ -16,7 +16,7 @@ from model.images.preprocessing import ImageError
 from model.prefetch import prefetch
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
-from training.data.decoding_pool import decoding_cores
+from training.data.decoding_pool import cores_of_process
 from training.data.files import suffix_of
 from training.data.fingerprints import Duplicate, Fingerprint, FingerprintIndex, fingerprint
 from training.data.image_reader import ImageReader
@@ -131,7 +131,7 @@ def _map_records(
     function: Callable[[SampleRecord], Result], records: Iterable[SampleRecord]
 ) -> Iterator[tuple[SampleRecord, Result]]:
     """Each record and its result, in order, by threads that are only some images ahead."""
-    threads = decoding_cores()
+    threads = cores_of_process()
     pool = ThreadPoolExecutor(threads)
     try:
         yield from prefetch(pool, lambda record: (record, function(record)), records, threads * AHEAD)

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from model.runtime.engine import usable_cores
 from training.config import ConfigError
+from training.data.decoding_pool import cores_of_process
 from training.progress import console
 
 # The others wait while the first process evaluates and saves; one that died silently is noticed after this time.
@@ -116,11 +116,6 @@ def group_options(device: torch.device) -> dict[str, Any]:
         # NCCL would guess the device from the rank, and meet at the first collective operation instead of now.
         return {"backend": "nccl", "timeout": TIMEOUT, "device_id": device}
     return {"backend": "gloo", "timeout": TIMEOUT}
-
-
-def cores_of_process() -> int:
-    """Cores that this process may use, of those that it shares with others that torchrun started on this machine."""
-    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def use_own_cores() -> None:

@@ -10,12 +10,13 @@ from torch import Tensor
 from model.runtime.providers import Device
 from training.config import TrainConfig
 from training.data.collate import Batch
+from training.data.decoding_pool import cores_of_process
 from training.loop.augmenter import Augmenter
 from training.loop.gradient_cache import GradientCache
 from training.loop.loader import StepInputs
 from training.loop.optimizer import MovingAverage, learning_rate
 from training.loop.precision import ComputePrecision
-from training.loop.processes import Processes, cores_of_process
+from training.loop.processes import Processes
 from training.loop.towers import SharedTowers
 from training.objectives import OBJECTIVES
 from training.objectives.distillation import Distillation

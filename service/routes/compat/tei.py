@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 
 from model import __version__
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from service.classification.ranking import rank
 from service.errors import error_responses
 from service.schema.compat.errors import FLAT

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model.hub.errors import HubError
 from model.hub.settings import HubSettings
-from model.runtime.engine import usable_cores
+from model.runtime.processor import usable_cores
 from service.memory import container_limit, needed_bytes
 from service.settings import Settings
 from sightword.command.doctor.finding import Finding, fail, ok, warn
