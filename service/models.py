@@ -117,7 +117,7 @@ class Models:
             self._unused[pipeline] = asyncio.Event()
             await self._unused[pipeline].wait()
             del self._unused[pipeline]
-        await run_in_daemon_thread(pipeline.close)
+        await run_in_daemon_thread(_retire, pipeline)
 
     async def reload(self, name: str | None = None) -> list[tuple[Pipeline, Pipeline]]:
         """Swap in what the folders hold now, of one model or of all: pairs of before and after, the same if unchanged.
@@ -266,6 +266,11 @@ def performance_key(manifest: Manifest) -> tuple[object, ...]:
     towers = (variant.image, variant.text) if variant else ()
     computations = [(tower.computes, tower.fused, tower.calibration_pictures > 0) for tower in towers]
     return manifest.config, manifest.precision, manifest.weights_dtype, computations
+
+
+def _retire(pipeline: Pipeline) -> None:
+    pipeline.close()
+    pipeline.engine.close()
 
 
 def _close_all(pipelines: Iterable[Pipeline]) -> None:

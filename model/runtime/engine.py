@@ -106,6 +106,11 @@ class Engine:
             if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
                 raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
 
+    def close(self) -> None:
+        """Give back the memory of both graphs, once no run goes on and none follows."""
+        for tower in (self.image_session, self.text_session):
+            tower.close()
+
     def _open(self, keys: Sequence[str]) -> None:
         """Open both graphs with the first of these providers. Raises EngineError where it is not active."""
         size, row = self._bundle.image_size, self._bundle.row_length

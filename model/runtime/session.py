@@ -74,6 +74,10 @@ class TowerSession:
             if is_first:
                 self.lock.release()
 
+    def close(self) -> None:
+        """Give back the memory of the device at once: garbage that is not collected yet may still refer to this."""
+        self.session = self._pinned_inputs = self._pinned_outputs = None
+
     def _run_in_caller(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         embeddings: npt.NDArray[np.float32] = self.session.run(OUTPUTS, {self._input_name: value})[0]
         return embeddings

@@ -160,9 +160,13 @@ class SimulatedEngine(Engine):
             raise EngineError(f"{bundle.path} cannot be opened: {NO_MEMORY['cuda']}")
         super().__init__(bundle, "cpu")
         self.simulated.held[id(self)] = needed
-        weakref.finalize(self, self.simulated.held.pop, id(self))
+        self._release = weakref.finalize(self, self.simulated.held.pop, id(self))
         self.provider = PROVIDERS["cuda"]
         self._known: set[tuple[str, tuple[int, ...]]] = set()
+
+    def close(self) -> None:
+        super().close()
+        self._release()
 
     def embed_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.simulated.run("image", pixels.shape, self._known)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -159,3 +160,20 @@ def test_what_would_wait_for_too_long_is_refused_at_once(
     finally:
         engine.seconds_per_text = 0.0
         asyncio.run(service.aclose())
+
+
+def test_a_model_that_gave_way_gives_its_memory_back_although_it_is_referred_to(bundle_path: Path) -> None:
+    service = Service(Settings.read({"model": str(bundle_path), "max_batch": 2, "provider": "cpu"}))
+    service.models.load()
+    first = service.models.find(None)
+    sessions = [weakref.ref(first.engine.image_session.session), weakref.ref(first.engine.text_session.session)]
+
+    async def reopen() -> None:
+        await service.models.reopen(first)
+        async with asyncio.timeout(30):
+            while any(session() is not None for session in sessions):
+                await asyncio.sleep(0.01)
+        await service.aclose()
+
+    asyncio.run(reopen())
+    assert service.models.find(None) is not first
