@@ -20,7 +20,9 @@ class PresetError(ValueError):
     """A name that no shipped configuration has."""
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A part of a configuration: checked, without further fields, and not to be changed."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -38,7 +40,7 @@ NormEps = Annotated[float, Field(gt=0, lt=0.1)]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)]
 
 
-class TransformerConfig(_Frozen):
+class TransformerConfig(Frozen):
     """What the configurations of all transformer towers share: the sizes of their stack of blocks."""
 
     width: Width
@@ -88,7 +90,7 @@ class SiglipViTConfig(TransformerConfig):
         return self
 
 
-class ResNetConfig(_Frozen):
+class ResNetConfig(Frozen):
     """ModifiedResNet: `layers` blocks in each of four stages, `width` channels in the first, attention pooling.
 
     The published models have bottlenecks; basic blocks (two 3x3 convolutions) suit small pictures and few channels.
@@ -128,6 +130,11 @@ class TextConfig(TransformerConfig):
         """Whether texts must be padded to the context length; with a causal mask, padding changes nothing."""
         return False
 
+    @property
+    def pad_id(self) -> int:
+        """What a row is filled up with."""
+        return 0
+
 
 class SiglipTextConfig(TransformerConfig):
     """Bidirectional text transformer of SigLIP, pooled at the last position: padding is part of what it reads."""
@@ -159,7 +166,7 @@ def _text_kind(value: Any) -> str:
     return str(kind)
 
 
-class Preprocessing(_Frozen):
+class Preprocessing(Frozen):
     """How a picture becomes [size, size, 3] uint8; `mean` and `std` are applied inside the image graph.
 
     `exif_orientation=False` with `alpha="drop"` is the behaviour of OpenAI's reference, bit for bit. transformers
@@ -185,7 +192,7 @@ class Preprocessing(_Frozen):
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """One CLIP: an image tower and a text tower that meet in `embed_dim` dimensions."""
 
     name: ModelName

@@ -7,8 +7,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from model.config import ModelConfig, ModelName, Preprocessing
+from model.config import ModelName, Preprocessing
 from model.files import read_regular_file
+from model.library_config import AnyConfig
 from model.suggestions import did_you_mean_path
 from model.variant_report import Count, VariantReport
 
@@ -62,7 +63,7 @@ class Manifest(_Frozen):
     format: Literal[1] = 1
     id: ModelName
     created: str
-    config: ModelConfig
+    config: AnyConfig
     preprocessing: Preprocessing
     logit_scale: float = Field(gt=0, le=MAX_LOGIT)
     logit_bias: float | None = Field(None, ge=-MAX_LOGIT, le=MAX_LOGIT)

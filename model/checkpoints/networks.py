@@ -12,6 +12,7 @@ from model.bundle import Bundle
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError
 from model.checkpoints.weights import read_weights
 from model.config import ModelConfig
+from model.library_config import LibraryConfig
 from model.manifest import WEIGHTS
 from model.network import Network, build_network
 
@@ -76,8 +77,20 @@ def load_network(bundle: Bundle) -> Network:
 def read_bundle(bundle: Bundle) -> Checkpoint:
     """What the readers of other formats give, of a bundle. Raises CheckpointError for a variant."""
     refuse_variant(bundle)
+    config = own_config(bundle)
     weights = read_weights(bundle.path / WEIGHTS)
-    return Checkpoint(bundle.manifest.config, weights, bundle.preprocessing, bundle.tokenizer(), source={})
+    return Checkpoint(config, weights, bundle.preprocessing, bundle.tokenizer(), source={})
+
+
+def own_config(bundle: Bundle) -> ModelConfig:
+    """The configuration of a bundle whose network is one of ours. Raises CheckpointError for one of a library."""
+    config = bundle.manifest.config
+    if isinstance(config, LibraryConfig):
+        raise CheckpointError(
+            f"{bundle.path} is {config.architecture} of {config.library}, whose network is not ours: the bundle has "
+            "its graphs, to be served. To train it or to write it in another format, take what it was imported from"
+        )
+    return config
 
 
 def refuse_variant(bundle: Bundle) -> None:

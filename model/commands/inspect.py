@@ -9,6 +9,7 @@ import typer
 
 from model import __version__
 from model.commands.common import BundleArgument, fail, load
+from model.library_config import LibraryConfig
 from model.requirements import needs
 
 
@@ -29,14 +30,16 @@ def inspect(
     if as_json:
         typer.echo(manifest.model_dump_json(indent=2))
         return
+    config = manifest.config
     size = sum(record.bytes for record in manifest.files.values())
     rows = {
         "id": loaded.id,
         "digest": loaded.digest,
         "created": manifest.created,
         "size": f"{size / 1e6:.1f} MB in {len(manifest.files)} files",
-        "image tower": manifest.config.image.model_dump_json(),
-        "text tower": manifest.config.text.model_dump_json(),
+        **({"network": f"{config.architecture} of {config.library}"} if isinstance(config, LibraryConfig) else {}),
+        "image tower": config.image.model_dump_json(),
+        "text tower": config.text.model_dump_json(),
         "dimensions": loaded.dimensions,
         "precision": f"{loaded.precision} (weights stored as {manifest.weights_dtype})",
         "logit scale": f"{loaded.logit_scale:.3f}",

@@ -17,7 +17,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from model.bundle import Bundle
-from model.config import ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
+from model.config import ModelConfig, ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
@@ -83,6 +83,8 @@ def write_report(
 def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The variables of both templates."""
     manifest = bundle.manifest
+    towers = manifest.config
+    assert isinstance(towers, ModelConfig), "what was trained here is a network of ours"
     source = manifest.source
     configuration = source["configuration"]
     size = configuration["batch_size"]
@@ -94,8 +96,8 @@ def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> d
         "manifest": manifest,
         "source": source,
         "parameters": source["parameters"],
-        "image_tower": _image_tower(manifest.config.image),
-        "text_tower": _text_tower(manifest.config.text),
+        "image_tower": _image_tower(towers.image),
+        "text_tower": _text_tower(towers.text),
         "steps": configuration["steps"],
         "batch_size": size,
         "clip_norm": configuration["optimizer"]["clip_norm"],

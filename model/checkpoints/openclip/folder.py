@@ -11,7 +11,7 @@ from model.bundle import Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
-from model.checkpoints.networks import load_network
+from model.checkpoints.networks import load_network, own_config
 from model.checkpoints.openclip import siglip
 from model.checkpoints.openclip.card import readme
 from model.checkpoints.openclip.config import CONFIG, read_model_cfg, to_model_cfg
@@ -60,7 +60,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     Raises CheckpointError naming the layer that open_clip has no counterpart of.
     """
     own_tokenizer = not has_clips_tokenizer(bundle)
-    model_cfg = to_model_cfg(bundle.manifest.config, bundle.id if own_tokenizer else None)
+    model_cfg = to_model_cfg(own_config(bundle), bundle.id if own_tokenizer else None)
     network = load_network(bundle)
     with new_folder(folder) as draft:
         preprocess_cfg = pixels.to_openclip(bundle.preprocessing)

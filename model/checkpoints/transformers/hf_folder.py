@@ -9,7 +9,7 @@ from model.bundle import Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
-from model.checkpoints.networks import load_network
+from model.checkpoints.networks import load_network, own_config
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.checkpoints.transformers.card import readme
 from model.checkpoints.transformers.config import CONFIG, read_config, to_config
@@ -66,7 +66,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
 
     Raises CheckpointError for a ModifiedResNet, which transformers does not have, and where `folder` is not empty.
     """
-    config, content = bundle.manifest.config, bundle.read(TOKENIZER).decode()
+    config, content = own_config(bundle), bundle.read(TOKENIZER).decode()
     if config.image.kind == "resnet":
         raise CheckpointError(
             f"{bundle.id} has an image tower of kind resnet, and transformers has only vision transformers for CLIP: "
