@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 TORCH: Final = "torch==2.13.0"  # before the rest: other packages would accept, and fetch, any newer build of it
-WITH_TORCH = ("convert", "training", "dev")
+WITH_TORCH = ("convert", "convert-all", "training", "dev")
 TOGETHER = {"dev": "training,tracing,dev"}  # extras that are of use together only
 ROOT = Path(__file__).parents[1]  # of the checkout, where there is one
 CONSTRAINTS = "constraints.txt"  # which only a checkout has

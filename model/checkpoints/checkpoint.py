@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from model.config import Activation, ModelConfig, Preprocessing
+from model.network import LibraryNetwork
 from model.tokenizers.clip import TextTokenizer
 
 
@@ -37,6 +38,17 @@ class Options:
     exact_pixels: bool = False  # rotated, transparent and very large pictures as the original's code treats them
     preset: bool = False  # `architecture` stands for shapes, its activation is only a default
     preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, from beside the architecture; else OpenAI's
+
+
+@dataclass
+class LibraryCheckpoint:
+    """A network that a library has built, with its weights, preprocessing and tokenizer."""
+
+    network: LibraryNetwork
+    preprocessing: Preprocessing
+    tokenizer: TextTokenizer
+    source: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass

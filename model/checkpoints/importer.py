@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
 from model.checkpoints import openai, openclip, transformers
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
 from model.checkpoints.folders import new_folder, read_object
 from model.checkpoints.networks import to_network
 from model.checkpoints.resizing import resized
@@ -20,6 +20,7 @@ from model.checkpoints.weights import INDEX, read_content
 from model.config import ModelName
 from model.export.bundle import export_bundle
 from model.manifest import MANIFEST
+from model.network import AnyNetwork
 from model.suggestions import did_you_mean_path
 
 _ADAPTER = "adapter_config.json"
@@ -50,10 +51,8 @@ def import_checkpoint(
         ) from error
     with new_folder(to) as draft:
         checkpoint = read_checkpoint(source, options)
-        if options.image_size is not None:
-            checkpoint = resized(checkpoint, options.image_size)
         export_bundle(
-            to_network(checkpoint),
+            _network(checkpoint, options),
             draft,
             tokenizer=checkpoint.tokenizer,
             preprocessing=checkpoint.preprocessing,
@@ -64,7 +63,13 @@ def import_checkpoint(
     return Bundle.load(to), checkpoint.warnings
 
 
-def read_checkpoint(source: Path, options: Options) -> Checkpoint:
+def _network(checkpoint: Checkpoint | LibraryCheckpoint, options: Options) -> AnyNetwork:
+    if isinstance(checkpoint, LibraryCheckpoint):
+        return checkpoint.network
+    return to_network(checkpoint if options.image_size is None else resized(checkpoint, options.image_size))
+
+
+def read_checkpoint(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     """Tell the format of `source` and read it. Raises CheckpointError."""
     if source.is_dir():
         return _read_folder(source, options)
@@ -94,7 +99,7 @@ def _refuse_shard(file: Path) -> None:
             raise CheckpointError(f"{file} is one of the shards of a model: name {index}, which lists all of them")
 
 
-def _read_folder(folder: Path, options: Options) -> Checkpoint:
+def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     if (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} is a bundle already: serve it as it is")
     if (folder / openclip.CONFIG).exists():

@@ -17,7 +17,7 @@ from torch import Tensor
 from model.checkpoints.checkpoint import CheckpointError
 
 # Put into names by DDP, torch.compile, FSDP, activation checkpointing, Lightning and TinyCLIP, at any depth.
-_SEGMENTS = re.compile(
+SEGMENTS = re.compile(
     r"(?:(?<=^)|(?<=\.))(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module"
     r"|_image_encoder|_text_encoder|_logit_scale)\.)+"
 )
@@ -121,7 +121,7 @@ def describe(content: Mapping[Any, Any]) -> str:
 
 
 def _missing(names: list[str]) -> str:
-    cleaned = [_SEGMENTS.sub("", name) for name in names]
+    cleaned = [SEGMENTS.sub("", name) for name in names]
     lines = []
     for layout, anchors in _ANCHORS.items():
         is_found = [any(re.fullmatch(rf"(?:.*\.)?{anchor}", name) for name in cleaned) for anchor in anchors]
@@ -136,7 +136,7 @@ def _missing(names: list[str]) -> str:
 def _models(path: tuple[str, ...], names: Mapping[Any, Any]) -> Iterator[_Model]:
     """The models in a dictionary: one for each prefix under which both towers are found."""
     tensors = {
-        _SEGMENTS.sub("", key): value
+        SEGMENTS.sub("", key): value
         for key, value in names.items()
         if isinstance(key, str) and isinstance(value, Tensor)
     }
@@ -157,7 +157,7 @@ def _stripped(model: _Model, averages: list[_Model], warnings: list[str]) -> Unw
     taken_off = ""
     known = tuple(each.prefix for each in averages if each.names is model.names)
     for key, value in model.names.items():
-        name = _SEGMENTS.sub("", key) if isinstance(key, str) else key
+        name = SEGMENTS.sub("", key) if isinstance(key, str) else key
         if not isinstance(name, str) or not name.startswith(model.prefix) or name in _COUNTERS:
             if not (isinstance(name, str) and known and name.startswith(known)):
                 outside.append(str(key))

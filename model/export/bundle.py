@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from model import smoke_inputs
 from model.bundle import Bundle, write_manifest
 from model.config import Preprocessing
-from model.export.graphs import ImageGraph, TextGraph, write_graphs
+from model.export.graphs import ImageGraph, TextGraph, graph_state, write_graphs
 from model.export.tensors import write_tensors
 from model.manifest import MANIFEST, TOKENIZER, WEIGHTS, ExportReport
-from model.network import Network
+from model.network import AnyNetwork, LibraryNetwork
 from model.runtime.engine import Engine
 from model.tokenizers.clip import TextTokenizer
 
@@ -34,7 +36,7 @@ class ExportError(RuntimeError):
 
 
 def export_bundle(
-    network: Network,
+    network: AnyNetwork,
     path: Path,
     *,
     tokenizer: TextTokenizer,
@@ -54,7 +56,8 @@ def export_bundle(
     network = network.float().eval()
     if weights_dtype == "float16":
         _round_to_half(network)
-    _write_weights(network, path / WEIGHTS, weights_dtype)
+    state = graph_state(network, preprocessing) if isinstance(network, LibraryNetwork) else network.state_dict()
+    _write_weights(state, path / WEIGHTS, weights_dtype)
     tokenizer.save(path / TOKENIZER)
     write_graphs(network, preprocessing, path)
     manifest = {
@@ -81,7 +84,7 @@ def export_bundle(
 
 
 @torch.no_grad()
-def measure(network: Network, bundle: Bundle, tolerance: float = TOLERANCE) -> ExportReport:
+def measure(network: AnyNetwork, bundle: Bundle, tolerance: float = TOLERANCE) -> ExportReport:
     """Compare torch and the engine on the smoke inputs, over batch sizes and text lengths.
 
     Raises ExportError if a vector differs by more than `tolerance` or is not finite.
@@ -97,7 +100,10 @@ def measure(network: Network, bundle: Bundle, tolerance: float = TOLERANCE) -> E
         rows = [rows[i * (len(rows) - 1) // (LARGE_TEXT_LENGTHS - 1)] for i in range(LARGE_TEXT_LENGTHS)]
     # Torch, the slower of the two, embeds each picture and each text once.
     image_vectors = image_graph(torch.from_numpy(pixels)).numpy()
-    text_vectors = np.concatenate([text_graph(torch.from_numpy(tokenizer.pad([row]))).numpy() for row in rows])
+    # A library's own code pads every text to the context: that shorter rows give the same is among what is measured.
+    length = bundle.context_length if isinstance(network, LibraryNetwork) else 0
+    padded = [_padded(tokenizer.pad([row]), length, bundle.manifest.config.text.pad_id) for row in rows]
+    text_vectors = np.concatenate([text_graph(torch.from_numpy(row)).numpy() for row in padded])
     images = [(image_vectors[:size], engine.embed_images(pixels[:size])) for size in sizes]
     # One text of each length alone, then batches of many lengths.
     groups = [[i] for i in range(len(rows))] + [[i * len(rows) // size for i in range(size)] for size in sizes]
@@ -120,6 +126,10 @@ def measure(network: Network, bundle: Bundle, tolerance: float = TOLERANCE) -> E
     )
 
 
+def _padded(ids: npt.NDArray[np.int64], length: int, pad_id: int) -> npt.NDArray[np.int64]:
+    return np.pad(ids, ((0, 0), (0, max(0, length - ids.shape[1]))), constant_values=pad_id)
+
+
 def _compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     # numpy's max and min keep a NaN, Python's lose it.
     difference = float(np.max([np.abs(a - b).max() for a, b in pairs]))
@@ -127,14 +137,13 @@ def _compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     return difference, cosine
 
 
-def _round_to_half(network: Network) -> None:
+def _round_to_half(network: AnyNetwork) -> None:
     """Round matrices to values that half precision can hold; vectors (norms, biases) stay as they are."""
     for parameter in network.parameters():
         if parameter.dim() > 1:
             parameter.data = parameter.data.half().float()
 
 
-def _write_weights(network: Network, file: Path, dtype: WeightsDtype) -> None:
-    state = network.state_dict()
+def _write_weights(state: Mapping[str, Tensor], file: Path, dtype: WeightsDtype) -> None:
     narrow = {name: tensor.half() for name, tensor in state.items() if dtype == "float16" and tensor.dim() > 1}
     write_tensors({**state, **narrow}, file)

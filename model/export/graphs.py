@@ -12,19 +12,26 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
+from onnxscript import ir
 from onnxscript import opset20 as op
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import Preprocessing
 from model.export.external_data import link_weights
+from model.export.touched import touched_state
+from model.library_config import LibraryConfig
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
-from model.network import Network
+from model.network import AnyNetwork, LibraryNetwork
 from model.network.resnet import ModifiedResNet
 
 OPSET = 20  # the first with an operator for GELU, which onnxruntime does not recognise in the nodes that make it up
+_MINUS_INFINITY = numpy_helper.from_array(np.array([-np.inf], np.float32))
+PREFIX = "network."  # before the names of a network's tensors in a graph's module
 NOT_IN_A_GRAPH = ("num_batches_tracked", "logit_scale", "logit_bias")
 
 
@@ -37,10 +44,11 @@ class ImageGraph(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, network: Network, preprocessing: Preprocessing) -> None:
+    def __init__(self, network: AnyNetwork, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
-        self.dtype = next(network.visual.parameters()).dtype
+        tower = network.model if isinstance(network, LibraryNetwork) else network.visual
+        self.dtype = next(tower.parameters()).dtype
         self.register_buffer("pixel_mean", torch.tensor(preprocessing.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(preprocessing.std).view(3, 1, 1), persistent=False)
 
@@ -58,6 +66,7 @@ class PatchGraph(ImageGraph):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed whole pictures."""
+        assert not isinstance(self.network, LibraryNetwork)
         visual = self.network.visual
         assert not isinstance(visual, ModifiedResNet)
         kernel = visual.conv1.weight  # [width, 3, patch, patch]
@@ -74,7 +83,7 @@ class PatchGraph(ImageGraph):
 class TextGraph(nn.Module):
     """Text tower and L2 norm: token ids [batch, length] int64 -> [batch, embed_dim]."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: AnyNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -83,7 +92,7 @@ class TextGraph(nn.Module):
         return F.normalize(self.network.encode_text(token_ids).float(), dim=-1)
 
 
-def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> None:
+def write_graphs(network: AnyNetwork, preprocessing: Preprocessing, path: Path) -> None:
     """Write both graphs into the folder `path`, pointing into the weights.safetensors that is there.
 
     The graphs compute in the precision of the network's parameters; tensors stored in another one pass through a Cast.
@@ -91,10 +100,8 @@ def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> 
     text = network.config.text
     batch = torch.export.Dim("batch", min=1, max=65536)
     length = torch.export.Dim("length", min=2, max=text.context_length)
-    size = preprocessing.size
-    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    token_ids = torch.ones(2, text.context_length if text.fixed_length else 7, dtype=torch.int64)
     text_dims = {0: batch} if text.fixed_length else {0: batch, 1: length}
+    pixels, token_ids = example_inputs(network, preprocessing)
     graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], str]] = [
         (_image_graph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),
         (TextGraph(network), token_ids, "token_ids", text_dims, TEXT_GRAPH),
@@ -107,7 +114,25 @@ def write_graphs(network: Network, preprocessing: Preprocessing, path: Path) -> 
         onnx.checker.check_model(str(path / file))
 
 
-def _image_graph(network: Network, preprocessing: Preprocessing) -> ImageGraph:
+def example_inputs(network: AnyNetwork, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """What the graphs are traced with: pixels [2, size, size, 3] and token ids [2, length], none of them padding."""
+    text = network.config.text
+    pixels = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
+    token = 2 if text.pad_id == 1 and isinstance(network.config, LibraryConfig) else 1
+    return pixels, torch.full((2, text.context_length if text.fixed_length else 7), token, dtype=torch.int64)
+
+
+def graph_state(network: LibraryNetwork, preprocessing: Preprocessing) -> dict[str, Tensor]:
+    """The tensors that either graph reads, by the names that they have there."""
+    pixels, token_ids = example_inputs(network, preprocessing)
+    graphs = (ImageGraph(network, preprocessing), pixels), (TextGraph(network), token_ids)
+    used = [used_state(graph.eval(), example) for graph, example in graphs]
+    return {name.removeprefix(PREFIX): tensor for state in used for name, tensor in state.items()}
+
+
+def _image_graph(network: AnyNetwork, preprocessing: Preprocessing) -> ImageGraph:
+    if isinstance(network, LibraryNetwork):
+        return ImageGraph(network, preprocessing)
     # Half precision cannot hold the matrix that multiplies 0 .. 255.
     whole = network.visual.conv1.weight.dtype == torch.float32
     patches = whole and not isinstance(network.visual, ModifiedResNet)
@@ -130,7 +155,6 @@ class _ParametersAsInputs(nn.Module):
 def export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
     """Trace a graph, whose one input has that name and dynamic dimensions, with its weights as further inputs."""
     used = used_state(graph, example)
-    prefix = "network."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quiet, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
@@ -140,7 +164,7 @@ def export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, A
                 _ParametersAsInputs(graph).eval(),
                 (example,),
                 kwargs={"state": used},
-                input_names=[name, *(key.removeprefix(prefix) for key in used)],
+                input_names=[name, *(key.removeprefix(PREFIX) for key in used)],
                 output_names=["embeddings"],
                 dynamic_shapes={"example": dims, "state": dict.fromkeys(used)},
                 opset_version=OPSET,
@@ -167,15 +191,24 @@ def _attention(
 ) -> Any:
     """Attention in the fewest nodes; the exporter's own has a dozen for shapes in each layer and copies keys twice.
 
-    The parameters are those of the torch operator, of which our networks set the first four.
+    The parameters are those of the torch operator, of which no network that we know sets the last.
     """
-    assert not any((dropout, causal, scale, grouped))
-    scaled = op.Mul(query, op.CastLike(op.Constant(value_float=query.shape[-1] ** -0.5), query))  # type: ignore[type-var]
-    scores = op.MatMul(scaled, op.Transpose(key, perm=[0, 1, 3, 2]))
-    if mask is not None:
+    assert not any((dropout, grouped))
+    rank = len(query.shape)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scaled = op.Mul(query, op.CastLike(op.Constant(value_float=factor), query))  # type: ignore[type-var]
+    scores = op.MatMul(scaled, op.Transpose(key, perm=[*range(rank - 2), rank - 1, rank - 2]))
+    if mask is not None and mask.dtype != ir.DataType.BOOL:
+        scores = op.Add(scores, mask)
+    elif mask is not None:
         # The same two nodes in every layer, of which onnxruntime keeps one pair.
         seen, hidden = (op.CastLike(op.Constant(value_float=value), query) for value in (0.0, -math.inf))  # type: ignore[type-var]
         scores = op.Add(scores, op.Where(mask, seen, hidden))
+    elif causal:
+        length = op.Shape(query, start=-2, end=-1)
+        square = op.Concat(length, length, axis=0)
+        hidden = op.CastLike(op.ConstantOfShape(square, value=_MINUS_INFINITY), query)  # type: ignore[type-var]
+        scores = op.Add(scores, op.Trilu(hidden, op.Constant(value_int=1), upper=1))  # type: ignore[arg-type]
     return op.MatMul(op.Softmax(scores, axis=-1), value)
 
 
@@ -189,11 +222,13 @@ def _strip_metadata(proto: onnx.ModelProto) -> None:
 
 def used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """The parameters and buffers that this graph's output depends on, by name."""
+    if isinstance(graph.network, LibraryNetwork):
+        return {name: tensor for name, tensor in touched_state(graph, example).items() if name.startswith(PREFIX)}
     towers = ("network.visual.",) if isinstance(graph, ImageGraph) else ()
     state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
     used = {}
     for key, value in state.items():
         mine = key.startswith(towers) if towers else not key.startswith("network.visual.")
-        if mine and key.startswith("network.") and not key.endswith(NOT_IN_A_GRAPH):
+        if mine and key.startswith(PREFIX) and not key.endswith(NOT_IN_A_GRAPH):
             used[key] = value.detach()
     return used

@@ -9,12 +9,13 @@ from typing import Any
 
 from model.bundle import Bundle
 from model.checkpoints import pixels
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
+from model.checkpoints.library import open_clip
 from model.checkpoints.networks import load_network, own_config
 from model.checkpoints.openclip import siglip
 from model.checkpoints.openclip.card import readme
-from model.checkpoints.openclip.config import CONFIG, read_model_cfg, to_model_cfg
+from model.checkpoints.openclip.config import CONFIG, ParsedConfig, read_model_cfg, to_model_cfg
 from model.checkpoints.openclip.fields import Section
 from model.checkpoints.openclip.tokenizer import has_clips_tokenizer, read_tokenizer, write_tokenizer
 from model.checkpoints.openclip.training_checkpoint import WEIGHTS, plain_state
@@ -25,33 +26,58 @@ from model.export.tensors import write_tensors
 README = "README.md"
 
 
-def read_folder(folder: Path, options: Options) -> Checkpoint:
-    """A hub folder: open_clip_config.json beside safetensors or a torch file of weights."""
+def read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
+    """A hub folder: open_clip_config.json beside safetensors or a torch file of weights.
+
+    What our networks do not compute is built by open_clip.
+    """
     content = read_object(folder / CONFIG)
     with naming(folder / CONFIG):
         preprocess_cfg = _preprocess_cfg(content)
-        parsed = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
-        preprocessing = pixels.from_openclip(preprocess_cfg, parsed.config.image.image_size, options)
+    try:
+        with naming(folder / CONFIG):
+            parsed = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
+    except CheckpointError as refusal:
+        if not isinstance(content.get("model_cfg"), Mapping):
+            raise
+        return open_clip.read_folder(folder, content, [*WEIGHTS, *_other_weights(folder)], options, refusal)
     text_cfg = content["model_cfg"]["text_cfg"]
+    return _read_weights(folder, text_cfg, _describe(folder, preprocess_cfg, text_cfg, parsed, options))
+
+
+def _describe(
+    folder: Path,
+    preprocess_cfg: Mapping[str, Any],
+    text_cfg: Mapping[str, Any],
+    parsed: ParsedConfig,
+    options: Options,
+) -> Checkpoint:
+    """All but the weights."""
+    with naming(folder / CONFIG):
+        preprocessing = pixels.from_openclip(preprocess_cfg, parsed.config.image.image_size, options)
     tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), parsed.config)
+    source = {
+        "format": "open_clip folder",
+        "activation_from": parsed.activation_from,
+        "tokenizer_from": tokenizer_from,
+        "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
+    }
+    return Checkpoint(config, {}, preprocessing, tokenizer, source, parsed.warnings)
+
+
+def _read_weights(folder: Path, text_cfg: Mapping[str, Any], described: Checkpoint) -> Checkpoint:
     file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
     content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
         unwrapped = unwrap(content)
         state = plain_state(unwrapped.state if unwrapped else content)
-    if config.image.kind == "siglip":
+    if described.config.image.kind == "siglip":
         state = siglip.our_names(state, text_cfg)
-    source = {
-        "format": "open_clip folder",
-        "weights": file.name,
-        "activation_from": parsed.activation_from,
-        "tokenizer_from": tokenizer_from,
-        "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
-    }
-    if unwrapped and (described := unwrapped.described()):
-        source["unwrapped"] = described
-    warnings = [*parsed.warnings, *(unwrapped.warnings if unwrapped else [])]
-    return Checkpoint(config, state, preprocessing, tokenizer, source, warnings)
+    source = described.source | {"weights": file.name}
+    if unwrapped and (what := unwrapped.described()):
+        source["unwrapped"] = what
+    warnings = [*described.warnings, *(unwrapped.warnings if unwrapped else [])]
+    return replace(described, state=state, source=source, warnings=warnings)
 
 
 def write_folder(bundle: Bundle, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Models whose networks are not ours: built by the library that defines them, with weights that our readers read."""
