@@ -16,8 +16,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from model.config import Preprocessing
+from model.config import Preprocessing, SiglipTextConfig, TextConfig
 from model.files import open_regular_file, read_regular_file, write_atomically
+from model.library_config import LibraryTextConfig
 from model.manifest import (
     MANIFEST,
     REQUIRED,
@@ -29,6 +30,7 @@ from model.manifest import (
     read_manifest,
 )
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
+from model.tokenizers.fast import FastTokenizer
 from model.tokenizers.sentencepiece import SentenceTokenizer
 
 CHUNK_BYTES = 2**20  # that are hashed at once
@@ -128,21 +130,25 @@ class Bundle:
         text = self.manifest.config.text
         try:
             content = self.read(TOKENIZER).decode()
-            tokenizer: TextTokenizer = (
-                SentenceTokenizer.parse(content, text)
-                if text.kind == "siglip"
-                else Tokenizer.parse(content, text.context_length)
-            )
+            tokenizer = _parse_tokenizer(content, text)
         except (TokenizerError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
         surplus = tokenizer.vocab_size - text.vocab_size
-        # SigLIP's embedding may have rows that no token has, never the other way round.
-        if surplus > 0 or (surplus and text.kind != "siglip"):
+        # But for CLIP's, the embedding may have rows that no token has; never the other way round.
+        if surplus > 0 or (surplus and isinstance(text, TextConfig)):
             raise BundleError(
                 f"{self.path / TOKENIZER} has {tokenizer.vocab_size} tokens, the text tower {text.vocab_size}: "
                 "the two come from different models"
             )
         return tokenizer
+
+
+def _parse_tokenizer(content: str, text: TextConfig | SiglipTextConfig | LibraryTextConfig) -> TextTokenizer:
+    if isinstance(text, SiglipTextConfig):
+        return SentenceTokenizer.parse(content, text)
+    if isinstance(text, LibraryTextConfig) and text.tokenizer == "hugging_face":
+        return FastTokenizer.parse(content, text)
+    return Tokenizer.parse(content, text.context_length, text.pad_id, text.fixed_length)
 
 
 def bundled() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,16 @@ def pixels(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
 
 
 def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
-    """The passage cut to every length from three tokens to the context length, each with start and end."""
+    """The passage cut to every length from one token of it to the context length, each with its control tokens."""
     [nothing], [whole] = tokenizer.encode([""]), tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
-    # Some write a token before and one after a text, some one after it.
-    before, after = nothing[:-1], nothing[-1:]
-    content = whole[len(before) : -1]
-    lengths = range(1, min(len(content), tokenizer.context_length - len(nothing)) + 1)
+    # Some write tokens before and after a text, some after it only.
+    before = _common_beginning(nothing, whole)
+    after = _common_beginning(nothing[len(before) :][::-1], whole[::-1])[::-1]
+    content = whole[len(before) : len(whole) - len(after)]
+    lengths = range(1, min(len(content), tokenizer.context_length - len(before) - len(after)) + 1)
     return [[*before, *content[:length], *after] for length in lengths]
+
+
+def _common_beginning(first: list[int], second: list[int]) -> list[int]:
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return [index for index, _ in pairs]

@@ -82,7 +82,7 @@ class Engine:
         return self.image_session.run(pixels)
 
     def embed_texts(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Token ids [batch, length <= context], padded with 0 -> embeddings [batch, dimensions], of unit length."""
+        """Token ids [batch, length <= context], padded -> embeddings [batch, dimensions], of unit length."""
         return self.text_session.run(token_ids)
 
     def warm_up(self) -> None:
@@ -91,8 +91,7 @@ class Engine:
         Raises EngineError if a tower does not take what the manifest says, or gives something else.
         """
         size, dimensions = self._bundle.image_size, self._bundle.dimensions
-        ids = np.zeros((1, self._bundle.row_length(2)), np.int64)
-        ids[:, -1] = self._bundle.manifest.config.text.vocab_size - 1
+        ids = token_row(self._bundle, SHORTEST_ROW)
         try:
             vectors = {
                 IMAGE_GRAPH: self.embed_images(np.zeros((1, size, size, 3), np.uint8)),
@@ -153,6 +152,14 @@ class Engine:
             log.info("%s computes on %s", self.provider, self.gpu)
         if self.provider == PROVIDERS["tensorrt"]:
             log.warning("TensorRT is experimental: what is not yet known of it is in %s", DOCUMENT)
+
+
+def token_row(bundle: Bundle, tokens: int) -> npt.NDArray[np.int64]:
+    """Ids [1, length of a row for so many tokens] of no text: none is padding, and the largest is the last."""
+    text = bundle.manifest.config.text
+    row = np.full((1, bundle.row_length(tokens)), 1 if text.pad_id == 0 else 0, np.int64)
+    row[:, -1] = text.vocab_size - (2 if text.pad_id == text.vocab_size - 1 else 1)
+    return row
 
 
 def _open(bundle: Bundle, graph: FileName, weights: bytes, options: Any, providers: Sequence[Any]) -> Any:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import html
 import re
+import string
 import unicodedata
 from collections.abc import Iterator
 
 import ftfy
 from ftfy import fixes
 from ftfy.badness import is_bad
+
+from model.library_config import TextCleaning
 
 # html.unescape hands a decimal reference to int(), which refuses more than 4,300 digits; all of them are far beyond
 # the last code point.
@@ -30,6 +33,8 @@ _NEEDS_NO_REPAIR = re.compile(r"[\t\n\f -%'-~]*")  # ASCII without control chara
 # Beyond so many lines that look wrongly decoded, and one for each 64 characters, they are repaired together. No text
 # that anybody wrote has so many so short ones.
 _BAD_LINES, _CHARACTERS_PER_BAD_LINE = 16, 64
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 # ftfy goes on until nothing changes. Texts can be made in which each step resolves one character: "&amp;amp;amp;..."
 _STEPS = 12
@@ -55,11 +60,14 @@ def clean(text: str) -> str:
     return text_of("".join(repaired(text)))
 
 
-def text_of(repaired_text: str) -> str:
-    """The last steps: HTML entities resolved twice, white space collapsed, small letters."""
+def text_of(repaired_text: str, cleaning: TextCleaning = "lower") -> str:
+    """The last steps: HTML entities resolved twice, white space collapsed, and what the cleaning says beyond that."""
     if "&" in repaired_text:
         repaired_text = _unescape(_unescape(repaired_text))
-    return re.sub(r"\s+", " ", repaired_text).strip().lower()
+    if cleaning == "canonicalize":
+        repaired_text = repaired_text.replace("_", " ").translate(_NO_PUNCTUATION)
+    collapsed = re.sub(r"\s+", " ", repaired_text).strip()
+    return collapsed if cleaning == "whitespace" else collapsed.lower()
 
 
 def repaired(text: str) -> Iterator[str]:

@@ -66,11 +66,17 @@ class TextTokenizer(Protocol):
 class Tokenizer:
     """Texts to CLIP token ids and rows of ids to one padded array."""
 
-    def __init__(self, backend: Backend, context_length: int) -> None:
-        """Wrap a `tokenizers` tokenizer as `clip` builds it; `context_length` counts both control tokens."""
+    def __init__(
+        self, backend: Backend, context_length: int, pad_id: int = PADDING_ID, fixed_length: bool = False
+    ) -> None:
+        """Wrap a `tokenizers` tokenizer as `clip` builds it; `context_length` counts both control tokens.
+
+        Rows are filled up with `pad_id`, to the context length where that is `fixed_length`.
+        """
         if context_length < 2:
             raise TokenizerError(f"context_length is {context_length}: it must be at least 2, for the control tokens")
         self.context_length = context_length
+        self.pad_id, self._fixed_length = pad_id, fixed_length
         self.vocab_size = backend.get_vocab_size()
         self.sot_id = self.vocab_size - 2
         self.eot_id = self.vocab_size - 1
@@ -140,14 +146,14 @@ class Tokenizer:
         return cls.parse(text, context_length)
 
     @classmethod
-    def parse(cls, text: str, context_length: int) -> Tokenizer:
+    def parse(cls, text: str, context_length: int, pad_id: int = PADDING_ID, fixed_length: bool = False) -> Tokenizer:
         """The content of a `tokenizer.json` that `save` wrote."""
         try:
             backend = Backend.from_str(text)
             model = backend.model
             if not isinstance(model, models.BPE) or model.end_of_word_suffix != END_OF_WORD:
                 raise TokenizerError("its model is not byte-pair encoding with end-of-word marks")
-            return cls(backend, context_length)
+            return cls(backend, context_length, pad_id, fixed_length)
         # The library raises plain Exception for a file that it cannot read.
         except Exception as error:
             raise TokenizerError(f"this is not a CLIP tokenizer.json: {error}") from error
@@ -201,8 +207,9 @@ class Tokenizer:
         return [*ids[: self.context_length - 1], self.eot_id]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
-        """Fill up with zeros: int64 [batch, longest]."""
-        padded = np.full((len(rows), max(map(len, rows), default=0)), PADDING_ID, dtype=np.int64)
+        """Fill up with `pad_id`: int64 [batch, longest], or [batch, context_length] where that is fixed."""
+        length = self.context_length if self._fixed_length else max(map(len, rows), default=0)
+        padded = np.full((len(rows), length), self.pad_id, dtype=np.int64)
         for row, ids in zip(padded, rows, strict=True):
             row[: len(ids)] = ids
         return padded

@@ -56,6 +56,7 @@ def fill_up(items: Sequence[T], size: int) -> Sequence[T]:
 
 
 def fill_up_rows(ids: NDArray[np.int64], bundle: Bundle) -> NDArray[np.int64]:
-    """Token ids [batch, longest] -> [batch, length of their group], with zeros: a text's vector ends before them."""
+    """Token ids [batch, longest] -> [batch, length of their group], padded as the tower expects it."""
     length = bundle.row_length((length_group(bundle, ids.shape[1]) + 1) * TOKENS_PER_GROUP)
-    return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
+    padding = bundle.manifest.config.text.pad_id
+    return np.pad(ids, ((0, 0), (0, length - ids.shape[1])), constant_values=padding)

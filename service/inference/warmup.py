@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.runtime.device_memory import is_out_of_memory
-from model.runtime.engine import Engine, EngineError
+from model.runtime.engine import Engine, EngineError, token_row
 from model.runtime.processor import usable_cores
 from model.runtime.providers import NVIDIA, ON_CPU, PROVIDERS
 from service.inference.padding import is_padded, padded_lengths, padded_sizes
@@ -86,10 +86,8 @@ def warm_up(
 
 def _towers(engine: Engine, bundle: Bundle) -> list[Tower]:
     pixels = np.zeros((1, bundle.image_size, bundle.image_size, 3), np.uint8)
-    lengths = padded_lengths(bundle) if is_padded(engine.provider) else [bundle.row_length(TYPICAL_TEXT_TOKENS)]
-    texts = [np.ones((1, length), np.int64) for length in lengths]
-    for ids in texts:
-        ids[:, -1] = bundle.manifest.config.text.vocab_size - 1
+    lengths = padded_lengths(bundle) if is_padded(engine.provider) else [TYPICAL_TEXT_TOKENS]
+    texts = [token_row(bundle, length) for length in lengths]
     return [Tower("image", engine.embed_images, [pixels]), Tower("text", engine.embed_texts, texts)]
 
 

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.runtime.engine import Engine
+from model.library_config import LibraryConfig, LibraryImageConfig, LibraryTextConfig
+from model.runtime.engine import Engine, token_row
 from model.runtime.providers import PROVIDERS
 from service.inference.padding import fill_up_rows, length_group, padded_lengths, padded_size, padded_sizes
 from service.inference.pipeline import Pipeline
@@ -94,3 +95,33 @@ def test_every_text_has_one_of_the_lengths(bundle: Bundle) -> None:
         assert length_group(bundle, filled.shape[1]) == length_group(bundle, tokens)
         assert (filled[:, : row.shape[1]] == row).all()
         assert not filled[:, row.shape[1] :].any()
+
+
+@pytest.mark.parametrize("pad_id", [1, 49407])
+def test_rows_are_filled_up_with_what_the_tower_takes_as_padding(bundle: Bundle, pad_id: int) -> None:
+    library = library_bundle(bundle, pad_id)
+    filled = fill_up_rows(np.full((2, 5), 7, np.int64), library)
+    assert filled.shape == (2, 16)
+    assert (filled[:, 5:] == pad_id).all()
+    # What warms a tower up has no padding, which a mask would leave out.
+    assert (token_row(library, 16) != pad_id).all()
+
+
+def library_bundle(bundle: Bundle, pad_id: int) -> Bundle:
+    """The same graphs, with the configuration of a model whose network is not ours."""
+    text = LibraryTextConfig(
+        context_length=bundle.context_length,
+        vocab_size=49408,
+        pad_id=pad_id,
+        fixed_length=False,
+        tokenizer="hugging_face",
+    )
+    config = LibraryConfig(
+        name="library",
+        library="transformers",
+        architecture="XLMRobertaModel",
+        embed_dim=bundle.dimensions,
+        image=LibraryImageConfig(image_size=bundle.image_size),
+        text=text,
+    )
+    return Bundle(bundle.path, bundle.manifest.model_copy(update={"config": config}))

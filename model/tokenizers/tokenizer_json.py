@@ -1,0 +1,204 @@
+"""Any `tokenizer.json` of the `tokenizers` library, checked and opened for texts that nobody vouches for.
+
+The library finds control tokens in a text in two ways: as added tokens, and as pieces of its model. Neither is left:
+added tokens that are special are dropped, and their pieces get names that no text has. What is written before and
+after a text by the post-processor stays as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer as Backend
+
+MAX_CHARACTERS = 192 * 1024**2  # XLM-V's, of 900,000 pieces, has 90 million where it is indented
+MAX_STEPS = 64  # of normalisation and of splitting
+MAX_PATTERN = 4096  # characters of a regular expression
+MAX_GROWTH = 64  # times that all replacements together may lengthen a text
+MAX_MAPPED_BYTES = 256  # what a character map makes of one character; NFKC has 33
+MAX_WORD = 1000  # characters that a WordPiece model may look at as one word: its time is the square of them
+_OPENED_WITHOUT = ("truncation", "padding", "decoder")
+# A pattern that takes for ever on runs of one kind of characters is found out here, and not by a request.
+_PROBES = ("", "a" * 1024, " " * 1024, "7" * 1024, "a1 -" * 256, "\n " * 512, "東京" * 512)
+
+
+class TokenizerJsonError(ValueError):
+    """A file that cannot be used; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The library's tokenizer, what it writes around each text, and one more than the largest id that it gives."""
+
+    backend: Backend
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    vocab_size: int
+
+
+def open_tokenizer_json(content: str) -> Opened:
+    """Check the content of a `tokenizer.json`, and open it without padding, truncation and decoder.
+
+    No text can spell a control token then. Raises TokenizerJsonError, which names the part that is malformed, refused
+    or without a bound.
+    """
+    if len(content) > MAX_CHARACTERS:
+        raise TokenizerJsonError(f"it has more than {MAX_CHARACTERS >> 20} million characters")
+    try:
+        file = json.loads(content)
+        before, after, names = _around(file.get("post_processor"))
+        added = file.get("added_tokens") or []
+        _check_steps(file)
+        vocab_size = _hide(file["model"], names | {str(token["content"]) for token in added if token["special"]})
+        file["added_tokens"] = [token for token in added if not token["special"]]
+        file |= dict.fromkeys(_OPENED_WITHOUT)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, binascii.Error) as error:
+        if isinstance(error, TokenizerJsonError):
+            raise
+        raise TokenizerJsonError(f"it is malformed: {type(error).__name__}: {error}") from error
+    # Added tokens that are no pieces of the model have ids after its own.
+    sizes = [vocab_size, *(int(token["id"]) + 1 for token in file["added_tokens"]), *(i + 1 for i in before + after)]
+    if min(before + after, default=0) < 0:
+        raise TokenizerJsonError("its post_processor writes a negative id")
+    return Opened(_open(json.dumps(file), file["added_tokens"], before, after), before, after, max(sizes))
+
+
+def failure(error: BaseException) -> str:
+    """What the library says of a text or file that it cannot read. Raises the error again where it is not its own.
+
+    A panic of its code arrives as a BaseException of a class that cannot be imported.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error
+    return f"{error}"[:300]
+
+
+def _open(content: str, added: list[dict[str, Any]], before: tuple[int, ...], after: tuple[int, ...]) -> Backend:
+    try:
+        backend = Backend.from_str(content)
+        probes = [encoding.ids for encoding in backend.encode_batch_fast(list(_PROBES))]
+    except BaseException as error:
+        raise TokenizerJsonError(f"the tokenizers library cannot use it: {failure(error)}") from error
+    for token in added:  # the library warns of an id that it cannot give, and gives another
+        if backend.token_to_id(token["content"]) != token["id"]:
+            raise TokenizerJsonError(f"the added token {token['content']!r:.100} has another id than the file says")
+    for ids in probes:
+        if (*ids[: len(before)],) != before or (*ids[len(ids) - len(after) :],) != after:
+            raise TokenizerJsonError("its post_processor does not write what the file says")
+    return backend
+
+
+def _around(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[int, ...], set[str]]:
+    """The ids before and after a text, and the names of these tokens."""
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
+    names: set[str] = set()
+    for step in _steps(processor, "processors"):
+        if step["type"] in ("BertProcessing", "RobertaProcessing"):
+            first, last = [(*step["cls"],)], [(*step["sep"],)]
+        elif step["type"] == "TemplateProcessing":
+            first, last = _template(step)
+        elif step["type"] == "ByteLevel":  # moves offsets only
+            continue
+        else:
+            raise TokenizerJsonError(f"its post_processor {step['type']!r:.100} is not one that is known")
+        before = (*(int(index) for _, index in first), *before)
+        after = (*after, *(int(index) for _, index in last))
+        names |= {str(name) for name, _ in first + last}
+    return before, after, names
+
+
+def _template(step: dict[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Names and ids before and after the text."""
+    sides: tuple[list[tuple[str, int]], list[tuple[str, int]]] = ([], [])
+    texts = 0
+    for part in step["single"]:
+        if "Sequence" in part:
+            texts += 1
+        else:
+            name = part["SpecialToken"]["id"]
+            sides[min(texts, 1)].extend((name, index) for index in step["special_tokens"][name]["ids"])
+    if texts != 1:
+        raise TokenizerJsonError(f"its post_processor writes a text {texts} times")
+    return sides
+
+
+def _hide(model: dict[str, Any], control: set[str]) -> int:
+    """Give control tokens names that no text has. Returns one more than the largest id of the other pieces."""
+    kind = model.get("type")
+    if model.get("dropout"):
+        raise TokenizerJsonError(f"its model drops merges by chance (dropout {model['dropout']!r:.20}), as in training")
+    secret = secrets.token_hex(16)
+
+    def hidden(piece: Any) -> Any:
+        return f"{piece}{secret}" if piece in control else piece
+
+    if kind == "Unigram":
+        if model.get("unk_id") is None:
+            raise TokenizerJsonError("its model has no unk_id, which an unknown character becomes")
+        model["vocab"] = [[hidden(piece), score] for piece, score in model["vocab"]]
+        return len(model["vocab"])
+    if kind not in ("BPE", "WordPiece", "WordLevel"):
+        raise TokenizerJsonError(f"its model {kind!r:.100} is none of Unigram, BPE, WordPiece and WordLevel")
+    if kind != "BPE" and model["unk_token"] not in model["vocab"]:
+        raise TokenizerJsonError(f"its model has no piece {model['unk_token']!r:.100}, which unknown words become")
+    if kind == "WordPiece" and not 0 < model["max_input_chars_per_word"] <= MAX_WORD:
+        raise TokenizerJsonError(f"its model has words of {model['max_input_chars_per_word']!r:.20} characters")
+    if kind == "BPE":
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not control & {*pair, "".join(pair)}]
+    ids = [int(index) for piece, index in model["vocab"].items() if piece not in control]
+    if min(ids, default=0) < 0:
+        raise TokenizerJsonError("its model has a negative id")
+    model["vocab"] = {hidden(piece): index for piece, index in model["vocab"].items()}
+    model["unk_token"] = hidden(model.get("unk_token"))
+    return max(ids, default=-1) + 1
+
+
+def _check_steps(file: dict[str, Any]) -> None:
+    """Refuse what makes a text longer without a bound, and patterns of a size that nobody needs."""
+    normalizers = list(_steps(file.get("normalizer"), "normalizers"))
+    splitters = list(_steps(file.get("pre_tokenizer"), "pretokenizers"))
+    if max(len(normalizers), len(splitters)) > MAX_STEPS:
+        raise TokenizerJsonError(f"it normalises or splits a text in more than {MAX_STEPS} steps")
+    growth = 1
+    for step in normalizers:
+        if step["type"] == "Replace":
+            growth *= max(1, len(step["content"]))
+        elif step["type"] == "Prepend" and len(step["prepend"]) > MAX_GROWTH:
+            raise TokenizerJsonError("its normalizer writes a long text before each text")
+        elif step["type"] == "Precompiled":
+            _check_charsmap(step["precompiled_charsmap"])
+    if growth > MAX_GROWTH:
+        raise TokenizerJsonError(f"its normalizer makes a text up to {growth} times as long")
+    for step in normalizers + splitters:
+        for pattern in (step.get("pattern") or {}).values():
+            if not 0 < len(pattern) <= MAX_PATTERN:
+                raise TokenizerJsonError(f"a pattern of its {step['type']!r:.100} has {len(pattern)} characters")
+
+
+def _check_charsmap(encoded: str | None) -> None:
+    """SentencePiece's: the size of a trie, the trie, and what its leaves stand for, each ended by a zero."""
+    charsmap = base64.b64decode(encoded or "", validate=True)
+    size = int.from_bytes(charsmap[:4], "little")
+    if charsmap and (size % 4 or 4 + size > len(charsmap)):
+        raise TokenizerJsonError("its character map is cut short")
+    if max(map(len, charsmap[4 + size :].split(b"\0"))) > MAX_MAPPED_BYTES:
+        raise TokenizerJsonError(f"its character map makes more than {MAX_MAPPED_BYTES} bytes of a character")
+
+
+def _steps(node: dict[str, Any] | None, name: str) -> Iterator[dict[str, Any]]:
+    """A step of the pipeline, or each of a sequence of them."""
+    if node is None:
+        return
+    if node["type"] != "Sequence":
+        yield node
+        return
+    for part in node[name]:
+        yield from _steps(part, name)
