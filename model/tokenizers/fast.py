@@ -60,10 +60,16 @@ class FastTokenizer:
         if isinstance(texts, str):
             raise TokenizerError("encode takes a list of texts: put the single text into a list")
         prepared = [
-            self._prepare(text) if enough is None or len(text) <= READ_WHOLE else self._beginning(text, enough)
+            self.prepare(text) if enough is None or len(text) <= READ_WHOLE else self._beginning(text, enough)
             for text in texts
         ]
         return self._ids(prepared)
+
+    def prepare(self, text: str) -> str:
+        """The text as the file's own steps get it: cleaned, and without halves of characters."""
+        if self._clean == "none":
+            return text if text.isascii() else text.encode("utf-8", "replace").decode()  # JSON spells half characters
+        return text_of("".join(repaired(text)), self._clean)
 
     def truncate(self, ids: list[int], side: Side = "end") -> list[int]:
         """Cut to the context length at that side of the text, the control tokens before and after it kept."""
@@ -92,11 +98,6 @@ class FastTokenizer:
         except BaseException as error:
             raise TokenizerError(f"the tokenizer cannot read a text: {failure(error)}") from error
 
-    def _prepare(self, text: str) -> str:
-        if self._clean == "none":
-            return text if text.isascii() else text.encode("utf-8", "replace").decode()  # JSON spells half characters
-        return text_of("".join(repaired(text)), self._clean)
-
     def _beginning(self, text: str, enough: int) -> str:
         """So much of the prepared text that what follows does not change its first `enough` ids, or all of it."""
         for beginning in self._beginnings(text):
@@ -104,14 +105,14 @@ class FastTokenizer:
             # How a text is cut into pieces can depend on what follows a piece, but not on what follows much later.
             if len(self._ids([cut])[0]) > 2 * enough + len(self._before) + len(self._after):
                 return cut
-        return self._prepare(text)
+        return self.prepare(text)
 
     def _beginnings(self, text: str) -> Iterator[str]:
         """Longer and longer beginnings of the prepared text, none of them all of it."""
         if self._clean == "none":
             size = READ_WHOLE
             while size < len(text):
-                yield self._prepare(text[:size])
+                yield self.prepare(text[:size])
                 size *= 4
             return
         parts: list[str] = []
