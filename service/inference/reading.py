@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from model.bundle import Bundle
-from model.tokenizers.clip import READ_WHOLE
+from model.tokenizers.clip import READ_WHOLE, TokenizerError
 from service.errors import ApiError, internal_error, without_frames
 from service.inference.records import EncodedImage, Record, TokenizedText
 from service.inference.shared_resources import SharedResources
@@ -90,9 +90,12 @@ class Reader:
         heads = [_part_read(item) for item in items]
         # Of a text that is cut at its start, the last ids are needed.
         enough = context_length if all(item.cut == "end" for item in items) else None
-        rows = self.tokenizer.encode(heads, enough=enough)
+        rows = self._encode(heads, enough)
         for record, item, head, row in zip(records, items, heads, rows, strict=True):
             text = item.text
+            if row is None:
+                record.error = ApiError("inference_error", "The model's tokenizer failed on this text.", item.param)
+                continue
             ids = self.tokenizer.truncate(row, item.cut)
             if len(row) > context_length:
                 record.excess = (
@@ -103,6 +106,16 @@ class Reader:
             # The ids are the normalised text: whatever differs only in case or spaces has the same ones.
             record.payload = TokenizedText(ids, self._key("text", np.asarray(ids, "<i4").tobytes()))
         self.text_cost.observe(sum(map(_characters, records)), time.perf_counter() - started)
+
+    def _encode(self, texts: Sequence[str], enough: int | None) -> Sequence[list[int] | None]:
+        """Token ids of each text; None for those alone whose reading a pattern of the tokenizer gives up."""
+        try:
+            return self.tokenizer.encode(texts, enough=enough)
+        except TokenizerError as error:
+            if len(texts) > 1:
+                return [row for text in texts for row in self._encode([text], enough)]
+            log.warning("a text cannot be read: %s", error)
+            return [None]
 
     def _read_files(self, records: Sequence[Record]) -> None:
         for record in records:
