@@ -171,13 +171,19 @@ class Preprocessing(Frozen):
 
     `exif_orientation=False` with `alpha="drop"` is the behaviour of OpenAI's reference, bit for bit. transformers
     leaves pictures as they are stored too, composites them on white, and crops at `floor`.
+
+    `shortest` brings the shortest side to `size` and crops the centre; `squash` brings both sides to it; `longest`
+    brings the longest side to it and centres the picture on grey of the level `fill_color`.
     """
 
     size: int = Field(gt=0, le=4096)
     mean: tuple[Mean, Mean, Mean] = OPENAI_MEAN
     std: tuple[Deviation, Deviation, Deviation] = OPENAI_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize_mode: Literal["shortest", "squash"] = "shortest"
+    resize_mode: Literal["shortest", "squash", "longest"] = "shortest"
+    # What the shortest side, or both, are brought to, where that is more than what is cropped out of it: ALIGN's 346.
+    resize_size: int | None = Field(default=None, gt=0, le=4096)
+    fill_color: int = Field(default=0, ge=0, le=255)
     exif_orientation: bool = True
     alpha: Literal["white", "drop"] = "white"
     crop: Literal["round", "floor"] = "round"  # of half the pixels that are cut off, where their number is odd
@@ -186,7 +192,15 @@ class Preprocessing(Frozen):
     def draft_size(self) -> int | None:
         """What a JPEG may be decoded for at less than its full size; None where every bit must be the reference's."""
         # A picture left as it is stored is treated as the reference does in all else.
-        return self.size if self.exif_orientation else None
+        return (self.resize_size or self.size) if self.exif_orientation else None
+
+    @model_validator(mode="after")
+    def _belongs_to_the_mode(self) -> Self:
+        if self.resize_size is not None and (self.resize_mode == "longest" or self.resize_size <= self.size):
+            raise ValueError(f"resize_size {self.resize_size} leaves nothing to crop to size {self.size}")
+        if self.fill_color and self.resize_mode != "longest":
+            raise ValueError(f"fill_color {self.fill_color} fills nothing where resize_mode is {self.resize_mode!r}")
+        return self
 
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from model.checkpoints.checkpoint import CheckpointError, Options
+from model.checkpoints.image_processors import with_defaults
+from model.checkpoints.pixel_fields import MAX_NUMBER, MAX_SIDE, channels, expect, given, side, towers_size, unsupported
 from model.config import OPENAI_MEAN, OPENAI_STD, Preprocessing
 
 _OPENCLIP_DEFAULTS: dict[str, Any] = {
@@ -19,34 +21,9 @@ _OPENCLIP_DEFAULTS: dict[str, Any] = {
     "std": OPENAI_STD,
     "interpolation": "bicubic",
     "resize_mode": "shortest",
+    "fill_color": 0,
 }
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
-_CLIP_DEFAULTS: dict[str, Any] = {
-    "size": {"shortest_edge": 224},
-    "crop_size": 224,
-    "do_center_crop": True,
-    "image_mean": OPENAI_MEAN,
-    "image_std": OPENAI_STD,
-}
-_SIGLIP_DEFAULTS: dict[str, Any] = {
-    "size": {"height": 224, "width": 224},
-    "do_center_crop": False,
-    "image_mean": 0.5,
-    "image_std": 0.5,
-}
-_PROCESSOR_DEFAULTS: dict[str, Any] = {
-    "do_resize": True,
-    "resample": 3,
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "do_pad": False,
-}
-
-_MAX_NUMBER = 1e6  # of a mean or a deviation
-_MAX_SIDE = 4096  # the largest that an image tower is built for
-
-Family = Literal["clip", "siglip"]
 
 
 def from_openclip(cfg: Mapping[str, Any], image_size: int, options: Options) -> Preprocessing:
@@ -54,57 +31,63 @@ def from_openclip(cfg: Mapping[str, Any], image_size: int, options: Options) -> 
 
     An empty one is what OpenAI's release does for every model. Raises CheckpointError for what we do not compute.
     """
-    cfg = _OPENCLIP_DEFAULTS | _given("preprocess_cfg", cfg)
-    _expect(cfg, "mode", "RGB")
-    _expect(cfg, "resize_mode", "shortest", "squash")
-    _expect(cfg, "interpolation", "bicubic", "bilinear", "random")
+    cfg = _OPENCLIP_DEFAULTS | given("preprocess_cfg", cfg)
+    expect(cfg, "mode", "RGB")
+    expect(cfg, "resize_mode", "shortest", "squash", "longest")
+    expect(cfg, "interpolation", "bicubic", "bilinear", "random")
+    fill_color = cfg["fill_color"] if cfg["resize_mode"] == "longest" else 0  # nothing else is filled
+    if type(fill_color) is not int or not 0 <= fill_color <= 255:
+        raise unsupported("fill_color", fill_color, ": it must be a level of grey from 0 to 255")
     return Preprocessing(
-        size=_one_size(_side("size", cfg.get("size", image_size)), image_size, options),
-        mean=_channels("mean", cfg["mean"]),
-        std=_channels("std", cfg["std"], above=0),
+        size=towers_size(side("size", cfg.get("size", image_size)), image_size, options),
+        # open_clip takes a zero for no value.
+        mean=channels("mean", OPENAI_MEAN if cfg["mean"] == 0 else cfg["mean"]),
+        std=channels("std", cfg["std"], above=0),
         # At random in training only.
         interpolation="bicubic" if cfg["interpolation"] == "random" else cfg["interpolation"],
         resize_mode=cfg["resize_mode"],
+        fill_color=fill_color,
         exif_orientation=not options.exact_pixels,
         alpha="drop" if options.exact_pixels else "white",
     )
 
 
 def from_transformers(
-    cfg: Mapping[str, Any] | None, image_size: int, options: Options, family: Family = "clip"
+    cfg: Mapping[str, Any] | None, image_size: int, options: Options, family: str = "clip"
 ) -> Preprocessing:
     """A preprocessor_config.json or processor_config.json of transformers; None where the folder has neither.
 
-    `family` gives the defaults where the file names no processor. Raises CheckpointError for what we do not compute.
+    `family`, the model_type of the config.json, gives the defaults where the file names no processor. Raises
+    CheckpointError for what we do not compute.
     """
-    cfg = _given("the preprocessor configuration", {} if cfg is None else cfg)
-    cfg = _given("image_processor", cfg.get("image_processor", cfg))
-    defaults = {"clip": _CLIP_DEFAULTS, "siglip": _SIGLIP_DEFAULTS}[_family(cfg, family)]
-    if not cfg:
-        defaults = defaults | {"size": dict.fromkeys(defaults["size"], image_size), "crop_size": image_size}
-    cfg = _PROCESSOR_DEFAULTS | defaults | cfg
-    for field in ("do_resize", "do_rescale"):
-        _expect(cfg, field, True)
-    _expect(cfg, "do_pad", False)
-    _expect(cfg, "resample", *_RESAMPLE)
-    factor = cfg["rescale_factor"]
-    if not (isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-6)):
-        raise _unsupported("rescale_factor", factor)
-    size, resize_mode = _transformers_size(cfg)
-    normalised = cfg["do_normalize"]
+    cfg = given("the preprocessor configuration", {} if cfg is None else cfg)
+    cfg = given("image_processor", cfg.get("image_processor", cfg))
+    cfg = with_defaults(cfg, family, image_size)
+    expect(cfg, "do_resize", True)
+    expect(cfg, "do_pad", False)
+    expect(cfg, "resample", *_RESAMPLE)
+    size, resize_size, resize_mode = _geometry(cfg)
+    size, resize_size = _fit(size, resize_size, image_size, options)
+    mean, std = _normalisation(cfg)
     return Preprocessing(
-        size=_one_size(size, image_size, options),
-        mean=_channels("image_mean", cfg["image_mean"] if normalised else 0),
-        std=_channels("image_std", cfg["image_std"] if normalised else 1, above=0),
+        size=size,
+        mean=mean,
+        std=std,
         interpolation=_RESAMPLE[cfg["resample"]],
         resize_mode=resize_mode,
+        resize_size=resize_size,
         exif_orientation=not options.exact_pixels,
         crop="floor",
     )
 
 
 def to_openclip(p: Preprocessing) -> dict[str, Any]:
-    """Fields of open_clip's `preprocess_cfg`."""
+    """Fields of open_clip's `preprocess_cfg`. Raises CheckpointError for what it has no field for."""
+    if p.resize_size is not None:
+        raise CheckpointError(
+            f"preprocessing with resize_size {p.resize_size} cannot be written for open_clip, which crops to the size "
+            "that it resizes to: use --format transformers"
+        )
     return {
         "size": p.size,
         "mode": "RGB",
@@ -112,12 +95,17 @@ def to_openclip(p: Preprocessing) -> dict[str, Any]:
         "std": list(p.std),
         "interpolation": p.interpolation,
         "resize_mode": p.resize_mode,
-        "fill_color": 0,
+        "fill_color": p.fill_color,
     }
 
 
 def to_transformers(p: Preprocessing) -> dict[str, Any]:
-    """Fields of transformers' preprocessor_config.json."""
+    """Fields of transformers' preprocessor_config.json. Raises CheckpointError for what it has no processor for."""
+    if p.resize_mode == "longest":
+        raise CheckpointError(
+            "preprocessing with resize_mode 'longest' cannot be written for transformers, whose processors pad no "
+            "picture to a square: use --format openclip"
+        )
     cfg: dict[str, Any] = {
         "do_convert_rgb": True,
         "do_resize": True,
@@ -129,86 +117,65 @@ def to_transformers(p: Preprocessing) -> dict[str, Any]:
         "image_std": list(p.std),
     }
     square = {"height": p.size, "width": p.size}
-    if p.resize_mode == "squash":
+    if p.resize_mode == "squash" and p.resize_size is None:
         return cfg | {"image_processor_type": "SiglipImageProcessor", "size": square}
+    resize_size = p.resize_size or p.size
+    shortest = p.resize_mode == "shortest"
     return cfg | {
         "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": p.size},
+        "size": {"shortest_edge": resize_size} if shortest else {"height": resize_size, "width": resize_size},
         "do_center_crop": True,
         "crop_size": square,
     }
 
 
-def _given(where: str, cfg: Any) -> dict[str, Any]:
-    """Both libraries take null for a field that is not there."""
-    if not isinstance(cfg, Mapping):
-        raise CheckpointError(f"{where} is a {type(cfg).__name__}, not a mapping of settings")
-    return {name: value for name, value in cfg.items() if value is not None}
-
-
-def _family(cfg: Mapping[str, Any], family: Family) -> Family:
-    name = cfg.get("image_processor_type", cfg.get("feature_extractor_type"))
-    if name is None:
-        return family
-    for ending in ("Fast", "Pil", "ImageProcessor", "FeatureExtractor"):
-        name = str(name).removesuffix(ending)
-    families: dict[str, Family] = {"CLIP": "clip", "Siglip": "siglip"}
-    if name not in families:
-        raise _unsupported("image_processor_type", cfg.get("image_processor_type", cfg.get("feature_extractor_type")))
-    return families[name]
-
-
-def _transformers_size(cfg: Mapping[str, Any]) -> tuple[int, Literal["shortest", "squash"]]:
+def _geometry(cfg: Mapping[str, Any]) -> tuple[int, int | None, Literal["shortest", "squash"]]:
+    """What is cropped, what is resized to before if that is more, and which sides are."""
     size = cfg["size"]
-    shortest = isinstance(size, int) or (isinstance(size, dict) and set(size) == {"shortest_edge"})
-    side = _side("size", size["shortest_edge"] if isinstance(size, dict) and shortest else size)
-    if shortest:
-        _expect(cfg, "do_center_crop", True)
-    if cfg["do_center_crop"] and _side("crop_size", cfg.get("crop_size")) != side:
+    shortest = type(size) is int and not cfg["default_to_square"]
+    shortest = shortest or (isinstance(size, dict) and set(size) == {"shortest_edge"})
+    resized = side("size", size["shortest_edge"] if isinstance(size, dict) and shortest else size)
+    if not cfg["do_center_crop"]:
+        if shortest:
+            raise unsupported("do_center_crop", False, ": without it pictures keep their shape, and are not square")
+        return resized, None, "squash"
+    cropped = side("crop_size", cfg.get("crop_size"))
+    if cropped > resized:
         raise CheckpointError(
-            f"the preprocessor configuration resizes to {size!r} and then crops to {cfg.get('crop_size')!r}: "
-            "sizes that differ are not supported"
+            f"the preprocessor configuration resizes to {size!r:.100} and then crops to {cropped}: black all round "
+            "the picture is not supported"
         )
-    return side, "shortest" if shortest else "squash"
+    return cropped, None if cropped == resized else resized, "shortest" if shortest else "squash"
 
 
-def _side(field: str, value: Any) -> int:
-    """The side of a square: a number, a pair, or height and width."""
-    sides = value
-    if isinstance(value, dict) and set(value) == {"height", "width"}:
-        sides = [value["height"], value["width"]]
-    elif isinstance(value, int):
-        sides = [value]
-    if not isinstance(sides, list | tuple) or not all(type(side) is int for side in sides) or len(set(sides)) != 1:
-        raise _unsupported(field, value)
-    return int(sides[0])
+def _fit(size: int, resize_size: int | None, image_size: int, options: Options) -> tuple[int, int | None]:
+    """Both sizes for the tower. Where the user named another, the crop keeps its share of the picture."""
+    fitted = towers_size(size, image_size, options, resize_size)
+    if resize_size is None:
+        return fitted, None
+    scaled = max(round(resize_size * fitted / size), fitted)
+    if scaled > MAX_SIDE:
+        raise CheckpointError(f"pictures of {scaled} pixels are not supported: choose a size from 1 to {MAX_SIDE}")
+    return fitted, None if scaled == fitted else scaled
 
 
-def _one_size(size: int, image_size: int, options: Options) -> int:
-    if options.image_size is not None:
-        size = image_size = options.image_size
-    if size != image_size:
-        raise CheckpointError(
-            f"the preprocessing gives pictures of {size} pixels, the image tower takes {image_size}: "
-            "say which with --image-size"
-        )
-    if not 0 < size <= _MAX_SIDE:
-        raise CheckpointError(f"pictures of {size} pixels are not supported: choose a size from 1 to {_MAX_SIDE}")
-    return size
+def _normalisation(cfg: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of pixels from 0 to 1, with all that is done to them in transformers.
 
-
-def _channels(field: str, value: Any, above: float = -math.inf) -> tuple[float, ...]:
-    channels = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    finite = all(isinstance(number, int | float) and abs(number) < _MAX_NUMBER for number in channels)
-    if not (finite and len(channels) == 3 and min(channels) > above):
-        raise _unsupported(field, value)
-    return channels
-
-
-def _expect(cfg: Mapping[str, Any], field: str, *known: Any) -> None:
-    if cfg[field] not in known:
-        raise _unsupported(field, cfg[field], f": it must be {' or '.join(map(repr, known))}")
-
-
-def _unsupported(field: str, value: Any, remedy: str = "") -> CheckpointError:
-    return CheckpointError(f"preprocessing with {field} {value!r} is not supported{remedy}")
+    That is (pixel * rescale_factor - offset - mean) / deviation, for pixels from 0 to 255.
+    """
+    expect(cfg, "do_rescale", True)
+    factor, normalised = cfg["rescale_factor"], cfg["do_normalize"]
+    if type(factor) not in (int, float) or not 1 / MAX_NUMBER < factor < MAX_NUMBER:
+        raise unsupported("rescale_factor", factor)
+    scale = 1.0 if math.isclose(factor, 1 / 255, rel_tol=1e-6) else 255 * factor
+    mean = channels("image_mean", cfg["image_mean"] if normalised else 0)
+    std = channels("image_std", cfg["image_std"] if normalised else 1, above=0)
+    if cfg["rescale_offset"]:
+        mean = tuple(number + 1 for number in mean)
+    if cfg["include_top"]:  # a second division
+        std = tuple(a * b for a, b in zip(std, channels("image_std", cfg["image_std"], above=0), strict=True))
+    return (
+        channels("image_mean divided by rescale_factor", [number / scale for number in mean]),
+        channels("image_std divided by rescale_factor", [number / scale for number in std], above=0),
+    )

@@ -1,13 +1,14 @@
-"""Which pixels of a picture become the square that the image tower sees: the geometry of OpenAI's CLIP.
+"""Which pixels of a picture become the square that the image tower sees.
 
-Pillow's anti-aliased resize of the shortest side, then the centre crop.
+The geometry of OpenAI's CLIP, Pillow's anti-aliased resize of the shortest side, then the centre crop; and those of
+open_clip and transformers: both sides resized, with or without a crop, and the longest side resized, then padded.
 """
 
 from __future__ import annotations
 
 import math
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from model.config import Preprocessing
 
@@ -61,14 +62,19 @@ def resize_and_crop(
     `max_resized_pixels`.
     """
     size, resampling = config.size, _RESAMPLING[config.interpolation]
-    if config.resize_mode == "squash":
+    resize_size = config.resize_size or size
+    if config.resize_mode == "squash" and resize_size == size:
         return image.resize((size, size), resampling, box)
+    if config.resize_mode == "longest":
+        return _resize_and_pad(image, box, config)
     part = box is not None
     left, top, right, bottom = box or (0, 0, *image.size)
     width, height = right - left, bottom - top
     short = min(width, height)
     # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
-    resized = (int(size * width / short), int(size * height / short))
+    resized = (int(resize_size * width / short), int(resize_size * height / short))
+    if config.resize_mode == "squash":
+        resized = (resize_size, resize_size)
     x, y = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
     if not part and resized[0] * resized[1] <= max_resized_pixels:
         return image.resize(resized, resampling).crop((x, y, x + size, y + size))
@@ -76,6 +82,23 @@ def resize_and_crop(
     first_x, last_x, x0, x1 = _span(image.width, (left, right), resized[0], x, size)
     first_y, last_y, y0, y1 = _span(image.height, (top, bottom), resized[1], y, size)
     return image.crop((first_x, first_y, last_x, last_y)).resize((size, size), resampling, (x0, y0, x1, y1))
+
+
+def _resize_and_pad(image: Image.Image, box: Box | None, config: Preprocessing) -> Image.Image:
+    """The whole picture with its longest side at the size, centred on `fill_color`, as open_clip does it.
+
+    The colour is of the picture's mode: 0 is the first colour of a palette, and white in CMYK. A side that open_clip
+    rounds to nothing, at which it fails, becomes one pixel.
+    """
+    size = config.size
+    left, top, right, bottom = box or (0, 0, *image.size)
+    ratio = max(right - left, bottom - top) / size
+    width, height = (max(round(side / ratio), 1) for side in (right - left, bottom - top))
+    resized = image.resize((width, height), _RESAMPLING[config.interpolation], box)
+    x, y = (size - width) // 2, (size - height) // 2
+    bands = len(image.getbands())
+    fill = (config.fill_color,) * bands if bands > 1 else config.fill_color
+    return ImageOps.expand(resized, (x, y, size - width - x, size - height - y), fill)
 
 
 def _span(side: int, source: tuple[float, float], target: int, offset: int, size: int) -> tuple[int, int, float, float]:

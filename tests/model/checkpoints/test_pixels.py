@@ -19,6 +19,7 @@ from tests.model.pictures import DEFAULT, REFERENCE
 HALF = (0.5, 0.5, 0.5)
 EXACT = Options(exact_pixels=True)
 FROM_CLIP = Preprocessing(size=224, crop="floor")
+SQUASHED = Preprocessing(size=224, resize_mode="squash")
 FROM_SIGLIP = Preprocessing(size=224, mean=HALF, std=HALF, resize_mode="squash", crop="floor")
 
 # What the files of published models say, from the oldest form to the newest.
@@ -81,6 +82,11 @@ def test_openai() -> None:
             changed(DEFAULT, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear"),
         ),
         ({"mean": 0.5, "std": 0.5, "interpolation": "random"}, changed(DEFAULT, mean=HALF, std=HALF)),
+        ({"mean": 0, "std": 0.5}, changed(DEFAULT, std=HALF)),  # a zero is open_clip's default
+        ({"resize_mode": "longest"}, changed(DEFAULT, resize_mode="longest")),
+        ({"resize_mode": "longest", "fill_color": 255}, changed(DEFAULT, resize_mode="longest", fill_color=255)),
+        # immich's preprocess_cfg.json
+        ({"size": [224, 224], "mode": "RGB", "resize_mode": "squash", "fill_color": 9}, SQUASHED),
     ],
 )
 def test_openclip_settings(cfg: dict[str, Any], expected: Preprocessing) -> None:
@@ -136,7 +142,12 @@ def test_defaults_follow_the_family_where_the_file_names_no_processor() -> None:
         ({"size": []}, "size []"),
         ({"size": 5000}, "5000 pixels"),
         ({"mode": "L"}, "mode 'L'"),
-        ({"resize_mode": "longest"}, "resize_mode 'longest'"),
+        ({"size": [224, 256]}, "must be equal"),
+        ({"resize_mode": "shorter"}, "resize_mode 'shorter'"),
+        ({"resize_mode": "longest", "fill_color": 256}, "fill_color 256"),
+        ({"resize_mode": "longest", "fill_color": -1}, "fill_color -1"),
+        ({"resize_mode": "longest", "fill_color": [0, 0, 0]}, "fill_color [0, 0, 0]"),
+        ({"resize_mode": "longest", "fill_color": True}, "fill_color True"),
         ({"resize_mode": ["longest"]}, "resize_mode ['longest']"),
         ({"interpolation": "nearest"}, "interpolation 'nearest'"),
         ({"mean": [0.5, 0.5]}, "mean [0.5, 0.5]"),
@@ -159,12 +170,19 @@ def test_openclip_settings_that_are_refused(change: dict[str, Any], named: str) 
         ({"do_resize": False}, "do_resize False"),
         ({"do_rescale": False}, "do_rescale False"),
         ({"do_pad": True}, "do_pad True"),
-        ({"rescale_factor": 1 / 127.5}, "rescale_factor 0.00784"),
+        ({"rescale_factor": 0}, "rescale_factor 0"),
+        ({"rescale_factor": -1 / 255}, "rescale_factor -0.0039"),
+        ({"rescale_factor": 10**400}, "rescale_factor 1000"),
+        ({"rescale_factor": float("nan")}, "rescale_factor nan"),
+        ({"rescale_factor": 1e-5, "image_mean": 1e5}, "image_mean divided by rescale_factor"),
+        ({"rescale_factor": 1e5, "image_std": 5e-324}, "image_std divided by rescale_factor"),
         ({"rescale_factor": "1/255"}, "rescale_factor '1/255'"),
         ({"resample": 1}, "resample 1"),
         ({"resample": "bicubic"}, "resample 'bicubic'"),
         ({"resample": [3]}, "resample [3]"),
         ({"crop_size": 192}, "crops to 192"),
+        ({"crop_size": 256}, "crops to 256: black"),
+        ({"size": {"shortest_edge": 5000}}, "pictures of 5000 pixels"),
         ({"crop_size": {"height": 224, "width": 200}}, "crop_size {'height': 224, 'width': 200}"),
         ({"do_center_crop": False}, "do_center_crop False"),
         ({"size": {"shortest_edge": 224, "longest_edge": 448}}, "size {'shortest_edge': 224, 'longest_edge': 448}"),
@@ -172,7 +190,8 @@ def test_openclip_settings_that_are_refused(change: dict[str, Any], named: str) 
         ({"size": {"height": 224, "width": 256}}, "size {'height': 224, 'width': 256}"),
         ({"image_mean": "0.5"}, "image_mean '0.5'"),
         ({"image_std": [0.5, 0.5, -0.5]}, "image_std [0.5, 0.5, -0.5]"),
-        ({"image_processor_type": "ViTImageProcessor"}, "image_processor_type 'ViTImageProcessor'"),
+        ({"image_processor_type": "SamImageProcessor"}, "image_processor_type 'SamImageProcessor'"),
+        ({"image_processor_type": "SamImageProcessor"}, "ChineseCLIPImageProcessor"),  # among what it must be
         ({"image_processor_type": "Siglip2ImageProcessor"}, "image_processor_type 'Siglip2ImageProcessor'"),
         ({"image_processor_type": ["CLIPImageProcessor"]}, "image_processor_type ['CLIPImageProcessor']"),
         ({"image_processor": [NEW_CLIP]}, "image_processor is a list"),
@@ -197,21 +216,43 @@ def test_another_size_than_the_towers_is_refused_unless_a_size_was_said(read: An
     assert read(cfg, 336, Options(image_size=448)).size == 448
 
 
+def test_a_crop_of_what_was_resized() -> None:
+    cfg = NEW_CLIP | {"size": {"shortest_edge": 256}}
+    expected = changed(FROM_CLIP, resize_size=256)
+    assert pixels.from_transformers(cfg, 224, Options()) == expected
+    assert expected.draft_size == 256
+    # The picture that another size shows is the same part.
+    resized = pixels.from_transformers(cfg, 224, Options(image_size=448))
+    assert (resized.size, resized.resize_size) == (448, 512)
+    with pytest.raises(CheckpointError, match="4681 pixels"):
+        pixels.from_transformers(cfg, 224, Options(image_size=4096))
+
+
+def test_any_scale_of_pixels_goes_into_mean_and_deviation() -> None:
+    scaled = pixels.from_transformers(NEW_CLIP | {"rescale_factor": 1 / 127.5, "image_mean": 1.0}, 224, Options())
+    assert scaled.mean == pytest.approx(HALF)
+    assert scaled.std == pytest.approx([number / 2 for number in OPENAI_STD])
+
+
 ALL = [
     FROM_CLIP,
     FROM_SIGLIP,
     changed(FROM_CLIP, interpolation="bilinear", size=97, mean=(0, 0, 0), std=(1, 1, 1)),
     changed(FROM_CLIP, resize_mode="squash", mean=(0.1, 0.2, 0.3)),
+    changed(FROM_CLIP, resize_size=256),
+    changed(FROM_CLIP, resize_size=346, size=289, resize_mode="squash"),
 ]
+NAMES = ["clip", "siglip", "plain", "squash", "crop", "squash and crop"]
 
 
-@pytest.mark.parametrize("config", ALL, ids=["clip", "siglip", "plain", "squash"])
+@pytest.mark.parametrize("config", ALL, ids=NAMES)
 def test_written_for_transformers(config: Preprocessing, tmp_path: Path) -> None:
     cfg = pixels.to_transformers(config)
     assert pixels.from_transformers(cfg, config.size, Options()) == config
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(cfg))
     loaded = AutoImageProcessor.from_pretrained(tmp_path)
-    assert isinstance(loaded, CLIPImageProcessorPil if config.resize_mode == "shortest" else SiglipImageProcessorPil)
+    siglip = config.resize_mode == "squash" and config.resize_size is None
+    assert isinstance(loaded, SiglipImageProcessorPil if siglip else CLIPImageProcessorPil)
     assert pixels.from_transformers(loaded.to_dict(), config.size, Options()) == config
 
 
@@ -225,13 +266,23 @@ def test_processor_config_as_transformers_saves_it(tmp_path: Path) -> None:
     assert pixels.from_transformers(saved, 97, Options()) == changed(FROM_CLIP, size=97)
 
 
-@pytest.mark.parametrize("config", ALL, ids=["clip", "siglip", "plain", "squash"])
+PADDED = changed(FROM_CLIP, resize_mode="longest", fill_color=127)
+
+
+@pytest.mark.parametrize("config", [*ALL[:4], PADDED], ids=[*NAMES[:4], "longest"])
 def test_written_for_openclip(config: Preprocessing, open_clip: Any) -> None:
     cfg = pixels.to_openclip(config)
     known = open_clip.transform.PreprocessCfg(**cfg)
     assert (known.size, known.resize_mode) == (config.size, config.resize_mode)
     # open_clip cuts at the rounded half.
     assert pixels.from_openclip(cfg, config.size, Options()) == changed(config, crop="round")
+
+
+def test_what_a_format_has_no_field_for_is_not_written() -> None:
+    with pytest.raises(CheckpointError, match=r"resize_size 256 .*for open_clip.*--format transformers"):
+        pixels.to_openclip(ALL[4])
+    with pytest.raises(CheckpointError, match=r"resize_mode 'longest' .*for transformers.*--format openclip"):
+        pixels.to_transformers(PADDED)
 
 
 def test_a_number_beyond_all_bounds_is_refused() -> None:

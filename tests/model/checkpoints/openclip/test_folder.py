@@ -185,6 +185,13 @@ def test_shards_give_the_tensors_of_the_whole(open_clip: Any, tmp_path: Path) ->
 
 
 def test_preprocessing_is_refused_by_its_file(open_clip: Any, tmp_path: Path) -> None:
-    folder = save_folder(build(open_clip, VIT), VIT, tmp_path / "model", weights=SAFETENSORS, resize_mode="longest")
-    with pytest.raises(CheckpointError, match=r"open_clip_config\.json: preprocessing with resize_mode 'longest'"):
+    folder = save_folder(build(open_clip, VIT), VIT, tmp_path / "model", weights=SAFETENSORS, resize_mode="shorter")
+    with pytest.raises(CheckpointError, match=r"open_clip_config\.json: preprocessing with resize_mode 'shorter'"):
         read_checkpoint(folder, Options())
+
+
+def test_padding_to_a_square_is_read(open_clip: Any, tmp_path: Path) -> None:
+    cfg = {"resize_mode": "longest", "fill_color": 128}
+    folder = save_folder(build(open_clip, VIT), VIT, tmp_path / "model", weights=SAFETENSORS, **cfg)
+    preprocessing = read_checkpoint(folder, Options()).preprocessing
+    assert (preprocessing.resize_mode, preprocessing.fill_color) == ("longest", 128)
