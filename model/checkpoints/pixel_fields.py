@@ -26,7 +26,8 @@ def side(field: str, value: Any) -> int:
         sides = [value["height"], value["width"]]
     elif isinstance(value, int):
         sides = [value]
-    if not isinstance(sides, list | tuple) or not sides or not all(type(side) is int for side in sides):
+    whole = isinstance(sides, list | tuple) and all(type(side) is int and 0 < side < MAX_NUMBER for side in sides)
+    if not whole or not sides:
         raise unsupported(field, value)
     if len(set(sides)) != 1:
         raise unsupported(field, value, ": a bundle takes pictures that are square, so both sides must be equal")

@@ -119,3 +119,12 @@ def test_camera_pictures_are_drafted_for_what_is_resized(temple: Image.Image, fi
 def test_settings_that_contradict_each_other(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         Preprocessing(size=224, **fields)
+
+
+def test_what_names_none_of_this_keeps_its_digest() -> None:
+    # A bundle's digest is made of the fields that have other values than their defaults.
+    assert Preprocessing(size=224).model_dump(exclude_defaults=True) == {"size": 224}
+    written = {"size": 32, "interpolation": "bilinear", "resize_mode": "squash", "exif_orientation": True}
+    read = Preprocessing.model_validate(written)
+    assert (read.resize_size, read.fill_color) == (None, 0)
+    assert set(read.model_dump(exclude_defaults=True)) == {"size", "interpolation", "resize_mode"}

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoImageProcessor, CLIPProcessor, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -283,6 +285,33 @@ def test_what_a_format_has_no_field_for_is_not_written() -> None:
         pixels.to_openclip(ALL[4])
     with pytest.raises(CheckpointError, match=r"resize_mode 'longest' .*for transformers.*--format openclip"):
         pixels.to_transformers(PADDED)
+
+
+ODD = [None, True, 0, 1, -1, 224, 257, 10**400, 0.5, 1 / 127.5, 5e-324, float("nan"), float("inf"), "", "longest", []]
+ODD += [[224, 224], [224, 256], [0.5] * 3, ["a"] * 3, {}, {"shortest_edge": 257}, {"shortest_edge": None}, {1: 2}]
+ODD += [
+    {"height": 10**400, "width": 10**400},
+    "EfficientNetImageProcessor",
+    "SiglipImageProcessor",
+    "FlavaImageProcessor",
+]
+FIELDS = ["size", "mode", "mean", "std", "interpolation", "resize_mode", "fill_color", "crop_size", "do_center_crop"]
+FIELDS += ["do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "resample", "rescale_offset"]
+FIELDS += ["default_to_square", "include_top", "image_processor_type", "image_processor"]
+
+
+@given(
+    cfg=st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(ODD), max_size=5),
+    read=st.sampled_from([pixels.from_openclip, pixels.from_transformers]),
+    image_size=st.sampled_from([None, 1, 4096]),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_a_file_says_is_read_or_refused(cfg: dict[str, Any], read: Any, image_size: int | None) -> None:
+    try:
+        config = read(cfg, 224, Options(image_size=image_size))
+    except CheckpointError:
+        return
+    assert Preprocessing.model_validate_json(config.model_dump_json(), strict=True) == config
 
 
 def test_a_number_beyond_all_bounds_is_refused() -> None:
