@@ -23,6 +23,8 @@ _OPENCLIP_DEFAULTS: dict[str, Any] = {
     "resize_mode": "shortest",
     "fill_color": 0,
 }
+# Of Jina CLIP: its file, also beside its ONNX files, has open_clip's fields, and its code is made from open_clip's.
+_OF_OPENCLIP = "JinaCLIPImageProcessor"
 _RESAMPLE = {2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
 
 
@@ -62,6 +64,8 @@ def from_transformers(
     """
     cfg = given("the preprocessor configuration", {} if cfg is None else cfg)
     cfg = given("image_processor", cfg.get("image_processor", cfg))
+    if cfg.get("image_processor_type") == _OF_OPENCLIP:
+        return from_openclip(cfg, image_size, options)
     cfg = with_defaults(cfg, family, image_size)
     expect(cfg, "do_resize", True)
     expect(cfg, "do_pad", False)

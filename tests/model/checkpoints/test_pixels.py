@@ -1,17 +1,12 @@
-"""Preprocessing settings of open_clip and transformers: read, refused, and written so that they load there."""
+"""Preprocessing settings of open_clip and transformers: read, and refused."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoImageProcessor, CLIPProcessor, CLIPTokenizer
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError, Options
@@ -230,61 +225,25 @@ def test_a_crop_of_what_was_resized() -> None:
         pixels.from_transformers(cfg, 224, Options(image_size=4096))
 
 
+@pytest.mark.parametrize("options", [Options(), EXACT])
+def test_jina_clip_has_open_clips_fields(options: Options) -> None:
+    fields = {
+        "size": 512,
+        "mean": list(OPENAI_MEAN),
+        "std": list(OPENAI_STD),
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+    file = fields | {"interpolation": "bicubic", "image_processor_type": "JinaCLIPImageProcessor", "auto_map": {}}
+    assert pixels.from_transformers(file, 512, options) == pixels.from_openclip(fields, 512, options)
+    with pytest.raises(CheckpointError, match="512 pixels"):
+        pixels.from_transformers(file, 224, options)
+
+
 def test_any_scale_of_pixels_goes_into_mean_and_deviation() -> None:
     scaled = pixels.from_transformers(NEW_CLIP | {"rescale_factor": 1 / 127.5, "image_mean": 1.0}, 224, Options())
     assert scaled.mean == pytest.approx(HALF)
     assert scaled.std == pytest.approx([number / 2 for number in OPENAI_STD])
-
-
-ALL = [
-    FROM_CLIP,
-    FROM_SIGLIP,
-    changed(FROM_CLIP, interpolation="bilinear", size=97, mean=(0, 0, 0), std=(1, 1, 1)),
-    changed(FROM_CLIP, resize_mode="squash", mean=(0.1, 0.2, 0.3)),
-    changed(FROM_CLIP, resize_size=256),
-    changed(FROM_CLIP, resize_size=346, size=289, resize_mode="squash"),
-]
-NAMES = ["clip", "siglip", "plain", "squash", "crop", "squash and crop"]
-
-
-@pytest.mark.parametrize("config", ALL, ids=NAMES)
-def test_written_for_transformers(config: Preprocessing, tmp_path: Path) -> None:
-    cfg = pixels.to_transformers(config)
-    assert pixels.from_transformers(cfg, config.size, Options()) == config
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(cfg))
-    loaded = AutoImageProcessor.from_pretrained(tmp_path)
-    siglip = config.resize_mode == "squash" and config.resize_size is None
-    assert isinstance(loaded, SiglipImageProcessorPil if siglip else CLIPImageProcessorPil)
-    assert pixels.from_transformers(loaded.to_dict(), config.size, Options()) == config
-
-
-def test_processor_config_as_transformers_saves_it(tmp_path: Path) -> None:
-    processor = CLIPProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 97}, crop_size=97), tokenizer=CLIPTokenizer()
-    )
-    processor.save_pretrained(tmp_path)
-    saved = json.loads((tmp_path / "processor_config.json").read_text())
-    assert "image_processor" in saved
-    assert pixels.from_transformers(saved, 97, Options()) == changed(FROM_CLIP, size=97)
-
-
-PADDED = changed(FROM_CLIP, resize_mode="longest", fill_color=127)
-
-
-@pytest.mark.parametrize("config", [*ALL[:4], PADDED], ids=[*NAMES[:4], "longest"])
-def test_written_for_openclip(config: Preprocessing, open_clip: Any) -> None:
-    cfg = pixels.to_openclip(config)
-    known = open_clip.transform.PreprocessCfg(**cfg)
-    assert (known.size, known.resize_mode) == (config.size, config.resize_mode)
-    # open_clip cuts at the rounded half.
-    assert pixels.from_openclip(cfg, config.size, Options()) == changed(config, crop="round")
-
-
-def test_what_a_format_has_no_field_for_is_not_written() -> None:
-    with pytest.raises(CheckpointError, match=r"resize_size 256 .*for open_clip.*--format transformers"):
-        pixels.to_openclip(ALL[4])
-    with pytest.raises(CheckpointError, match=r"resize_mode 'longest' .*for transformers.*--format openclip"):
-        pixels.to_transformers(PADDED)
 
 
 ODD = [None, True, 0, 1, -1, 224, 257, 10**400, 0.5, 1 / 127.5, 5e-324, float("nan"), float("inf"), "", "longest", []]
