@@ -8,7 +8,6 @@ after a text by the post-processor stays as it is.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import secrets
 from collections.abc import Iterator
@@ -58,9 +57,9 @@ def open_tokenizer_json(content: str) -> Opened:
         vocab_size = _hide(file["model"], names | {str(token["content"]) for token in added if token["special"]})
         file["added_tokens"] = [token for token in added if not token["special"]]
         file |= dict.fromkeys(_OPENED_WITHOUT)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, binascii.Error) as error:
-        if isinstance(error, TokenizerJsonError):
-            raise
+    except TokenizerJsonError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TokenizerJsonError(f"it is malformed: {type(error).__name__}: {error}") from error
     # Added tokens that are no pieces of the model have ids after its own.
     sizes = [vocab_size, *(int(token["id"]) + 1 for token in file["added_tokens"]), *(i + 1 for i in before + after)]

@@ -72,18 +72,18 @@ def test_no_text_spells_a_control_token(pair: tuple[Tokenizer, FastTokenizer]) -
             assert len(spelled) == around, (text, row)
 
 
-@pytest.mark.parametrize("clean", ["none", "whitespace", "lower", "canonicalize"])
+@pytest.mark.parametrize("clean", ["none", "canonicalize"])
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_long_text_is_read_only_as_far_as_needed(name: str, clean: str) -> None:
     backend, pad_id = TRAINED[name]
     ours = FastTokenizer.parse(backend.to_str(), text_config(backend, pad_id, clean=clean))
     units = (f"{PASSAGE} ", "東京の猫の写真", f"{SCRIPTS[0]}\n", "&amp; ", "😀 ", "word" * 40, " \t", "a\n")
-    texts = [unit * (4_000_000 // len(unit) // 4) for unit in units]
+    texts = [unit * (300_000 // len(unit)) for unit in units]
     started = time.perf_counter()
     short = ours.encode(texts, enough=24)
-    assert time.perf_counter() - started < 20
-    for text, row in zip(texts, short, strict=True):
-        [whole] = ours.encode([text[:60_000]])
+    assert time.perf_counter() - started < 10
+    for unit, text, row in zip(units, texts, short, strict=True):
+        [whole] = ours.encode([unit * (20_000 // len(unit))])
         assert ours.truncate(row) == ours.truncate(whole), text[:20]
         assert len(row) > 24 or row == whole
 
@@ -182,6 +182,10 @@ REFUSED = {
     "a negative id": (
         changed("wordpiece", lambda c: c["post_processor"]["special_tokens"]["[CLS]"].update(ids=[-1])),
         "negative id",
+    ),
+    "no number": (
+        changed("wordpiece", lambda c: c["post_processor"]["special_tokens"]["[CLS]"].update(ids=[float("inf")])),
+        "malformed: OverflowError",
     ),
     "an id beyond": (
         changed("wordpiece", lambda c: c["post_processor"]["special_tokens"]["[CLS]"].update(ids=[9999])),

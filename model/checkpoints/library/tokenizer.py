@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from model.checkpoints.checkpoint import CheckpointError
+from model.checkpoints.checkpoint import CheckpointError, naming
 from model.checkpoints.folders import read_object
+from model.checkpoints.transformers.spiece import longest_piece
 from model.library_config import LibraryTextConfig, TextCleaning
 from model.manifest import TOKENIZER
 from model.requirements import how_to_install
@@ -30,6 +31,7 @@ VOCABULARIES = (
 )  # fmt: skip
 BESIDE = ("special_tokens_map.json", "added_tokens.json")
 MAX_BYTES = 192 * 1024**2  # of one file
+MAX_PIECE_BYTES = 1024
 MAX_ID = 2_000_000
 NO_MAXIMUM = 10**9  # what transformers writes for a tokenizer without a longest text is far beyond
 # Texts of many kinds, none of which spells a control token.
@@ -145,7 +147,9 @@ def pad_id(theirs: Any, folder: Path) -> int:
 
 def unknown_ends(theirs: Any, folder: Path) -> tuple[str, ...]:
     """A warning where texts are begun or ended with the token for what is unknown."""
-    if theirs.unk_token_id is None or theirs.unk_token_id not in theirs([""]).input_ids[0]:
+    with _naming_failures(folder):
+        written = theirs([""]).input_ids[0]
+    if theirs.unk_token_id is None or theirs.unk_token_id not in written:
         return ()
     kind, unknown = type(theirs).__name__, theirs.unk_token
     return (
@@ -186,6 +190,11 @@ def _copy(folder: Path, files: list[str]) -> Iterator[Path]:
     for name in (*files, *(name for name in BESIDE if (folder / name).is_file())):
         if (folder / name).stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{folder / name} is larger than {MAX_BYTES >> 20} MiB: it is not what its name says")
+        if name.endswith(".model"):
+            with naming(folder / name):
+                _expect_short_pieces((folder / name).read_bytes())
+    if "vocab.json" in files and not {TOKENIZER, "merges.txt"} & set(files):
+        raise CheckpointError(f"{folder} has vocab.json without merges.txt: put that beside it")
     settings = _settings(folder / SETTINGS)
     with tempfile.TemporaryDirectory(prefix="tokenizer-") as made:
         copy = Path(made)
@@ -198,6 +207,13 @@ def _copy(folder: Path, files: list[str]) -> Iterator[Path]:
             named = {key: config[key] for key in ("model_type", "tokenizer_class") if isinstance(config.get(key), str)}
             (copy / "config.json").write_text(json.dumps(named), "utf-8")
         yield copy
+
+
+def _expect_short_pieces(content: bytes) -> None:
+    """transformers cuts each piece in two at every place, which takes the square of its length."""
+    longest = longest_piece(content)
+    if not 0 < longest <= MAX_PIECE_BYTES:
+        raise CheckpointError(f"its longest piece has {longest} bytes: it is not what its name says")
 
 
 def _settings(file: Path) -> dict[str, Any]:

@@ -42,6 +42,15 @@ def read_model(content: bytes, most: int) -> Vocabulary:
     return _vocabulary(pieces, most, bool(trainer.get(35, 0)), normalizer.get(2, b""))
 
 
+def longest_piece(content: bytes) -> int:
+    """Bytes of the longest piece of a model of any kind. Raises CheckpointError for what is none."""
+    try:
+        pieces = (dict(_fields(value))[1] for field, value in _fields(content) if field == _PIECES)
+        return max(map(len, pieces), default=0)
+    except (ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"it is no SentencePiece model: {type(error).__name__}: {error}") from error
+
+
 def _vocabulary(pieces: list[tuple[str, float, int]], most: int, byte_fallback: bool, charsmap: bytes) -> Vocabulary:
     # mT5's model ends with symbols of its own training, which SigLIP's embedding leaves out.
     surplus = pieces[most:]

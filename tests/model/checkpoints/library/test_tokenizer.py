@@ -205,7 +205,15 @@ def test_no_other_file_is_named_by_the_settings(tmp_path: Path) -> None:
     ("settings", "files", "reason"),
     [
         ({"tokenizer_class": "BertTokenizer"}, {"tokenizer_json": "{"}, "transformers reads no tokenizer of it"),
-        ({"tokenizer_class": "T5Tokenizer"}, {"spiece_model": b"\xff" * 100}, "transformers reads no tokenizer of it"),
+        ({"tokenizer_class": "T5Tokenizer"}, {"spiece_model": b"\xff" * 100}, "no SentencePiece model"),
+        ({"tokenizer_class": "T5Tokenizer"}, {"spiece_model": b""}, r"spiece\.model: its longest piece has 0 bytes"),
+        (
+            {"tokenizer_class": "NllbTokenizer"},
+            {"tokenizer_model": b"\x0a\x84\x20\x0a\x81\x20" + b"a" * 4097},
+            r"tokenizer\.model: its longest piece has 4097 bytes",
+        ),
+        ({"tokenizer_class": "RobertaTokenizer"}, {"vocab_json": '{"a": 0}'}, r"vocab\.json without merges\.txt"),
+        ({"tokenizer_class": "BertTokenizer"}, {"vocab_txt": "\0" * 10}, "tokenizer"),
         ({"tokenizer_class": "CanineTokenizer"}, {"vocab_txt": "a\n"}, "CanineTokenizer, which is not one of"),
         ({"added_tokens_decoder": {"9" * 12: {"content": "a"}}}, {"vocab_txt": "a\n"}, "added_tokens_decoder with ids"),
     ],
