@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import unicodedata
 from collections.abc import Callable
@@ -72,8 +73,16 @@ def test_the_ids_are_transformers(folder: Path) -> None:
     assert rows(ours(converted, fixed_length=False), TEXTS[:5]) == shorter
 
 
-@pytest.mark.parametrize("clean", ["whitespace", "lower", "canonicalize"])
-def test_the_ids_are_open_clips(open_clip: Any, folder: Path, clean: str) -> None:
+@pytest.mark.parametrize(
+    ("family", "clean"),
+    [
+        *((family, "whitespace") for family in FAMILIES),
+        *((family, "canonicalize") for family in ("mt5", "siglip", "siglip2", "xlm_roberta")),
+        *((family, "lower") for family in ("bert_cased", "roberta_json")),
+    ],
+)
+def test_the_ids_are_open_clips(open_clip: Any, tmp_path: Path, family: str, clean: str) -> None:
+    folder = FAMILIES[family](tmp_path / "folder")
     theirs = open_clip.tokenizer.HFTokenizer(str(folder), CONTEXT, clean=clean)
     text_cfg = {"hf_tokenizer_name": "of/this", "tokenizer_kwargs": {"clean": clean}}
     converted = read_openclip_tokenizer(folder, text_cfg)
@@ -191,6 +200,20 @@ def test_code_of_the_folders_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"auto_map .*code\.Mine.*nothing of a checkpoint is executed"):
         read_hf_tokenizer(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_is_asked_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def look_up(*address: Any, **_: Any) -> Any:
+        asked.append(address)
+        raise OSError("no network")
+
+    folder = xlm_roberta(tmp_path / "folder")
+    changed(folder / "tokenizer_config.json", name_or_path="FacebookAI/xlm-roberta-base")
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    read_hf_tokenizer(folder)
+    assert asked == []
 
 
 def test_no_other_file_is_named_by_the_settings(tmp_path: Path) -> None:
