@@ -13,9 +13,10 @@ import numpy.typing as npt
 from model.bundle import Bundle
 from model.images.errors import ImageError
 from model.images.preprocessing import MAX_PIXELS, open_header, preprocess
-from model.tokenizers.clip import READ_WHOLE
+from model.tokenizers.clip import READ_WHOLE, TokenizerError
 from sightword.errors import (
     ImageTooLargeError,
+    InferenceError,
     InvalidImageError,
     InvalidRequestError,
     SightwordError,
@@ -63,10 +64,13 @@ class Reader:
             return error
 
     def ids(self, text: str, param: str, truncate: bool) -> list[int]:
-        """Of a text. Raises InvalidRequestError, TextTooLongError."""
+        """Of a text. Raises InvalidRequestError, TextTooLongError, InferenceError."""
         check_text(text, param)
         head, limit = text.strip()[:MAX_TEXT_CHARACTERS], self._bundle.context_length
-        [row] = self.tokenizer.encode([head], enough=limit)
+        try:
+            [row] = self.tokenizer.encode([head], enough=limit)
+        except TokenizerError as error:
+            raise InferenceError("The model's tokenizer failed on this text.", param=param) from error
         if len(row) > limit and not truncate:
             many = f"{len(row)} tokens" if len(head) <= READ_WHOLE else f"more than {limit} tokens"
             raise TextTooLongError(

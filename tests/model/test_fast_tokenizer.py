@@ -131,16 +131,17 @@ def test_short_texts_take_what_the_library_takes() -> None:
     ours = FastTokenizer.parse(backend.to_str(), text_config(backend, pad_id))
     texts = [f"{PASSAGE[start : start + 60]} {start}" for start in range(250)] * 4
 
-    def fastest(encode: Callable[[list[str]], Any]) -> float:
-        times = []
-        for _ in range(9):
-            started = time.perf_counter()
-            encode(texts)
-            times.append(time.perf_counter() - started)
-        return min(times)
+    def seconds(encode: Callable[[list[str]], Any]) -> float:
+        started = time.perf_counter()
+        encode(texts)
+        return time.perf_counter() - started
 
-    bare = fastest(lambda texts: [encoding.ids for encoding in backend.encode_batch_fast(texts)])
-    assert fastest(ours.encode) < 1.2 * bare
+    def bare(texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
+
+    # In turn, so that a slow moment of the machine does not decide.
+    rounds = [(seconds(bare), seconds(ours.encode)) for _ in range(15)]
+    assert min(own for _, own in rounds) < 1.2 * min(theirs for theirs, _ in rounds)
 
 
 def changed(name: str, change: Callable[[dict[str, Any]], None]) -> str:

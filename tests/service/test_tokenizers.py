@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from tokenizers import Regex, normalizers
 
 from model.bundle import Bundle, bundled
@@ -15,6 +16,8 @@ from service.request_context import RequestContext
 from service.schema.items import TextItem
 from service.settings import Settings
 from service.state import Service
+from sightword.errors import InferenceError
+from sightword.local.reading import Reader as LocalReader
 from tests.model.test_bundle_tokenizers import library_bundle
 from tests.model.trained_tokenizers import text_config, translating, wordpiece
 
@@ -52,3 +55,5 @@ def test_a_text_that_a_pattern_gives_up_on_fails_alone(tmp_path: Path) -> None:
     records = read(bundle, ["a cat", "z" * 60, "a dog"])
     assert [record.error and record.error.code for record in records] == [None, "inference_error", None]
     assert [record.payload is None for record in records] == [False, True, False]
+    with pytest.raises(InferenceError, match="tokenizer failed on this text"):
+        LocalReader(bundle).ids("z" * 60, "inputs.0", truncate=True)
