@@ -21,7 +21,7 @@ from model.library_config import LibraryTextConfig, TextCleaning
 from model.manifest import TOKENIZER
 from model.requirements import how_to_install
 from model.smoke_inputs import PASSAGE
-from model.tokenizers.clip import TokenizerError
+from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.fast import FastTokenizer
 from model.tokenizers.tokenizer_json import failure
 
@@ -67,6 +67,15 @@ class FolderTokenizer:
             tokenizer=self.tokenizer,
             clean=self.clean,
         )
+
+    def build(self, text: LibraryTextConfig) -> TextTokenizer:
+        """The tokenizer for a tower of that configuration. Raises CheckpointError where the two do not fit."""
+        try:
+            if self.tokenizer == "clip":
+                return Tokenizer.parse(self.content, text.context_length, text.pad_id, text.fixed_length)
+            return FastTokenizer.parse(self.content, text)
+        except TokenizerError as error:
+            raise CheckpointError(f"the tokenizer ({self.source}): {error}") from error
 
 
 def read_hf_tokenizer(folder: Path, **settings: Any) -> FolderTokenizer:

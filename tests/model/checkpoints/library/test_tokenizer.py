@@ -17,8 +17,7 @@ from model.checkpoints.library.openclip_tokenizer import read_openclip_tokenizer
 from model.checkpoints.library.tokenizer import FolderTokenizer, read_hf_tokenizer
 from model.config import TextConfig
 from model.smoke_inputs import PASSAGE
-from model.tokenizers.clip import Tokenizer
-from model.tokenizers.fast import FastTokenizer
+from model.tokenizers.clip import TextTokenizer
 from tests.model.checkpoints.library.folders import (
     FAMILIES,
     bert,
@@ -43,16 +42,11 @@ CONTROL = ("<s>", "</s>", "<pad>", "<unk>", "<mask>", "<eos>", "<bos>", "[CLS]")
 Texts = list[str]
 
 
-def ours(
-    folder_tokenizer: FolderTokenizer, fixed_length: bool = True, context_length: int = CONTEXT
-) -> FastTokenizer | Tokenizer:
-    text = folder_tokenizer.text_config(context_length, VOCABULARY, fixed_length)
-    if text.tokenizer == "clip":
-        return Tokenizer.parse(folder_tokenizer.content, text.context_length, text.pad_id, fixed_length)
-    return FastTokenizer.parse(folder_tokenizer.content, text)
+def ours(folder_tokenizer: FolderTokenizer, fixed_length: bool = True, context_length: int = CONTEXT) -> TextTokenizer:
+    return folder_tokenizer.build(folder_tokenizer.text_config(context_length, VOCABULARY, fixed_length))
 
 
-def rows(tokenizer: FastTokenizer | Tokenizer, texts: Texts) -> list[list[int]]:
+def rows(tokenizer: TextTokenizer, texts: Texts) -> list[list[int]]:
     return tokenizer.pad(
         [tokenizer.truncate(row) for row in tokenizer.encode(texts, tokenizer.context_length)]
     ).tolist()
@@ -253,6 +247,12 @@ def test_padding_on_the_left_is_refused(tmp_path: Path) -> None:
     changed(folder / "tokenizer_config.json", padding_side="left")
     with pytest.raises(CheckpointError, match="padding_side is 'left'"):
         read_hf_tokenizer(folder)
+
+
+def test_a_tower_with_fewer_tokens_is_refused(tmp_path: Path) -> None:
+    converted = read_hf_tokenizer(bert(tmp_path / "folder"))
+    with pytest.raises(CheckpointError, match=r"BertTokenizer of vocab\.txt.*two come from different models"):
+        converted.build(converted.text_config(CONTEXT, 100, fixed_length=False))
 
 
 def test_our_own_towers_have_their_padding() -> None:
