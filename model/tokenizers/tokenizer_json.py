@@ -1,8 +1,7 @@
 """Any `tokenizer.json` of the `tokenizers` library, checked and opened for texts that nobody vouches for.
 
-The library finds control tokens in a text in two ways: as added tokens, and as pieces of its model. Neither is left:
-added tokens that are special are dropped, and their pieces get names that no text has. What is written before and
-after a text by the post-processor stays as it is.
+The library finds control tokens in a text in two ways: as added tokens, and as pieces of its model. As both they get
+names that no text has. What the post-processor writes before and after a text, by id, stays as it is.
 """
 
 from __future__ import annotations
@@ -54,18 +53,17 @@ def open_tokenizer_json(content: str) -> Opened:
         before, after, names = _around(file.get("post_processor"))
         added = file.get("added_tokens") or []
         _check_steps(file)
-        vocab_size = _hide(file["model"], names | {str(token["content"]) for token in added if token["special"]})
-        file["added_tokens"] = [token for token in added if not token["special"]]
+        _check_model(file["model"])
+        control = names | {str(token["content"]) for token in added if token["special"]}
+        sizes = [_hide(file["model"], added, control), *(index + 1 for index in before + after)]
         file |= dict.fromkeys(_OPENED_WITHOUT)
     except TokenizerJsonError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise TokenizerJsonError(f"it is malformed: {type(error).__name__}: {error}") from error
-    # Added tokens that are no pieces of the model have ids after its own.
-    sizes = [vocab_size, *(int(token["id"]) + 1 for token in file["added_tokens"]), *(i + 1 for i in before + after)]
     if min(before + after, default=0) < 0:
         raise TokenizerJsonError("its post_processor writes a negative id")
-    return Opened(_open(json.dumps(file), file["added_tokens"], before, after), before, after, max(sizes))
+    return Opened(_open(json.dumps(file), added, before, after), before, after, max(sizes))
 
 
 def failure(error: BaseException) -> str:
@@ -128,36 +126,48 @@ def _template(step: dict[str, Any]) -> tuple[list[tuple[str, int]], list[tuple[s
     return sides
 
 
-def _hide(model: dict[str, Any], control: set[str]) -> int:
-    """Give control tokens names that no text has. Returns one more than the largest id of the other pieces."""
-    kind = model.get("type")
-    if model.get("dropout"):
-        raise TokenizerJsonError(f"its model drops merges by chance (dropout {model['dropout']!r:.20}), as in training")
+def _hide(model: dict[str, Any], added: list[dict[str, Any]], control: set[str]) -> int:
+    """Give control tokens names that no text has. Returns one more than the largest id that a text can get."""
     secret = secrets.token_hex(16)
+    unknown = model.get("unk_token")
 
     def hidden(piece: Any) -> Any:
         return f"{piece}{secret}" if piece in control else piece
 
+    # What is unknown becomes a control token, as a rule.
+    spelled = [int(token["id"]) for token in added if token["content"] not in control]
+    if model["type"] == "Unigram":
+        spelled += [index for index, (piece, _) in enumerate(model["vocab"]) if piece not in control]
+        spelled.append(int(model["unk_id"]))
+        model["vocab"] = [[hidden(piece), score] for piece, score in model["vocab"]]
+    else:
+        spelled += [int(index) for piece, index in model["vocab"].items() if piece not in control or piece == unknown]
+        model["vocab"] = {hidden(piece): index for piece, index in model["vocab"].items()}
+        model["unk_token"] = hidden(unknown)
+    if model["type"] == "BPE":
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        model["merges"] = [pair for pair in pairs if not control & {*pair, "".join(pair)}]
+    for token in added:
+        token["content"] = hidden(token["content"])
+    if min(spelled, default=0) < 0:
+        raise TokenizerJsonError("it has a negative id")
+    return max(spelled, default=-1) + 1
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    """Refuse models that fail on a text, that are not the same each time, or whose time has no bound."""
+    kind = model.get("type")
+    if model.get("dropout"):
+        raise TokenizerJsonError(f"its model drops merges by chance (dropout {model['dropout']!r:.20}), as in training")
     if kind == "Unigram":
         if model.get("unk_id") is None:
             raise TokenizerJsonError("its model has no unk_id, which an unknown character becomes")
-        model["vocab"] = [[hidden(piece), score] for piece, score in model["vocab"]]
-        return len(model["vocab"])
-    if kind not in ("BPE", "WordPiece", "WordLevel"):
+    elif kind not in ("BPE", "WordPiece", "WordLevel"):
         raise TokenizerJsonError(f"its model {kind!r:.100} is none of Unigram, BPE, WordPiece and WordLevel")
-    if kind != "BPE" and model["unk_token"] not in model["vocab"]:
+    elif kind != "BPE" and model["unk_token"] not in model["vocab"]:
         raise TokenizerJsonError(f"its model has no piece {model['unk_token']!r:.100}, which unknown words become")
-    if kind == "WordPiece" and not 0 < model["max_input_chars_per_word"] <= MAX_WORD:
+    elif kind == "WordPiece" and not 0 < model["max_input_chars_per_word"] <= MAX_WORD:
         raise TokenizerJsonError(f"its model has words of {model['max_input_chars_per_word']!r:.20} characters")
-    if kind == "BPE":
-        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-        model["merges"] = [pair for pair in pairs if not control & {*pair, "".join(pair)}]
-    ids = [int(index) for piece, index in model["vocab"].items() if piece not in control]
-    if min(ids, default=0) < 0:
-        raise TokenizerJsonError("its model has a negative id")
-    model["vocab"] = {hidden(piece): index for piece, index in model["vocab"].items()}
-    model["unk_token"] = hidden(model.get("unk_token"))
-    return max(ids, default=-1) + 1
 
 
 def _check_steps(file: dict[str, Any]) -> None:

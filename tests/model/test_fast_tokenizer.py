@@ -88,6 +88,30 @@ def test_a_long_text_is_read_only_as_far_as_needed(name: str, clean: str) -> Non
         assert len(row) > 24 or row == whole
 
 
+def test_added_tokens_keep_their_ids_and_those_of_the_template_are_out_of_reach() -> None:
+    backend = Tokenizer.from_str(TRAINED["wordpiece"][0].to_str())
+    backend.add_special_tokens(["<start>", "<end>"])
+    backend.add_tokens(["plain token"])
+    backend.post_processor = processors.TemplateProcessing(
+        single="<start> $A plain", special_tokens=[("<start>", backend.token_to_id("<start>")), ("plain", 5)]
+    )
+    ours = FastTokenizer.parse(backend.to_str(), text_config(backend, 0))
+    texts = ["a plain token of it", "a cat"]
+    assert ours.encode(texts) == [backend.encode(text).ids for text in texts]
+    assert backend.token_to_id("plain token") in ours.encode(texts)[0]
+    assert backend.token_to_id("<end>") not in ours.encode(["<end>"])[0]
+    assert ours.vocab_size == backend.get_vocab_size()
+
+
+def test_control_tokens_beyond_the_tower_are_passed_over_where_no_text_has_them() -> None:
+    backend = Tokenizer.from_str(TRAINED["unigram"][0].to_str())
+    text = text_config(backend, 1)
+    backend.add_special_tokens(["<extra>"])
+    ours = FastTokenizer.parse(backend.to_str(), text)
+    assert ours.vocab_size == text.vocab_size
+    assert max(ours.encode(["<extra>"])[0]) < text.vocab_size
+
+
 def test_halves_of_surrogates_are_read() -> None:
     backend, pad_id = TRAINED["wordpiece"]
     ours = FastTokenizer.parse(backend.to_str(), text_config(backend, pad_id))
