@@ -119,7 +119,7 @@ def load_hf_tokenizer(folder: Path, settings: Mapping[str, Any]) -> tuple[Any, s
 def run_once(theirs: Any, folder: Path) -> str:
     """The tokenizer.json of a tokenizer as it is when texts are given to it: some set their language only then."""
     with _naming_failures(folder):
-        theirs([PASSAGE])
+        theirs([PASSAGE], verbose=False)
         theirs.backend_tokenizer.no_padding()
         theirs.backend_tokenizer.no_truncation()
         content: str = theirs.backend_tokenizer.to_str()
@@ -139,7 +139,7 @@ def expect_same_ids(
     except TokenizerError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     with _naming_failures(folder):
-        expected = [changed(row) for row in theirs([ours.prepare(probe) for probe in _PROBES]).input_ids]
+        expected = [changed(row) for row in theirs([ours.prepare(probe) for probe in _PROBES], verbose=False).input_ids]
     for probe, row, other in zip(_PROBES, rows, expected, strict=True):
         if row != other:
             raise CheckpointError(
