@@ -14,7 +14,12 @@ from transformers import AutoTokenizer
 
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.library.openclip_tokenizer import read_openclip_tokenizer
-from model.checkpoints.library.tokenizer import FolderTokenizer, read_hf_tokenizer
+from model.checkpoints.library.tokenizer import (
+    FolderTokenizer,
+    expect_same_ids,
+    load_hf_tokenizer,
+    read_hf_tokenizer,
+)
 from model.config import TextConfig
 from model.smoke_inputs import PASSAGE
 from model.tokenizers.clip import TextTokenizer
@@ -247,6 +252,15 @@ def test_padding_on_the_left_is_refused(tmp_path: Path) -> None:
     changed(folder / "tokenizer_config.json", padding_side="left")
     with pytest.raises(CheckpointError, match="padding_side is 'left'"):
         read_hf_tokenizer(folder)
+
+
+def test_what_transformers_computes_beyond_the_file_is_refused(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "folder")
+    theirs, _ = load_hf_tokenizer(folder, {})
+    expect_same_ids(theirs, theirs.backend_tokenizer.to_str(), "none", folder)
+    cased = read_hf_tokenizer(bert(tmp_path / "cased", do_lower_case=False)).content
+    with pytest.raises(CheckpointError, match=r"BertTokenizer has other ids than its tokenizer\.json"):
+        expect_same_ids(theirs, cased, "none", folder)
 
 
 def test_a_tower_with_fewer_tokens_is_refused(tmp_path: Path) -> None:
