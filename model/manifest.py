@@ -23,6 +23,7 @@ REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
 MAX_LOGIT = 1e9  # e to the 20th, the largest scale that an import takes, is half of it; all sums stay finite in float32
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_WARNINGS = 10
+MAX_MATRYOSHKA_DIMENSIONS = 64  # lengths that are listed
 MAX_WARNING_CHARACTERS = 500
 
 FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
@@ -71,6 +72,8 @@ class Manifest(_Frozen):
     weights_dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     files: dict[FileName, FileRecord]
     export: ExportReport
+    # Lengths to which vectors were trained to be cut, ascending up to the whole one; none where nothing is known of it.
+    matryoshka_dimensions: tuple[Count, ...] = Field((), max_length=MAX_MATRYOSHKA_DIMENSIONS)
     variant: VariantReport | None = None  # of bundles that were made from another; `export` is then that one's
     source: dict[str, Any] = {}
     scores: dict[str, Any] = {}

@@ -64,6 +64,7 @@ class RequestContext:
     error_code: str | None = None
     items: int = 0
     digest: str | None = None  # of the model that answers
+    trained_dimensions: tuple[int, ...] = ()  # of the model, where another number was asked for
     read_as: dict[str, str] = field(default_factory=dict)  # how each list in a form or a query was read
     reservation: ByteReservation | None = None  # of the bytes received for it
     headers: Mapping[bytes, bytes] = field(default_factory=dict)  # by lower-case name, the last of several

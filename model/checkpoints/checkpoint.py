@@ -37,6 +37,7 @@ class Options:
     image_size: int | None = None  # position embeddings are resized to it
     exact_pixels: bool = False  # rotated, transparent and very large pictures as the original's code treats them
     preset: bool = False  # `architecture` stands for shapes, its activation is only a default
+    matryoshka_dimensions: tuple[int, ...] = ()  # lengths that vectors were trained to be cut to
     preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, from beside the architecture; else OpenAI's
 
 

@@ -13,6 +13,7 @@ from model.bundle import Bundle
 from model.checkpoints import openai, openclip, transformers
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
 from model.checkpoints.folders import new_folder, read_object
+from model.checkpoints.matryoshka import read_matryoshka
 from model.checkpoints.networks import to_network
 from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
@@ -51,14 +52,19 @@ def import_checkpoint(
         ) from error
     with new_folder(to) as draft:
         checkpoint = read_checkpoint(source, options)
+        network = _network(checkpoint, options)
+        matryoshka = read_matryoshka(source, network.config.embed_dim, options)
+        checkpoint.warnings.extend(matryoshka.warnings)
+        said = {"matryoshka_from": matryoshka.source} if matryoshka.source else {}
         export_bundle(
-            _network(checkpoint, options),
+            network,
             draft,
             tokenizer=checkpoint.tokenizer,
             preprocessing=checkpoint.preprocessing,
             weights_dtype=weights_dtype,
             bundle_id=bundle_id,
-            source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
+            source={**checkpoint.source, **said, **(origin or {}), "warnings": checkpoint.warnings},
+            matryoshka_dimensions=matryoshka.dimensions,
         )
     return Bundle.load(to), checkpoint.warnings
 

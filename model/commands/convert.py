@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -47,6 +48,13 @@ def import_(
             "and JPEGs are decoded at their full size.",
         ),
     ] = False,
+    matryoshka_dimensions: Annotated[
+        str | None,
+        typer.Option(
+            help="Lengths that the vectors were trained to be cut to, as 64,128,256, where the files do not say it.",
+            metavar="LENGTHS",
+        ),
+    ] = None,
 ) -> None:
     """Turn a published checkpoint into a bundle, and check that both compute the same.
 
@@ -67,7 +75,13 @@ def import_(
         from model.config import Activation
         from model.export.bundle import ExportError
     try:
-        options = Options(cast(Activation | None, activation), None, image_size, exact_pixels)
+        options = Options(
+            cast(Activation | None, activation),
+            None,
+            image_size,
+            exact_pixels,
+            matryoshka_dimensions=_lengths(matryoshka_dimensions),
+        )
         options = read_architecture(architecture, options)
         with announced(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32"):
             bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
@@ -84,6 +98,13 @@ def import_(
         f"{report.text_max_abs_diff:.1e}; smallest cosine {min(report.image_min_cosine, report.text_min_cosine):.7f}"
     )
     typer.echo(f"serve it: SIGHTWORD_MODEL={to} python -m service")
+
+
+def _lengths(text: str | None) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if wrong := [part for part in parts if not re.fullmatch("[0-9]{1,6}", part)]:
+        fail(f"--matryoshka-dimensions: {wrong[0][:40]!r} is not a length: they are written as 64,128,256")
+    return tuple(map(int, parts))
 
 
 def read_architecture(named: str | None, options: Options) -> Options:

@@ -30,7 +30,7 @@ def inspect(
     if as_json:
         typer.echo(manifest.model_dump_json(indent=2))
         return
-    config = manifest.config
+    config, trained = manifest.config, manifest.matryoshka_dimensions
     size = sum(record.bytes for record in manifest.files.values())
     rows = {
         "id": loaded.id,
@@ -41,6 +41,7 @@ def inspect(
         "image tower": config.image.model_dump_json(),
         "text tower": config.text.model_dump_json(),
         "dimensions": loaded.dimensions,
+        **({"trained to be cut to": ", ".join(map(str, trained))} if trained else {}),
         "precision": f"{loaded.precision} (weights stored as {manifest.weights_dtype})",
         "logit scale": f"{loaded.logit_scale:.3f}",
         "preprocessing": manifest.preprocessing.model_dump_json(),

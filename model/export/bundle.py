@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +44,7 @@ def export_bundle(
     weights_dtype: WeightsDtype = "float32",
     bundle_id: str | None = None,
     source: Mapping[str, Any] | None = None,
+    matryoshka_dimensions: Sequence[int] = (),
     tolerance: float = TOLERANCE,
 ) -> Bundle:
     """Write `network` as a bundle into the folder `path` and check that the engine computes what torch does.
@@ -69,6 +70,7 @@ def export_bundle(
         "logit_bias": None if network.logit_bias is None else float(network.logit_bias.detach()),
         "weights_dtype": weights_dtype,
         "source": dict(source or {}),
+        "matryoshka_dimensions": tuple(matryoshka_dimensions),
     }
     # The engine opens only bundles with a manifest: the first one carries no figures, the second the measured ones.
     unmeasured = ExportReport(

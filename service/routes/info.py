@@ -71,6 +71,7 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         digest=bundle.digest,
         bundled=bundle.digest == BUNDLED_DIGEST,
         dimensions=bundle.dimensions,
+        matryoshka_dimensions=list(bundle.manifest.matryoshka_dimensions),
         context_length=bundle.context_length,
         image_size=bundle.image_size,
         logit_scale=bundle.logit_scale,

@@ -146,6 +146,11 @@ class ServedModel(BaseModel):
     digest: str
     bundled: bool = Field(description="whether it is the checkpoint that ships with this release, whatever its id")
     dimensions: int
+    matryoshka_dimensions: list[int] = Field(
+        [],
+        description="lengths that the vectors were trained to be cut to, `dimensions` among them; empty where nothing "
+        "is known of it",
+    )
     context_length: int
     image_size: int
     logit_scale: float

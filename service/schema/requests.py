@@ -82,7 +82,10 @@ class EmbedOptions(Options):
     """How vectors are wanted."""
 
     dimensions: Annotated[int | None, JsonNumber] = Field(
-        None, ge=1, description="keep only the first so many, then normalise again"
+        None,
+        ge=1,
+        description="keep only the first so many, then normalise again; the header x-matryoshka-dimensions lists those "
+        "that the model was trained for, where this is none of them",
     )
     normalize: bool = Field(True, description="vectors of length 1; false leaves a cut vector as it was cut")
     encoding_format: EncodingFormat = Field(

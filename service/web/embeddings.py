@@ -30,7 +30,7 @@ async def answer_embeddings(request: EmbeddingsRequest, service: Service, contex
         items, counts = request.messages.items, request.messages.counts
     dimensions = request.dimensions or None
     with service.model(request.model) as pipeline:
-        check_dimensions(dimensions, pipeline.bundle)
+        check_dimensions(dimensions, pipeline.bundle, context)
         embedded = await pipeline.embed(items, context, truncate=request.cut, keep_errors=False)
     with context.timing.stage("serialize"):
         whole = embedded.vectors if counts is None else combine(embedded.vectors, counts)

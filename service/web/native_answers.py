@@ -33,7 +33,7 @@ async def answer_embed(
     """Embed the inputs; `arrange` makes another object of that with model, data and usage."""
     media_type = negotiate_binary_type(context.headers.get(b"accept", b"").decode("latin-1"), request)
     with service.model(request.model) as pipeline:
-        check_dimensions(request.dimensions, pipeline.bundle)
+        check_dimensions(request.dimensions, pipeline.bundle, context)
         embedded = await pipeline.embed(
             request.inputs, context, truncate=request.truncate, keep_errors=request.on_error == "item"
         )

@@ -94,6 +94,8 @@ class ObservabilityMiddleware:
         if context.digest is not None:  # vectors of different models must not be compared
             headers.append((b"x-model-digest", context.digest.encode()))
         headers += [(f"x-{name}-read-as".encode(), form.encode()) for name, form in context.read_as.items()]
+        if context.trained_dimensions:
+            headers.append((b"x-matryoshka-dimensions", ", ".join(map(str, context.trained_dimensions)).encode()))
         if self.draining():  # the next request of this client belongs to another replica
             headers.append((b"connection", b"close"))
         return headers

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from service.errors import ApiError
 from service.inference.shared_resources import SharedResources
+from service.request_context import RequestContext
 from service.schema.requests import EmbedOptions
 from service.thread_pool import INLINE_WRITTEN_NUMBERS
 
@@ -42,11 +43,21 @@ def rows_to_json(rows: Iterable[object]) -> list[orjson.Fragment]:
     return [orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)) for row in rows]
 
 
-def check_dimensions(dimensions: int | None, bundle: Bundle, param: str = "dimensions") -> None:
-    """Raise `invalid_request` for more dimensions than the model has."""
-    if dimensions is not None and dimensions > bundle.dimensions:
+def check_dimensions(
+    dimensions: int | None, bundle: Bundle, context: RequestContext, param: str = "dimensions"
+) -> None:
+    """Raise `invalid_request` for more dimensions than the model has.
+
+    For a number that it was not trained for, where that is known, the answer will say which it was.
+    """
+    if dimensions is None:
+        return
+    if dimensions > bundle.dimensions:
         message = f"This model's vectors have {bundle.dimensions} dimensions; ask for at most so many."
         raise ApiError("invalid_request", message, param)
+    trained = bundle.manifest.matryoshka_dimensions
+    if trained and dimensions not in trained:
+        context.trained_dimensions = trained
 
 
 def reduce_dimensions(vectors: Matrix, dimensions: int | None, normalize: bool) -> Matrix:

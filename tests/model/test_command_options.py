@@ -34,6 +34,10 @@ TABLE = {
     "import --architecture": ("heads", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --image-size": ("position embeddings", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --exact-pixels": ("preprocessing", f"{HERE}::test_an_import_is_as_it_is_told"),
+    "import --matryoshka-dimensions": (
+        "what /info says of lengths",
+        "tests/model/checkpoints/test_matryoshka.py::test_an_import_writes_them_into_the_manifest_and_no_digest_changes",
+    ),
     "export bundle": ("what is written", f"{HERE}::test_an_export_is_as_it_is_told"),
     "export --format": ("for whom", f"{HERE}::test_an_export_is_as_it_is_told"),
     "export --to": ("the folder", f"{HERE}::test_an_export_is_as_it_is_told"),

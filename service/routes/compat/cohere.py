@@ -67,7 +67,7 @@ async def embed_v2(
 async def _embed(request: CohereEmbedRequest, service: Service, context: RequestContext, version: str) -> Response:
     items, counts = _parts(request)
     with service.model(request.model) as pipeline:
-        check_dimensions(request.output_dimension, pipeline.bundle, "output_dimension")
+        check_dimensions(request.output_dimension, pipeline.bundle, context, "output_dimension")
         embedded = await pipeline.embed(items, context, truncate=request.cut, keep_errors=False)
     types = request.embedding_types or ["float"]
     plain = version == "1" and request.embedding_types is None

@@ -37,7 +37,7 @@ async def embed(
 ) -> Response:
     """Answer as Ollama does; what begins with data:image/ is a picture."""
     with service.model(_name(request.model)) as pipeline:
-        check_dimensions(request.dimensions, pipeline.bundle)
+        check_dimensions(request.dimensions, pipeline.bundle, context)
         embedded = await pipeline.embed(request.input, context, truncate=request.cut, keep_errors=False)
     with context.timing.stage("serialize"):
         vectors = reduce_dimensions(embedded.vectors, request.dimensions, normalize=True)

@@ -29,7 +29,7 @@ async def embed(
 ) -> Response:
     """Answer the bare rows; what begins with data:image/ is a picture."""
     with service.model(None) as pipeline:
-        check_dimensions(request.dimensions, pipeline.bundle)
+        check_dimensions(request.dimensions, pipeline.bundle, context)
         embedded = await pipeline.embed(request.inputs, context, truncate=request.truncate, keep_errors=False)
     with context.timing.stage("serialize"):
         vectors = reduce_dimensions(embedded.vectors, request.dimensions, request.normalize is not False)

@@ -35,7 +35,7 @@ async def multimodal_embeddings(
 ) -> Response:
     """One vector for each input: of several parts, the normalised mean of theirs."""
     with service.model(request.model) as pipeline:
-        check_dimensions(request.output_dimension, pipeline.bundle, "output_dimension")
+        check_dimensions(request.output_dimension, pipeline.bundle, context, "output_dimension")
         embedded = await pipeline.embed(request.inputs.items, context, truncate=request.cut, keep_errors=False)
     with context.timing.stage("serialize"):
         vectors = combine(embedded.vectors, request.inputs.counts)
