@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ from model.requirements import needs
 
 if TYPE_CHECKING:
     from model.checkpoints.checkpoint import Options
+    from model.commands.progress import Reporter
+    from model.config import Activation
     from model.hub.download import Downloaded
     from model.hub.names import PublishedModel
     from model.hub.settings import HubSettings
@@ -27,8 +30,8 @@ def pull(
     name: Annotated[
         str,
         typer.Argument(
-            help="ViT-B-32 (OpenAI's), ViT-B-32:laion2b_s34b_b79k (a tag of open_clip), or "
-            "ORGANISATION/NAME of the Hugging Face hub, @REVISION after it for one that is not main.",
+            help="ViT-B-32 (OpenAI's), ViT-B-32:laion2b_s34b_b79k (a tag of open_clip), ViT-B-32__openai (as immich "
+            "writes it), or ORGANISATION/NAME of the Hugging Face hub, @REVISION after it for one that is not main.",
             show_default=False,
         ),
     ],
@@ -111,11 +114,18 @@ def models() -> None:
     """List the published models that `pull` and SIGHTWORD_MODEL know by name, and where they come from."""
     from model.hub.names import Archive, known_models
 
+    width = max(map(len, known_models()))
     for model in known_models().values():
         source = model.source
         where = source.url.partition("/clip/")[0] if isinstance(source, Archive) else f"hub: {source.repo}"
-        typer.echo(f"{model.name:<38} {model.parameters_million or '?':>5} M parameters  {where}")
-    typer.echo("Any other model on the hub: ORGANISATION/NAME, with @REVISION for one that is not `main`.")
+        extra = f"  needs the extra `{model.extra}`" if model.extra else ""
+        typer.echo(f"{model.name:<{width}} {model.parameters_million or '?':>5} M parameters  {where}{extra}")
+        if model.note:
+            typer.echo(f"{'':<{width}}       {model.note}")
+    typer.echo(
+        "Letter case does not count, and neither does -quickgelu, as the files say it; immich writes ViT-B-32__openai. "
+        "Any other model on the hub: ORGANISATION/NAME, with @REVISION for one that is not `main`."
+    )
 
 
 def _check_bundle_id(model: PublishedModel, folder: Path) -> None:
@@ -133,19 +143,50 @@ def _check_bundle_id(model: PublishedModel, folder: Path) -> None:
 
 def _pull(model: PublishedModel, folder: Path, settings: HubSettings, keep_download: bool) -> None:
     from model.hub.folders import download_folder
-    from model.hub.names import Archive
 
     with needs("convert"):  # first: to find out after gigabytes would be late
         from model.checkpoints.checkpoint import Options
         from model.commands.progress import Reporter
-        from model.hub.download import download
+        from model.hub.names import Archive
+    if model.extra is not None:
+        _expect_open_clip(model.extra)
     with Reporter() as reporter:
-        downloaded = download(model, settings, reporter)
+        if model.note:
+            reporter.note(f"{model.name}: {model.note}")
+        downloaded = _download(model, settings, reporter)
     # Not in the files, and published: all of OpenAI's were trained with it.
-    options = Options(activation="quick_gelu") if isinstance(model.source, Archive) else Options()
+    activation: Activation | None = "quick_gelu" if isinstance(model.source, Archive) else None
+    options = Options(activation, image_size=model.image_size, matryoshka_dimensions=model.matryoshka_dimensions)
     _import(model, downloaded, folder, options)
     if not keep_download and settings.offline_folder is None:
         shutil.rmtree(download_folder(model, settings), ignore_errors=True)
+
+
+def _expect_open_clip(extra: str) -> None:
+    with needs(extra):
+        if find_spec("open_clip") is None:
+            raise ModuleNotFoundError(name="open_clip")
+
+
+def _download(model: PublishedModel, settings: HubSettings, reporter: Reporter) -> Downloaded:
+    """The files of the model, and whatever open_clip has of it that its repository has not."""
+    from model.checkpoints.checkpoint import CheckpointError
+    from model.checkpoints.openclip.listed import write_listed_config
+    from model.hub.companions import OPEN_CLIP_CONFIG, download_companions
+    from model.hub.download import download
+
+    downloaded = download(model, settings, reporter)
+    if settings.offline_folder is not None:
+        return downloaded  # which is the user's
+    folder = downloaded.checkpoint
+    if model.open_clip is not None and not (folder / OPEN_CLIP_CONFIG).is_file():
+        try:
+            with needs("convert-all"):
+                reporter.note(write_listed_config(folder, *model.open_clip))
+        except CheckpointError as error:
+            fail(f"{model.name} cannot be imported: {error}")
+    download_companions(downloaded, settings, reporter)
+    return downloaded
 
 
 def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options: Options) -> None:

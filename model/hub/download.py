@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,12 @@ from model.hub.errors import HubError, RefusedError
 from model.hub.file_download import RemoteFile, download_file, sha256
 from model.hub.folders import download_folder
 from model.hub.http import ProgressReporter, create_client
+from model.hub.layouts import MARKS, select_files
 from model.hub.names import Archive, PublishedModel, Repository
-from model.hub.repository import list_model_files, select_files
+from model.hub.repository import list_model_files
 from model.hub.settings import HubSettings, without_credentials
 
+MAX_FILES = 100_000  # of a folder that are looked at
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
 
 
@@ -82,12 +86,20 @@ def _from_folder(model: PublishedModel, folder: Path) -> Downloaded:
             raise HubError(f"{file} does not have the published SHA-256: fetch it again")
         return Downloaded(file, _origin(model, model.source.url, None, {file.name: model.source.sha256}))
     candidates = [folder / model.source.repo, folder / model.id, folder]
-    source = next((each for each in candidates if any(each.glob("*config.json"))), None)
+    marks = [*MARKS, *([model.source.weights] if model.source.weights else [])]
+    source = next((each for each in candidates if any((each / mark).is_file() for mark in marks)), None)
     if source is None:
         raise HubError(f"neither {folder} nor its folder {model.source.repo} holds the files of {model.name}")
-    names = select_files([file.name for file in source.iterdir()], str(source))
+    names = select_files(list(_names(source)), replace(model.source, repo=str(source)))
     hashes = {name: sha256(source / name) for name in names}
     return Downloaded(source, _origin(model, model.source.repo, None, hashes))
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Of the files in a folder and in its folders, as a repository names them."""
+    for file in islice(chain(folder.glob("*"), folder.glob("*/*")), MAX_FILES):
+        if file.is_file():
+            yield file.relative_to(folder).as_posix()
 
 
 def _origin(model: PublishedModel, address: str, revision: str | None, hashes: dict[str, str]) -> dict[str, Any]:

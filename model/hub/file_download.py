@@ -66,7 +66,7 @@ def download_file(
             return target
         target.unlink()
     with _describing_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         resumed = partial.exists()
         mismatch = _download(client, remote, partial, reporter, limits)
         if mismatch is not None and resumed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -15,22 +15,11 @@ from pydantic import BaseModel, Field, ValidationError
 from model.hub.errors import HubError, TransientError
 from model.hub.file_download import RemoteFile
 from model.hub.http import ProgressReporter, retry, stream_get
+from model.hub.layouts import select_files
 from model.hub.names import Repository
+from model.hub.remote_code import describe_remote_code
 
 MAX_LISTING_BYTES, LISTING_TIMEOUT_S = 16 * 2**20, 120.0
-# Only these names are ever fetched; whatever else a repository holds has no way onto this machine.
-# An open_clip configuration comes first: it also says how pictures were prepared.
-_LAYOUTS = (
-    (
-        "open_clip_config.json",
-        ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
-    ),
-    ("config.json", ("model.safetensors", "pytorch_model.bin")),
-)
-_OPTIONAL = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "spiece.model", "preprocessor_config.json", "processor_config.json",
-)  # fmt: skip
 
 
 class _Lfs(BaseModel):
@@ -48,6 +37,7 @@ class _Listing(BaseModel):
     commit: str = Field(alias="sha", pattern=r"^[0-9a-f]{40}$")
     files: list[_File] = Field(alias="siblings")
     card: dict[str, Any] | None = Field(None, alias="cardData")
+    config: dict[str, Any] | None = None  # some fields of its config.json
 
 
 @dataclass(frozen=True)
@@ -65,8 +55,9 @@ def list_model_files(
     repository: Repository,
     reporter: ProgressReporter,
     max_bytes: int = MAX_LISTING_BYTES,
+    select: Callable[[Collection[str]], list[str]] | None = None,
 ) -> ModelFiles:
-    """Ask the hub at `endpoint` for a list, of at most `max_bytes`, and select the files of a model from it.
+    """Ask the hub at `endpoint` for a list, of at most `max_bytes`, and select files from it: by default, of a model.
 
     Raises HubError for an answer that is no such list, or that names no model which can be imported.
     """
@@ -74,34 +65,13 @@ def list_model_files(
     listing = _parse(retry(lambda: _read(client, url, repository.repo, max_bytes), reporter), repository.repo)
     by_name = {file.name: file for file in listing.files}
     base = f"{endpoint}/{repository.repo}/resolve/{listing.commit}"
-    files = [_to_remote_file(base, by_name[name]) for name in select_files(by_name, repository.repo)]
+    selected = (
+        select(by_name) if select else select_files(by_name, repository, describe_remote_code(listing.config or {}))
+    )
+    files = [_to_remote_file(base, by_name[name]) for name in selected]
     licence = (listing.card or {}).get("license")
     plain = isinstance(licence, str) and re.fullmatch(r"[\w. -]{1,60}", licence, re.ASCII)
     return ModelFiles(listing.commit, files, licence if plain else None)
-
-
-def select_files(available: Collection[str], repo: str) -> list[str]:
-    """The files needed of those `available`: a configuration, weights in one format, tokenizer and preprocessing.
-
-    Raises HubError where they are no model of a known layout.
-    """
-    for config, formats in _LAYOUTS:
-        for name in formats if config in available else ():
-            if weights := _weight_files(available, name):
-                return [config, *(file for file in _OPTIONAL if file in available), *weights]
-    layouts = " or ".join(f"{config} with {formats[0]}" for config, formats in _LAYOUTS)
-    raise HubError(f"{repo} holds no model that can be imported: that would be {layouts}")
-
-
-def _weight_files(available: Collection[str], name: str) -> list[str]:
-    """A file of weights, or its shards and their index."""
-    if name in available:
-        return [name]
-    index, (stem, _, suffix) = f"{name}.index.json", name.rpartition(".")
-    if index not in available:
-        return []
-    shard = re.compile(rf"{stem}-\d{{5}}-of-\d{{5}}\.{suffix}", re.ASCII)
-    return [index, *sorted(file for file in available if shard.fullmatch(file))]
 
 
 def _read(client: httpx2.Client, url: str, name: str, max_bytes: int) -> bytes:

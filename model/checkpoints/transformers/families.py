@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.checkpoints.checkpoint import CheckpointError
+from model.checkpoints.transformers.remote_code import refuse_remote_code
 
 Family = Literal["clip", "siglip"]  # as in model_type
 
@@ -52,6 +53,8 @@ def family_of(content: Mapping[str, Any], file: Path) -> Family:
     family = _MODELS.get(architecture)
     if family is not None and kind in (family, None):
         return family
+    if architecture not in _OTHERS:
+        refuse_remote_code(content, file)
     what = _OTHERS.get(architecture) or _OTHERS.get(str(kind)) or "code or layers that we do not have"
     raise CheckpointError(
         f"{file} describes {architecture} (model_type {kind!r:.100}), {what}. What can be imported is a folder whose "

@@ -49,7 +49,8 @@ class Hub:
     cdn_url: str = ""
 
     def add(self, repo: str, folder: Path) -> None:
-        self.repos[repo] = {file.name: file.read_bytes() for file in folder.iterdir()}
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        self.repos[repo] = {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
 
     def sent(self, part: str) -> int:
         """Bytes of bodies whose path contains that."""

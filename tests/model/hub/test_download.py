@@ -42,6 +42,16 @@ def test_a_model_that_is_not_there(hub: Hub, reporter: Recorder) -> None:
         pull("an-org/nobody", reporter)
 
 
+def test_a_model_of_its_own_code_is_refused_before_its_weights_are_fetched(model_hub: Hub, reporter: Recorder) -> None:
+    places = {"AutoModel": "modeling_x.XModel"}
+    model_hub.listing = {"config": {"architectures": ["XModel"], "model_type": "x", "auto_map": places}}
+    with pytest.raises(HubError, match=f"{NAME} cannot be imported: XModel .*its code is 'modeling_x.XModel'"):
+        pull(NAME, reporter)
+    model_hub.listing["config"]["architectures"] = ["CLIPModel"]  # which transformers has
+    assert len(model_hub.requests) == 1
+    assert (pull(NAME, reporter).checkpoint / WEIGHTS).is_file()
+
+
 def test_a_file_that_is_listed_and_not_there(model_hub: Hub, reporter: Recorder) -> None:
     del (files := model_hub.repos[NAME])["config.json"]
     model_hub.listing = {"siblings": [{"rfilename": name} for name in [*files, "config.json"]]}

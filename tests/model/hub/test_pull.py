@@ -107,6 +107,15 @@ def test_weights_that_cannot_be_imported_leave_no_bundle(model_hub: Hub, tmp_pat
     assert list((tmp_path / "home" / "bundles").iterdir()) == []
 
 
+def test_what_open_clip_must_build_is_not_fetched_without_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.commands.pull.find_spec", lambda _: None)
+    outcome = pull("PE-Core-B-16__meta")
+    assert outcome.exit_code == 1
+    assert "open_clip is not installed" in str(outcome.exception) + outcome.output
+    assert "convert-all" in str(outcome.exception) + outcome.output
+    assert not hub.requests
+
+
 def test_an_archive_of_openai_becomes_a_bundle(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_clip: Any
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 from model.hub.download import download
 from model.hub.errors import HubError
 from model.hub.http import create_client
+from model.hub.layouts import select_files
 from model.hub.names import Repository, published_model
-from model.hub.repository import MAX_LISTING_BYTES, ModelFiles, list_model_files, select_files
+from model.hub.repository import MAX_LISTING_BYTES, ModelFiles, list_model_files
 from model.hub.settings import HubSettings
 from tests.model.hub.hub_server import COMMIT, Hub, describe
 from tests.model.hub.recorder import Recorder
@@ -56,7 +57,7 @@ def test_what_is_published_of_each_file(hub: Hub) -> None:
     ],
 )  # fmt: skip
 def test_weights_are_fetched_in_one_format(there: list[str], chosen: list[str]) -> None:
-    config, *rest = select_files(there, "org/name")
+    config, *rest = select_files(there, Repository("org/name"))
     assert rest == chosen
     assert config.startswith("open_clip" if chosen[0].startswith("open_clip") else "config")
 
@@ -64,7 +65,7 @@ def test_weights_are_fetched_in_one_format(there: list[str], chosen: list[str]) 
 @pytest.mark.parametrize("there", [[], ["README.md"], ["config.json"], ["model.safetensors"], ["config.json", "w.npz"]])
 def test_no_model_in_it(there: list[str]) -> None:
     with pytest.raises(HubError, match=r"org/name holds no model.*config\.json with"):
-        select_files(there, "org/name")
+        select_files(there, Repository("org/name"))
 
 
 def test_names_that_lead_out_of_the_folder_are_not_asked_for(

@@ -126,6 +126,15 @@ def test_code_that_comes_with_a_plain_clip_model_is_not_looked_at():
         ({"model_type": "chinese_clip", "architectures": ["ChineseCLIPModel"]}, "its text tower is BERT"),
         ({"model_type": "altclip", "architectures": ["AltCLIPModel"]}, "XLM-RoBERTa"),
         ({"model_type": "jina_clip", "architectures": ["JinaCLIPModel"]}, "code of its own, which is never run"),
+        (
+            {
+                "model_type": "jina_clip",
+                "architectures": ["JinaCLIPModel"],
+                "auto_map": {"AutoModel": "a/b--c.JinaCLIPModel"},
+            },
+            "'a/b--c.JinaCLIPModel', as auto_map says, .* never run.*model pull ViT-L-16-SigLIP2-512:webli",
+        ),
+        (clip(architectures=["CLIPVisionModel"], auto_map={"AutoModel": "a.B"}), "the text tower is missing"),
         ({"model_type": "bert", "architectures": ["BertModel"]}, "BertModel .model_type 'bert'"),
         ({"model_type": ["clip"], "architectures": [{}]}, r"model_type \['clip'\]"),
         (clip(quantization_config={"bits": 4}), "quantization_config"),
