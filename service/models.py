@@ -20,12 +20,14 @@ from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.opening import OPEN_S, Opener
+from service.published_names import published_id
 from service.pulling import Puller
 from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 STALL_S = 30.0  # in which a folder gives nothing of a file
+MAX_SUGGESTED = 200  # characters of a name that are compared with others
 RELOAD_WAIT_S = 10.0  # for a reload that goes on already
 
 
@@ -91,12 +93,17 @@ class Models:
             raise ApiError("unavailable", "The model is still loading; try again shortly.")
         if name is None:
             return self._serving[0]
-        name = self._aliases.get(name, name)
-        for pipeline in self._serving:
-            if pipeline.bundle.id == name:
-                return pipeline
-        served = ", ".join(pipeline.bundle.id for pipeline in self._serving)
-        raise ApiError("model_not_found", f"No model of this name is served here; there is {served}.", "model")
+        by_id = {pipeline.bundle.id: pipeline for pipeline in self._serving}
+        asked = self._aliases.get(name, name)
+        if asked in by_id:
+            return by_id[asked]
+        published = published_id(asked, [pipeline.bundle for pipeline in self._serving])
+        if published is not None:
+            return by_id[published]
+        near = did_you_mean(name[:MAX_SUGGESTED], [*by_id, *self._aliases], most=1)
+        served = f"{near} There is" if near else "there is"
+        message = f"No model of this name is served here; {served} {', '.join(by_id)}."
+        raise ApiError("model_not_found", message, "model")
 
     @contextmanager
     def use(self, pipeline: Pipeline) -> Iterator[Pipeline]:
@@ -220,13 +227,16 @@ class Models:
 
     def aliases_of(self, pipeline: Pipeline) -> list[str]:
         """The further names of a model."""
-        return [alias for alias, name in self._aliases.items() if name == pipeline.bundle.id]
+        bundles = [each.bundle for each in self._serving]
+        return [
+            alias for alias, name in self._aliases.items() if pipeline.bundle.id in (name, published_id(name, bundles))
+        ]
 
     def _check_aliases(self, pipelines: Sequence[Pipeline]) -> None:
         """Raise BundleError for an alias of a model that is not served, or that is the id of one."""
         ids = [pipeline.bundle.id for pipeline in pipelines]
         for alias, name in self._aliases.items():
-            if name not in ids:
+            if name not in ids and published_id(name, [pipeline.bundle for pipeline in pipelines]) is None:
                 guess = did_you_mean(name, ids, most=1) or f"there is {', '.join(ids)}"
                 raise BundleError(f"SIGHTWORD_MODEL_ALIASES: {alias} is to be {name}, which is not served: {guess}")
             if alias in ids:
