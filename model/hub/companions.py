@@ -13,7 +13,7 @@ from model.hub.download import Downloaded
 from model.hub.errors import HubError
 from model.hub.file_download import download_file
 from model.hub.http import ProgressReporter, create_client
-from model.hub.layouts import tokenizer_files
+from model.hub.layouts import VOCABULARIES, tokenizer_files
 from model.hub.names import Repository, is_repository
 from model.hub.repository import list_model_files
 from model.hub.settings import HubSettings
@@ -47,7 +47,7 @@ def companions(folder: Path) -> list[Companion]:
     needed: dict[str, Companion] = {}
     if tower and not (folder / _checked(tower) / "config.json").is_file():
         needed[tower] = Companion(tower, text_config=True)
-    if tokenizer and not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+    if tokenizer and not any((folder / name).is_file() for name in VOCABULARIES):
         needed[tokenizer] = replace(needed.get(tokenizer, Companion(_checked(tokenizer))), tokenizer=True)
     return list(needed.values())
 

@@ -20,8 +20,12 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYOUTS = (("open_clip_config.json", _OPEN_CLIP_WEIGHTS), ("config.json", _WEIGHTS))
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+    "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model",
 )  # fmt: skip
+# Any of them is a vocabulary.
+VOCABULARIES = frozenset(
+    ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+)
 _OPTIONAL = (
     *_TOKENIZER, "preprocessor_config.json", "processor_config.json", "modules.json",
     "config_sentence_transformers.json",
