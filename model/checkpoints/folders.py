@@ -19,6 +19,8 @@ MAX_JSON_BYTES = 64 * 1024**2  # a tokenizer.json of a million tokens has less
 def read_text(file: Path) -> str:
     """The text of a small file. Raises CheckpointError where it cannot be read, is huge or is not UTF-8."""
     try:
+        if not file.is_file() and file.exists():  # a pipe would be waited for
+            raise CheckpointError(f"{file} is no file")
         with file.open("rb") as stream:
             content = stream.read(MAX_JSON_BYTES + 1)
         if len(content) > MAX_JSON_BYTES:

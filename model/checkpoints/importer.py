@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
 from model.checkpoints import openai, openclip, transformers
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
+from model.checkpoints.adapters import refuse_adapter
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming, printable
 from model.checkpoints.folders import new_folder, read_object
 from model.checkpoints.matryoshka import read_matryoshka
 from model.checkpoints.networks import to_network
@@ -19,12 +21,11 @@ from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import INDEX, read_content
 from model.config import ModelName
-from model.export.bundle import export_bundle
+from model.export.bundle import ExportError, export_bundle
 from model.manifest import MANIFEST
 from model.network import AnyNetwork
 from model.suggestions import did_you_mean_path
 
-_ADAPTER = "adapter_config.json"
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
 _BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)
@@ -38,10 +39,12 @@ def import_checkpoint(
     weights_dtype: Literal["float32", "float16"] = "float32",
     bundle_id: str | None = None,
     origin: Mapping[str, Any] | None = None,
+    note: Callable[[str], object] = lambda _: None,
 ) -> tuple[Bundle, list[str]]:
     """Read the file or folder `source` and write it as a bundle into the folder `to`: the bundle, and warnings.
 
-    `origin` is kept in the manifest beside what the reader knows of the source. Raises CheckpointError, or ExportError
+    `origin` is kept in the manifest beside what the reader knows of the source; `note` gets a line for people when the
+    network is built. Raises CheckpointError, or ExportError
     where the bundle does not compute what the network does; `to` is then as it was.
     """
     try:
@@ -54,19 +57,37 @@ def import_checkpoint(
         checkpoint = read_checkpoint(source, options)
         network = _network(checkpoint, options)
         matryoshka = read_matryoshka(source, network.config.embed_dim, options)
-        checkpoint.warnings.extend(matryoshka.warnings)
+        checkpoint.warnings.extend(map(printable, matryoshka.warnings))
         said = {"matryoshka_from": matryoshka.source} if matryoshka.source else {}
-        export_bundle(
-            network,
-            draft,
-            tokenizer=checkpoint.tokenizer,
-            preprocessing=checkpoint.preprocessing,
-            weights_dtype=weights_dtype,
-            bundle_id=bundle_id,
-            source={**checkpoint.source, **said, **(origin or {}), "warnings": checkpoint.warnings},
-            matryoshka_dimensions=matryoshka.dimensions,
-        )
+        if library := checkpoint.source.get("library"):
+            note(f"built by {library}; its graphs are written and compared now: one to three minutes")
+        with _exporting(checkpoint, source):
+            export_bundle(
+                network,
+                draft,
+                tokenizer=checkpoint.tokenizer,
+                preprocessing=checkpoint.preprocessing,
+                weights_dtype=weights_dtype,
+                bundle_id=bundle_id,
+                source={**checkpoint.source, **said, **(origin or {}), "warnings": checkpoint.warnings},
+                matryoshka_dimensions=matryoshka.dimensions,
+            )
     return Bundle.load(to), checkpoint.warnings
+
+
+@contextmanager
+def _exporting(checkpoint: Checkpoint | LibraryCheckpoint, source: Path) -> Iterator[None]:
+    """Of a network that is not ours, whatever stands in the way of its graphs is the network's."""
+    try:
+        yield
+    except (CheckpointError, ExportError, OSError):
+        raise
+    except Exception as error:
+        if not isinstance(checkpoint, LibraryCheckpoint):
+            raise
+        raise CheckpointError(
+            f"{source}: the network that {checkpoint.source['library']} has built cannot be written as a graph: {error}"
+        ) from error
 
 
 def _network(checkpoint: Checkpoint | LibraryCheckpoint, options: Options) -> AnyNetwork:
@@ -77,6 +98,12 @@ def _network(checkpoint: Checkpoint | LibraryCheckpoint, options: Options) -> An
 
 def read_checkpoint(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     """Tell the format of `source` and read it. Raises CheckpointError."""
+    checkpoint = _read(source, options)
+    checkpoint.warnings[:] = map(printable, checkpoint.warnings)  # which may name what is in a file
+    return checkpoint
+
+
+def _read(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     if source.is_dir():
         return _read_folder(source, options)
     if not source.is_file():
@@ -108,6 +135,7 @@ def _refuse_shard(file: Path) -> None:
 def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     if (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} is a bundle already: serve it as it is")
+    refuse_adapter(folder)
     if (folder / openclip.CONFIG).exists():
         return openclip.read_folder(folder, options)
     if (folder / transformers.CONFIG).exists():
@@ -122,8 +150,6 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoi
 def _instead_of_a_model(folder: Path) -> str:
     """What a folder is that is none of a model, and what to do with it."""
     names = sorted(file.name for file in folder.iterdir())
-    if _ADAPTER in names:
-        return f"{_ADAPTER} is of an adapter (LoRA); merge it into its model (PEFT: merge_and_unload()), and save that"
     if any(name.endswith(".distcp") for name in names):
         command = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
         return f"it is a distributed checkpoint of torch; make one file of it with `{command}`"

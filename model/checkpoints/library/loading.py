@@ -2,83 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model.checkpoints.checkpoint import CheckpointError, naming
-from model.checkpoints.weights import INDEX, only_tensors, read_file, read_weights
-from model.checkpoints.wrappers import SEGMENTS, dictionaries
+from model.checkpoints.library.state_dicts import unwrap_for
+from model.checkpoints.weights import INDEX, read_file, read_weights
+from model.checkpoints.wrappers import Unwrapped
 
 _EXAMPLES = 3  # of names in a message
+_PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-def read_state(file: Path, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file under the names of `expected`, and what was taken off around them, for people.
+def read_state(file: Path, expected: Mapping[str, Tensor]) -> Unwrapped:
+    """The tensors of a file under the names of `expected`, without whatever a trainer has put around them.
 
-    Whatever dictionaries and prefixes a trainer has put around them: that prefix is taken under which most of the names
-    are expected ones. Raises CheckpointError where none is.
+    They are backed by the file where its format allows that. Raises CheckpointError where the file holds no such model,
+    or several.
     """
     content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
-        path, names, prefix = max(_candidates(content, expected), key=lambda found: _matches(found, expected))
-        if not _matches((path, names, prefix), expected):
-            raise CheckpointError(f"none of its tensors has a name of the network's, such as {_some(expected)}")
-        stripped = {
-            SEGMENTS.sub("", name).removeprefix(prefix): tensor
-            for name, tensor in names.items()
-            if SEGMENTS.sub("", name).startswith(prefix)
-        }
-        state = only_tensors({name: value for name, value in stripped.items() if isinstance(value, Tensor)})
-    within = "".join(f"[{key!r}]" for key in path)
-    parts = [f"the dictionary {within}"] if within else []
-    return state, ", ".join([*parts, *([f"names without {prefix!r}"] if prefix else [])])
+        return unwrap_for(content, expected)
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    """Give `network` the tensors of `state`, in float32. Returns the names that it has no place for.
+def check(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError for what a network with the tensors `expected` cannot have of `state`.
 
-    Raises CheckpointError for a tensor that is missing, of another shape, or not finite.
+    That is a tensor that is missing, of another shape, or quantised. `expected` may be without memory ("meta").
     """
-    expected = network.state_dict()
-    floats = {name for name, like in expected.items() if like.is_floating_point()}
-    missing = sorted(name for name in floats if name not in state)
+    floats = sorted(name for name, like in expected.items() if like.is_floating_point())
+    missing = [name for name in floats if name not in state]
     if missing:
         raise CheckpointError(f"{len(missing)} of {len(expected)} tensors are missing: {_some(missing)}")
-    for name in sorted(floats):
+    for name in floats:
         tensor, like = state[name], expected[name]
         is_number = tensor.numel() == 1 == like.numel()  # the scale may be a list of one
         if tensor.shape != like.shape and not is_number:
             raise CheckpointError(f"{name} has shape {list(tensor.shape)}, the network needs {list(like.shape)}")
-        if not tensor.is_floating_point():
+        if tensor.dtype not in _PLAIN:
             raise CheckpointError(f"{name} holds {tensor.dtype}: quantised weights are refused")
-        if not torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all():
-            raise CheckpointError(f"{name} holds values that are not finite: the checkpoint is damaged or overflowed")
-    given = {name: state[name].float().reshape(expected[name].shape) for name in floats}
+
+
+@torch.no_grad()
+def fill(network: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """Give `network` the tensors of `state`, in float32. Returns the names that it has no place for.
+
+    They are copied one by one, so that no second copy of the model comes about. Raises CheckpointError as `check`, and
+    for a tensor with values that are not finite.
+    """
+    expected = network.state_dict()
+    check(expected, state)
+    given = {name: state[name].reshape(like.shape) for name, like in expected.items() if like.is_floating_point()}
     network.load_state_dict({**expected, **given})
+    for name in given:
+        # Of what was loaded: a number may be finite in the file and beyond what float32 holds.
+        if expected[name].numel() and not torch.isfinite(torch.stack(torch.aminmax(expected[name]))).all():
+            raise CheckpointError(f"{name} holds values that are not finite: the checkpoint is damaged or overflowed")
     return sorted(name for name in state if name not in expected)
 
 
-def _candidates(content: Mapping[str, Any], expected: Mapping[str, Tensor]) -> list[tuple[Any, Mapping[str, Any], str]]:
-    """Dictionaries of the content, each with a prefix that its names may have."""
-    anchors = sorted(expected, key=len, reverse=True)[:_EXAMPLES]
-    found: list[tuple[Any, Mapping[str, Any], str]] = []
-    for path, names in dictionaries(content):
-        plain = {SEGMENTS.sub("", name): value for name, value in names.items() if isinstance(name, str)}
-        prefixes = {name.removesuffix(anchor) for name in plain for anchor in anchors if name.endswith(anchor)}
-        found += [(path, names, prefix) for prefix in {"", *prefixes}]
-    return found
+def without_place(surplus: Sequence[str]) -> list[str]:
+    """The warning that tensors of a file are none of the network's, where there are such."""
+    return [f"{len(surplus)} tensors have no place in the network: {_some(surplus)}"] if surplus else []
 
 
-def _matches(found: tuple[Any, Mapping[str, Any], str], expected: Mapping[str, Tensor]) -> int:
-    _, names, prefix = found
-    plain = (SEGMENTS.sub("", name) for name in names if isinstance(name, str))
-    return sum(name.startswith(prefix) and name.removeprefix(prefix) in expected for name in plain)
-
-
-def _some(names: Any) -> str:
+def _some(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:_EXAMPLES]) + (", ..." if len(listed) > _EXAMPLES else "")

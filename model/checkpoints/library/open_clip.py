@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +16,15 @@ from torch.func import functional_call
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError, LibraryCheckpoint, Options, naming
 from model.checkpoints.folders import model_name
-from model.checkpoints.library.loading import fill, read_state
+from model.checkpoints.library.loading import check, fill, read_state, without_place
+from model.checkpoints.library.model_cfg import checked_fields
+from model.checkpoints.library.offline import offline
+from model.checkpoints.library.outline import outline
 from model.checkpoints.library.padding import measure_length
 from model.checkpoints.weights import find_weights
 from model.library_config import LibraryConfig, LibraryImageConfig, LibraryTextConfig
 from model.network import LibraryNetwork
-from model.requirements import how_to_install
+from model.requirements import TORCH, TORCHVISION, how_to_install
 from model.tokenizers.clip import CLIP_VOCAB_SIZE, Tokenizer
 
 
@@ -49,15 +53,20 @@ def read_folder(
 
     `weights` are the names that a file of weights may have. Raises CheckpointError.
     """
-    cfg = content["model_cfg"]
+    if not all(isinstance(content["model_cfg"].get(section), Mapping) for section in ("vision_cfg", "text_cfg")):
+        raise refusal
+    with naming(folder / "open_clip_config.json"):
+        cfg = checked_fields(content["model_cfg"])
     with _open_clip(refusal) as library, naming(folder):
-        model = _build(cfg)
+        sketch = outline(partial(_build, cfg))
     file = find_weights(folder, weights)
-    expected = model.state_dict()
+    expected = sketch.state_dict()
     # In older files the tensors of the text tower have no place of their own.
-    state, unwrapped = read_state(file, {**expected, **{name.removeprefix("text."): t for name, t in expected.items()}})
+    read = read_state(file, {**expected, **{name.removeprefix("text."): t for name, t in expected.items()}})
     with _open_clip(refusal) as library, naming(file):
-        state = _current_names(model, state)
+        state = _current_names(sketch, read.state)
+        check(expected, state)
+        model = _build(cfg)  # a network that the file has the tensors of
         surplus = fill(model, state)
     image_size = model.visual.image_size
     side = image_size[0] if isinstance(image_size, tuple) else image_size
@@ -77,10 +86,11 @@ def read_folder(
     )
     tokenizer = Tokenizer.clip(CLIP_VOCAB_SIZE, text.context_length)
     network = OpenClipNetwork(config, model, model.logit_scale, model.logit_bias)
-    measure_length(network, tokenizer)
+    with _open_clip(refusal), naming(folder):
+        measure_length(network, tokenizer)
     source = {"format": "open_clip folder", "weights": file.name, "library": f"open_clip {library.__version__}"}
-    source |= {"unwrapped": unwrapped} if unwrapped else {}
-    warnings = [f"{len(surplus)} tensors have no place in the network: {', '.join(surplus[:3])}"] if surplus else []
+    source |= {"unwrapped": read.described()} if read.described() else {}
+    warnings = [*read.warnings, *without_place(surplus)]
     return LibraryCheckpoint(network, preprocessing, tokenizer, source, warnings)
 
 
@@ -92,8 +102,14 @@ def _open_clip(refusal: CheckpointError) -> Iterator[ModuleType]:
     except ImportError as error:
         missing = (error.name or "open_clip").partition(".")[0]
         raise CheckpointError(f"{refusal}. open_clip computes it. {how_to_install(missing, 'convert-all')}") from error
+    except Exception as error:  # torchvision of another build fails in its own way
+        raise CheckpointError(
+            f"{refusal}. open_clip computes it, and cannot be imported: {error}. torch and torchvision must "
+            f"be of one build: {TORCH} and {TORCHVISION}, both from one index"
+        ) from error
     try:
-        yield open_clip
+        with offline():
+            yield open_clip
     except CheckpointError:
         raise
     except Exception as error:  # whatever a configuration makes of it
@@ -106,8 +122,6 @@ def _build(cfg: Mapping[str, Any]) -> Any:
     from open_clip.model import CustomTextCLIP
 
     fields = {key: value for key, value in deepcopy(dict(cfg)).items() if key != "custom_text"}
-    if fields["vision_cfg"].get("timm_model_name"):
-        fields["vision_cfg"]["timm_model_pretrained"] = False  # which would be fetched
     return (CoCa if "multimodal_cfg" in fields else CustomTextCLIP)(**fields).eval()
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from model.checkpoints import openai
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options
 from model.checkpoints.openclip.config import CONFIG
-from model.checkpoints.wrappers import describe, unwrap
+from model.checkpoints.recognition import describe, likely
+from model.checkpoints.wrappers import unwrap
 from model.config import Activation
 
 # In open_clip's own order of preference.
@@ -48,7 +49,9 @@ def read_training(content: Mapping[str, Any], options: Options, name: str) -> Ch
         checkpoint = openai.read_state(state, options, name, "gelu" if tinyclip else None, assumed=assumed)
     except CheckpointError as error:
         described = unwrapped.described()
-        raise CheckpointError(f"{error} (in {described})" if described else str(error)) from error
+        message = f"{error} (in {described})" if described else str(error)
+        whose = "" if options.architecture else likely(state)
+        raise CheckpointError(f"{message}. {whose}" if whose else message) from error
     checkpoint.warnings.extend(unwrapped.warnings)
     if described := unwrapped.described():
         checkpoint.source["unwrapped"] = described
@@ -78,7 +81,7 @@ def _refuse_trunk(state: Mapping[str, Tensor]) -> None:
     if any(key.startswith("visual.trunk.") for key in state):
         raise CheckpointError(
             "visual.trunk is a tower of timm, which its tensors do not describe: put the file into a folder as "
-            f"{WEIGHTS[2]}, beside the {CONFIG} of its model"
+            f"{WEIGHTS[2]}, beside the {CONFIG} of its model. {likely(state)}"
         )
 
 
