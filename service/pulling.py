@@ -15,6 +15,7 @@ from model.manifest import BundleError
 
 log = logging.getLogger(__name__)
 TERMINATE_S = 5.0
+MESSAGE_CHARACTERS = 4000
 SILENT_S = 1800.0  # without output; a download logs every few seconds, converting the largest model takes minutes
 # Not passed to the subprocess, which reads files of others.
 WITHHELD = ("SIGHTWORD_API_KEYS", "SIGHTWORD_ADMIN_KEY", "SIGHTWORD_REDIS_URL")
@@ -55,16 +56,19 @@ class Puller:
         """Download and convert the published model of that name. Raises BundleError with the reason of a failure."""
         log.warning("%s is no folder here: fetching the published model of that name", model)
         try:
-            last_line = self._run(model)
+            reason = self._run(model)
             folder = find_bundle(model)
         except OSError as error:
             raise BundleError(f"{model} cannot be pulled: {error.strerror}") from None
         if folder is None:
-            raise BundleError(f"{model} is no folder, and could not be pulled: {last_line}")
+            raise BundleError(f"{model} is no folder, and could not be pulled: {reason}")
         return folder
 
     def _run(self, model: str) -> str:
-        """Run the subprocess and log its output; returns the last line, the reason where it failed."""
+        """Run the subprocess and log its output; returns the last message, the reason where it failed.
+
+        Lines that are indented or follow an empty one belong to the message before them.
+        """
         with self._lock:
             if self._stopped:
                 return "the service is stopping"
@@ -74,17 +78,18 @@ class Puller:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                 start_new_session=True, env={name: value for name, value in os.environ.items() if name not in WITHHELD},
             )  # fmt: skip
-        last_line = "it ended without a word"
+        message, goes_on = "it ended without a word", False
         with self._process as process:
             timer = self._kill_after_silence(process)
             for line in process.stdout or ():
                 timer.cancel()
                 timer = self._kill_after_silence(process)
-                if line.strip():
-                    last_line = line.strip()
-                    log.info("%s", last_line)
+                if words := line.strip():
+                    message = f"{message} {words}"[:MESSAGE_CHARACTERS] if goes_on or line[0].isspace() else words
+                    log.info("%s", words)
+                goes_on = not words
             timer.cancel()
-        return last_line
+        return message
 
     def _kill_after_silence(self, process: subprocess.Popen[str]) -> threading.Timer:
         def kill() -> None:

@@ -86,6 +86,11 @@ def announced(what: str) -> AbstractContextManager[None]:
     return progress.announced(lambda line: typer.echo(line, err=True), what)
 
 
+def note(message: str) -> None:
+    """A line on stderr."""
+    typer.echo(message, err=True)
+
+
 def fail(message: str) -> NoReturn:
     """End with the message on stderr and exit code 1."""
     typer.echo(message, err=True)

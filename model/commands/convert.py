@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from model.commands.common import NamedBundle, announced, fail, load, one_of
+from model.commands.common import NamedBundle, announced, fail, load, note, one_of
 from model.requirements import needs
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ def import_(
     """Turn a published checkpoint into a bundle, and check that both compute the same.
 
     SOURCE is OpenAI's .pt, a file of weights in OpenAI's layout, an open_clip folder or training checkpoint, or a CLIP
-    or SigLIP folder of transformers. Nothing in it is executed.
+    or SigLIP folder of transformers. Nothing in it is executed, and nothing is fetched.
+
+    CLIP and SigLIP are read exactly, by Sightword itself. A network of another kind (ConvNeXt, MobileCLIP, EVA,
+    multilingual text towers, ...) is built by the library that defines it, open_clip or transformers, which are in the
+    extra `convert-all`: what is missing is named, with the commands that install it. What is printed, and kept in
+    bundle.json, says which of the two it was. Such a bundle is served and quantised as any; it cannot be trained.
 
     Examples:
 
@@ -84,7 +89,7 @@ def import_(
         )
         options = read_architecture(architecture, options)
         with announced(f"reading {source}, writing its graphs and comparing them: half a minute for ViT-B/32"):
-            bundle, warnings = import_checkpoint(source, to, options, bundle_id=name)
+            bundle, warnings = import_checkpoint(source, to, options, bundle_id=name, note=note)
     except (CheckpointError, ExportError) as error:
         fail(str(error))
     if unwrapped := bundle.manifest.source.get("unwrapped"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from model.commands.common import announced, fail
+from model.commands.common import announced, fail, note
 from model.commands.inspect import verify
 from model.requirements import needs
 
@@ -204,7 +204,7 @@ def _import(model: PublishedModel, downloaded: Downloaded, folder: Path, options
         try:
             with announced(f"{model.name}: importing {downloaded.checkpoint}"):
                 _, warnings = import_checkpoint(
-                    downloaded.checkpoint, target, options, bundle_id=model.id, origin=downloaded.origin
+                    downloaded.checkpoint, target, options, bundle_id=model.id, origin=downloaded.origin, note=note
                 )
         except (CheckpointError, ExportError) as error:
             fail(f"{model.name} cannot be imported: {error}")

@@ -1,0 +1,3 @@
+"""Preprocessing of pictures."""
+
+from torchvision.declared import declared as __getattr__  # noqa: F401
