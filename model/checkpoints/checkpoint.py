@@ -52,6 +52,8 @@ class Options:
     preset: bool = False  # `architecture` stands for shapes, its activation is only a default
     matryoshka_dimensions: tuple[int, ...] = ()  # lengths that vectors were trained to be cut to
     preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, from beside the architecture; else OpenAI's
+    logit_scale: float | None = None  # of ONNX exports, which have none
+    logit_bias: float | None = None
 
 
 @dataclass

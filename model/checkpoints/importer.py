@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +11,13 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
-from model.checkpoints import openai, openclip, transformers
+from model.checkpoints import onnx_exports, openai, openclip, transformers
 from model.checkpoints.adapters import refuse_adapter
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming, printable
 from model.checkpoints.folders import new_folder, read_object
 from model.checkpoints.matryoshka import read_matryoshka
 from model.checkpoints.networks import to_network
+from model.checkpoints.onnx_exports import OnnxCheckpoint
 from model.checkpoints.resizing import resized
 from model.checkpoints.torchscript import Archive
 from model.checkpoints.weights import INDEX, read_content
@@ -44,8 +45,8 @@ def import_checkpoint(
     """Read the file or folder `source` and write it as a bundle into the folder `to`: the bundle, and warnings.
 
     `origin` is kept in the manifest beside what the reader knows of the source; `note` gets a line for people when the
-    network is built. Raises CheckpointError, or ExportError
-    where the bundle does not compute what the network does; `to` is then as it was.
+    network is built. Raises CheckpointError, or ExportError where the bundle does not compute what the network does;
+    `to` is then as it was.
     """
     try:
         _BUNDLE_ID.validate_python(bundle_id)
@@ -55,23 +56,27 @@ def import_checkpoint(
         ) from error
     with new_folder(to) as draft:
         checkpoint = read_checkpoint(source, options)
-        network = _network(checkpoint, options)
-        matryoshka = read_matryoshka(source, network.config.embed_dim, options)
-        checkpoint.warnings.extend(map(printable, matryoshka.warnings))
-        said = {"matryoshka_from": matryoshka.source} if matryoshka.source else {}
-        if library := checkpoint.source.get("library"):
-            note(f"built by {library}; its graphs are written and compared now: one to three minutes")
-        with _exporting(checkpoint, source):
-            export_bundle(
-                network,
-                draft,
-                tokenizer=checkpoint.tokenizer,
-                preprocessing=checkpoint.preprocessing,
-                weights_dtype=weights_dtype,
-                bundle_id=bundle_id,
-                source={**checkpoint.source, **said, **(origin or {}), "warnings": checkpoint.warnings},
-                matryoshka_dimensions=matryoshka.dimensions,
+        if isinstance(checkpoint, OnnxCheckpoint):
+            dimensions = _matryoshka_dimensions(checkpoint, checkpoint.image.dimensions, source, options)
+            onnx_exports.write_bundle(
+                checkpoint, draft, bundle_id=bundle_id, origin=origin or {}, matryoshka_dimensions=dimensions
             )
+        else:
+            network = _network(checkpoint, options)
+            dimensions = _matryoshka_dimensions(checkpoint, network.config.embed_dim, source, options)
+            if library := checkpoint.source.get("library"):
+                note(f"built by {library}; its graphs are written and compared now: one to three minutes")
+            with _exporting(checkpoint, source):
+                export_bundle(
+                    network,
+                    draft,
+                    tokenizer=checkpoint.tokenizer,
+                    preprocessing=checkpoint.preprocessing,
+                    weights_dtype=weights_dtype,
+                    bundle_id=bundle_id,
+                    source={**checkpoint.source, **(origin or {}), "warnings": checkpoint.warnings},
+                    matryoshka_dimensions=dimensions,
+                )
     return Bundle.load(to), checkpoint.warnings
 
 
@@ -90,24 +95,37 @@ def _exporting(checkpoint: Checkpoint | LibraryCheckpoint, source: Path) -> Iter
         ) from error
 
 
+def _matryoshka_dimensions(
+    checkpoint: Checkpoint | LibraryCheckpoint | OnnxCheckpoint, embed_dim: int, source: Path, options: Options
+) -> Sequence[int]:
+    """The lengths that vectors were trained to be cut to; what is said of them goes into the checkpoint."""
+    matryoshka = read_matryoshka(source, embed_dim, options)
+    checkpoint.warnings.extend(map(printable, matryoshka.warnings))
+    checkpoint.source.update({"matryoshka_from": matryoshka.source} if matryoshka.source else {})
+    return matryoshka.dimensions
+
+
 def _network(checkpoint: Checkpoint | LibraryCheckpoint, options: Options) -> AnyNetwork:
     if isinstance(checkpoint, LibraryCheckpoint):
         return checkpoint.network
     return to_network(checkpoint if options.image_size is None else resized(checkpoint, options.image_size))
 
 
-def read_checkpoint(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
+def read_checkpoint(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint | OnnxCheckpoint:
     """Tell the format of `source` and read it. Raises CheckpointError."""
     checkpoint = _read(source, options)
     checkpoint.warnings[:] = map(printable, checkpoint.warnings)  # which may name what is in a file
     return checkpoint
 
 
-def _read(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
+def _read(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint | OnnxCheckpoint:
     if source.is_dir():
         return _read_folder(source, options)
+    if source.suffix == ".onnx":
+        raise CheckpointError(f"{source} is one graph: name the folder that has both towers and their tokenizer")
     if not source.is_file():
         raise CheckpointError(f"{source} does not exist: name a checkpoint file or a folder{did_you_mean_path(source)}")
+    _refuse_logit_scale(options)
     checkpoint = _read_file(source, options)
     with source.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -132,19 +150,36 @@ def _refuse_shard(file: Path) -> None:
             raise CheckpointError(f"{file} is one of the shards of a model: name {index}, which lists all of them")
 
 
-def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
+def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint | OnnxCheckpoint:
     if (folder / MANIFEST).exists():
         raise CheckpointError(f"{folder} is a bundle already: serve it as it is")
     refuse_adapter(folder)
     if (folder / openclip.CONFIG).exists():
+        _refuse_logit_scale(options)
         return openclip.read_folder(folder, options)
+    layout = onnx_exports.find_layout(folder)
+    if layout is not None and not any(file.name.endswith((*_WEIGHTS, INDEX)) for file in folder.iterdir()):
+        return onnx_exports.read_folder(folder, layout, options)
     if (folder / transformers.CONFIG).exists():
-        return transformers.read_folder(folder, options)
+        try:
+            _refuse_logit_scale(options)
+            return transformers.read_folder(folder, options)
+        except CheckpointError as refusal:
+            if layout is None:
+                raise
+            exported = onnx_exports.read_folder(folder, layout, options)
+            exported.warnings.insert(0, f"its ONNX graphs are taken, since its weights are not: {refusal}")
+            return exported
     if (folder / _SENTENCE_TRANSFORMERS).is_dir():
         raise CheckpointError(f"{folder} is of sentence-transformers: name {folder / _SENTENCE_TRANSFORMERS} inside it")
     raise CheckpointError(
         f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: {_instead_of_a_model(folder)}"
     )
+
+
+def _refuse_logit_scale(options: Options) -> None:
+    if options.logit_scale is not None or options.logit_bias is not None:
+        raise CheckpointError("--logit-scale and --logit-bias are for ONNX exports: other checkpoints have their own")
 
 
 def _instead_of_a_model(folder: Path) -> str:

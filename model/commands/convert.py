@@ -55,11 +55,17 @@ def import_(
             metavar="LENGTHS",
         ),
     ] = None,
+    logit_scale: Annotated[
+        float | None, typer.Option(help="Of ONNX exports, which hold none: what cosines are multiplied by.")
+    ] = None,
+    logit_bias: Annotated[
+        float | None, typer.Option(help="Beside it, of models trained with the sigmoid loss.")
+    ] = None,
 ) -> None:
     """Turn a published checkpoint into a bundle, and check that both compute the same.
 
-    SOURCE is OpenAI's .pt, a file of weights in OpenAI's layout, an open_clip folder or training checkpoint, or a CLIP
-    or SigLIP folder of transformers. Nothing in it is executed, and nothing is fetched.
+    SOURCE is OpenAI's .pt, a file of weights in OpenAI's layout, an open_clip folder or training checkpoint, a folder
+    of transformers, or one with the ONNX graphs of both towers. Nothing in it is executed, and nothing is fetched.
 
     CLIP and SigLIP are read exactly, by Sightword itself. A network of another kind (ConvNeXt, MobileCLIP, EVA,
     multilingual text towers, ...) is built by the library that defines it, open_clip or transformers, which are in the
@@ -85,6 +91,8 @@ def import_(
             None,
             image_size,
             exact_pixels,
+            logit_scale=logit_scale,
+            logit_bias=logit_bias,
             matryoshka_dimensions=_lengths(matryoshka_dimensions),
         )
         options = read_architecture(architecture, options)

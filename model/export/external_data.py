@@ -16,6 +16,7 @@ ONNX_TYPE = {
     "F16": TensorProto.FLOAT16,
     "BF16": TensorProto.BFLOAT16,
     "I8": TensorProto.INT8,
+    "U8": TensorProto.UINT8,
     "I32": TensorProto.INT32,
 }
 SMALLEST_TENSOR = 1024  # bytes that are worth moving out of a graph

@@ -21,6 +21,7 @@ from tests.settings_table import check_table
 HERE = "tests/model/test_command_options.py"
 PULL = "tests/model/hub/test_pull.py"
 INSPECT = "tests/model/test_bundle.py::test_the_command_line_inspects_and_verifies"
+SERVED = "tests/model/checkpoints/library/test_onnx_folders.py"
 TABLE = {
     "pull name": ("what is fetched", f"{PULL}::test_a_model_of_the_hub_becomes_a_bundle"),
     "pull --to": ("the folder", f"{PULL}::test_a_damaged_bundle_in_a_folder_of_its_own_is_pulled_again"),
@@ -38,6 +39,8 @@ TABLE = {
         "what /info says of lengths",
         "tests/model/checkpoints/test_matryoshka.py::test_an_import_writes_them_into_the_manifest_and_no_digest_changes",
     ),
+    "import --logit-scale": ("the scale", f"{SERVED}::test_a_folder_of_immich_is_served"),
+    "import --logit-bias": ("the bias", f"{SERVED}::test_a_folder_of_immich_is_served"),
     "export bundle": ("what is written", f"{HERE}::test_an_export_is_as_it_is_told"),
     "export --format": ("for whom", f"{HERE}::test_an_export_is_as_it_is_told"),
     "export --to": ("the folder", f"{HERE}::test_an_export_is_as_it_is_told"),
