@@ -25,6 +25,7 @@ from model.variants.fusion import fused_operators
 from model.variants.inputs import LABELS, photograph_crops, read_images, token_rows
 from model.variants.options import VariantError, VariantOptions
 from model.variants.precisions import Stored, write_bf16, write_fp16, write_fused, write_int8
+from model.variants.row_by_row import refuse_row_by_row
 
 FUSION_TOLERANCE = 1e-4  # largest difference of any component of a vector
 FP16_ITEMS = 4  # images and texts that are run in fp16 before it is trusted
@@ -44,6 +45,7 @@ def make_variant(
     refuse_variant(source)
     if not options.suffix:
         raise VariantError("that is what the bundle is already: ask for another --precision, for --fused, or for both")
+    refuse_row_by_row(source, options)
     with new_folder(to) as draft:
         _write(source, draft, options, _base_manifest(source, options), log, fusion_tolerance)
     return Bundle.load(to)

@@ -30,6 +30,8 @@ from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importer import import_checkpoint
 from model.library_config import LibraryConfig
 from model.runtime.engine import Engine
+from model.variants.make_variant import make_variant
+from model.variants.options import VariantError, VariantOptions
 from tests.model.checkpoints.library import onnx_folders
 from tests.model.checkpoints.library.onnx_folders import Theirs, move_data_out, write
 from tests.model.pictures import encoded
@@ -103,6 +105,8 @@ def test_a_folder_of_immich_embeds_as_its_service_does(copied: Path, open_clip: 
     assert (text.context_length, text.fixed_length, text.tokenizer, text.pad_id) == (16, True, "clip", 1023)
     assert bundle.manifest.source["passed_over"] == "visual/rknpu/model.rknn"
     assert [warning for warning in warnings if "visual/model.onnx takes pictures one at a time" in warning]
+    with pytest.raises(VariantError, match=r"image.onnx runs each row by itself: only --precision bf16"):
+        make_variant(bundle, tmp_path / "int8", VariantOptions("int8"), print)
 
 
 def test_a_folder_of_immich_is_served(immich: Path, tmp_path: Path) -> None:
