@@ -157,24 +157,35 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoi
     if (folder / openclip.CONFIG).exists():
         _refuse_logit_scale(options)
         return openclip.read_folder(folder, options)
-    layout = onnx_exports.find_layout(folder)
-    if layout is not None and not any(file.name.endswith((*_WEIGHTS, INDEX)) for file in folder.iterdir()):
+    has_weights = any(file.name.endswith((*_WEIGHTS, INDEX)) for file in folder.iterdir())
+    if not has_weights and (layout := onnx_exports.find_layout(folder)) is not None:
         return onnx_exports.read_folder(folder, layout, options)
     if (folder / transformers.CONFIG).exists():
         try:
             _refuse_logit_scale(options)
             return transformers.read_folder(folder, options)
         except CheckpointError as refusal:
-            if layout is None:
-                raise
-            exported = onnx_exports.read_folder(folder, layout, options)
-            exported.warnings.insert(0, f"its ONNX graphs are taken, since its weights are not: {refusal}")
-            return exported
+            return _exported_instead(folder, options, refusal)
     if (folder / _SENTENCE_TRANSFORMERS).is_dir():
         raise CheckpointError(f"{folder} is of sentence-transformers: name {folder / _SENTENCE_TRANSFORMERS} inside it")
     raise CheckpointError(
         f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: {_instead_of_a_model(folder)}"
     )
+
+
+def _exported_instead(folder: Path, options: Options, refusal: CheckpointError) -> OnnxCheckpoint:
+    """The ONNX graphs of a folder whose weights were refused. Raises `refusal` where there are none."""
+    try:
+        layout = onnx_exports.find_layout(folder)
+        if layout is None:
+            raise refusal
+        exported = onnx_exports.read_folder(folder, layout, options)
+    except CheckpointError as error:
+        if error is refusal:
+            raise
+        raise CheckpointError(f"{refusal}; and its ONNX graphs are no way round it: {error}") from error
+    exported.warnings.insert(0, f"its ONNX graphs are taken, since its weights are not: {refusal}")
+    return exported
 
 
 def _refuse_logit_scale(options: Options) -> None:

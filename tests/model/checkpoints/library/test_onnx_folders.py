@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from PIL import Image
@@ -34,6 +33,7 @@ from model.variants.make_variant import make_variant
 from model.variants.options import VariantError, VariantOptions
 from tests.model.checkpoints.library import onnx_folders
 from tests.model.checkpoints.library.onnx_folders import Theirs, move_data_out, write
+from tests.model.checkpoints.transformers import clip_models
 from tests.model.pictures import encoded
 
 TEXTS = [
@@ -249,6 +249,17 @@ def test_graphs_stand_in_for_weights_that_are_refused(transformers_js: Path, tmp
     (folder / "model.safetensors").write_bytes(b"\0" * 64)
     _, warnings = import_checkpoint(folder, tmp_path / "bundle", Options())
     assert warnings[0].startswith("its ONNX graphs are taken, since its weights are not: ")
+    (folder / "onnx" / "text_model.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"config.json.*; and its ONNX graphs are no way round it: .* is missing"):
+        import_checkpoint(folder, tmp_path / "none", Options())
+
+
+def test_half_an_export_beside_weights_is_in_nobodys_way(tmp_path: Path) -> None:
+    folder = clip_models.save(onnx_folders.clip_model(), tmp_path / "model", clip_models.clip_tokenizer(1024))
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "text_model.onnx").write_bytes(b"half")
+    bundle, _ = import_checkpoint(folder, tmp_path / "bundle", Options())
+    assert bundle.manifest.source["format"] == "transformers folder"
 
 
 def test_files_in_the_cache_of_the_hub_are_links_and_are_read(transformers_js: Path, tmp_path: Path) -> None:
@@ -263,39 +274,3 @@ def test_files_in_the_cache_of_the_hub_are_links_and_are_read(transformers_js: P
     bundle, _ = import_checkpoint(snapshot, tmp_path / "bundle", Options())
     assert bundle.id == "small-clip"
     assert ort.InferenceSession(str(bundle.path / "image.onnx")).get_inputs()[0].name == "pixels"
-
-
-def test_an_old_file_with_graphs_within_is_read(copied: Path, tmp_path: Path) -> None:
-    """Weights are listed among its inputs, a branch reads one from outside, and a node comes before what it reads."""
-    matrix = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
-
-    def branch(name: str) -> onnx.GraphProto:
-        result = helper.make_tensor_value_info(f"{name} result", TensorProto.FLOAT, ["batch", 32])
-        return helper.make_graph([helper.make_node("MatMul", ["pooled", "matrix"], [result.name])], name, [], [result])
-
-    weights = [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(np.array(True), "condition")]
-    graph = helper.make_graph(
-        [
-            helper.make_node(
-                "If", ["condition"], ["embedding"], then_branch=branch("one"), else_branch=branch("other")
-            ),
-            helper.make_node("Flatten", ["averages"], ["pooled"]),
-            helper.make_node("GlobalAveragePool", ["image"], ["averages"]),
-        ],
-        "old",
-        [
-            helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 48, 48]),
-            helper.make_tensor_value_info("matrix", TensorProto.FLOAT, [3, 32]),
-            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
-        ],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 32])],
-        weights,
-    )
-    old = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=3)
-    onnx.save(old, copied / "visual" / "model.onnx")
-    bundle, _ = import_checkpoint(copied, tmp_path / "bundle", Options())
-    pixels = smoke_inputs.pixels(bundle.preprocessing, 3)
-    mean, std = np.array(onnx_folders.MEAN), np.array(onnx_folders.STD)
-    vectors = ((pixels / 255 - mean) / std).mean(axis=(1, 2)) @ matrix
-    ours = Engine(bundle, "cpu").embed_images(pixels)
-    np.testing.assert_allclose(ours, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), atol=1e-5)

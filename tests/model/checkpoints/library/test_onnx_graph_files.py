@@ -1,4 +1,4 @@
-"""ONNX files that are malformed, forged or of another kind: refused by name, with nothing loaded and nothing left."""
+"""ONNX files that are malformed, forged or of another kind: refused by name, with nothing left; old ones are read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from model import smoke_inputs
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importer import import_checkpoint
+from model.runtime.engine import Engine
 from tests.model.checkpoints.library import onnx_folders
 from tests.model.checkpoints.library.onnx_folders import move_data_out
 
@@ -171,3 +173,39 @@ def test_a_graph_alone_and_a_size_of_its_own_are_refused(immich: Path, tmp_path:
         import_checkpoint(immich, tmp_path / "bundle", Options(image_size=96))
     with pytest.raises(CheckpointError, match=r"leave out --activation and --architecture"):
         import_checkpoint(immich, tmp_path / "bundle", Options(activation="gelu"))
+
+
+def test_an_old_file_with_graphs_within_is_read(copied: Path, tmp_path: Path) -> None:
+    """Weights are listed among its inputs, a branch reads one from outside, and a node comes before what it reads."""
+    matrix = np.random.default_rng(0).normal(size=(3, 32)).astype(np.float32)
+
+    def branch(name: str) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info(f"{name} result", TensorProto.FLOAT, ["batch", 32])
+        return helper.make_graph([helper.make_node("MatMul", ["pooled", "matrix"], [result.name])], name, [], [result])
+
+    weights = [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(np.array(True), "condition")]
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "If", ["condition"], ["embedding"], then_branch=branch("one"), else_branch=branch("other")
+            ),
+            helper.make_node("Flatten", ["averages"], ["pooled"]),
+            helper.make_node("GlobalAveragePool", ["image"], ["averages"]),
+        ],
+        "old",
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 48, 48]),
+            helper.make_tensor_value_info("matrix", TensorProto.FLOAT, [3, 32]),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
+        ],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 32])],
+        weights,
+    )
+    old = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=3)
+    onnx.save(old, copied / "visual" / "model.onnx")
+    bundle, _ = import_checkpoint(copied, tmp_path / "bundle", Options())
+    pixels = smoke_inputs.pixels(bundle.preprocessing, 3)
+    mean, std = np.array(onnx_folders.MEAN), np.array(onnx_folders.STD)
+    vectors = ((pixels / 255 - mean) / std).mean(axis=(1, 2)) @ matrix
+    ours = Engine(bundle, "cpu").embed_images(pixels)
+    np.testing.assert_allclose(ours, vectors / np.linalg.norm(vectors, axis=1, keepdims=True), atol=1e-5)
