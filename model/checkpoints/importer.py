@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
-from model.checkpoints import onnx_exports, openai, openclip, transformers
+from model.checkpoints import onnx_exports, openai, openclip, transformers, transformers_folder
 from model.checkpoints.adapters import refuse_adapter
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming, printable
 from model.checkpoints.folders import new_folder, read_object
@@ -163,7 +163,7 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoi
     if (folder / transformers.CONFIG).exists():
         try:
             _refuse_logit_scale(options)
-            return transformers.read_folder(folder, options)
+            return transformers_folder.read_folder(folder, options)
         except CheckpointError as refusal:
             return _exported_instead(folder, options, refusal)
     if (folder / _SENTENCE_TRANSFORMERS).is_dir():

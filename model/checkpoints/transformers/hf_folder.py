@@ -22,27 +22,36 @@ from model.manifest import TOKENIZER
 from model.tokenizers.clip import TextTokenizer
 
 WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
+WEIGHT_FILES = (WEIGHTS, PICKLED_WEIGHTS)
 PROCESSOR, PREPROCESSOR = "processor_config.json", "preprocessor_config.json"
+
+
+class NotOursError(CheckpointError):
+    """A configuration or a tokenizer that ours do not compute, and transformers may."""
 
 
 def read_folder(folder: Path, options: Options) -> Checkpoint:
     """A folder with the config.json of a CLIPModel or SiglipModel, its weights, tokenizer and preprocessing.
 
-    Raises CheckpointError naming the file, field or tensor that cannot be imported.
+    Raises CheckpointError naming the file, field or tensor that cannot be imported, NotOursError where that is because
+    we have no such layer or tokenizer.
     """
-    parsed = read_config(read_object(folder / CONFIG), folder / CONFIG, options, model_name(folder))
-    tokenizer, config, tokenizer_from = _read_tokenizer(folder, parsed.config)
+    try:
+        parsed = read_config(read_object(folder / CONFIG), folder / CONFIG, options, model_name(folder))
+        tokenizer, config, tokenizer_from = _read_tokenizer(folder, parsed.config)
+    except CheckpointError as error:
+        raise NotOursError(str(error)) from error
     family, warnings = config.text.kind, list(parsed.warnings)
     if tokenizer_from == clip_tokenizer.WITHOUT_FILES:
         warnings.append(f"{folder.name} has no tokenizer: CLIP's is taken, and with another one every text is wrong")
-    settings, pixels_from = _read_preprocessor(folder)
+    settings, pixels_from = read_preprocessor(folder)
     if settings is None:
         original = {"clip": "OpenAI's CLIP", "siglip": "the published SigLIP models"}[family]
         warnings.append(f"{folder.name} has no {PREPROCESSOR}: pictures are prepared as for {original}")
         pixels_from = f"{original}, the folder has none"
     with naming(folder / (PREPROCESSOR if settings is None else pixels_from)):
         preprocessing = pixels.from_transformers(settings, config.image.image_size, options, family)
-    file = find_weights(folder, (WEIGHTS, PICKLED_WEIGHTS))
+    file = find_weights(folder, WEIGHT_FILES)
     content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
         unwrapped = unwrap(content)
@@ -99,7 +108,7 @@ def _read_tokenizer(folder: Path, config: ModelConfig) -> tuple[TextTokenizer, M
     return tokenizer, config, source
 
 
-def _read_preprocessor(folder: Path) -> tuple[dict[str, Any] | None, str]:
+def read_preprocessor(folder: Path) -> tuple[dict[str, Any] | None, str]:
     """The settings, and the file that has them: the newer one names the tokenizer too, or in old folders nothing."""
     if (folder / PROCESSOR).exists():
         content = read_object(folder / PROCESSOR)
