@@ -11,10 +11,10 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.bundle import Bundle
-from model.checkpoints import onnx_exports, openai, openclip, transformers, transformers_folder
+from model.checkpoints import onnx_exports, openai, openclip, sentence_transformers, transformers, transformers_folder
 from model.checkpoints.adapters import refuse_adapter
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming, printable
-from model.checkpoints.folders import new_folder, read_object
+from model.checkpoints.folders import model_name, new_folder, read_object
 from model.checkpoints.matryoshka import read_matryoshka
 from model.checkpoints.networks import to_network
 from model.checkpoints.onnx_exports import OnnxCheckpoint
@@ -28,7 +28,6 @@ from model.network import AnyNetwork
 from model.suggestions import did_you_mean_path
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-_SENTENCE_TRANSFORMERS = "0_CLIPModel"  # its folder for the model
 _BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)
 
 
@@ -160,14 +159,15 @@ def _read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoi
     has_weights = any(file.name.endswith((*_WEIGHTS, INDEX)) for file in folder.iterdir())
     if not has_weights and (layout := onnx_exports.find_layout(folder)) is not None:
         return onnx_exports.read_folder(folder, layout, options)
-    if (folder / transformers.CONFIG).exists():
-        try:
+    try:
+        if (inner := sentence_transformers.find_model(folder)) is not None:
+            _refuse_logit_scale(options)
+            return _named(transformers_folder.read_folder(inner.folder, options), folder, inner)
+        if (folder / transformers.CONFIG).exists():
             _refuse_logit_scale(options)
             return transformers_folder.read_folder(folder, options)
-        except CheckpointError as refusal:
-            return _exported_instead(folder, options, refusal)
-    if (folder / _SENTENCE_TRANSFORMERS).is_dir():
-        raise CheckpointError(f"{folder} is of sentence-transformers: name {folder / _SENTENCE_TRANSFORMERS} inside it")
+    except CheckpointError as refusal:
+        return _exported_instead(folder, options, refusal)
     raise CheckpointError(
         f"{folder} has neither {openclip.CONFIG} nor {transformers.CONFIG}: {_instead_of_a_model(folder)}"
     )
@@ -191,6 +191,17 @@ def _exported_instead(folder: Path, options: Options, refusal: CheckpointError) 
 def _refuse_logit_scale(options: Options) -> None:
     if options.logit_scale is not None or options.logit_bias is not None:
         raise CheckpointError("--logit-scale and --logit-bias are for ONNX exports: other checkpoints have their own")
+
+
+def _named(
+    checkpoint: Checkpoint | LibraryCheckpoint, folder: Path, inner: sentence_transformers.InnerModel
+) -> Checkpoint | LibraryCheckpoint:
+    """What was read of the inner folder, under the name of the outer one."""
+    of_config = checkpoint.network if isinstance(checkpoint, LibraryCheckpoint) else checkpoint
+    of_config.config = of_config.config.model_copy(update={"name": model_name(folder)})
+    checkpoint.source["format"] = "sentence-transformers folder"
+    checkpoint.warnings.extend(inner.warnings)
+    return checkpoint
 
 
 def _instead_of_a_model(folder: Path) -> str:

@@ -28,7 +28,7 @@ VOCABULARIES = frozenset(
 )
 _OPTIONAL = (
     *_TOKENIZER, "preprocessor_config.json", "processor_config.json", "modules.json",
-    "config_sentence_transformers.json",
+    "config_sentence_transformers.json", "sentence_bert_config.json",
 )  # fmt: skip
 _SENTENCE_TRANSFORMERS = "0_CLIPModel"
 # The graphs of exports that exist already: immich's, and those of transformers.js in full precision.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from model.checkpoints.checkpoint import Options
+from model.checkpoints.importer import read_checkpoint
 from model.hub.download import Downloaded, download
 from model.hub.errors import HubError
 from model.hub.names import Archive, known_models, published_model
@@ -159,3 +162,17 @@ def test_an_address_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(HubError, match=r"^HF_ENDPOINT: should be an address") as refused:
         HubSettings.read()
     assert "SEC" not in str(refused.value)
+
+
+def test_a_clip_of_sentence_transformers_comes_with_what_surrounds_it(
+    hub: Hub, checkpoint: Path, tmp_path: Path, reporter: Recorder
+) -> None:
+    folder = tmp_path / "repository"
+    shutil.copytree(checkpoint, folder / "0_CLIPModel")
+    modules = [{"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    hub.add("sentence-transformers/clip-tiny", folder)
+    downloaded = pull("sentence-transformers/clip-tiny", reporter)
+    read = read_checkpoint(downloaded.checkpoint, Options())
+    assert read.source["format"] == "sentence-transformers folder"
+    assert "cosines are the same" in read.warnings[-1]
