@@ -22,6 +22,7 @@ class TowerReport(_Frozen):
     """One tower beside the same tower of the bundle that it was made from."""
 
     computes: Literal["float32", "float16", "int8"]  # what its matrices are multiplied in
+    kept: tuple[str, ...] = ()  # what stays in float32 of what could be computed in that
     calibration_pictures: Count = 0  # that fixed the ranges of its activations; 0: found anew in every run
     fused: dict[str, Count] = {}  # nodes by operator
     compared: Count  # pictures or texts
@@ -86,8 +87,9 @@ class VariantReport(_Frozen):
 def _tower_row(tower: TowerReport, items: str) -> str:
     fused = ", ".join(f"{count} {operator}" for operator, count in tower.fused.items())
     calibrated = f", calibrated on {tower.calibration_pictures} pictures" if tower.calibration_pictures else ""
+    kept = f", {', '.join(tower.kept)} in float32" if tower.kept else ""
     return (
-        f"computes in {tower.computes}{calibrated}; cosine of {tower.compared} {items}: "
+        f"computes in {tower.computes}{kept}{calibrated}; cosine of {tower.compared} {items}: "
         f"{tower.min_cosine:.5f} at least, {tower.mean_cosine:.5f} on average, {tower.alone_min_cosine:.5f} at least "
         f"between one alone and the same among others; "
         f"{tower.speed_ratio:.2f} times as fast in batches of {tower.batch}" + (f"; fused: {fused}" if fused else "")

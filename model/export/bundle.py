@@ -16,6 +16,7 @@ from model import smoke_inputs
 from model.bundle import Bundle, write_manifest
 from model.config import Preprocessing
 from model.export.graphs import ImageGraph, TextGraph, graph_state, write_graphs
+from model.export.simplified import simplified
 from model.export.tensors import write_tensors
 from model.manifest import MANIFEST, TOKENIZER, WEIGHTS, ExportReport
 from model.network import AnyNetwork, LibraryNetwork
@@ -57,10 +58,12 @@ def export_bundle(
     network = network.float().eval()
     if weights_dtype == "float16":
         _round_to_half(network)
-    state = graph_state(network, preprocessing) if isinstance(network, LibraryNetwork) else network.state_dict()
+    exported = simplified(network) if isinstance(network, LibraryNetwork) else network
+    state = graph_state(exported, preprocessing) if isinstance(exported, LibraryNetwork) else exported.state_dict()
     _write_weights(state, path / WEIGHTS, weights_dtype)
     tokenizer.save(path / TOKENIZER)
-    write_graphs(network, preprocessing, path)
+    write_graphs(exported, preprocessing, path)
+    del exported, state
     manifest = {
         "id": bundle_id or network.config.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

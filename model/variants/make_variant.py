@@ -26,9 +26,11 @@ from model.variants.inputs import LABELS, photograph_crops, read_images, token_r
 from model.variants.options import VariantError, VariantOptions
 from model.variants.precisions import Stored, write_bf16, write_fp16, write_fused, write_int8
 from model.variants.row_by_row import refuse_row_by_row
+from model.variants.static_quantization import is_convolutional
 
 FUSION_TOLERANCE = 1e-4  # largest difference of any component of a vector
 FP16_ITEMS = 4  # images and texts that are run in fp16 before it is trusted
+INT8_ITEMS = 16  # images on which int8 convolutions are tried
 FUSION_ITEMS = 8  # images and texts on which fused graphs must be exact
 Log = Callable[[str], None]
 Pixels = npt.NDArray[np.uint8]
@@ -64,10 +66,9 @@ def _write(
         if options.pictures is None
         else read_images(options.pictures, source.preprocessing)
     )
-    calibration, calibration_images = None, 0
-    if options.precision == "int8" and source.manifest.config.image.kind == "resnet":
+    calibration = None
+    if options.precision == "int8" and is_convolutional(onnx.load(source.path / IMAGE_GRAPH, load_external_data=False)):
         calibration, pixels = pixels[::2], pixels[1::2]  # nothing is measured on what it was fitted to
-        calibration_images = len(calibration)
     shutil.copyfile(source.path / TOKENIZER, draft / TOKENIZER)
     stored = _write_graphs(source, draft, options, manifest, pixels, calibration, log, fusion_tolerance)
     manifest |= {"precision": stored.precision, "weights_dtype": stored.weights_dtype}
@@ -78,7 +79,12 @@ def _write(
         made_from_id=source.id,
         precision=options.precision,
         fused=options.fused,
-        image=_tower_report(stored, comparison.image, draft / IMAGE_GRAPH, calibration_images),
+        image=_tower_report(
+            stored,
+            comparison.image,
+            draft / IMAGE_GRAPH,
+            len(calibration) if calibration is not None and stored.calibrated else 0,
+        ),
         text=_tower_report(stored, comparison.text, draft / TEXT_GRAPH),
         pictures=PHOTOGRAPH_CROPS if options.pictures is None else "pictures of one's own",
         unreadable_pictures=unreadable,
@@ -112,10 +118,10 @@ def _write_graphs(
             return fused
     log(f"writing weights and graphs in {options.precision}")
     if options.precision == "fp16":
-        return write_fp16(source, draft, pixels[:FP16_ITEMS], fused=options.fused)
+        return write_fp16(source, draft, graphs, pixels[:FP16_ITEMS])
     if options.precision == "bf16":
         return write_bf16(source, draft, graphs)
-    return write_int8(source, draft, graphs, calibration)
+    return write_int8(source, draft, graphs, calibration, pixels[:INT8_ITEMS])
 
 
 def _base_manifest(source: Bundle, options: VariantOptions) -> dict[str, Any]:
@@ -138,7 +144,10 @@ def _write_fused(source: Bundle, draft: Path, manifest: dict[str, Any], pixels: 
     stored = write_fused(source, draft)
     rows = token_rows(source.tokenizer())
     picked = rows[:: len(rows) // FUSION_ITEMS]
-    difference = largest_difference(source, write_manifest(draft, manifest), pixels, picked)
+    try:
+        difference = largest_difference(source, write_manifest(draft, manifest), pixels, picked)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        raise VariantError(f"fused graphs do not run: make the variant without --fused; {error}") from error
     if not difference <= tolerance:  # written so that NaN fails too
         raise VariantError(
             f"fused graphs differ by {difference:.2e}, more than {tolerance:.0e}: make the variant without --fused"
@@ -149,6 +158,7 @@ def _write_fused(source: Bundle, draft: Path, manifest: dict[str, Any], pixels: 
 def _tower_report(stored: Stored, closeness: Closeness, graph: Path, calibration_images: int = 0) -> TowerReport:
     return TowerReport(
         computes=stored.computes,
+        kept=stored.kept.get(graph.name, ()),
         calibration_pictures=calibration_images,
         fused=fused_operators(onnx.load(graph, load_external_data=False)),
         compared=len(closeness.cosines),

@@ -20,13 +20,17 @@ from model.checkpoints.weights import read_weights
 from model.export.external_data import link_weights, take_out_weights, unlink_weights
 from model.export.graphs import write_graphs
 from model.export.tensors import write_tensors
+from model.library_config import LibraryConfig
 from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
-from model.variant_report import Precision
+from model.variant_report import LOW_COSINE, Precision
 from model.variants.dynamic_quantization import quantize_graph
+from model.variants.float16_graphs import to_float16
+from model.variants.float16_range import check_closeness, check_range
 from model.variants.fusion import fuse
+from model.variants.graph_fusion import fuse_attention
 from model.variants.half_precision import check_activations, to_bfloat16, to_half
 from model.variants.options import VariantError
-from model.variants.static_quantization import quantize_convolutions
+from model.variants.static_quantization import MIXED, mean_cosine, quantization_of, quantize_convolutions
 
 Pixels = npt.NDArray[np.uint8]
 Computes = Literal["float32", "float16", "int8"]
@@ -38,19 +42,30 @@ class Stored(NamedTuple):
     precision: Precision
     weights_dtype: Literal["float32", "float16", "bfloat16", "int8"]
     computes: Computes
+    kept: Mapping[str, tuple[str, ...]] = {}  # by graph, what stays in float32 beside what always does
+    calibrated: bool = False  # on pictures
 
 
 def write_fused(source: Bundle, folder: Path) -> Stored:
     """Graphs with fused operators, on the weights as they are."""
+    shutil.copyfile(source.path / WEIGHTS, folder / WEIGHTS)
+    if isinstance(source.manifest.config, LibraryConfig):
+        protos = {file: _load_unlinked(source.path / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}
+        for proto in protos.values():
+            fuse_attention(proto)
+        _link(protos, folder)
+        return Stored("fp32", source.manifest.weights_dtype, "float32")
     network = load_network(source)
     fuse(network)
-    shutil.copyfile(source.path / WEIGHTS, folder / WEIGHTS)
     write_graphs(network, source.preprocessing, folder)
     return Stored("fp32", source.manifest.weights_dtype, "float32")
 
 
-def write_fp16(source: Bundle, folder: Path, pixels: Pixels, *, fused: bool) -> Stored:
+def write_fp16(source: Bundle, folder: Path, graphs: Path, pixels: Pixels) -> Stored:
     """Graphs that compute in fp16. `pixels` are tried first: raises VariantError if something leaves its range."""
+    if isinstance(source.manifest.config, LibraryConfig):
+        return _write_fp16_graphs(source, folder, graphs, pixels)
+    fused = graphs != source.path
     network = load_network(source)
     to_half(network)
     tokenizer = source.tokenizer()
@@ -64,6 +79,28 @@ def write_fp16(source: Bundle, folder: Path, pixels: Pixels, *, fused: bool) -> 
     return Stored("fp16", "float16", "float16")
 
 
+def _write_fp16_graphs(source: Bundle, folder: Path, graphs: Path, pixels: Pixels) -> Stored:
+    """The graphs in the folder `graphs` with other types: of a library's network there are no others."""
+    tokenizer = source.tokenizer()
+    rows = smoke_inputs.token_rows(tokenizer)[-len(pixels) :]
+    items: dict[str, npt.NDArray[Any]] = {IMAGE_GRAPH: pixels, TEXT_GRAPH: tokenizer.pad(rows)}
+    protos: dict[str, onnx.ModelProto] = {}
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    kept: dict[str, tuple[str, ...]] = {}
+    with safe_open(source.path / WEIGHTS, "np") as weights:
+        for file in (IMAGE_GRAPH, TEXT_GRAPH):
+            protos[file] = _load_unlinked(graphs / file)
+            made = to_float16(protos[file], weights.get_tensor)
+            check_range(source.path / file, made, items[file])
+            tensors |= made.tensors
+            kept[file] = made.wide
+    _save(tensors, folder)
+    _link(protos, folder)
+    for file in (IMAGE_GRAPH, TEXT_GRAPH):
+        check_closeness(source.path / file, folder / file, items[file])
+    return Stored("fp16", "float16", "float16", kept)
+
+
 def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
     """The graphs in the folder `graphs` on matrices that are stored in bfloat16 and computed with in fp32.
 
@@ -74,22 +111,43 @@ def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
     return Stored("bf16", "bfloat16", "float32")
 
 
-def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels | None) -> Stored:
-    """The graphs in the folder `graphs` on int8 matrices; with `calibration`, the image tower in int8 throughout."""
+def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels | None, pixels: Pixels) -> Stored:
+    """The graphs in the folder `graphs` on int8 matrices; with `calibration`, the image tower in int8 throughout.
+
+    A tower with depthwise convolutions is tried on `pixels`: where it loses too much, convolutions stay as they are.
+    """
     protos: dict[str, onnx.ModelProto] = {}
     tensors: dict[str, npt.NDArray[Any]] = {}
+    kept: dict[str, tuple[str, ...]] = {}
+    static = None if calibration is None else _quantize_image_graph(graphs / IMAGE_GRAPH, calibration, pixels)
     with safe_open(source.path / WEIGHTS, "np") as weights:
         for file in (IMAGE_GRAPH, TEXT_GRAPH):
-            if file == IMAGE_GRAPH and calibration is not None:
-                protos[file] = quantize_convolutions(graphs / file, calibration)
+            if file == IMAGE_GRAPH and static is not None:
+                protos[file], kept[file] = static
                 tensors |= take_out_weights(protos[file], "image.")
             else:
                 protos[file] = _load_unlinked(graphs / file)
                 tensors |= quantize_graph(protos[file], weights.get_tensor)
+                kept[file] = ("convolutions",) * any(node.op_type == "Conv" for node in protos[file].graph.node)
+    _save(tensors, folder)
+    _link(protos, folder)
+    return Stored("int8", "int8", "int8", kept, calibrated=static is not None)
+
+
+def _quantize_image_graph(
+    graph: Path, calibration: Pixels, pixels: Pixels
+) -> tuple[onnx.ModelProto, tuple[str, ...]] | None:
+    """The graph in int8 and what stays in float32 of it; None where it loses too much."""
+    quantization = quantization_of(onnx.load(graph, load_external_data=False))
+    quantized = quantize_convolutions(graph, calibration, quantization)
+    if quantization is MIXED and not mean_cosine(graph, quantized, pixels) >= LOW_COSINE:
+        return None
+    return quantized, quantization.kept
+
+
+def _save(tensors: Mapping[str, npt.NDArray[Any]], folder: Path) -> None:
     save_arrays({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
-    _link(protos, folder)
-    return Stored("int8", "int8", "int8")
 
 
 def _load_unlinked(graph: Path) -> onnx.ModelProto:
