@@ -1,10 +1,12 @@
-"""`python -m benchmarks.variants`: every variant of ViT-B/32 and of the bundled checkpoint, as a table.
+"""`python -m benchmarks.variants`: every variant of ViT-B/32, of the bundled checkpoint, and of others' networks.
 
-ViT-B/32 has random weights: its speed is that of the published one, its cosines show the arithmetic only.
+All but the bundled checkpoint have random weights: their speeds are those of published ones, their cosines show the
+arithmetic only.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +17,15 @@ from model.requirements import needs
 with needs("convert"):
     import typer
 
+    from benchmarks.library_models import FAMILIES, library_bundle
     from model.commands.common import one_of
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
     from model.variant_report import TowerReport, VariantReport
 
-MODELS = ("ViT-B-32", "bundled")
+MODELS = ("ViT-B-32", "bundled", *FAMILIES)
+DEFAULT_MODELS = MODELS[:2]
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 
@@ -43,10 +47,13 @@ def random_bundle(preset: str, folder: Path) -> Bundle:
 @app.command()
 def main(
     model: Annotated[
-        list[str] | None, typer.Option(help=f"Only these, of {', '.join(MODELS)}.", callback=one_of(*MODELS))
+        list[str] | None,
+        typer.Option(help=f"These, of {', '.join(MODELS)}; the first two if left out.", callback=one_of(*MODELS)),
     ] = None,
 ) -> None:
-    """Make each variant in a temporary folder and print a line of its report: some minutes.
+    """Make each variant in a temporary folder and print a line of its report: some minutes a model.
+
+    Families of open_clip need the extra convert-all.
 
     Example:
 
@@ -66,16 +73,21 @@ def main(
     print("| model | variant | weights MB | pictures | texts | same label | speed, pictures / texts |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with TemporaryDirectory(prefix="sightword-") as name:
-        for which in model or MODELS:
-            whole = which == "bundled"
-            source = Bundle.load(bundled()) if whole else random_bundle(which, Path(name) / "vit-b-32")
+        for which in model or DEFAULT_MODELS:
+            source = Bundle.load(bundled()) if which == "bundled" else _make(which, Path(name) / "source")
             print(f"| {source.id} | {source.precision} | {_megabytes(source)} | | | | |", flush=True)
             for wanted in variants:
                 variant = make_variant(source, Path(name) / f"{source.id}{wanted.suffix}", wanted, _say)
                 report = variant.manifest.variant
                 assert report is not None
                 print(f"| {source.id} | {wanted.suffix[1:]} | {_megabytes(variant)} | {_row(report)} |", flush=True)
+                shutil.rmtree(variant.path)
+            shutil.rmtree(Path(name) / "source", ignore_errors=True)
     print(f"\n{report.machine}, {report.threads} threads, onnxruntime {report.onnxruntime}, {report.created}")
+
+
+def _make(model: str, folder: Path) -> Bundle:
+    return library_bundle(model, folder) if model in FAMILIES else random_bundle(model, folder)
 
 
 def _say(step: str) -> None:

@@ -46,7 +46,10 @@ def check_activations(
 
 def to_bfloat16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state whose matrices are rounded to bfloat16; vectors stay as they are."""
-    return {name: tensor.bfloat16() if tensor.dim() > 1 else tensor for name, tensor in state.items()}
+    narrow = {
+        name: tensor.bfloat16() for name, tensor in state.items() if tensor.dim() > 1 and tensor.is_floating_point()
+    }
+    return {**state, **narrow}
 
 
 def _require_finite(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
