@@ -66,7 +66,7 @@ def library_bundle(family: str, folder: Path) -> Bundle:
 
 
 def _build(name: str) -> tuple[Any, int]:
-    """The network of a configuration, and its dimensions; of text towers of transformers it is made here, where a hub would be asked."""
+    """The network and its dimensions. The configuration of a text tower is made here, where a hub would be asked."""
     import transformers
     from open_clip.factory import get_model_config
     from open_clip.model import CustomTextCLIP

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import chain
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
