@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from model.bundle import Bundle
+from model.checkpoints.checkpoint import Options
+from model.checkpoints.importer import import_checkpoint
 from model.config import Preprocessing
 from model.export.bundle import export_bundle
 from model.runtime.engine import Engine
@@ -22,6 +24,7 @@ from model.variant_report import VariantReport
 from model.variants.make_variant import make_variant
 from model.variants.options import VariantError, VariantOptions
 from model.variants.static_quantization import is_convolutional
+from tests.model.checkpoints.library import onnx_folders
 from tests.model.variants.conftest import with_weights
 from tests.model.variants.library_networks import CONTEXT, SIZE, VOCABULARY, network
 
@@ -142,3 +145,15 @@ def test_attention_of_torch_is_exported_without_its_transposes(source: Make) -> 
     assert counts["Gemm"] == 0  # of rows that are flattened first
     assert counts["Softmax"] == 2
     assert source("convnext").manifest.export.text_max_abs_diff < 1e-5
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = onnx_folders.transformers_js(tmp_path_factory.mktemp("js") / "clip", whole=True)
+    return import_checkpoint(folder, tmp_path_factory.mktemp("js") / "bundle", Options())[0]
+
+
+@pytest.mark.parametrize("precision", FLOORS)
+def test_each_precision_is_made_of_an_onnx_export_of_others(exported: Bundle, tmp_path: Path, precision: str) -> None:
+    report = vary(exported, tmp_path / "variant", precision)
+    assert min(report.image.min_cosine, report.text.min_cosine) > FLOORS[precision]
