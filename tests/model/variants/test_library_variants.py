@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from model import smoke_inputs
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import Options
 from model.checkpoints.importer import import_checkpoint
@@ -35,6 +37,7 @@ FAMILIES = {
     "swin": ("swin_tiny_patch4_window7_224", "roberta"),
 }
 FLOORS = {"int8": 0.97, "fp16": 0.9999, "bf16": 0.999}
+PICTURES = 16
 Make = Callable[[str], Bundle]
 
 
@@ -54,7 +57,12 @@ def source(open_clip: Any, tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 def vary(bundle: Bundle, to: Path, precision: Any, fused: bool = False) -> VariantReport:
-    variant = make_variant(bundle, to, VariantOptions(precision, fused), lambda step: None)
+    pictures = to.parent / "pictures"  # few, which takes a fraction of the time
+    if not pictures.exists():
+        pictures.mkdir()
+        for i, pixels in enumerate(smoke_inputs.pixels(Preprocessing(size=SIZE), PICTURES)):
+            Image.fromarray(pixels).save(pictures / f"{i}.png")
+    variant = make_variant(bundle, to, VariantOptions(precision, fused, pictures), lambda step: None)
     Engine(variant, "cpu").warm_up()
     assert variant.manifest.variant is not None
     return variant.manifest.variant
@@ -75,7 +83,7 @@ def test_each_precision_is_close(source: Make, tmp_path: Path, family: str, prec
 def test_what_is_kept_in_float_is_in_the_report(source: Make, tmp_path: Path) -> None:
     report = vary(source("fastvit"), tmp_path / "int8", "int8")
     assert report.image.kept == ("the first convolution", "grouped convolutions", "sums")
-    assert report.image.calibration_pictures + report.image.compared == 112
+    assert report.image.calibration_pictures + report.image.compared == PICTURES
     report = vary(source("convnext"), tmp_path / "other", "int8")
     assert (report.image.kept, report.image.calibration_pictures) == (("convolutions",), 0)
     report = vary(source("eva"), tmp_path / "fp16", "fp16")
