@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from model import __version__
 from model.bundle import bundled_digest
+from model.library_config import LibraryConfig
 from model.variant_report import VariantReport
 from model.zeroshot import template_sets
 from service.errors import error_responses
@@ -64,7 +65,7 @@ async def metrics(request: Request, service: ServiceDep) -> Response:
 
 
 def _served(pipeline: Pipeline, service: Service) -> ServedModel:
-    bundle = pipeline.bundle
+    bundle, config = pipeline.bundle, pipeline.bundle.manifest.config
     return ServedModel(
         id=bundle.id,
         aliases=service.models.aliases_of(pipeline),
@@ -72,6 +73,8 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         bundled=bundle.digest == BUNDLED_DIGEST,
         dimensions=bundle.dimensions,
         matryoshka_dimensions=list(bundle.manifest.matryoshka_dimensions),
+        library=config.library if isinstance(config, LibraryConfig) else None,
+        architecture=config.architecture if isinstance(config, LibraryConfig) else config.name,
         context_length=bundle.context_length,
         image_size=bundle.image_size,
         logit_scale=bundle.logit_scale,

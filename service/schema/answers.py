@@ -151,6 +151,10 @@ class ServedModel(BaseModel):
         description="lengths that the vectors were trained to be cut to, `dimensions` among them; empty where nothing "
         "is known of it",
     )
+    library: str | None = Field(
+        None, description="open_clip, transformers or onnx, whose network it is; null for a network of Sightword's own"
+    )
+    architecture: str = Field(description="as that library names it, or the name of the configuration")
     context_length: int
     image_size: int
     logit_scale: float

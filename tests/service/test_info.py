@@ -37,6 +37,7 @@ def test_info(client: httpx.Client, bundle: Bundle) -> None:
     assert model["logit_scale"] == pytest.approx(bundle.logit_scale)
     assert model["provider"].endswith("ExecutionProvider")
     assert model["fallback_nodes"] == {"image": {}, "text": {}}
+    assert (model["library"], model["architecture"]) == (None, bundle.manifest.config.name)
     assert info["version"] == __version__
     assert info["limits"]["max_items"] == info["settings"]["max_items"] == 512
     assert client.get("/models").json()["models"] == info["models"]

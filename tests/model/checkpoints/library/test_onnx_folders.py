@@ -124,6 +124,7 @@ def test_a_folder_of_immich_is_served(immich: Path, tmp_path: Path) -> None:
         info = httpx.get(f"{service.url}/info", timeout=PATIENCE_S).json()
     [served] = info["models"]
     assert (served["logit_scale"], served["logit_bias"]) == (50, -7)
+    assert (served["library"], served["architecture"]) == ("onnx", immich.name)
     vectors = np.array([row["embedding"] for row in answer["data"]])
     np.testing.assert_allclose(vectors[:3], theirs.texts(fast(immich / "textual", 16, 16)(texts)), atol=1e-5)
     np.testing.assert_allclose(vectors[3:], theirs.images(pixels), atol=1e-5)
