@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import importlib.util
 import os
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,20 +16,7 @@ import pytest
 os.environ.update(DO_NOT_TRACK="1", HF_HUB_DISABLE_TELEMETRY="1", LANGSMITH_TRACING="false")
 
 
-class _Any(type):
-    """A class that has every attribute, so that default arguments and decorators of an unused module evaluate."""
-
-    def __getattr__(cls, name: str) -> str:
-        return name
-
-
-class _Anything(types.ModuleType):
-    """Answers every import of a name with an empty class."""
-
-    def __getattr__(self, name: str) -> type:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Any(name, (), {})
+SHIMS = Path(__file__).parent / "shims"  # on PYTHONPATH for processes that import open_clip
 
 
 @pytest.fixture(scope="session")
@@ -46,26 +31,16 @@ def open_clip() -> Iterator[Any]:
 @contextmanager
 def imported_open_clip() -> Iterator[Any]:
     """open_clip without the torchvision that it imports for preprocessing: no CPU build is published."""
-    names = [
-        "torchvision",
-        "torchvision.transforms",
-        "torchvision.transforms.functional",
-        "torchvision.datasets",
-        "torchvision.ops",
-        "torchvision.ops.misc",
-    ]
-    stand_ins = {name: _Anything(name) for name in names if name not in sys.modules}
-    for name, module in stand_ins.items():
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        parent, _, child = name.rpartition(".")
-        if parent in stand_ins:
-            setattr(stand_ins[parent], child, module)
-    sys.modules.update(stand_ins)
+    there = importlib.util.find_spec("torchvision") is not None
+    if not there:
+        sys.path.insert(0, str(SHIMS))
     try:
         yield __import__("open_clip")
     finally:
-        for name in stand_ins:
-            sys.modules.pop(name, None)
+        if not there:
+            sys.path.remove(str(SHIMS))
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
 
 
 @pytest.fixture
