@@ -42,6 +42,15 @@ def naming(file: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class LibraryArchitecture:
+    """An architecture of open_clip that our networks do not compute."""
+
+    name: str
+    model_cfg: Any  # as a file has it, unchecked
+    refusal: str  # why they do not
+
+
+@dataclass(frozen=True)
 class Options:
     """What the user says about a checkpoint; None leaves it to the source."""
 
@@ -54,6 +63,8 @@ class Options:
     preprocess_cfg: Mapping[str, Any] | None = None  # open_clip's, from beside the architecture; else OpenAI's
     logit_scale: float | None = None  # of ONNX exports, which have none
     logit_bias: float | None = None
+    library_architecture: LibraryArchitecture | None = None  # in place of `architecture`
+    tokenizer: Path | None = None  # folder of the tokenizer that such an architecture has
 
 
 @dataclass

@@ -132,8 +132,10 @@ def _read(source: Path, options: Options) -> Checkpoint | LibraryCheckpoint | On
     return checkpoint
 
 
-def _read_file(file: Path, options: Options) -> Checkpoint:
+def _read_file(file: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     _refuse_shard(file)
+    if options.library_architecture is not None:
+        return openclip.read_by_architecture(file, options.library_architecture, options)
     content = read_content(file)
     with naming(file):
         if not isinstance(content, Archive):

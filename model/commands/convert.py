@@ -34,7 +34,15 @@ def import_(
     architecture: Annotated[
         str | None,
         typer.Option(
-            help="Of a file whose shapes do not tell all: a preset, or the JSON of an open_clip configuration."
+            help="Of a file whose shapes do not tell all: a preset, a name that open_clip has, or the JSON of an "
+            "open_clip configuration."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the tokenizer of such an architecture, where that is not CLIP's, and with the "
+            "config.json of its text model, where that is one of transformers."
         ),
     ] = None,
     image_size: Annotated[
@@ -93,6 +101,7 @@ def import_(
             exact_pixels,
             logit_scale=logit_scale,
             logit_bias=logit_bias,
+            tokenizer=tokenizer,
             matryoshka_dimensions=_lengths(matryoshka_dimensions),
         )
         options = read_architecture(architecture, options)
@@ -121,21 +130,23 @@ def _lengths(text: str | None) -> tuple[int, ...]:
 
 
 def read_architecture(named: str | None, options: Options) -> Options:
-    """The options with the preset of that name, or what an open_clip configuration says. Raises CheckpointError."""
+    """The options with the preset or open_clip's architecture of that name, or of a file. Raises CheckpointError."""
     from dataclasses import replace
 
     from model.checkpoints import openclip
     from model.checkpoints.checkpoint import CheckpointError
-    from model.config import PresetError, load_preset
+    from model.config import PresetError, load_preset, preset_names
 
     if named is None:
+        if options.tokenizer is not None:
+            raise CheckpointError("--tokenizer belongs to an --architecture: a folder has its own tokenizer")
         return options
     if Path(named).suffix == ".json":
         return openclip.read_architecture(Path(named), options)
     try:
         return replace(options, architecture=load_preset(named), preset=True)
-    except PresetError as error:
-        raise CheckpointError(f"{error}; or name the JSON file of an open_clip configuration") from error
+    except PresetError:
+        return openclip.named_architecture(named, preset_names(), options)
 
 
 def export(

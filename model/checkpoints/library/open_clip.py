@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from model.checkpoints import pixels
-from model.checkpoints.checkpoint import CheckpointError, LibraryCheckpoint, Options, naming
-from model.checkpoints.folders import model_name
-from model.checkpoints.library.loading import check, fill, read_state, without_place
+from model.checkpoints.checkpoint import CheckpointError, LibraryArchitecture, LibraryCheckpoint, Options, naming
+from model.checkpoints.library.branches import are_fused, fuse, fuse_where_exact
 from model.checkpoints.library.model_cfg import checked_fields
-from model.checkpoints.library.offline import offline
+from model.checkpoints.library.open_clip_model import (
+    build,
+    chosen,
+    load,
+    open_clip_for,
+    read_weights,
+    set_image_size,
+)
+from model.checkpoints.library.openclip_tokenizer import read_openclip_tokenizer
 from model.checkpoints.library.outline import outline
 from model.checkpoints.library.padding import measure_length
-from model.checkpoints.weights import find_weights
-from model.library_config import LibraryConfig, LibraryImageConfig, LibraryTextConfig
+from model.checkpoints.library.tokenizer import FolderTokenizer
+from model.library_config import LibraryConfig, LibraryImageConfig
 from model.network import LibraryNetwork
-from model.requirements import TORCH, TORCHVISION, how_to_install
-from model.tokenizers.clip import CLIP_VOCAB_SIZE, Tokenizer
+
+__all__ = ["OpenClipNetwork", "checked", "read"]
 
 
 class OpenClipNetwork(LibraryNetwork):
     """A CustomTextCLIP or CoCa of open_clip."""
+
+    appended_id: int | None = None  # of a class token, in the last place of each row
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], of any length."""
@@ -38,7 +45,14 @@ class OpenClipNetwork(LibraryNetwork):
     def encode_text(self, token_ids: Tensor) -> Tensor:
         """Token ids [batch, length <= context] -> [batch, embed_dim], of any length."""
         text = self.model.text
-        mask = getattr(text, "attn_mask", None)
+        if self.appended_id is not None:
+            token_ids = torch.cat([token_ids, torch.full_like(token_ids[:, :1], self.appended_id)], dim=1)
+        if hasattr(text, "pooler"):  # of transformers; their own code goes on to tokens, which no vector is made of
+            seen = (token_ids != text.config.pad_token_id).long()
+            output = text.transformer(input_ids=token_ids, attention_mask=seen)
+            vectors: Tensor = text.proj(text.pooler(output, seen))
+            return vectors
+        mask = text.attn_mask
         if mask is None or text.cls_emb is not None or text.use_pad_mask:
             return _vector(text(token_ids))
         # The causal mask, of the size of the context, is not cut by open_clip to shorter rows, which it never has.
@@ -46,92 +60,83 @@ class OpenClipNetwork(LibraryNetwork):
         return _vector(functional_call(text, {"attn_mask": mask[:length, :length]}, (token_ids,)))
 
 
-def read_folder(
-    folder: Path, content: Mapping[str, Any], weights: list[str], options: Options, refusal: CheckpointError
+def read(
+    architecture: LibraryArchitecture,
+    weights: Path,
+    beside: Path,
+    preprocess_cfg: Mapping[str, Any],
+    options: Options,
+    name: str | None = None,
 ) -> LibraryCheckpoint:
-    """The model in a folder whose open_clip_config.json, `content`, our own reader refused with `refusal`.
+    """The network, pixels and tokenizer of a model that open_clip defines.
 
-    `weights` are the names that a file of weights may have. Raises CheckpointError.
+    `beside` is the folder of the tokenizer, and of the configuration of a text model of transformers. The model's name
+    is `name`, or that of the architecture. Raises CheckpointError.
     """
-    if not all(isinstance(content["model_cfg"].get(section), Mapping) for section in ("vision_cfg", "text_cfg")):
-        raise refusal
-    with naming(folder / "open_clip_config.json"):
-        cfg = checked_fields(content["model_cfg"])
-    with _open_clip(refusal) as library, naming(folder):
-        sketch = outline(partial(_build, cfg))
-    file = find_weights(folder, weights)
-    expected = sketch.state_dict()
-    # In older files the tensors of the text tower have no place of their own.
-    read = read_state(file, {**expected, **{name.removeprefix("text."): t for name, t in expected.items()}})
-    with _open_clip(refusal) as library, naming(file):
-        state = _current_names(sketch, read.state)
-        check(expected, state)
-        model = _build(cfg)  # a network that the file has the tensors of
-        surplus = fill(model, state)
-    image_size = model.visual.image_size
-    side = image_size[0] if isinstance(image_size, tuple) else image_size
-    with naming(folder / "open_clip_config.json"):
-        preprocessing = pixels.from_openclip(content.get("preprocess_cfg") or {}, side, options)
-    text = LibraryTextConfig(
-        context_length=model.context_length, vocab_size=model.vocab_size, pad_id=0, fixed_length=False, tokenizer="clip"
-    )
-    name = model_name(folder)
-    config = LibraryConfig(
-        name=name,
-        library="open_clip",
-        architecture=name,
-        embed_dim=cfg["embed_dim"],
-        image=LibraryImageConfig(image_size=side),
-        text=text,
-    )
-    tokenizer = Tokenizer.clip(CLIP_VOCAB_SIZE, text.context_length)
-    network = OpenClipNetwork(config, model, model.logit_scale, model.logit_bias)
-    with _open_clip(refusal), naming(folder):
-        measure_length(network, tokenizer)
-    source = {"format": "open_clip folder", "weights": file.name, "library": f"open_clip {library.__version__}"}
+    refusal = architecture.refusal
+    cfg = chosen(checked(architecture), options)
+    side = _side(cfg["vision_cfg"])
+    preprocessing = pixels.from_openclip(preprocess_cfg, side, options)
+    with open_clip_for(refusal) as library:
+        sketch = outline(partial(build, cfg, beside))
+    tokenizer = _tokenizer(beside, cfg["text_cfg"], refusal)
+    with open_clip_for(refusal), naming(weights):
+        read = read_weights(weights, sketch)
+        model = build(cfg, beside)  # a network that the file has the tensors of
+        if are_fused(read.state):
+            fuse(model)
+        warnings = [*read.warnings, *load(model, read.state)]
+        if options.image_size is not None:
+            set_image_size(model, options.image_size)
+        fuse_where_exact(model, side)
+        config = LibraryConfig(
+            name=name or architecture.name,
+            library="open_clip",
+            architecture=architecture.name,
+            embed_dim=cfg["embed_dim"],
+            image=LibraryImageConfig(image_size=side),
+            text=tokenizer.text_config(cfg["text_cfg"].get("context_length", 77), model.text.vocab_size, False),
+        )
+        network = OpenClipNetwork(config, model, model.logit_scale, model.logit_bias)
+        network.appended_id = tokenizer.appended_id
+        with torch.no_grad():
+            network.encode_image(torch.zeros(1, 3, side, side))  # some take pictures of another size only
+        ours = tokenizer.build(config.text)
+        measure_length(network, ours)
+    source = {
+        "weights": weights.name,
+        "library": f"open_clip {library.__version__}",
+        "tokenizer_from": tokenizer.source,
+    }
+    source |= {"activation_from": "--activation" if options.activation else "the configuration"}
     source |= {"unwrapped": read.described()} if read.described() else {}
-    warnings = [*read.warnings, *without_place(surplus)]
-    return LibraryCheckpoint(network, preprocessing, tokenizer, source, warnings)
+    return LibraryCheckpoint(network, preprocessing, ours, source, [*warnings, *tokenizer.warnings])
 
 
-@contextmanager
-def _open_clip(refusal: CheckpointError) -> Iterator[ModuleType]:
-    """The module open_clip. Raises CheckpointError where it is not installed, or cannot build a model."""
+def _tokenizer(folder: Path, text_cfg: Mapping[str, Any], refusal: str) -> FolderTokenizer:
     try:
-        import open_clip
-    except ImportError as error:
-        missing = (error.name or "open_clip").partition(".")[0]
-        raise CheckpointError(f"{refusal}. open_clip computes it. {how_to_install(missing, 'convert-all')}") from error
-    except Exception as error:  # torchvision of another build fails in its own way
-        raise CheckpointError(
-            f"{refusal}. open_clip computes it, and cannot be imported: {error}. torch and torchvision must "
-            f"be of one build: {TORCH} and {TORCHVISION}, both from one index"
-        ) from error
-    try:
-        with offline():
-            yield open_clip
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a configuration makes of it
-        raise CheckpointError(f"{refusal}; and open_clip {open_clip.__version__} cannot build it: {error}") from error
+        return read_openclip_tokenizer(folder, text_cfg)
+    except CheckpointError as error:
+        # Where both ways want the same files, the first to say so says it.
+        raise CheckpointError(refusal if "hf_tokenizer_name is" in refusal else f"{refusal}; and {error}") from error
 
 
-def _build(cfg: Mapping[str, Any]) -> Any:
-    """The network of a `model_cfg`, with random weights. Its text tower is always one apart, which takes short rows."""
-    from open_clip.coca_model import CoCa
-    from open_clip.model import CustomTextCLIP
+def checked(architecture: LibraryArchitecture) -> dict[str, Any]:
+    """Its `model_cfg`, in which nothing fetches, runs or fills memory. Raises CheckpointError for what is none."""
+    cfg = architecture.model_cfg
+    sections = ("vision_cfg", "text_cfg")
+    if not isinstance(cfg, Mapping) or not all(isinstance(cfg.get(name), Mapping) for name in sections):
+        raise CheckpointError(architecture.refusal)
+    return checked_fields(cfg)
 
-    fields = {key: value for key, value in deepcopy(dict(cfg)).items() if key != "custom_text"}
-    return (CoCa if "multimodal_cfg" in fields else CustomTextCLIP)(**fields).eval()
 
-
-def _current_names(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of older releases, and of Apple's, under the names that open_clip has for them now."""
-    from open_clip.convert import convert_state_dict
-    from open_clip.model import convert_to_custom_text_state_dict
-
-    current: dict[str, Tensor] = convert_to_custom_text_state_dict(convert_state_dict(model, state))
-    return current
+def _side(vision_cfg: Mapping[str, Any]) -> int:
+    """The sides of the pictures that the image tower takes. Raises CheckpointError."""
+    size = vision_cfg.get("image_size", 224)
+    side = size[0] if isinstance(size, list) else size  # which are two that are equal
+    if type(side) is not int or side < 1:
+        raise CheckpointError(f"model_cfg.vision_cfg.image_size is {size!r:.100}, not a number of pixels")
+    return side
 
 
 def _vector(output: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -9,13 +9,21 @@ from typing import Any
 
 from model.bundle import Bundle
 from model.checkpoints import pixels
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
+from model.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    LibraryArchitecture,
+    LibraryCheckpoint,
+    Options,
+    naming,
+)
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
 from model.checkpoints.library import open_clip
 from model.checkpoints.networks import load_network, own_config
 from model.checkpoints.openclip import siglip
+from model.checkpoints.openclip.architecture import as_preprocess_cfg
 from model.checkpoints.openclip.card import readme
-from model.checkpoints.openclip.config import CONFIG, ParsedConfig, read_model_cfg, to_model_cfg
+from model.checkpoints.openclip.config import CONFIG, read_model_cfg, to_model_cfg
 from model.checkpoints.openclip.fields import Section
 from model.checkpoints.openclip.tokenizer import has_clips_tokenizer, read_tokenizer, write_tokenizer
 from model.checkpoints.openclip.training_checkpoint import WEIGHTS, plain_state
@@ -29,44 +37,40 @@ README = "README.md"
 def read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoint:
     """A hub folder: open_clip_config.json beside safetensors or a torch file of weights.
 
-    What our networks do not compute is built by open_clip.
+    What our networks or tokenizers do not compute is built by open_clip.
     """
     content = read_object(folder / CONFIG)
     with naming(folder / CONFIG):
-        preprocess_cfg = _preprocess_cfg(content)
+        preprocess_cfg = as_preprocess_cfg(content)
+    model_cfg: Any = content.get("model_cfg")
+    preprocessing_from = CONFIG if preprocess_cfg else "open_clip's defaults"
     try:
         with naming(folder / CONFIG):
-            parsed = read_model_cfg(content.get("model_cfg"), options, model_name(folder))
+            parsed = read_model_cfg(model_cfg, options, model_name(folder))
+        tokenizer, config, tokenizer_from = read_tokenizer(
+            folder, Section("text_cfg.", model_cfg["text_cfg"]), parsed.config
+        )
     except CheckpointError as refusal:
-        if not isinstance(content.get("model_cfg"), Mapping):
-            raise
-        return open_clip.read_folder(folder, content, [*WEIGHTS, *_other_weights(folder)], options, refusal)
-    text_cfg = content["model_cfg"]["text_cfg"]
-    return _read_weights(folder, text_cfg, _describe(folder, preprocess_cfg, text_cfg, parsed, options))
-
-
-def _describe(
-    folder: Path,
-    preprocess_cfg: Mapping[str, Any],
-    text_cfg: Mapping[str, Any],
-    parsed: ParsedConfig,
-    options: Options,
-) -> Checkpoint:
-    """All but the weights."""
+        named = LibraryArchitecture(model_name(folder), model_cfg, str(refusal))
+        with naming(folder / CONFIG):
+            open_clip.checked(named)
+        library = open_clip.read(named, find_weights(folder, _weights(folder)), folder, preprocess_cfg, options)
+        library.source.update(format="open_clip folder", preprocessing_from=preprocessing_from)
+        return library
     with naming(folder / CONFIG):
-        preprocessing = pixels.from_openclip(preprocess_cfg, parsed.config.image.image_size, options)
-    tokenizer, config, tokenizer_from = read_tokenizer(folder, Section("text_cfg.", text_cfg), parsed.config)
+        preprocessing = pixels.from_openclip(preprocess_cfg, config.image.image_size, options)
     source = {
         "format": "open_clip folder",
         "activation_from": parsed.activation_from,
         "tokenizer_from": tokenizer_from,
-        "preprocessing_from": CONFIG if preprocess_cfg else "open_clip's defaults",
+        "preprocessing_from": preprocessing_from,
     }
-    return Checkpoint(config, {}, preprocessing, tokenizer, source, parsed.warnings)
+    described = Checkpoint(config, {}, preprocessing, tokenizer, source, parsed.warnings)
+    return _read_weights(folder, model_cfg["text_cfg"], described)
 
 
 def _read_weights(folder: Path, text_cfg: Mapping[str, Any], described: Checkpoint) -> Checkpoint:
-    file = find_weights(folder, [*WEIGHTS, *_other_weights(folder)])
+    file = find_weights(folder, _weights(folder))
     content = read_weights(file) if file.name.endswith(INDEX) else read_file(file)
     with naming(file):
         unwrapped = unwrap(content)
@@ -97,34 +101,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
         (draft / README).write_text(readme(bundle, own_tokenizer), "utf-8")
 
 
-def read_architecture(file: Path, options: Options) -> Options:
-    """The options with the architecture, and the preprocessing if there is one, of an open_clip configuration.
-
-    That of a hub folder, or one of those that come with open_clip. Raises CheckpointError for what we do not compute,
-    and for a tokenizer of the model's own, which a file of weights does not bring.
-    """
-    content = read_object(file)
-    with naming(file):
-        parsed = read_model_cfg(content.get("model_cfg", content), Options(), model_name(file.with_suffix("")))
-        name = content.get("model_cfg", content)["text_cfg"].get("hf_tokenizer_name")
-        if name:
-            raise CheckpointError(
-                f"text_cfg.hf_tokenizer_name is {name!r:.100}, and files of weights have CLIP's tokenizer: put weights "
-                f"and tokenizer into a folder with this file as {CONFIG}, and import that"
-            )
-        preprocess_cfg = _preprocess_cfg(content) or None
-    return replace(options, architecture=parsed.config, preprocess_cfg=preprocess_cfg)
-
-
-def _preprocess_cfg(content: Mapping[str, Any]) -> dict[str, Any]:
-    cfg = content.get("preprocess_cfg") or {}
-    if not isinstance(cfg, Mapping):
-        raise CheckpointError(f"preprocess_cfg is a {type(cfg).__name__}, not an object")
-    # open_clip itself goes by the size of the tower.
-    return {key: value for key, value in cfg.items() if key != "size"}
-
-
-def _other_weights(folder: Path) -> list[str]:
-    """The one file that is likely to hold weights, if there is one of them."""
+def _weights(folder: Path) -> list[str]:
+    """Names that the file of weights may have: the usual ones, and the only one that there is."""
     others = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", ".bin", ".pth", ".pt")]
-    return others if len(others) == 1 else []
+    return [*WEIGHTS, *(others if len(others) == 1 else [])]

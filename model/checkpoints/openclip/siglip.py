@@ -36,13 +36,13 @@ _VISION_DEFAULTS = {"timm_pool": "avg", "timm_proj": "linear"}
 _TEXT_DEFAULTS = {"no_causal_mask": False, "pool_type": "argmax"}
 
 # Width, layers, heads and perceptron width of timm's towers.
-_SIZES = {
+SIZES = {
     "base": (768, 12, 12, None),
     "large": (1024, 24, 16, None),
     "so400m": (1152, 27, 16, 4304),
     "giantopt": (1536, 40, 16, None),
 }
-_NAME = re.compile(rf"vit_({'|'.join(_SIZES)})_patch([0-9]{{1,4}})_siglip_([0-9]{{1,4}})")
+_NAME = re.compile(rf"vit_({'|'.join(SIZES)})_patch([0-9]{{1,4}})_siglip_([0-9]{{1,4}})")
 # timm computes GELU by its tanh approximation in those that it added with SigLIP 2, exactly in the others.
 _TANH = re.compile(r"vit_(so400m_patch16|giantopt_patch16|base_patch32)_siglip_[0-9]+|vit_large_patch16_siglip_512")
 
@@ -74,7 +74,7 @@ def towers(vision: Section, text: Section, quick_gelu: bool) -> dict[str, Any]:
         raise vision.refused("timm_model_name", name, "of timm's towers (visual.trunk) we have SigLIP's ViTs only")
     vision.check(_VISION, _VISION_DEFAULTS)
     text.check(_TEXT, _TEXT_DEFAULTS)
-    width, layers, heads, hidden = _SIZES[match[1]]
+    width, layers, heads, hidden = SIZES[match[1]]
     image_size = vision.whole("image_size", 224)
     if image_size != int(match[3]):
         raise vision.refused("image_size", image_size, f"{name} takes pictures of {match[3]} pixels")

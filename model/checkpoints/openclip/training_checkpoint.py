@@ -80,8 +80,9 @@ def _no_model(content: Mapping[str, Any], options: Options, name: str) -> Checkp
 def _refuse_trunk(state: Mapping[str, Tensor]) -> None:
     if any(key.startswith("visual.trunk.") for key in state):
         raise CheckpointError(
-            "visual.trunk is a tower of timm, which its tensors do not describe: put the file into a folder as "
-            f"{WEIGHTS[2]}, beside the {CONFIG} of its model. {likely(state)}"
+            "visual.trunk is a tower of timm, which its tensors do not describe: name the model's --architecture, as "
+            f"open_clip has it, or put the file into a folder as {WEIGHTS[2]}, beside the {CONFIG} of its model. "
+            f"{likely(state)}"
         )
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from model.checkpoints.checkpoint import CheckpointError, LibraryCheckpoint, Options
 from model.checkpoints.importer import read_checkpoint
 from model.checkpoints.library.model_cfg import checked_fields
-from model.checkpoints.library.open_clip import _build
+from model.checkpoints.library.open_clip_model import build
 from tests.model.checkpoints.forging import Code
 from tests.model.checkpoints.library.test_state_dicts import CONVNEXT
 from tests.model.checkpoints.openclip.models import save_folder
@@ -36,7 +36,7 @@ GROWTH_MB = 600  # that a refusal may take, a library's import included
 
 @pytest.fixture(scope="module")
 def whole(open_clip: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_folder(_build(CONVNEXT), CONVNEXT, tmp_path_factory.mktemp("whole") / "model", weights=WEIGHTS)
+    return save_folder(build(CONVNEXT, Path()), CONVNEXT, tmp_path_factory.mktemp("whole") / "model", weights=WEIGHTS)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch import Tensor
 from model.checkpoints.checkpoint import CheckpointError, Options
 from model.checkpoints.importer import read_checkpoint
 from model.checkpoints.library.loading import fill, read_state
-from model.checkpoints.library.open_clip import _build
+from model.checkpoints.library.open_clip_model import build
 from model.checkpoints.library.outline import outline
 from model.checkpoints.library.state_dicts import unwrap_for
 from model.checkpoints.recognition import likely
@@ -36,7 +36,7 @@ CONVNEXT = {
 
 @pytest.fixture(scope="module")
 def network(open_clip: Any) -> Any:
-    return _build(CONVNEXT)
+    return build(CONVNEXT, Path())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def state(network: Any) -> State:
 @pytest.fixture(scope="module")
 def expected(open_clip: Any) -> State:
     """Of the network without memory, with the names that the text tower had in older files, too."""
-    names = outline(partial(_build, CONVNEXT)).state_dict()
+    names = outline(partial(build, CONVNEXT, Path())).state_dict()
     return {**names, **{name.removeprefix("text."): like for name, like in names.items()}}
 
 
@@ -143,7 +143,7 @@ def test_numbers_that_float32_does_not_hold_are_refused(network: Any, state: Sta
 
 
 def test_a_folder_says_what_was_taken_off_and_left_out(state: State, open_clip: Any, tmp_path: Path) -> None:
-    folder = save_folder(_build(CONVNEXT), CONVNEXT, tmp_path / "model", weights="open_clip_model.safetensors")
+    folder = save_folder(build(CONVNEXT, Path()), CONVNEXT, tmp_path / "model", weights="open_clip_model.safetensors")
     (folder / "open_clip_model.safetensors").unlink()
     wrapped = {
         "epoch": 3,
@@ -207,8 +207,8 @@ def test_whose_tensors_they_are_is_said(tmp_path: Path, name: str) -> None:
 def test_whose_a_whole_model_is_is_said_too(open_clip: Any, tmp_path: Path) -> None:
     """Of networks with names so like ours that they are read, and refused for a layer that is not ours."""
     cfg = {**VIT, "multimodal_cfg": {"layers": 1, "width": 192, "heads": 3, "context_length": 77}}
-    decoder = dict(_build({**cfg, "vision_cfg": {**VIT["vision_cfg"], "attentional_pool": True}}).state_dict())
-    encoder = {name.removeprefix("text."): tensor for name, tensor in _build(VIT).state_dict().items()}
+    decoder = dict(build({**cfg, "vision_cfg": {**VIT["vision_cfg"], "attentional_pool": True}}, Path()).state_dict())
+    encoder = {name.removeprefix("text."): tensor for name, tensor in build(VIT, Path()).state_dict().items()}
     for state, message in [
         ({**encoder, "visual.attn_pool.probe": torch.ones(1, 1, 128)}, "Meta's Perception Encoder"),
         (decoder, "CoCa, with its decoder.*coca_ViT-B-32"),
@@ -242,5 +242,5 @@ def test_multilingual_towers_are_told_apart_by_their_vocabulary() -> None:
 )  # fmt: skip
 def test_the_architecture_is_known_by_its_size(open_clip: Any, name: str, said: str) -> None:
     """Of the original's own networks, in the precision of their files."""
-    tensors = outline(partial(_build, open_clip.get_model_config(name))).half().state_dict()
+    tensors = outline(partial(build, open_clip.get_model_config(name), Path())).half().state_dict()
     assert re.search(said, likely(tensors))
