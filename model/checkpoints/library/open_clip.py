@@ -80,15 +80,18 @@ def read(
     with open_clip_for(refusal) as library:
         sketch = outline(partial(build, cfg, beside))
     tokenizer = _tokenizer(beside, cfg["text_cfg"], refusal)
-    with open_clip_for(refusal), naming(weights):
+    with open_clip_for(refusal):
         read = read_weights(weights, sketch)
         model = build(cfg, beside)  # a network that the file has the tensors of
-        if are_fused(read.state):
+        fused = are_fused(read.state)
+        if fused:
             fuse(model)
-        warnings = [*read.warnings, *load(model, read.state)]
+        with naming(weights):
+            warnings = [*read.warnings, *load(model, read.state)]
         if options.image_size is not None:
             set_image_size(model, options.image_size)
-        fuse_where_exact(model, side)
+        if not fused:
+            fuse_where_exact(model, side)
         config = LibraryConfig(
             name=name or architecture.name,
             library="open_clip",

@@ -127,11 +127,17 @@ def _current_names(model: Any, tensors: Mapping[str, Tensor]) -> tuple[dict[str,
     if model.logit_bias is not None and "logit_bias" not in state:
         state["logit_bias"] = torch.zeros(model.logit_bias.shape)
         warnings.append("the weights have no logit_bias: it is zero, as open_clip has it then")
-    before = {name: len(state[name]) for name in _POSITIONS if name in state and state[name].dim() == 2}
+    expected = model.state_dict()
+    # In number, not in width, which `check` refuses by its name.
+    before = {
+        name: len(state[name])
+        for name in _POSITIONS
+        if name in state and name in expected and state[name].shape[1:] == expected[name].shape[1:]
+    }
     state |= {name: state[name].float() for name in before}
     if _POSITIONS[0] in before:
         resize_pos_embed(state, model)
-    if _POSITIONS[1] in before and hasattr(model.text, "positional_embedding"):
+    if _POSITIONS[1] in before:
         resize_text_pos_embed(state, model)
     warnings += [
         f"{name} was resized from {size} to {len(state[name])} positions, as open_clip does"
