@@ -11,6 +11,7 @@ from typing import Any
 
 from model.checkpoints.checkpoint import CheckpointError
 from model.files import WriteError, replace_folder
+from model.hub.folders import DOWNLOADS
 
 FORMAT = {"format": "pt"}  # transformers reads no safetensors that do not say what they hold
 MAX_JSON_BYTES = 64 * 1024**2  # a tokenizer.json of a million tokens has less
@@ -69,8 +70,12 @@ def new_folder(to: Path) -> Iterator[Path]:
 
 
 def model_name(folder: Path) -> str:
-    """The name of the model in a folder: the folder's, or the repository's where it is in the cache of the hub."""
+    """The name of the model in a folder: the folder's, or the repository's where it was downloaded from the hub."""
     place = folder.resolve()
-    cached = place.parent.name == "snapshots"
-    name = place.parents[1].name.rpartition("--")[2] if cached else place.name
+    if place.parent.name == "snapshots":  # the cache of the hub's own client
+        name = place.parents[1].name.rpartition("--")[2]
+    elif place.parent.parent.name == DOWNLOADS:  # ours: the name, and below it the commit
+        name = place.parent.name
+    else:
+        name = place.name
     return re.sub(r"[^A-Za-z0-9@._-]+", "-", name).strip("@._-")[:100] or "clip"

@@ -14,6 +14,7 @@ from model.hub.names import PublishedModel, published_model
 from model.hub.settings import HubSettings
 from model.manifest import MANIFEST
 
+DOWNLOADS = "downloads"
 LOCK_TIMEOUT_S, LOCK_POLL_S = 6 * 3600.0, 0.5  # the largest models, over a slow line
 
 
@@ -24,7 +25,7 @@ def bundle_folder(model: PublishedModel, settings: HubSettings) -> Path:
 
 def download_folder(model: PublishedModel, settings: HubSettings) -> Path:
     """The folder that its published files are downloaded into."""
-    return settings.home / "downloads" / model.id
+    return settings.home / DOWNLOADS / model.id
 
 
 def find_bundle(name: str) -> Path | None:

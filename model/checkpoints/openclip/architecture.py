@@ -100,6 +100,15 @@ def architecture_names() -> list[str]:
     return [file.stem for file in _model_configs()]
 
 
+def name_of(model_cfg: Mapping[str, Any]) -> str | None:
+    """The name that open_clip has for a `model_cfg`, where it is one of its own."""
+    for file in _model_configs():
+        content = read_object(file)
+        if all(content.get(field) == model_cfg.get(field) for field in content.keys() | model_cfg.keys()):
+            return file.stem
+    return None
+
+
 def _model_configs() -> list[Path]:
     """The configurations that come with open_clip, which is not imported for that; none where it is not installed."""
     found = importlib.util.find_spec("open_clip")

@@ -21,7 +21,7 @@ from model.checkpoints.folders import FORMAT, model_name, new_folder, read_objec
 from model.checkpoints.library import open_clip
 from model.checkpoints.networks import load_network, own_config
 from model.checkpoints.openclip import siglip
-from model.checkpoints.openclip.architecture import as_preprocess_cfg
+from model.checkpoints.openclip.architecture import as_preprocess_cfg, name_of
 from model.checkpoints.openclip.card import readme
 from model.checkpoints.openclip.config import CONFIG, read_model_cfg, to_model_cfg
 from model.checkpoints.openclip.fields import Section
@@ -51,10 +51,13 @@ def read_folder(folder: Path, options: Options) -> Checkpoint | LibraryCheckpoin
             folder, Section("text_cfg.", model_cfg["text_cfg"]), parsed.config
         )
     except CheckpointError as refusal:
-        named = LibraryArchitecture(model_name(folder), model_cfg, str(refusal))
+        name = model_name(folder)
+        known_as = name_of(model_cfg) if isinstance(model_cfg, Mapping) else None
+        named = LibraryArchitecture(known_as or name, model_cfg, str(refusal))
         with naming(folder / CONFIG):
             open_clip.checked(named)
-        library = open_clip.read(named, find_weights(folder, _weights(folder)), folder, preprocess_cfg, options)
+        weights = find_weights(folder, _weights(folder))
+        library = open_clip.read(named, weights, folder, preprocess_cfg, options, name)
         library.source.update(format="open_clip folder", preprocessing_from=preprocessing_from)
         return library
     with naming(folder / CONFIG):

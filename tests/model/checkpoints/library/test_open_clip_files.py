@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import CheckpointError, LibraryCheckpoint, Options
 from model.checkpoints.importer import read_checkpoint
+from model.checkpoints.openclip.architecture import name_of
 from model.commands.convert import read_architecture
 from tests.conftest import SHIMS
 from tests.model.checkpoints.library.folders import bert, mt5
@@ -61,6 +62,14 @@ def test_a_tokenizer_of_its_own_is_named(open_clip: Any, tmp_path: Path) -> None
             np.testing.assert_allclose(ours, F.normalize(network.encode_text(other[None]), dim=-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("place", ["mine", "downloads/mine/0a1b2c", "models--laion--mine/snapshots/0a1b2c"])
+def test_a_model_has_the_name_of_its_folder_or_its_repository(open_clip: Any, tmp_path: Path, place: str) -> None:
+    folder = save_folder(build(open_clip, CFG), CFG, tmp_path / place, weights="model.safetensors")
+    checkpoint = read_checkpoint(folder, Options())
+    assert isinstance(checkpoint, LibraryCheckpoint)
+    assert checkpoint.network.config.name == checkpoint.network.config.architecture == "mine"
+
+
 @pytest.mark.usefixtures("open_clip")
 def test_open_clips_architectures_are_known_by_name() -> None:
     assert read_architecture("ViT-B-32", Options()).preset
@@ -70,6 +79,8 @@ def test_open_clips_architectures_are_known_by_name() -> None:
     library = read_architecture("EVA02-B-16", Options()).library_architecture
     assert library
     assert (library.name, library.model_cfg["embed_dim"]) == ("EVA02-B-16", 512)
+    assert name_of(library.model_cfg) == "EVA02-B-16"
+    assert name_of({**library.model_cfg, "embed_dim": 513}) is None
     with pytest.raises(CheckpointError, match=r"'EVA2-B-16': did you mean EVA02-B-16"):
         read_architecture("EVA2-B-16", Options())
     with pytest.raises(CheckpointError, match="--tokenizer belongs to an --architecture"):
