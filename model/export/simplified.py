@@ -15,13 +15,16 @@ from torch.nn import functional as F
 
 from model.network import LibraryNetwork
 
+FUSED = "reparam_conv"  # in the names of tensors that timm has made one of several; it cannot be done twice
+
 
 @torch.no_grad()
 def simplified(network: LibraryNetwork) -> LibraryNetwork:
     """A network of the same vectors for fewer operators. Tensors that stay are shared with `network`, which stays."""
     tensors = chain(network.parameters(), network.buffers())
     copied = deepcopy(network, {id(tensor): tensor for tensor in tensors})
-    if any(type(module).__module__.startswith("timm.") for module in copied.modules()):
+    of_timm = any(type(module).__module__.startswith("timm.") for module in copied.modules())
+    if of_timm and not any(FUSED in name for name in copied.state_dict()):
         from timm.models import reparameterize_model
 
         reparameterize_model(copied, inplace=True)

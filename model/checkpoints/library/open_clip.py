@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import CheckpointError, LibraryArchitecture, LibraryCheckpoint, Options, naming
-from model.checkpoints.library.branches import are_fused, fuse, fuse_where_exact
+from model.checkpoints.library.branches import are_fused, fuse
 from model.checkpoints.library.model_cfg import checked_fields
 from model.checkpoints.library.open_clip_model import (
     build,
@@ -83,15 +83,12 @@ def read(
     with open_clip_for(refusal):
         read = read_weights(weights, sketch)
         model = build(cfg, beside)  # a network that the file has the tensors of
-        fused = are_fused(read.state)
-        if fused:
+        if are_fused(read.state):
             fuse(model)
         with naming(weights):
             warnings = [*read.warnings, *load(model, read.state)]
         if options.image_size is not None:
             set_image_size(model, options.image_size)
-        if not fused:
-            fuse_where_exact(model, side)
         config = LibraryConfig(
             name=name or architecture.name,
             library="open_clip",
