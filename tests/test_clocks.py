@@ -16,6 +16,7 @@ WRITTEN_DOWN = {
     "service/routes/health.py": "`unix` of an answer",
     "service/routes/compat/infinity.py": "`created` of an answer",
     "model/export/bundle.py": "`created` of a bundle",
+    "model/checkpoints/onnx_exports/write.py": "`created` of a bundle",
     "model/variants/make_variant.py": "`created` of a variant",
     "training/publishing/served_folder.py": "name of a folder that gives way",
     "training/loop/trainer.py": "time of a line of metrics",

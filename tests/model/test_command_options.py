@@ -33,6 +33,10 @@ TABLE = {
     "import --name": ("the id", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --activation": ("what is computed", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --architecture": ("heads", f"{HERE}::test_an_import_is_as_it_is_told"),
+    "import --tokenizer": (
+        "whose tokenizer it is",
+        "tests/model/checkpoints/library/test_open_clip_files.py::test_a_tokenizer_of_its_own_is_named",
+    ),
     "import --image-size": ("position embeddings", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --exact-pixels": ("preprocessing", f"{HERE}::test_an_import_is_as_it_is_told"),
     "import --matryoshka-dimensions": (

@@ -87,6 +87,8 @@ PREPROCESSING: dict[str, Any] = {
     "size": 32,
     "interpolation": "bilinear",
     "resize_mode": "squash",
+    "resize_size": 64,
+    "fill_color": 255,
     "exif_orientation": False,
     "alpha": "drop",
     "crop": "floor",
@@ -107,6 +109,10 @@ BUNDLE = {
     "format": ("whether it is read", "tests/model/test_bundle.py::test_a_bad_manifest_is_refused_by_field"),
     "files": ("what may be served", "tests/model/test_bundle.py::test_one_altered_bit_is_named"),
     "preprocessing": ("pixels", HERE + "test_a_field_of_the_preprocessing_changes_what_the_tower_sees"),
+    "matryoshka_dimensions": (
+        "what /info says",
+        "tests/service/test_matryoshka.py::test_a_model_says_which_lengths_it_was_trained_for",
+    ),
     "logit_bias": ("scores", "tests/service/test_siglip.py::test_probabilities_are_the_sigmoids_of_transformers"),
     "variant": ("warnings", "tests/service/test_variants.py::test_a_variant_is_shown_and_warned_of"),
     **dict.fromkeys(INSPECTED, ("what is shown", HERE + "test_what_inspect_shows")),
@@ -172,7 +178,7 @@ def test_a_field_of_the_preprocessing_changes_what_the_tower_sees(name: str) -> 
         fixed = torch.full((1, TINY_VIT.image.image_size, TINY_VIT.image.image_size, 3), 77, dtype=torch.uint8)
         return pixels.shape, pixels.tobytes(), ImageGraph(network, preprocessing)(fixed)[0].tolist()
 
-    base = Preprocessing(size=48)
+    base = Preprocessing(size=48, resize_mode="longest" if name == "fill_color" else "shortest")
     changed = base.model_copy(update={name: PREPROCESSING[name]})
     assert getattr(base, name) != PREPROCESSING[name]
     assert seen(changed) != seen(base)

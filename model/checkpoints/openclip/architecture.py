@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def name_of(model_cfg: Mapping[str, Any]) -> str | None:
 
 def _model_configs() -> list[Path]:
     """The configurations that come with open_clip, which is not imported for that; none where it is not installed."""
-    found = importlib.util.find_spec("open_clip")
+    found = None
+    with suppress(ImportError, ValueError):  # of an installation that is broken
+        found = importlib.util.find_spec("open_clip")
     places = [] if found is None else list(found.submodule_search_locations or [])
     return sorted(file for place in places for file in (Path(place) / "model_configs").glob("*.json"))
