@@ -79,6 +79,8 @@ pictures and the same texts, in Latin, Cyrillic, Chinese, Japanese, Arabic and K
 tokenizer. A configuration is exact where no component of any vector differs by more than 1e-4, and no cosine is below
 0.99999. Tokenizers whose vocabulary is on a hub are small ones of the same kind, trained here.
 
+Seconds of an import are of a machine that did other work meanwhile.
+
 `own` is imported by Sightword's own networks and can be trained further; `open_clip` is built by open_clip. `padded`
 are text towers that see padding: each text is as long as the context there."""
 
