@@ -33,14 +33,19 @@ def read_text(file: Path) -> str:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
 
 
-def read_object(file: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises CheckpointError where there is none."""
+def read_json(file: Path) -> Any:
+    """The content of a JSON file. Raises CheckpointError where it is none."""
     try:
-        content = json.loads(read_text(file))
+        return json.loads(read_text(file))
     except (ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{file} is not JSON: {error}") from error
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises CheckpointError where there is none."""
+    content = read_json(file)
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} holds a {type(content).__name__}, not an object")
     return content

@@ -5,7 +5,6 @@ Its vectors are those of that model, of any length; a module Normalize, where th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.checkpoints.checkpoint import CheckpointError
-from model.checkpoints.folders import read_object, read_text
+from model.checkpoints.folders import read_json, read_object
 
 MODULES, CLIP_FOLDER = "modules.json", "0_CLIPModel"
 _SETTINGS, _PROMPTS = "sentence_bert_config.json", "config_sentence_transformers.json"
@@ -68,12 +67,7 @@ def _read_modules(folder: Path) -> list[tuple[str, str]]:
     file = folder / MODULES
     if not file.exists():
         return [(f"{_OURS}models.CLIPModel", CLIP_FOLDER)] if (folder / CLIP_FOLDER).is_dir() else []
-    try:
-        content = json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{file} is not JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, list) or len(content) > _MAX_MODULES:
         raise CheckpointError(f"{file} is not a list of modules")
     modules = []

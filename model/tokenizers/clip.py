@@ -209,10 +209,15 @@ class Tokenizer:
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """Fill up with `pad_id`: int64 [batch, longest], or [batch, context_length] where that is fixed."""
         length = self.context_length if self._fixed_length else max(map(len, rows), default=0)
-        padded = np.full((len(rows), length), self.pad_id, dtype=np.int64)
-        for row, ids in zip(padded, rows, strict=True):
-            row[: len(ids)] = ids
-        return padded
+        return pad_rows(rows, length, self.pad_id)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], length: int, pad_id: int) -> npt.NDArray[np.int64]:
+    """Rows of ids, none longer than `length`, filled up with `pad_id`: int64 [rows, length]."""
+    padded = np.full((len(rows), length), pad_id, dtype=np.int64)
+    for row, ids in zip(padded, rows, strict=True):
+        row[: len(ids)] = ids
+    return padded
 
 
 def _read_merges() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model.library_config import LibraryTextConfig
 from model.tokenizers.cleaning import repaired, text_of
-from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError
+from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError, pad_rows
 from model.tokenizers.tokenizer_json import TokenizerJsonError, failure, open_tokenizer_json
 
 
@@ -82,10 +82,7 @@ class FastTokenizer:
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """Fill up with `pad_id`: int64 [batch, longest], or [batch, context_length] where the tower needs that."""
         length = self.context_length if self._fixed_length else max(map(len, rows), default=0)
-        padded = np.full((len(rows), length), self.pad_id, dtype=np.int64)
-        for row, ids in zip(padded, rows, strict=True):
-            row[: len(ids)] = ids
-        return padded
+        return pad_rows(rows, length, self.pad_id)
 
     @property
     def _room(self) -> int:

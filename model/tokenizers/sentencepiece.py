@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model.config import SiglipTextConfig
 from model.tokenizers.charsmap import Charsmap, CharsmapError
 from model.tokenizers.cleaning import clean
-from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError
+from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError, pad_rows
 from model.tokenizers.vocabulary import SPACE, Vocabulary, VocabularyError, read_vocabulary
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -97,10 +97,7 @@ class SentenceTokenizer:
 
     def pad(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
         """Fill up to the context length: int64 [batch, context_length]."""
-        padded = np.full((len(rows), self.context_length), self.pad_id, dtype=np.int64)
-        for row, ids in zip(padded, rows, strict=True):
-            row[: len(ids)] = ids
-        return padded
+        return pad_rows(rows, self.context_length, self.pad_id)
 
     def _normalise(self, text: str) -> str:
         text = text.encode("utf-8", "replace").decode()  # JSON can spell halves of characters

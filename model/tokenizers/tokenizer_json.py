@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer as Backend
+
+from model.tokenizers.vocabulary import pipeline_steps
 
 MAX_CHARACTERS = 192 * 1024**2  # XLM-V's, of 900,000 pieces, has 90 million where it is indented
 MAX_STEPS = 64  # of normalisation and of splitting
@@ -96,7 +97,7 @@ def _around(processor: dict[str, Any] | None) -> tuple[tuple[int, ...], tuple[in
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
     names: set[str] = set()
-    for step in _steps(processor, "processors"):
+    for step in pipeline_steps(processor, "processors"):
         if step["type"] in ("BertProcessing", "RobertaProcessing"):
             first, last = [(*step["cls"],)], [(*step["sep"],)]
         elif step["type"] == "TemplateProcessing":
@@ -172,8 +173,8 @@ def _check_model(model: dict[str, Any]) -> None:
 
 def _check_steps(file: dict[str, Any]) -> None:
     """Refuse what makes a text longer without a bound, and patterns of a size that nobody needs."""
-    normalizers = list(_steps(file.get("normalizer"), "normalizers"))
-    splitters = list(_steps(file.get("pre_tokenizer"), "pretokenizers"))
+    normalizers = list(pipeline_steps(file.get("normalizer"), "normalizers"))
+    splitters = list(pipeline_steps(file.get("pre_tokenizer"), "pretokenizers"))
     if max(len(normalizers), len(splitters)) > MAX_STEPS:
         raise TokenizerJsonError(f"it normalises or splits a text in more than {MAX_STEPS} steps")
     growth = 1
@@ -200,14 +201,3 @@ def _check_charsmap(encoded: str | None) -> None:
         raise TokenizerJsonError("its character map is cut short")
     if max(map(len, charsmap[4 + size :].split(b"\0"))) > MAX_MAPPED_BYTES:
         raise TokenizerJsonError(f"its character map makes more than {MAX_MAPPED_BYTES} bytes of a character")
-
-
-def _steps(node: dict[str, Any] | None, name: str) -> Iterator[dict[str, Any]]:
-    """A step of the pipeline, or each of a sequence of them."""
-    if node is None:
-        return
-    if node["type"] != "Sequence":
-        yield node
-        return
-    for part in node[name]:
-        yield from _steps(part, name)

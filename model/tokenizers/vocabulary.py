@@ -116,9 +116,9 @@ def read_vocabulary(text: str) -> Vocabulary:
     try:
         content = json.loads(text)
         model = content["model"]
-        normalizers_ = list(_parts(content.get("normalizer"), "normalizers"))
+        normalizers_ = list(pipeline_steps(content.get("normalizer"), "normalizers"))
         _expect_known("normalizer", normalizers_, _KNOWN_NORMALIZERS)
-        pre_tokenizers_ = list(_parts(content.get("pre_tokenizer"), "pretokenizers"))
+        pre_tokenizers_ = list(pipeline_steps(content.get("pre_tokenizer"), "pretokenizers"))
         _expect_known("pre-tokenizer", pre_tokenizers_, _KNOWN_PRE_TOKENIZERS.get(model["type"], set()))
         # Of a text whose spaces are marks already, Gemma's splitter finds nothing to split.
         if any(part.get("pattern", {"String": " "}) != {"String": " "} for part in pre_tokenizers_):
@@ -184,7 +184,7 @@ def _control(ids: dict[str, int], added: list[dict[str, Any]]) -> frozenset[str]
     return frozenset(token["content"] for token in added if token["special"])
 
 
-def _parts(node: dict[str, Any] | None, name: str) -> Iterator[dict[str, Any]]:
+def pipeline_steps(node: dict[str, Any] | None, name: str) -> Iterator[dict[str, Any]]:
     """A step of the pipeline, or each of a sequence of them."""
     if node is None:
         return
@@ -192,7 +192,7 @@ def _parts(node: dict[str, Any] | None, name: str) -> Iterator[dict[str, Any]]:
         yield node
         return
     for part in node[name]:
-        yield from _parts(part, name)
+        yield from pipeline_steps(part, name)
 
 
 def _expect_known(what: str, parts: list[dict[str, Any]], known: set[str]) -> None:

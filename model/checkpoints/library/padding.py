@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
 from model import smoke_inputs
 from model.network import LibraryNetwork
-from model.tokenizers.clip import TextTokenizer
+from model.tokenizers.clip import TextTokenizer, pad_rows
 
 TRIMMING_TOLERANCE = 1e-5  # of any component of a vector: what the order of sums makes of the same vector is below
 _LENGTHS = 4  # of texts that are compared
@@ -22,9 +21,7 @@ def padding_matters(network: LibraryNetwork, tokenizer: TextTokenizer) -> bool:
     rows = smoke_inputs.token_rows(tokenizer)
     picked = [rows[i * (len(rows) - 1) // (_LENGTHS - 1)] for i in range(_LENGTHS)]
     length = min(text.context_length, max(_MANY_TOKENS, max(map(len, picked))))
-    padded = np.full((len(picked), length), text.pad_id, np.int64)
-    for row, ids in zip(padded, picked, strict=True):
-        row[: len(ids)] = ids
+    padded = pad_rows(picked, length, text.pad_id)
     whole = F.normalize(network.encode_text(torch.from_numpy(padded)), dim=-1)
     try:
         trimmed = [network.encode_text(torch.tensor([row])) for row in picked]
