@@ -12,28 +12,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model import smoke_inputs
-from model.bundle import Bundle, write_manifest
+from model.bundle import Bundle
 from model.config import Preprocessing
+from model.export.comparison import (
+    TOLERANCE,
+    ExportError,
+    comparison_inputs,
+    engine_pairs,
+    report,
+    write_measured,
+)
 from model.export.graphs import ImageGraph, TextGraph, graph_state, write_graphs
 from model.export.simplified import simplified
 from model.export.tensors import write_tensors
-from model.manifest import MANIFEST, TOKENIZER, WEIGHTS, ExportReport
+from model.manifest import TOKENIZER, WEIGHTS, ExportReport
 from model.network import AnyNetwork, LibraryNetwork
 from model.runtime.engine import Engine
 from model.tokenizers.clip import TextTokenizer
 
-TOLERANCE = 1e-4
-BATCH_SIZES = (1, 2, 3, 4, 5, 8, 13, 16, 32, 33)
-# Of large networks, which take seconds a picture on a CPU, fewer are compared.
-LARGE_PARAMETERS = 50_000_000
-LARGE_BATCH_SIZES = (1, 3)
-LARGE_TEXT_LENGTHS = 6
+LARGE_PARAMETERS = 50_000_000  # of which fewer inputs are compared
+__all__ = ["TOLERANCE", "ExportError", "export_bundle", "measure"]
 WeightsDtype = Literal["float32", "float16"]
-
-
-class ExportError(RuntimeError):
-    """The graphs do not compute what the network does."""
 
 
 def export_bundle(
@@ -75,17 +74,7 @@ def export_bundle(
         "source": dict(source or {}),
         "matryoshka_dimensions": tuple(matryoshka_dimensions),
     }
-    # The engine opens only bundles with a manifest: the first one carries no figures, the second the measured ones.
-    unmeasured = ExportReport(
-        image_max_abs_diff=0, image_min_cosine=0, text_max_abs_diff=0, text_min_cosine=0,
-        pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=tolerance,
-    )  # fmt: skip
-    draft = write_manifest(path, {**manifest, "export": unmeasured})
-    try:
-        return write_manifest(path, {**manifest, "export": measure(network, draft, tolerance)})
-    except BaseException:
-        (path / MANIFEST).unlink()  # or what was refused would load, with figures of an export that never was
-        raise
+    return write_measured(path, manifest, tolerance, lambda draft: measure(network, draft, tolerance))
 
 
 @torch.no_grad()
@@ -96,50 +85,20 @@ def measure(network: AnyNetwork, bundle: Bundle, tolerance: float = TOLERANCE) -
     """
     engine = Engine(bundle, provider="cpu")
     image_graph, text_graph = ImageGraph(network, bundle.preprocessing).eval(), TextGraph(network).eval()
-    large = sum(parameter.numel() for parameter in network.parameters()) > LARGE_PARAMETERS
-    sizes = LARGE_BATCH_SIZES if large else BATCH_SIZES
-    pixels = smoke_inputs.pixels(bundle.preprocessing, max(sizes))
-    tokenizer = bundle.tokenizer()
-    rows = smoke_inputs.token_rows(tokenizer)
-    if large:
-        rows = [rows[i * (len(rows) - 1) // (LARGE_TEXT_LENGTHS - 1)] for i in range(LARGE_TEXT_LENGTHS)]
+    inputs = comparison_inputs(bundle, sum(tensor.numel() for tensor in network.parameters()) > LARGE_PARAMETERS)
     # Torch, the slower of the two, embeds each picture and each text once.
-    image_vectors = image_graph(torch.from_numpy(pixels)).numpy()
+    images = image_graph(torch.from_numpy(inputs.pixels)).numpy()
     # A library's own code pads every text to the context: that shorter rows give the same is among what is measured.
     length = bundle.context_length if isinstance(network, LibraryNetwork) else 0
-    padded = [_padded(tokenizer.pad([row]), length, bundle.manifest.config.text.pad_id) for row in rows]
-    text_vectors = np.concatenate([text_graph(torch.from_numpy(row)).numpy() for row in padded])
-    images = [(image_vectors[:size], engine.embed_images(pixels[:size])) for size in sizes]
-    # One text of each length alone, then batches of many lengths.
-    groups = [[i] for i in range(len(rows))] + [[i * len(rows) // size for i in range(size)] for size in sizes]
-    texts = [(text_vectors[group], engine.embed_texts(tokenizer.pad([rows[i] for i in group]))) for group in groups]
-    image_diff, image_cosine = _compare(images)
-    text_diff, text_cosine = _compare(texts)
-    worst = float(np.max([image_diff, text_diff]))
-    if not worst <= tolerance:  # written so that NaN fails too
-        raise ExportError(f"the exported graphs differ from the network by {worst:.2e}, more than {tolerance:.0e}")
-    return ExportReport(
-        image_max_abs_diff=image_diff,
-        image_min_cosine=image_cosine,
-        text_max_abs_diff=text_diff,
-        text_min_cosine=text_cosine,
-        pictures=len(pixels),
-        texts=len(rows),
-        batch_sizes=sizes,
-        text_lengths=(len(rows[0]), len(rows[-1])),
-        tolerance=tolerance,
-    )
+    tokenizer, pad_id = bundle.tokenizer(), bundle.manifest.config.text.pad_id
+    padded = [_padded(tokenizer.pad([row]), length, pad_id) for row in inputs.rows]
+    texts = np.concatenate([text_graph(torch.from_numpy(row)).numpy() for row in padded])
+    pairs = engine_pairs(engine, tokenizer, inputs, images, texts)
+    return report(inputs, *pairs, tolerance, "the exported graphs differ from the network")
 
 
 def _padded(ids: npt.NDArray[np.int64], length: int, pad_id: int) -> npt.NDArray[np.int64]:
     return np.pad(ids, ((0, 0), (0, max(0, length - ids.shape[1]))), constant_values=pad_id)
-
-
-def _compare(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    # numpy's max and min keep a NaN, Python's lose it.
-    difference = float(np.max([np.abs(a - b).max() for a, b in pairs]))
-    cosine = float(np.min([(a * b).sum(axis=1).min() for a, b in pairs]))
-    return difference, cosine
 
 
 def _round_to_half(network: AnyNetwork) -> None:

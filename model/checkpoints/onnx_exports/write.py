@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from model import smoke_inputs
-from model.bundle import write_manifest
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.onnx_exports.folder import OnnxCheckpoint
 from model.checkpoints.onnx_exports.measure import measure
@@ -32,14 +31,11 @@ from model.checkpoints.onnx_exports.towers import (
     one_at_a_time,
     text_graph,
 )
-from model.export.bundle import (
-    LARGE_PARAMETERS,
-    TOLERANCE,
-    ExportError,
-)
+from model.export.bundle import LARGE_PARAMETERS
+from model.export.comparison import TOLERANCE, ExportError, write_measured
 from model.export.external_data import link_weights, take_out_weights
 from model.library_config import LibraryConfig, LibraryImageConfig, LibraryTextConfig
-from model.manifest import IMAGE_GRAPH, MANIFEST, TEXT_GRAPH, TOKENIZER, WEIGHTS, ExportReport
+from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS
 from model.runtime.processor import usable_cores
 from model.runtime.session import session_options
 
@@ -97,18 +93,8 @@ def write_bundle(
         "source": {**checkpoint.source, **origin, "warnings": checkpoint.warnings},
         "matryoshka_dimensions": tuple(matryoshka_dimensions),
     }
-    unmeasured = ExportReport(
-        image_max_abs_diff=0, image_min_cosine=0, text_max_abs_diff=0, text_min_cosine=0,
-        pictures=0, texts=0, batch_sizes=(), text_lengths=(0, 0), tolerance=TOLERANCE,
-    )  # fmt: skip
-    draft = write_manifest(path, {**manifest, "export": unmeasured})
-    try:
-        tolerance = HALF_TOLERANCE if precision == "fp16" else TOLERANCE
-        report = measure(checkpoint, draft, parameters > LARGE_PARAMETERS, tolerance)
-        write_manifest(path, {**manifest, "export": report})
-    except BaseException:
-        (path / MANIFEST).unlink()  # or what was refused would load, with figures of an export that never was
-        raise
+    tolerance, large = HALF_TOLERANCE if precision == "fp16" else TOLERANCE, parameters > LARGE_PARAMETERS
+    write_measured(path, manifest, tolerance, lambda draft: measure(checkpoint, draft, large, tolerance))
 
 
 def _take_weights(tower: Tower, prefix: Prefix) -> tuple[ModelProto, dict[str, _Array]]:
