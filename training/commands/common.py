@@ -18,7 +18,7 @@ USER_ERRORS = frozenset(
         "builtins.OSError",
         "model.manifest.BundleError",
         "model.checkpoints.checkpoint.CheckpointError",
-        "model.export.bundle.ExportError",
+        "model.export.comparison.ExportError",
         "model.images.errors.ImageError",
         "model.runtime.providers.EngineError",
         "model.zeroshot.TemplateError",
