@@ -3,7 +3,8 @@
     from model.embedder import Embedder
 
     embedder = Embedder.load("runs/mine/bundle")
-    similarities = embedder.embed_images([Path("cat.jpg")]) @ embedder.embed_texts(["a cat", "a dog"]).T
+    images, texts = embedder.embed_images([Path("cat.jpg")]), embedder.embed_texts(["a cat", "a dog"])
+    similarities = embedder.cosines(images, texts)
 
 Needs no torch: a bundle is run by onnxruntime.
 """
@@ -76,6 +77,11 @@ class Embedder:
         if not texts:
             return np.empty((0, self.bundle.dimensions), np.float32)
         return embed_texts(self._tokenizer, self._engine.embed_texts, texts)
+
+    def cosines(self, images: Vectors, texts: Vectors) -> Vectors:
+        """Embeddings of images and of texts -> how alike each of the one and of the other are [images, texts]."""
+        cosines: Vectors = images @ texts.T
+        return cosines
 
     def _decode(self, image: bytes | Path | ReadBytes) -> Pixels:
         if isinstance(image, bytes):

@@ -17,7 +17,7 @@ from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.tokenizers.clip import TextTokenizer, Tokenizer
 from training.config import ConfigError, TrainConfig
-from training.objectives import OBJECTIVES
+from training.objectives import build_objective
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def build_initial_model(config: TrainConfig) -> InitialModel:
         config.check_stages(model.network.config)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    OBJECTIVES[config.objective.kind].initialize(model.network)
+    build_objective(config.objective).initialize(model.network)
     return model
 
 

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 
 from tests.training.conftest import picture, write_shard
 from tests.training.plain_batches import PlainBatches
-from training.config import Data
+from training.config import Data, Objective
 from training.data import collate
 from training.data.collate import Batch
 from training.data.dataset import TrainingSet
-from training.objectives import OBJECTIVES
+from training.objectives import build_objective
 from training.objectives.contrastive import contrastive_loss
 from training.objectives.objective import LocalRows
 from training.objectives.sigmoid import sigmoid_loss
@@ -161,8 +161,9 @@ def test_losses_ask_for_no_mask_of_all_pairs(tmp_path: Path, kind: str, monkeypa
     batch = batch.without(torch.arange(60) % 9 == 0)
     generator = torch.Generator().manual_seed(0)
     image, text = (F.normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (60, len(batch.texts)))
-    local, network = LocalRows(slice(7, 30), slice(3, 20)), SimpleNamespace(logit_bias=torch.tensor(-3.0))
-    arguments, masks = (image, text, torch.tensor(9.0)), (batch.positive, batch.ignored)
+    local = LocalRows(slice(7, 30), slice(3, 20))
+    network = SimpleNamespace(logit_scale=torch.tensor(9.0).log(), logit_bias=torch.tensor(-3.0))
+    arguments, masks = (image, text, network.logit_scale.exp()), (batch.positive, batch.ignored)
     if kind == "contrastive":
         expected = contrastive_loss(*arguments, *masks, batch.counts, local)
     else:
@@ -170,5 +171,5 @@ def test_losses_ask_for_no_mask_of_all_pairs(tmp_path: Path, kind: str, monkeypa
     made: list[int] = []
     scatter = collate._mask
     monkeypatch.setattr(collate, "_mask", lambda places, shape, on: made.append(shape[0]) or scatter(places, shape, on))
-    assert torch.equal(OBJECTIVES[kind].loss((image, text), arguments[2], network, batch, local), expected)
+    assert torch.equal(build_objective(Objective(kind=kind)).loss((image, text), network, batch, local, 0.0), expected)
     assert made == [23, 23] + [17, 17] * (kind == "contrastive")

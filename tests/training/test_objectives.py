@@ -159,7 +159,7 @@ def test_a_bundle_is_trained_further_for_larger_pictures(colours: Path, tmp_path
 
 
 def test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries(colours: Path, tmp_path: Path) -> None:
-    file = write_config(colours, objective={"kind": "sigmoid"}, steps=30, evaluate_every=15)
+    file = write_config(colours, objective="sigmoid", steps=30, evaluate_every=15)
     bundle = train_and_export(load_config(file), colours, tmp_path / "run")
     assert bundle.logit_bias is not None
     assert bundle.logit_bias != -10

@@ -32,6 +32,11 @@ class Objective(Section):
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
 
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _teacher_fields_need_a_teacher(self) -> Objective:
         for name in ("teacher_weight", "teacher_scale"):

@@ -77,9 +77,8 @@ class _DatasetEvaluator:
             images = self._embed(split, name)
             if split.captions:
                 if self._is_requested("retrieval"):
-                    yield self._complete(
-                        retrieve(name, images, split.captions, self.embedder.embed_texts), split, images
-                    )
+                    embed, cosines = self.embedder.embed_texts, self.embedder.cosines
+                    yield self._complete(retrieve(name, images, split.captions, embed, cosines), split, images)
                 continue
             if self._is_requested("zeroshot", "robustness"):
                 result, scores = self.zeroshot(name, split, images)
@@ -118,11 +117,12 @@ class _DatasetEvaluator:
                 train.targets,
                 vectors,
                 templates,
+                self.embedder.cosines,
             )
             vectors = vectors[[templates.index(template) for template in chosen]]
             templates = chosen
         class_embeddings = class_vectors(vectors.transpose(1, 0, 2))
-        scores = images @ class_embeddings.T
+        scores = self.embedder.cosines(images, class_embeddings)
         settings: dict[str, Any] = {"templates": templates}
         if accuracies:
             settings["training_acc1"] = [round(value, 4) for value in accuracies]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,16 +45,16 @@ def eleven_point_precision(scores: Floats, truth: Flags) -> float:
 
 
 def retrieval_ranks(
-    queries: Floats, keys: Floats, own: Sequence[Sequence[int]], chunk_rows: int = CHUNK_ROWS
+    scores_of: Callable[[slice], Floats], own: Sequence[Sequence[int]], chunk_rows: int = CHUNK_ROWS
 ) -> Indices:
-    """Of each query, how many foreign keys come before the best of its own; `own[i]` are the rows of its keys.
+    """Of each query, how many foreign keys come before the best of its own; `own[i]` are the numbers of its keys.
 
-    `queries` [count, dim], `keys` [others, dim]. A query counts as answered at k by any of its keys (rank < k), as in
-    the CLIP paper, not by the share of them.
+    `scores_of` gives the scores of some of the queries with all keys [rows, keys]. A query counts as answered at k by
+    any of its keys (rank < k), as in the CLIP paper, not by the share of them.
     """
-    found = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), chunk_rows):
-        for row, scores in enumerate(queries[start : start + chunk_rows] @ keys.T, start=start):
+    found = np.empty(len(own), np.int64)
+    for start in range(0, len(own), chunk_rows):
+        for row, scores in enumerate(scores_of(slice(start, min(start + chunk_rows, len(own)))), start=start):
             mine = scores[list(own[row])]
             before = mine.max()
             found[row] = (scores >= before).sum() - (mine >= before).sum()

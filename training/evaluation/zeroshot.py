@@ -18,6 +18,7 @@ from training.evaluation.results import Result
 CLASSIFICATION, RETRIEVAL = "zeroshot_classification", "zeroshot_retrieval"
 Targets = npt.NDArray[np.int64]
 Embed = Callable[[Sequence[str]], Vectors]
+Cosines = Callable[[Vectors, Vectors], Vectors]  # of images and of texts -> [images, texts]
 Statistic = Callable[[Targets], float]  # of the pictures with these indices
 
 
@@ -86,7 +87,9 @@ def classify_many(dataset: str, scores: Vectors, truth: npt.NDArray[np.bool_], c
     return Result(dataset, CLASSIFICATION, len(truth), len(classes), headline, interval, metrics, per_class)
 
 
-def retrieve(dataset: str, images: Vectors, captions: Sequence[Sequence[str]], embed: Embed) -> Result:
+def retrieve(
+    dataset: str, images: Vectors, captions: Sequence[Sequence[str]], embed: Embed, cosines: Cosines
+) -> Result:
     """Recall at 1, 5 and 10 of captions by image and images by caption, from embeddings `images` [images, dim].
 
     `captions[i]` are those of image i, and `embed` is the text tower.
@@ -98,7 +101,8 @@ def retrieve(dataset: str, images: Vectors, captions: Sequence[Sequence[str]], e
         for number in columns:
             owners[number].append(image)
     texts = embed(list(column))
-    by_image, by_text = retrieval_ranks(images, texts, own), retrieval_ranks(texts, images, owners)
+    by_image = retrieval_ranks(lambda rows: cosines(images[rows], texts), own)
+    by_text = retrieval_ranks(lambda rows: cosines(images, texts[rows]).T, owners)
     metrics = {
         f"{side}_retrieval_recall@{k}": float((found < k).mean())
         for side, found in (("text", by_image), ("image", by_text))
@@ -110,7 +114,12 @@ def retrieve(dataset: str, images: Vectors, captions: Sequence[Sequence[str]], e
 
 
 def select_templates(
-    images: Vectors, targets: Targets, vectors: Vectors, templates: Sequence[str], most: int | None = None
+    images: Vectors,
+    targets: Targets,
+    vectors: Vectors,
+    templates: Sequence[str],
+    cosines: Cosines,
+    most: int | None = None,
 ) -> tuple[list[str], list[float]]:
     """Forward selection of templates, as CLIP's authors chose seven of eighty for ImageNet; also top-1 after each.
 
@@ -121,7 +130,7 @@ def select_templates(
     accuracies: list[float] = []
     while len(chosen) < (most or len(templates)):
         left = [number for number in range(len(templates)) if number not in chosen]
-        scores = [_accuracy(images, targets, vectors[[*chosen, number]]) for number in left]
+        scores = [_accuracy(images, targets, vectors[[*chosen, number]], cosines) for number in left]
         best = int(np.argmax(scores))
         if accuracies and scores[best] <= accuracies[-1]:
             break
@@ -130,6 +139,6 @@ def select_templates(
     return [templates[number] for number in chosen], accuracies
 
 
-def _accuracy(images: Vectors, targets: Targets, vectors: Vectors) -> float:
+def _accuracy(images: Vectors, targets: Targets, vectors: Vectors, cosines: Cosines) -> float:
     class_embeddings = class_vectors(vectors.transpose(1, 0, 2))
-    return float((ranks(images @ class_embeddings.T, targets) == 0).mean())
+    return float((ranks(cosines(images, class_embeddings), targets) == 0).mean())

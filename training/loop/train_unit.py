@@ -18,7 +18,7 @@ from training.loop.optimizer import MovingAverage, learning_rate
 from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
 from training.loop.towers import SharedTowers
-from training.objectives import OBJECTIVES
+from training.objectives import build_objective
 from training.objectives.distillation import Distillation
 from training.objectives.objective import Features, LocalRows
 
@@ -52,7 +52,7 @@ class TrainUnit:
         self.optimizer, self.average = optimizer, average
         self.augmenter = Augmenter(config, processes.device)
         self.encoder = GradientCache(towers, self.augmenter, precision, processes.device)
-        self.objective = OBJECTIVES[config.objective.kind]
+        self.objective = build_objective(config.objective)
         self.distillation = self._distillation() if config.objective.teacher else None
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=precision == "fp16")
 
@@ -79,12 +79,11 @@ class TrainUnit:
     def loss(self, features: Features, batch: Batch, inputs: StepInputs) -> Tensor:
         """This process's share of the loss of the batch, with that of a teacher."""
         local = LocalRows(inputs.image_slices[self.processes.rank], inputs.text_slices[self.processes.rank])
-        logit_scale = self.network.logit_scale.exp()
-        loss = self.objective.loss(features, logit_scale, self.network, batch, local)
+        loss = self.objective.loss(features, self.network, batch, local, inputs.step / self.config.steps)
         if self.distillation is None:
             return loss
         teacher = self.gather(self.encoder.teacher_features(inputs, self.distillation.teacher), inputs)
-        return loss + self.distillation.loss(features, logit_scale, teacher, local)
+        return loss + self.distillation.loss(features, self.network.logit_scale.exp(), teacher, local)
 
     def backward(self, loss: Tensor, features: Features, inputs: StepInputs) -> None:
         """Gradients of `loss`: of the logit scale and bias, then by those of the local `features` of the towers."""
@@ -113,9 +112,7 @@ class TrainUnit:
             scalar.data.copy_(value)
         image, text = (each.detach() for each in features)
         bad = ~image.isfinite().all(dim=1) | ~text.isfinite().all(dim=1)[batch.drawn]
-        losses = self.objective.image_losses(
-            (image, text), self.network.logit_scale.detach().exp(), self.network, batch
-        )
+        losses = self.objective.image_losses((image, text), self.network, batch)
         bad = bad if bad.any() else ~losses.isfinite()
         rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
         items: npt.NDArray[np.int64] = batch.items[rows.cpu().numpy()]

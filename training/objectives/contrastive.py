@@ -7,6 +7,7 @@ from torch import Tensor
 
 from model.network import Network
 from training.config import ConfigError
+from training.config import Objective as ObjectiveConfig
 from training.data.collate import Batch
 from training.objectives.objective import (
     ALL,
@@ -26,20 +27,23 @@ MASKED = -1e4
 class Contrastive:
     """The symmetric cross-entropy of Radford et al. 2021, as an `Objective`."""
 
+    def __init__(self, config: ObjectiveConfig) -> None:
+        """It has no fields of its own."""
+
     def initialize(self, network: Network) -> None:
         """Raise ConfigError for a network that was trained pair by pair."""
         if network.logit_bias is not None:
             raise ConfigError("a network with a logit bias was trained pair by pair: set objective.kind to sigmoid")
 
-    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+    def loss(self, features: Features, network: Network, batch: Batch, local: LocalRows, progress: float) -> Tensor:
         """As `Objective.loss`."""
         masks, weights = (batch.row_masks, batch.column_masks), (batch.present.float(), batch.counts)
-        return _loss(*features, logit_scale, masks, weights, local)
+        return _loss(*features, network.logit_scale.exp(), masks, weights, local)
 
     @torch.no_grad()
-    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+    def image_losses(self, features: Features, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
-        return _masked_losses(*features, logit_scale, batch.row_masks, slice(None))
+        return _masked_losses(*features, network.logit_scale.exp(), batch.row_masks, slice(None))
 
 
 def contrastive_loss(

@@ -38,13 +38,13 @@ class Objective(Protocol):
     def initialize(self, network: Network) -> None:
         """Give the network the scalars of this loss where it lacks them. Raises ConfigError if it does not suit."""
 
-    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+    def loss(self, features: Features, network: Network, batch: Batch, local: LocalRows, progress: float) -> Tensor:
         """The share of the loss that is of `local`: the shares of all processes add up to the loss of the batch.
 
-        `features` are of the whole batch, `logit_scale` is already exponentiated.
+        `features` are of the whole batch, `progress` is the share of all steps that are done, from 0 to below 1.
         """
 
-    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+    def image_losses(self, features: Features, network: Network, batch: Batch) -> Tensor:
         """What each image [images] adds to the loss, before the mean: to find those that stand out."""
 
 

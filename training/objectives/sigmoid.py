@@ -8,12 +8,16 @@ from torch.nn import functional as F
 
 from model.network import Network
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE
+from training.config import Objective as ObjectiveConfig
 from training.data.collate import Batch
 from training.objectives.objective import ALL, Features, LocalRows, MaskRows, mask_rows, row_losses, weighted_share
 
 
 class Sigmoid:
     """The pairwise sigmoid loss, as an `Objective`; its bias is learned."""
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        """It has no fields of its own."""
 
     def initialize(self, network: Network) -> None:
         """Give the network a logit bias, and the scale to begin with, where it has no bias."""
@@ -22,17 +26,19 @@ class Sigmoid:
             with torch.no_grad():
                 network.logit_scale.fill_(INITIAL_LOGIT_SCALE)
 
-    def loss(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch, local: LocalRows) -> Tensor:
+    def loss(self, features: Features, network: Network, batch: Batch, local: LocalRows, progress: float) -> Tensor:
         """As `Objective.loss`."""
         assert network.logit_bias is not None
-        by_image = _image_losses(*features, logit_scale, network.logit_bias, batch.row_masks, local.images)
+        scalars = network.logit_scale.exp(), network.logit_bias
+        by_image = _image_losses(*features, *scalars, batch.row_masks, local.images)
         return weighted_share(by_image, batch.present.float(), local.images)
 
     @torch.no_grad()
-    def image_losses(self, features: Features, logit_scale: Tensor, network: Network, batch: Batch) -> Tensor:
+    def image_losses(self, features: Features, network: Network, batch: Batch) -> Tensor:
         """As `Objective.image_losses`."""
         assert network.logit_bias is not None
-        return _image_losses(*features, logit_scale, network.logit_bias, batch.row_masks, slice(None))
+        scalars = network.logit_scale.exp(), network.logit_bias
+        return _image_losses(*features, *scalars, batch.row_masks, slice(None))
 
 
 def sigmoid_loss(

@@ -110,7 +110,7 @@ class FindingsCollector:
     def _caption_queries(self, split: Split, images: Vectors) -> list[Query]:
         rows = np.linspace(0, len(split) - 1, min(QUERIES, len(split))).astype(int)
         texts = [split.captions[row][0] for row in rows]
-        cosines = self.embedder.embed_texts(texts) @ images.T
+        cosines = self.embedder.cosines(images, self.embedder.embed_texts(texts)).T
         return [
             Query(
                 text,
