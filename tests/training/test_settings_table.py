@@ -96,7 +96,13 @@ DATA: Table = {
     ),
 }
 
+RANK = f"{HERE}/test_rank.py::test_weights_and_ramps_are_those_of_the_settings"
+
 LEARNED: Table = {
+    "objective.rank.cross_weight": ("the loss", RANK),
+    "objective.rank.cross_ramp": ("the loss by step", RANK),
+    "objective.rank.in_weight": ("the loss", RANK),
+    "objective.rank.in_ramp": ("the loss by step", RANK),
     "objective.kind": ("the loss", f"{OBJECTIVES}::test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries"),
     "objective.teacher": ("the loss", f"{OBJECTIVES}::test_a_student_comes_closer_to_its_teacher"),
     "objective.teacher_weight": (

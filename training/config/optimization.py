@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from training.config.section import Section, Share
 
@@ -24,10 +24,34 @@ class Optimizer(Section):
     layer_decay: float = Field(default=1.0, gt=0, le=1)  # each layer learns at this share of the rate of the one above
 
 
-class Objective(Section):
-    """The paper's softmax over a batch, or a sigmoid for each pair (SigLIP); and what a teacher sees."""
+def _in_order(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError(f"begins at {span[0]} and is done before, at {span[1]}")
+    return span
 
-    kind: Literal["contrastive", "sigmoid"] = "contrastive"
+
+Ramp = Annotated[tuple[Share, Share], AfterValidator(_in_order)]
+
+
+class Rank(Section):
+    """What RankCLIP adds to the paper's softmax, whose orders of a batch are to agree.
+
+    A ramp is two shares of all steps: until the first a weight is 0, and from the second on it is the whole. The
+    weights and ramps are those of the paper's code: to 2 / 32 in two thirds of the run.
+    """
+
+    cross_weight: float = Field(default=1 / 16, ge=0)  # of texts by an image, and of images by its text
+    cross_ramp: Ramp = (0.0, 2 / 3)
+    in_weight: float = Field(default=1 / 16, ge=0)  # of images by an image, and of texts by its text
+    in_ramp: Ramp = (0.0, 2 / 3)
+
+
+class Objective(Section):
+    """The loss over a batch, by `kind`, whose own fields are the section of its name; and what a teacher sees."""
+
+    # The paper's softmax, a sigmoid for each pair (SigLIP), the softmax and the order of the batch (RankCLIP).
+    kind: Literal["contrastive", "sigmoid", "rank"] = "contrastive"
+    rank: Rank = Rank()
     teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
@@ -36,6 +60,14 @@ class Objective(Section):
     @classmethod
     def _kind_alone(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sections_are_of_the_kind(self) -> Objective:
+        for name, field in type(self).model_fields.items():
+            foreign = isinstance(field.default, Section) and name != self.kind
+            if foreign and getattr(self, name) != field.default:
+                raise ValueError(f"{name} is of another kind than {self.kind}: set kind to {name}, or leave it away")
+        return self
 
     @model_validator(mode="after")
     def _teacher_fields_need_a_teacher(self) -> Objective:

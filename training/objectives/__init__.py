@@ -9,9 +9,14 @@ from collections.abc import Callable
 from training.config import Objective as ObjectiveConfig
 from training.objectives.contrastive import Contrastive
 from training.objectives.objective import Objective
+from training.objectives.rank import Rank
 from training.objectives.sigmoid import Sigmoid
 
-OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {"contrastive": Contrastive, "sigmoid": Sigmoid}
+OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
+    "contrastive": Contrastive,
+    "sigmoid": Sigmoid,
+    "rank": Rank,
+}
 
 
 def build_objective(config: ObjectiveConfig) -> Objective:
