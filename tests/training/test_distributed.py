@@ -31,6 +31,7 @@ from training.loop.setup import setup
 from training.loop.trainer import train_step
 
 SIGMOID = {"objective": {"kind": "sigmoid"}}
+RANK = {"objective": {"kind": "rank", "rank": {"cross_weight": 0.5, "in_weight": 0.5, "in_ramp": [0, 0]}}}
 LIMIT = 0.05
 # With a large `eps` AdamW's steps follow the size of gradients: unclipped they would be others, and the losses too.
 CLIPPED = {"optimizer": {"learning_rate": 1e-2, "eps": 1e-2, "warmup_steps": 1, "clip_norm": LIMIT}}
@@ -47,6 +48,8 @@ def sharing(tiny: Path) -> dict[str, dict[str, Any]]:
         "fsdp in chunks": {"accumulate": 2, "gradient_checkpointing": True, "parallel": "fsdp", "checkpoint_every": 2},
         "ddp sigmoid": SIGMOID,
         "fsdp sigmoid": {**SIGMOID, "parallel": "fsdp"},
+        "ddp rank": RANK,
+        "fsdp rank in chunks": {**RANK, "parallel": "fsdp", "accumulate": 2},
         "ddp taught": taught,
         "ddp unlocked on the way": {"lock": {"image": [0.0, 0.75]}},
         "ddp without patches": {"patch_dropout": 0.5},

@@ -177,12 +177,14 @@ trainer.fit()
 """
 
 
+@pytest.mark.parametrize("objective", [{}, {"kind": "rank"}], ids=str)
 def test_a_run_with_everything_that_was_killed_ends_with_the_same_bits(
-    colours: Path, tiny: Path, tmp_path: Path
+    colours: Path, tiny: Path, tmp_path: Path, objective: dict[str, Any]
 ) -> None:
     everything = {
         "steps": 8, "evaluate_every": 4, "checkpoint_every": 3, "precision": "fp16", "patch_dropout": 0.5,
         "accumulate": 2, "gradient_checkpointing": True, "lock": {"image": [0.2, 0.9]},
+        "objective": objective,
     }  # fmt: skip
     file = write_config(tmp_path, **further(tiny, **everything))
     whole = setup(load_config(file), tmp_path / "whole", colours)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.data.collate import Batch
+from training.data.matches import match_drawn
 from training.objectives import objective
 from training.objectives.contrastive import contrastive_loss
 from training.objectives.distillation import affinity_loss
 from training.objectives.objective import ALL, LocalRows
+from training.objectives.rank import consistency_losses
 from training.objectives.sigmoid import sigmoid_loss
 
 IMAGES, TEXTS, DIM = 50, 37, 16
@@ -28,7 +32,11 @@ drawn = torch.arange(IMAGES) % TEXTS
 POSITIVE = F.one_hot(drawn, TEXTS).bool()
 IGNORED = (torch.rand(IMAGES, TEXTS, generator=torch.Generator().manual_seed(9)) < 0.1) & ~POSITIVE
 COUNTS = torch.bincount(drawn, minlength=TEXTS)
+BATCH = Batch(np.arange(IMAGES), [""] * TEXTS, drawn, COUNTS, match_drawn(drawn.numpy(), TEXTS))
 LOSSES: dict[str, Loss] = {
+    "rank": lambda image, text, scale, bias, rows: (
+        consistency_losses(image, text, scale, BATCH, (0.3, 0.7), rows.images).sum() + 0 * bias
+    ),
     "contrastive": lambda image, text, scale, bias, rows: (
         contrastive_loss(image, text, scale, POSITIVE, IGNORED, COUNTS, rows) + 0 * bias
     ),
