@@ -18,28 +18,38 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 class CLIP(nn.Module):
-    """Both towers and the learned logit scale; parameter names are those of the original release."""
+    """Both towers and the learned logit scale; parameter names are those of the original release.
+
+    A text tower of another kind than CLIP's is in `text`; CLIP's own is spread over the attributes, as in the original.
+    """
 
     logit_bias: Tensor | None  # of networks trained with the sigmoid loss only
+    text: nn.Module | None
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, text: nn.Module | None = None) -> None:
+        """`text` takes the place of CLIP's own text tower: token ids [batch, length] -> [batch, embed_dim]."""
         super().__init__()
-        text = config.text
         assert isinstance(config.image, ViTConfig | ResNetConfig)
-        assert isinstance(text, TextConfig)
         self.config = config
         self.visual: VisionTransformer | ModifiedResNet = (
             VisionTransformer(config.image, config.embed_dim, config.activation)
             if isinstance(config.image, ViTConfig)
             else ModifiedResNet(config.image, config.embed_dim)
         )
+        self.text = text
+        if text is None:
+            self._add_text_tower(config)
+        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+        self.register_parameter("logit_bias", None)
+
+    def _add_text_tower(self, config: ModelConfig) -> None:
+        text = config.text
+        assert isinstance(text, TextConfig)
         self.transformer = Transformer(Stack.of(text, config.text_activation or config.activation))
         self.token_embedding = nn.Embedding(text.vocab_size, text.width)
         self.positional_embedding = nn.Parameter(torch.empty(text.context_length, text.width))
         self.ln_final = LayerNorm(text.width, eps=text.norm_eps)
         self.text_projection = nn.Parameter(torch.empty(text.width, config.embed_dim))
-        self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
-        self.register_parameter("logit_bias", None)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=text.width**-0.5)
@@ -56,8 +66,11 @@ class CLIP(nn.Module):
         """Token ids [batch, length <= context] -> [batch, embed_dim], not of unit length.
 
         The output at the end-of-text token, which has the largest id, stands for the whole text; with the
-        causal mask nothing after it matters, so trimming the padding changes nothing.
+        causal mask nothing after it matters, so trimming the padding changes nothing. A tower in `text` is its own.
         """
+        if self.text is not None:
+            vector: Tensor = self.text(token_ids)
+            return vector
         x = self.token_embedding(token_ids)
         x = x + self.positional_embedding[: token_ids.shape[1]].to(x.dtype)
         # Of int64, onnxruntime's CUDA provider has a maximum but no argmax. Of ids in float there is one, but providers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from model.config import PresetError, load_preset, preset_names
 from model.network import CLIP
@@ -108,3 +109,26 @@ def test_positions_are_kept_or_resized() -> None:
     torch.testing.assert_close(larger[0], positions[0])
     flat = torch.cat([positions[:1], torch.ones(49, 8)])
     torch.testing.assert_close(resize_positions(flat, 3)[1:], torch.ones(9, 8))
+
+
+class Lookup(nn.Module):
+    """A text tower of another kind: a vector for each first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(TINY_VIT.text.vocab_size, TINY_VIT.embed_dim)
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        vector: Tensor = self.table(token_ids[:, 0])
+        return vector
+
+
+def test_a_text_tower_of_another_kind_takes_the_place_of_clips() -> None:
+    network = CLIP(TINY_VIT, Lookup())
+    names = {name.partition(".")[0] for name in network.state_dict()}
+    assert names == {"visual", "text", "logit_scale"}
+    token_ids = torch.tensor([[3, 1], [5, 2]])
+    assert network.text is not None
+    assert torch.equal(network.encode_text(token_ids), network.text(token_ids))
+    _, text = network(torch.zeros(1, 3, 32, 32), token_ids)
+    torch.testing.assert_close(text.norm(dim=-1), torch.ones(2))

@@ -19,7 +19,7 @@ from model.config import Preprocessing
 from model.network import Network
 from model.network.gradient_checkpointing import set_grad_checkpointing
 from model.network.resnet import ModifiedResNet
-from model.network.transformer import ResidualAttentionBlock
+from model.network.transformer import ResidualAttentionBlock, Transformer
 from training.config import ConfigError, Lock, Span, TrainConfig
 from training.loop.optimizer import layer_depths
 from training.loop.precision import ComputePrecision
@@ -170,7 +170,7 @@ def compile_blocks(network: Network) -> None:
     """
     for block in _image_blocks(network):
         block.compile()
-    for block in network.transformer.resblocks:
+    for block in _text_blocks(network):
         block.compile(dynamic=True)  # groups of texts have many lengths
 
 
@@ -183,7 +183,7 @@ def _shard(towers: Towers, processes: Processes, precision: ComputePrecision) ->
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     # Autocast would round the weights of matrices in any case. The residual stream is not to be rounded.
     halved = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
-    for block in [*towers.network.transformer.resblocks, *_image_blocks(towers.network)]:
+    for block in [*_text_blocks(towers.network), *_image_blocks(towers.network)]:
         rounded = precision == "bf16" and isinstance(block, ResidualAttentionBlock)
         fully_shard(block, mesh=mesh, mp_policy=halved if rounded else MixedPrecisionPolicy())
     scalars = {parameter for name, parameter in towers.named_parameters() if name in LOSS_PARAMETERS}
@@ -195,6 +195,12 @@ def _image_blocks(network: Network) -> list[nn.Module]:
     if isinstance(network.visual, ModifiedResNet):
         return [network.visual.get_submodule(f"layer{number}") for number in range(1, 5)]
     return list(network.visual.transformer.resblocks)
+
+
+def _text_blocks(network: Network) -> list[nn.Module]:
+    """The blocks of the text tower, whatever its kind: of all our transformers that are not in the image tower."""
+    stacks = [(name, module) for name, module in network.named_modules() if isinstance(module, Transformer)]
+    return [block for name, stack in stacks if not name.startswith("visual.") for block in stack.resblocks]
 
 
 def _tower_parameters(towers: Towers) -> list[tuple[str, nn.Parameter]]:
