@@ -16,8 +16,9 @@ from model.checkpoints.resizing import resized
 from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.tokenizers.clip import TextTokenizer, Tokenizer
-from training.config import ConfigError, TrainConfig
+from training.config import ConfigError, Text, TrainConfig
 from training.objectives import build_objective
+from training.text_towers import fresh_text_tower
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def build_initial_model(config: TrainConfig) -> InitialModel:
     """
     torch.manual_seed(config.seed)
     model = _from_bundle(Path(config.start), config.image_size) if config.start else _from_preset(config)
+    if config.text is not None:
+        model = _with_text_tower(model, config.text)
     try:
         config.check_stages(model.network.config)
     except ValueError as error:
@@ -60,6 +63,13 @@ def _from_preset(config: TrainConfig) -> InitialModel:
     tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
     preprocessing = Preprocessing(size=preset.image.image_size)
     return InitialModel(build_network(preset), tokenizer, preprocessing, {"kind": "trained from scratch"})
+
+
+def _with_text_tower(model: InitialModel, text: Text) -> InitialModel:
+    """The model with another text tower, and its tokenizer."""
+    network, tokenizer = fresh_text_tower(model.network, text.preset)
+    origin = {**model.origin, "text": {"preset": text.preset}}
+    return InitialModel(network, tokenizer, model.preprocessing, origin)
 
 
 def load_start(config: TrainConfig) -> InitialModel:

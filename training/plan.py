@@ -49,7 +49,7 @@ def plan(config: TrainConfig, base: Path) -> str:
     size = config.batch_size
     lines = [
         f"{config.name}: {config.steps:,} steps of {size:,} = {config.steps * size:,} samples",
-        f"  from {config.start or config.model}; {samples:,} pictures, {config.data.holdout:.0%} of them held out",
+        f"  from {_origin(config)}; {samples:,} pictures, {config.data.holdout:.0%} of them held out",
         f"  parameters: {_parameters(network):,}, {_parameters(network.visual):,} of them in the picture tower",
         *_division(config, processes),
     ]
@@ -93,6 +93,12 @@ def plan(config: TrainConfig, base: Path) -> str:
             "evaluations of the hold-out, without the tests and the export at the end)",
         ]
     )
+
+
+def _origin(config: TrainConfig) -> str:
+    """What the run begins with, for people."""
+    text = config.text and f" with the text tower of {config.text.preset}"
+    return f"{config.start or config.model}{text or ''}"
 
 
 def _division(config: TrainConfig, processes: int) -> list[str]:

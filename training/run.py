@@ -91,9 +91,12 @@ def tests_of(config: TrainConfig, base: Path) -> list[DatasetSpec]:
 
 
 def _compare_with_start(trainer: Trainer, base: Path, results: Sequence[Result]) -> list[Comparison]:
-    """What a bundle that was trained further gained and lost: the start is measured as the result was."""
+    """What a bundle that was trained further gained and lost: the start is measured as the result was.
+
+    With another text tower it is another model, which is not compared.
+    """
     config, state = trainer.config, trainer.state
-    if config.start is None:
+    if config.start is None or config.text is not None:
         return []
     held_out = []
     if state.start_score is not None:

@@ -18,6 +18,7 @@ DELIMITED = f"{HERE}/test_delimited.py"
 SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settings.py"
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
 OBJECTIVES, LOOP, SEVERAL = f"{HERE}/test_objectives.py", f"{HERE}/test_loop.py", f"{HERE}/test_distributed.py"
+TEXT = f"{HERE}/test_text_section.py"
 
 DATA: Table = {
     "data.train.shards": ("which samples there are", f"{SOURCES}::test_a_shard_is_scanned_without_its_pictures"),
@@ -193,6 +194,7 @@ RUN: Table = {
         "the weights a run begins with",
         f"{OBJECTIVES}::test_the_bundled_checkpoint_is_trained_further_and_keeps_its_pixels_and_words",
     ),
+    "text.preset": ("the text tower", f"{TEXT}::test_a_fresh_text_tower_learns_over_the_image_tower_of_a_start"),
     "image_size": ("position embeddings", f"{OBJECTIVES}::test_a_bundle_is_trained_further_for_larger_pictures"),
     "steps": ("length of the run", f"{OPTIMIZER}::test_the_rate_follows_the_schedule_of_the_configured_run"),
     "batch_size": ("pictures of a step", f"{SETTINGS}::test_more_pictures_in_a_batch"),

@@ -17,6 +17,7 @@ from training.config.data import Data
 from training.config.errors import ConfigError, describe
 from training.config.optimization import Lock, Objective, Optimizer, Stage
 from training.config.section import Section
+from training.config.text import Text
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 
@@ -28,6 +29,7 @@ class TrainConfig(Section):
     model: str | None = None  # a preset, to begin with random weights
     start: str | None = None  # or a bundle, to train it further; relative to the configuration file
     image_size: int | None = Field(default=None, gt=0, le=4096)  # with start: the size of pictures from now on
+    text: Text | None = None  # another text tower than that of model or start
     data: Data
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=1)
@@ -72,6 +74,11 @@ class TrainConfig(Section):
             self.check_stages(preset)
             if self.image_size is not None:
                 raise ValueError("image_size: a preset has its own; set it where a bundle is trained further")
+            if self.text is not None:
+                raise ValueError(
+                    f"text.preset: it goes over the image tower of a start, and there is none: {self.model} has its "
+                    "own text tower. Name the bundle in start, in place of model"
+                )
         if self.lock.image[0] == self.lock.text[0] == 1:
             raise ValueError("lock: with both towers locked there is nothing to learn")
         if self.parallel == "fsdp" and self.precision == "fp16":

@@ -107,7 +107,7 @@ class Trainer:
 
     def fit(self) -> Network | None:
         """Train to the last step; returns the network with the best held-out score, in the first process."""
-        if self.config.start and self.state.step == 0:
+        if self.config.start and self.config.text is None and self.state.step == 0:
             self.validate_start()
         with closing(self.loader):
             self._take_steps()
