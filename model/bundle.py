@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from model.config import Preprocessing, SiglipTextConfig, TextConfig
+from model.config import CategoriesConfig, Preprocessing, SiglipTextConfig, TextConfig
 from model.files import open_regular_file, read_regular_file, write_atomically
 from model.library_config import LibraryTextConfig
 from model.manifest import (
@@ -29,6 +29,7 @@ from model.manifest import (
     Manifest,
     read_manifest,
 )
+from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.fast import FastTokenizer
 from model.tokenizers.sentencepiece import SentenceTokenizer
@@ -134,8 +135,8 @@ class Bundle:
         except (TokenizerError, UnicodeDecodeError) as error:
             raise BundleError(f"{self.path / TOKENIZER}: {error}") from error
         surplus = tokenizer.vocab_size - text.vocab_size
-        # But for CLIP's, the embedding may have rows that no token has; never the other way round.
-        if surplus > 0 or (surplus and isinstance(text, TextConfig)):
+        # But for CLIP's and categories, the embedding may have rows that no token has; never the other way round.
+        if surplus > 0 or (surplus and isinstance(text, TextConfig | CategoriesConfig)):
             raise BundleError(
                 f"{self.path / TOKENIZER} has {tokenizer.vocab_size} tokens, the text tower {text.vocab_size}: "
                 "the two come from different models"
@@ -143,7 +144,11 @@ class Bundle:
         return tokenizer
 
 
-def _parse_tokenizer(content: str, text: TextConfig | SiglipTextConfig | LibraryTextConfig) -> TextTokenizer:
+def _parse_tokenizer(
+    content: str, text: TextConfig | SiglipTextConfig | CategoriesConfig | LibraryTextConfig
+) -> TextTokenizer:
+    if isinstance(text, CategoriesConfig):
+        return CategoryTokenizer.parse(content)
     if isinstance(text, SiglipTextConfig):
         return SentenceTokenizer.parse(content, text)
     if isinstance(text, LibraryTextConfig) and text.tokenizer == "hugging_face":

@@ -36,6 +36,7 @@ MlpWidth = Annotated[int | None, Field(gt=0, le=131_072)]  # None: four times th
 NormEps = Annotated[float, Field(gt=0, lt=0.1)]
 
 
+MAX_CATEGORIES = 100_000  # WordNet has 82,115 synsets of nouns
 # Of a model, and the id of its bundle: it is in addresses, headers and names of files.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)]
 
@@ -160,6 +161,36 @@ class SiglipTextConfig(TransformerConfig):
         return self
 
 
+class CategoriesConfig(Frozen):
+    """A table of one row a category in place of a text tower, and a row before them that only fills up batches.
+
+    A text is the name of a category, which is one token.
+    """
+
+    kind: Literal["categories"] = "categories"
+    categories: int = Field(ge=1, le=MAX_CATEGORIES)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the table."""
+        return self.categories + 1
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a text."""
+        return 1
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether all rows of tokens are of the context length."""
+        return True
+
+    @property
+    def pad_id(self) -> int:
+        """The row that is no category."""
+        return 0
+
+
 def _text_kind(value: Any) -> str:
     """Manifests from before there were two kinds of text towers name none."""
     kind = value.get("kind", "clip") if isinstance(value, dict) else getattr(value, "kind", "clip")
@@ -215,7 +246,10 @@ class ModelConfig(Frozen):
     text_activation: Activation | None = None  # of the text tower, where it has another one than the image tower
     image: Annotated[ViTConfig | ResNetConfig | SiglipViTConfig, Field(discriminator="kind")]
     text: Annotated[
-        Annotated[TextConfig, Tag("clip")] | Annotated[SiglipTextConfig, Tag("siglip")], Discriminator(_text_kind)
+        Annotated[TextConfig, Tag("clip")]
+        | Annotated[SiglipTextConfig, Tag("siglip")]
+        | Annotated[CategoriesConfig, Tag("categories")],
+        Discriminator(_text_kind),
     ]
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from model.config import Preprocessing
 from model.images.preprocessing import decode, preprocess
+from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer
 
 PASSAGE = (
@@ -19,6 +20,8 @@ PASSAGE = (
     "brown dogs running along the beach, a bowl of fruit with 3 apples, 2 pears and some grapes, an old bicycle "
     "against a wall, a bird's nest, rain in the city, a yellow taxi, snow on the mountains and the quiet sea"
 )
+
+CATEGORIES = 64  # of a model whose texts are categories
 
 
 def photographs() -> list[Image.Image]:
@@ -42,7 +45,12 @@ def pixels(preprocessing: Preprocessing, count: int) -> npt.NDArray[np.uint8]:
 
 
 def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
-    """The passage cut to every length from one token of it to the context length, each with its control tokens."""
+    """The passage cut to every length from one token of it to the context length, each with its control tokens.
+
+    Of categories, which are no text, some of them.
+    """
+    if isinstance(tokenizer, CategoryTokenizer):
+        return category_rows(tokenizer, CATEGORIES)
     [nothing], [whole] = tokenizer.encode([""]), tokenizer.encode([f"{PASSAGE} {PASSAGE}"])
     # Some write tokens before and after a text, some after it only.
     before = _common_beginning(nothing, whole)
@@ -50,6 +58,12 @@ def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
     content = whole[len(before) : len(whole) - len(after)]
     lengths = range(1, min(len(content), tokenizer.context_length - len(before) - len(after)) + 1)
     return [[*before, *content[:length], *after] for length in lengths]
+
+
+def category_rows(tokenizer: CategoryTokenizer, most: int) -> list[list[int]]:
+    """The rows of at most so many categories, evenly from the first to the last."""
+    last = tokenizer.vocab_size - 1
+    return [[1 + i * (last - 1) // max(min(most, last) - 1, 1)] for i in range(min(most, last))]
 
 
 def _common_beginning(first: list[int], second: list[int]) -> list[int]:

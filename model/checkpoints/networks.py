@@ -18,6 +18,8 @@ from model.network import Network, build_network
 
 # Counted in training and used by nothing; older checkpoints have none.
 _MAY_BE_MISSING = "num_batches_tracked"
+# Text towers, by kind, that are in bundles alone.
+_ONLY_OURS = {"categories": "a table of categories for a text tower", "transformers": "a pretrained text tower"}
 _MAX_LOG_LOGIT_SCALE = 20.0  # as its logarithm; published ones have 4.6
 
 # The first that matches names the layer; groups come before their parts.
@@ -89,6 +91,17 @@ def own_config(bundle: Bundle) -> ModelConfig:
         raise CheckpointError(
             f"{bundle.path} is {config.architecture} of {config.library}, whose network is not ours: the bundle has "
             "its graphs, to be served. To train it or to write it in another format, take what it was imported from"
+        )
+    return config
+
+
+def writable_config(bundle: Bundle) -> ModelConfig:
+    """The configuration of a bundle that other formats can hold. Raises CheckpointError for one that none does."""
+    config = own_config(bundle)
+    if config.text.kind in _ONLY_OURS:
+        raise CheckpointError(
+            f"{bundle.path} has {_ONLY_OURS[config.text.kind]}, which no other format holds: serve the bundle "
+            "as it is, or train it further"
         )
     return config
 

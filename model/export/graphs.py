@@ -99,8 +99,9 @@ def write_graphs(network: AnyNetwork, preprocessing: Preprocessing, path: Path) 
     """
     text = network.config.text
     batch = torch.export.Dim("batch", min=1, max=65536)
-    length = torch.export.Dim("length", min=2, max=text.context_length)
-    text_dims = {0: batch} if text.fixed_length else {0: batch, 1: length}
+    text_dims = {0: batch}
+    if not text.fixed_length:
+        text_dims[1] = torch.export.Dim("length", min=2, max=text.context_length)
     pixels, token_ids = example_inputs(network, preprocessing)
     graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], str]] = [
         (_image_graph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),

@@ -1,9 +1,13 @@
 """The torch networks, CLIP and SigLIP, and those of libraries. The serving process imports none of them."""
 
-from model.config import ModelConfig
+import torch
+from torch import nn
+
+from model.config import CategoriesConfig, ModelConfig
+from model.network.categories import CategoryTable
 from model.network.clip import CLIP
 from model.network.library import LibraryNetwork
-from model.network.siglip import SigLIP
+from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, SigLIP
 
 Network = CLIP | SigLIP
 AnyNetwork = Network | LibraryNetwork
@@ -13,4 +17,14 @@ __all__ = ["CLIP", "AnyNetwork", "LibraryNetwork", "Network", "SigLIP", "build_n
 
 def build_network(config: ModelConfig) -> Network:
     """The network of a configuration, with random weights."""
+    if isinstance(config.text, CategoriesConfig):
+        return _of_categories(config, config.text)
     return SigLIP(config) if config.image.kind == "siglip" else CLIP(config)
+
+
+def _of_categories(config: ModelConfig, categories: CategoriesConfig) -> CLIP:
+    """CatLIP's: each pair of a picture and a category is judged alone, with the scale and bias of SigLIP."""
+    network = CLIP(config, CategoryTable(categories, config.embed_dim))
+    network.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
+    network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
+    return network

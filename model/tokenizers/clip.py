@@ -40,6 +40,10 @@ class TokenizerError(ValueError):
     """The tokenizer cannot be built or loaded, or was called with something that is not a list of texts."""
 
 
+class UnknownTextError(TokenizerError):
+    """A text that a model of a closed vocabulary has nothing for; the message says so to whoever sent it."""
+
+
 class TextTokenizer(Protocol):
     """The interface of a text tower's tokenizer: texts -> padded token ids."""
 
@@ -50,7 +54,8 @@ class TextTokenizer(Protocol):
         """Token ids of each text with the control tokens its tower expects, neither truncated nor padded.
 
         With `enough`, a long text is read only as far as it takes to know its first `enough` ids: the row has more
-        than so many, and the later ones, but the last, may not be all there are.
+        than so many, and the later ones, but the last, may not be all there are. Raises UnknownTextError where only
+        the names of categories are texts, and one of these is none.
         """
 
     def truncate(self, ids: list[int], side: Side = "end") -> list[int]:

@@ -14,6 +14,7 @@ from model import smoke_inputs
 from model.config import Preprocessing
 from model.images.preprocessing import ImageError, load_image, preprocess
 from model.suggestions import did_you_mean_path
+from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer
 from model.variants.options import VariantError
 from model.zeroshot import DEFAULT_TEMPLATES, fill
@@ -79,7 +80,12 @@ def read_images(folder: Path, preprocessing: Preprocessing, max_images: int = MA
 
 
 def token_rows(tokenizer: TextTokenizer) -> list[list[int]]:
-    """Token ids of the prompt of every label, then of passages of PASSAGES lengths; neither is padded."""
+    """Token ids of the prompt of every label, then of passages of PASSAGES lengths; neither is padded.
+
+    Of a model whose texts are categories, as many of these as there are labels.
+    """
+    if isinstance(tokenizer, CategoryTokenizer):
+        return smoke_inputs.category_rows(tokenizer, len(LABELS))
     prompts = tokenizer.encode([fill(DEFAULT_TEMPLATES[0], label) for label in LABELS])
     passages = smoke_inputs.token_rows(tokenizer)
     picked = [passages[i * len(passages) // PASSAGES] for i in range(PASSAGES)]

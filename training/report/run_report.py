@@ -17,7 +17,15 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from model.bundle import Bundle
-from model.config import ModelConfig, ResNetConfig, SiglipTextConfig, SiglipViTConfig, TextConfig, ViTConfig
+from model.config import (
+    CategoriesConfig,
+    ModelConfig,
+    ResNetConfig,
+    SiglipTextConfig,
+    SiglipViTConfig,
+    TextConfig,
+    ViTConfig,
+)
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
@@ -129,7 +137,9 @@ def _image_tower(config: ViTConfig | ResNetConfig | SiglipViTConfig) -> str:
     return f"vision transformer, {config.layers} layers, width {config.width}, patches of {config.patch_size} pixels"
 
 
-def _text_tower(config: TextConfig | SiglipTextConfig) -> str:
+def _text_tower(config: TextConfig | SiglipTextConfig | CategoriesConfig) -> str:
+    if isinstance(config, CategoriesConfig):
+        return f"a table of {config.categories:,} categories, which are known by name only"
     return (
         f"transformer, {config.layers} layers, width {config.width}; {config.vocab_size:,} tokens in the vocabulary, "
         f"{config.context_length} in a text"

@@ -19,7 +19,7 @@ from model.checkpoints.checkpoint import (
 )
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
 from model.checkpoints.library import open_clip
-from model.checkpoints.networks import load_network, own_config
+from model.checkpoints.networks import load_network, writable_config
 from model.checkpoints.openclip import siglip
 from model.checkpoints.openclip.architecture import as_preprocess_cfg, name_of
 from model.checkpoints.openclip.card import readme
@@ -92,8 +92,8 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
 
     Raises CheckpointError naming the layer that open_clip has no counterpart of.
     """
-    own_tokenizer = not has_clips_tokenizer(bundle)
-    model_cfg = to_model_cfg(own_config(bundle), bundle.id if own_tokenizer else None)
+    config, own_tokenizer = writable_config(bundle), not has_clips_tokenizer(bundle)
+    model_cfg = to_model_cfg(config, bundle.id if own_tokenizer else None)
     network = load_network(bundle)
     with new_folder(folder) as draft:
         preprocess_cfg = pixels.to_openclip(bundle.preprocessing)

@@ -27,6 +27,7 @@ def read_tokenizer(folder: Path, cfg: Section, config: ModelConfig) -> tuple[Tex
         _expect_files(folder, name, TOKENIZER, siglip_tokenizer.SPIECE)
         tokenizer, text, file = siglip_tokenizer.read_tokenizer(folder, config.text, "openclip")
         return tokenizer, config.model_copy(update={"text": text}), file
+    assert isinstance(config.text, TextConfig)
     if not name:
         return _clips(cfg, config.text), config, "CLIP's, the configuration names no other"
     # By default, small letters are left to the tokenizer, and any of CLIP's kind makes them.

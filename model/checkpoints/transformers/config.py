@@ -69,6 +69,7 @@ def to_config(config: ModelConfig) -> dict[str, Any]:
     """The content of config.json for a configuration whose image tower is a vision transformer."""
     image, text = config.image, config.text
     assert image.kind != "resnet"
+    assert isinstance(text, TextConfig | SiglipTextConfig)
     if isinstance(text, SiglipTextConfig):
         architecture, projected = "SiglipModel", {}
         ends = {"projection_size": config.embed_dim, "eos_token_id": text.eos_id, "pad_token_id": text.pad_id}

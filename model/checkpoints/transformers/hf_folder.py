@@ -9,14 +9,14 @@ from model.bundle import Bundle
 from model.checkpoints import pixels
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError, Options, naming
 from model.checkpoints.folders import FORMAT, model_name, new_folder, read_object, write_object
-from model.checkpoints.networks import load_network, own_config
+from model.checkpoints.networks import load_network, writable_config
 from model.checkpoints.transformers import clip_tokenizer, siglip_tokenizer
 from model.checkpoints.transformers.card import readme
 from model.checkpoints.transformers.config import CONFIG, read_config, to_config
 from model.checkpoints.transformers.keys import to_ours, to_theirs
 from model.checkpoints.weights import INDEX, find_weights, only_tensors, read_file, read_weights
 from model.checkpoints.wrappers import unwrap
-from model.config import ModelConfig, SiglipTextConfig
+from model.config import ModelConfig, SiglipTextConfig, TextConfig
 from model.export.tensors import write_tensors
 from model.manifest import TOKENIZER
 from model.tokenizers.clip import TextTokenizer
@@ -75,7 +75,7 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
 
     Raises CheckpointError for a ModifiedResNet, which transformers does not have, and where `folder` is not empty.
     """
-    config, content = own_config(bundle), bundle.read(TOKENIZER).decode()
+    config, content = writable_config(bundle), bundle.read(TOKENIZER).decode()
     if config.image.kind == "resnet":
         raise CheckpointError(
             f"{bundle.id} has an image tower of kind resnet, and transformers has only vision transformers for CLIP: "
@@ -104,6 +104,7 @@ def _read_tokenizer(folder: Path, config: ModelConfig) -> tuple[TextTokenizer, M
     if isinstance(config.text, SiglipTextConfig):
         sentences, text, source = siglip_tokenizer.read_tokenizer(folder, config.text)
         return sentences, config.model_copy(update={"text": text}), source
+    assert isinstance(config.text, TextConfig)
     tokenizer, source = clip_tokenizer.read_tokenizer(folder, config.text)
     return tokenizer, config, source
 

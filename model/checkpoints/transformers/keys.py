@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model.checkpoints.checkpoint import CheckpointError
-from model.config import ModelConfig
+from model.config import ModelConfig, SiglipTextConfig, TextConfig
 from model.network import build_network
 
 _BLOCK = {
@@ -52,6 +52,7 @@ class _Pair:
 
 def _pairs(config: ModelConfig) -> Iterator[_Pair]:
     assert config.image.kind != "resnet"
+    assert isinstance(config.text, TextConfig | SiglipTextConfig)
     yield _Pair("token_embedding.weight", ("text_model.embeddings.token_embedding.weight",))
     yield _Pair("positional_embedding", ("text_model.embeddings.position_embedding.weight",))
     yield from _both("ln_final", "text_model.final_layer_norm")
