@@ -117,6 +117,12 @@ class Bundle:
         return self.manifest.logit_bias
 
     @property
+    def categories(self) -> int | None:
+        """How many categories a model knows that reads no other text than their names; None of all other models."""
+        text = self.manifest.config.text
+        return text.categories if isinstance(text, CategoriesConfig) else None
+
+    @property
     def precision(self) -> str:
         """Precision of the matrices: what they are computed in, but for bf16, which all but OpenVINO widen to fp32."""
         return self.manifest.precision

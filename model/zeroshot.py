@@ -35,6 +35,21 @@ def template_sets() -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({name: tuple(templates) for name, templates in json.loads(text).items()})
 
 
+def default_templates(bundle: Bundle) -> tuple[str, ...]:
+    """What labels are put into where nothing is said: of a model that knows names of categories only, nothing is."""
+    return DEFAULT_TEMPLATES if bundle.categories is None else (_PLACE,)
+
+
+def judges_alone(bundle: Bundle, multi_label: bool) -> bool:
+    """Whether each label is judged alone: where that is asked for, and by models that tell all that is in a picture."""
+    return multi_label or bundle.categories is not None
+
+
+def needs_background(bundle: Bundle, multi_label: bool) -> bool:
+    """Whether a label is judged alone against the prompt without one: of models without a bias for it."""
+    return multi_label and bundle.logit_bias is None and bundle.categories is None
+
+
 def fill(template: str, label: str) -> str:
     """Put the label in the place of `{}`: literally, nothing else in the template is interpreted."""
     places = template.count(_PLACE)

@@ -32,6 +32,7 @@ INVALID: ErrorType = "invalid_request_error"
 ERROR_KINDS: Mapping[str, ErrorKind] = {
     "invalid_request": ErrorKind(422, INVALID, "not JSON, a wrong type, a missing, empty or unknown field"),
     "text_too_long": ErrorKind(422, INVALID, "a text longer than the context, and `truncate` is false"),
+    "unknown_text": ErrorKind(422, INVALID, "a text that is no category of a model which knows these by name only"),
     "invalid_template": ErrorKind(422, INVALID, "a template without exactly one `{}`"),
     "too_many_inputs": ErrorKind(422, INVALID, "too many items, labels, templates, or labels times templates"),
     "invalid_image": ErrorKind(422, INVALID, "not an accepted format, truncated or corrupt"),

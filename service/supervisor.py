@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from model.runtime.engine import SHORTEST_ROW, token_row
 from service.errors import ApiError
 from service.inference.batcher import Batcher
 from service.inference.pipeline import Pipeline, abandon
@@ -35,7 +36,7 @@ async def is_healthy(pipeline: Pipeline, timeout_s: float = PROBE_S) -> bool:
     size = pipeline.bundle.image_size
     probes: list[tuple[Batcher, Any]] = [
         (pipeline.images, np.zeros((size, size, 3), np.uint8)),
-        (pipeline.texts, pipeline.reader.tokenizer.encode(["probe"])[0]),
+        (pipeline.texts, token_row(pipeline.bundle, SHORTEST_ROW)[0].tolist()),
     ]
     try:
         futures = [

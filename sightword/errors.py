@@ -65,6 +65,12 @@ class TextTooLongError(RefusedError):
     code = "text_too_long"
 
 
+class UnknownTextError(RefusedError):
+    """A text that is no category of a model which knows these by name only."""
+
+    code = "unknown_text"
+
+
 class InvalidTemplateError(RefusedError):
     """A template without exactly one `{}`."""
 
@@ -195,10 +201,10 @@ class _ByCode:
     classes: ClassVar[dict[str, type[SightwordError]]] = {
         kind.code: kind
         for kind in (
-            InvalidRequestError, TextTooLongError, InvalidTemplateError, TooManyInputsError, InvalidImageError,
-            ImageTooLargeError, BodyTooLargeError, UrlNotAllowedError, UrlFetchFailedError, UnsupportedModalityError,
-            ModelNotFoundError, LabelSetNotFoundError, InvalidApiKeyError, OverloadedError, UnavailableError,
-            DeadlineExceededError, InferenceError, InternalError,
+            InvalidRequestError, TextTooLongError, UnknownTextError, InvalidTemplateError, TooManyInputsError,
+            InvalidImageError, ImageTooLargeError, BodyTooLargeError, UrlNotAllowedError, UrlFetchFailedError,
+            UnsupportedModalityError, ModelNotFoundError, LabelSetNotFoundError, InvalidApiKeyError, OverloadedError,
+            UnavailableError, DeadlineExceededError, InferenceError, InternalError,
         )
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
 
@@ -108,6 +108,8 @@ class ClassVectorCache:
         Embedding goes on when the one who asked is cancelled: while others wait for the same, or with `finish` in any
         case. Raises the first failure, of `labels.N` or `templates`.
         """
+        if prompts.without_label and pipeline.own_labels is not None:  # to it, no label is no category
+            prompts = replace(prompts, without_label=False)
         key = f"{pipeline.bundle.digest}:{pipeline.engine.vectors_id}:{await self._digest(prompts)}"
         if (cached := self._cached.get(key)) is not None:
             return cached

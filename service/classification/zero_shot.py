@@ -10,14 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES, label_vs_background, probabilities, softmax, template_sets, top_k_indices
+from model.own_labels import LABEL_SET
+from model.zeroshot import (
+    default_templates,
+    judges_alone,
+    label_vs_background,
+    needs_background,
+    probabilities,
+    softmax,
+    template_sets,
+    top_k_indices,
+)
 from service.classification.class_vectors import ClassVectorCache, ClassVectors, Prompts
 from service.classification.label_sets import LabelSets
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.request_context import RequestContext
 from service.schema.items import Item, check_count, raise_first_bad
-from service.schema.requests import ClassifyOptions, TemplateOptions
+from service.schema.requests import ONE_SOURCE_OF_LABELS, ClassifyOptions, TemplateOptions
 from service.settings import MAX_PREDICTIONS, Settings
 from service.thread_pool import INLINE_SCORES, ThreadPool
 
@@ -37,8 +47,20 @@ class ClassificationResult:
         return 2 * sum(len(entry.get("predictions", ())) for entry in self.data)
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What the items are compared with; `stored` is whether that took nothing to embed, but perhaps the first time."""
+
+    labels: Sequence[str]
+    classes: ClassVectors
+    stored: bool
+
+
 class ZeroShotClassifier:
-    """Classifies with the pipeline of any model; labels come with a request or from a stored label set."""
+    """Classifies with the pipeline of any model.
+
+    Labels come with a request, from a stored label set, or from the model itself.
+    """
 
     def __init__(
         self, settings: Settings, pool: ThreadPool, label_sets: LabelSets, class_vector_cache: ClassVectorCache
@@ -52,29 +74,44 @@ class ZeroShotClassifier:
         """Score the labels for each item. Labels of a stored set with its own templates cost nothing."""
         if options.on_error == "fail":
             raise_first_bad(items)
-        prompts, is_stored = await self._prompts(pipeline, options)
-        check_answer_size(len(items), len(prompts.labels), options.top_k)
-        classes = await self._class_vectors(pipeline, prompts, is_stored, options, context)
+        choice = await self._choice(pipeline, options, context, len(items))
         embedded = await pipeline.embed(
             items, context, truncate=options.truncate, keep_errors=options.on_error == "item"
         )
         with context.timing.stage("serialize"):
-            arguments = (embedded.vectors, classes.vectors, prompts.labels, options, pipeline.bundle)
-            scores = len(items) * len(prompts.labels)
+            arguments = (embedded.vectors, choice.classes.vectors, choice.labels, options, pipeline.bundle)
+            scores = len(items) * len(choice.labels)
             data = await self._pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
             for index, error in embedded.errors.items():
                 data[index] = {"index": index, "error": error.detail()}
         free = dict.fromkeys(embedded.usage, 0)
-        prompted = free if is_stored else classes.usage
+        prompted = free if choice.stored else choice.classes.usage
         return ClassificationResult(data, {name: embedded.usage[name] + prompted[name] for name in embedded.usage})
 
+    async def _choice(
+        self, pipeline: Pipeline, options: ClassifyOptions, context: RequestContext, items: int
+    ) -> _Choice:
+        """What the items are compared with. Raises ApiError, for too large an answer before anything is embedded."""
+        own, named = pipeline.own_labels, options.label_set
+        if own is not None and options.labels is None and named in (None, LABEL_SET):
+            check_only_names(pipeline.bundle, select_templates(options) or (), options)
+            check_answer_size(items, len(own.labels), options.top_k)
+            return _Choice(own.labels, ClassVectors(own.vectors, {}), stored=True)
+        if options.labels is None and named is None:
+            raise ApiError("invalid_request", ONE_SOURCE_OF_LABELS, "labels")
+        prompts, is_stored = await self._prompts(pipeline, options)
+        check_only_names(pipeline.bundle, prompts.templates, options)
+        check_answer_size(items, len(prompts.labels), options.top_k)
+        classes = await self._class_vectors(pipeline, prompts, is_stored, options, context)
+        return _Choice(prompts.labels, classes, is_stored)
+
     async def _prompts(self, pipeline: Pipeline, options: ClassifyOptions) -> tuple[Prompts, bool]:
-        """What the items are compared with, and whether it is a label set just as it is stored."""
-        without_label = options.multi_label and pipeline.bundle.logit_bias is None
+        """The prompts to compare with, and whether it is a label set just as it is stored."""
+        without_label = needs_background(pipeline.bundle, options.multi_label)
         truncate = self._settings.truncate if options.truncate is None else options.truncate
         templates = select_templates(options)
         if options.labels is not None:
-            prompts = Prompts(options.labels, templates or DEFAULT_TEMPLATES, without_label, truncate)
+            prompts = Prompts(options.labels, templates or default_templates(pipeline.bundle), without_label, truncate)
         else:
             assert options.label_set is not None
             label_set = await self._label_sets.find(options.label_set, "label_set")
@@ -113,6 +150,17 @@ def select_templates(options: TemplateOptions) -> Sequence[str] | None:
     return templates
 
 
+def check_only_names(bundle: Bundle, templates: Sequence[str], options: TemplateOptions) -> None:
+    """Raise `invalid_template` for more than the name, where a model knows categories by name only."""
+    if bundle.categories is None or all(template.strip() == "{}" for template in templates):
+        return
+    fields = ("templates", "template_set", "label_set")
+    param = next((field for field in fields if getattr(options, field, None)), "templates")
+    whose = "this label set has another" if param == "label_set" else "this is another"
+    message = f'This model knows categories by name only, so that its one template is "{{}}", and {whose}: '
+    raise ApiError("invalid_template", f'{message}send "templates": ["{{}}"].', param)
+
+
 def check_prompts(
     labels: Sequence[str], templates: Sequence[str], options: TemplateOptions, settings: Settings
 ) -> None:
@@ -137,13 +185,14 @@ def _predictions(
 
     `classes` may have one more row, that of the template without a label.
     """
-    if options.multi_label and bundle.logit_bias is None:
+    if needs_background(bundle, options.multi_label):
         cosine = vectors @ classes.T
         scores = label_vs_background(cosine, bundle)
     else:
         cosine = vectors @ classes[: len(labels)].T
         # Among labels one is chosen, also by a model that learned to judge pairs; `multi_label` judges each alone.
-        scores = probabilities(cosine, bundle) if options.multi_label else softmax(bundle.logit_scale * cosine)
+        alone = judges_alone(bundle, options.multi_label)
+        scores = probabilities(cosine, bundle) if alone else softmax(bundle.logit_scale * cosine)
     order = top_k_indices(scores, options.top_k)
     sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
     threshold = 0.0 if options.threshold is None else options.threshold

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
+from model.own_labels import own_labels
 from model.runtime.engine import Engine
 from service.admission import ItemReservation
 from service.errors import ApiError
@@ -85,6 +86,10 @@ class Pipeline:
             for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
         self._single_flight: SingleFlight[Vector] = SingleFlight()
+        # Not with the first request: of many categories, that one would wait.
+        self.own_labels = own_labels(
+            self.reader.tokenizer, lambda ids: self._embed_texts(ids.tolist()), self._largest["text"]
+        )
 
     @property
     def padded_sizes(self) -> Mapping[str, Sequence[int]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from model.bundle import Bundle
-from model.tokenizers.clip import READ_WHOLE, TokenizerError
+from model.tokenizers.clip import READ_WHOLE, TokenizerError, UnknownTextError
 from service.errors import ApiError, internal_error, without_frames
 from service.inference.records import EncodedImage, Record, TokenizedText
 from service.inference.shared_resources import SharedResources
@@ -93,8 +93,8 @@ class Reader:
         rows = self._encode(heads, enough)
         for record, item, head, row in zip(records, items, heads, rows, strict=True):
             text = item.text
-            if row is None:
-                record.error = ApiError("inference_error", "The model's tokenizer failed on this text.", item.param)
+            if isinstance(row, ApiError):
+                record.error = row.at(item.param)
                 continue
             ids = self.tokenizer.truncate(row, item.cut)
             if len(row) > context_length:
@@ -107,15 +107,18 @@ class Reader:
             record.payload = TokenizedText(ids, self._key("text", np.asarray(ids, "<i4").tobytes()))
         self.text_cost.observe(sum(map(_characters, records)), time.perf_counter() - started)
 
-    def _encode(self, texts: Sequence[str], enough: int | None) -> Sequence[list[int] | None]:
-        """Token ids of each text; None for those alone whose reading a pattern of the tokenizer gives up."""
+    def _encode(self, texts: Sequence[str], enough: int | None) -> Sequence[list[int] | ApiError]:
+        """Token ids of each text; an error for those alone that the tokenizer gives up or does not know."""
         try:
             return self.tokenizer.encode(texts, enough=enough)
         except TokenizerError as error:
             if len(texts) > 1:
                 return [row for text in texts for row in self._encode([text], enough)]
+            if isinstance(error, UnknownTextError):
+                message = str(error)
+                return [ApiError("unknown_text", f"{message[:1].upper()}{message[1:]}")]
             log.warning("a text cannot be read: %s", error)
-            return [None]
+            return [ApiError("inference_error", "The model's tokenizer failed on this text.")]
 
     def _read_files(self, records: Sequence[Record]) -> None:
         for record in records:

@@ -76,6 +76,7 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         library=config.library if isinstance(config, LibraryConfig) else None,
         architecture=config.architecture if isinstance(config, LibraryConfig) else config.name,
         context_length=bundle.context_length,
+        categories=bundle.categories,
         image_size=bundle.image_size,
         logit_scale=bundle.logit_scale,
         logit_bias=bundle.logit_bias,

@@ -94,7 +94,7 @@ class ClassifyAnswer(BaseModel):
 
 
 class LabelSetSummary(BaseModel):
-    """A stored label set, without its labels."""
+    """A label set, without its labels."""
 
     name: str
     label_count: int = Field(ge=0, le=10**9)
@@ -102,6 +102,11 @@ class LabelSetSummary(BaseModel):
     template_set: str | None
     truncate: bool = Field(description="labels that are longer than the context are cut")
     updated: str = Field(description="when it was stored, in UTC")
+    own_of: str | None = Field(
+        None,
+        description="id of the model whose own categories these are: they come and go with it, and cannot be stored or "
+        "removed; null for a set that was stored",
+    )
 
 
 class LabelSetsAnswer(BaseModel):
@@ -156,6 +161,11 @@ class ServedModel(BaseModel):
     )
     architecture: str = Field(description="as that library names it, or the name of the configuration")
     context_length: int
+    categories: int | None = Field(
+        None,
+        description="how many categories the model knows by name only, which are the label set `categories`; null for "
+        "one that reads any text",
+    )
     image_size: int
     logit_scale: float
     logit_bias: float | None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from model.own_labels import LABEL_SET
 from model.zeroshot import DEFAULT_TEMPLATES
 from service.errors import ApiError
 from service.schema.items import Items, check_count, check_surrogates
@@ -26,6 +27,7 @@ def _check_json_number(value: object) -> object:
 
 
 JsonNumber = BeforeValidator(_check_json_number)
+ONE_SOURCE_OF_LABELS = "Give either labels or label_set."
 TopK = Annotated[
     int | None, Field(None, ge=1, description="how many of the best to answer; all if not given"), JsonNumber
 ]
@@ -118,7 +120,9 @@ class TemplateOptions(Options):
     """What labels are put into."""
 
     templates: Annotated[Templates, WithinLabelLimit] | None = Field(
-        None, description=f"each with one {{}} for the label; {list(DEFAULT_TEMPLATES)} if not given"
+        None,
+        description=f"each with one {{}} for the label; {list(DEFAULT_TEMPLATES)} if not given, and just the label for "
+        "a model that knows categories by name only",
     )
     template_set: str | None = Field(None, description="name of a template set (see /info), instead of templates")
 
@@ -134,10 +138,16 @@ class ClassifyOptions(TemplateOptions):
 
     labels: Annotated[Labels, WithinLabelLimit] | None = Field(None, description="what to choose from")
     label_set: str | None = Field(
-        None, description="name of a stored label set, instead of labels; it brings its own templates"
+        None,
+        description="name of a stored label set, instead of labels; it brings its own templates. A model that knows "
+        f"categories by name only has them as `{LABEL_SET}`, which it also takes where neither is given",
     )
     top_k: TopK
-    multi_label: bool = Field(False, description="judge each label alone, against the template without a label")
+    multi_label: bool = Field(
+        False,
+        description="judge each label alone, against the template without a label; a model that knows categories by "
+        "name only always does, by its bias",
+    )
     threshold: Annotated[float | None, JsonNumber] = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="drop lower scores"
     )
@@ -145,8 +155,8 @@ class ClassifyOptions(TemplateOptions):
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:
-        if (self.labels is None) == (self.label_set is None):
-            raise ApiError("invalid_request", "Give either labels or label_set.", "labels")
+        if self.labels is not None and self.label_set is not None:
+            raise ApiError("invalid_request", ONE_SOURCE_OF_LABELS, "labels")
         return self
 
 

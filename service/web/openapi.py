@@ -33,6 +33,7 @@ TIMEOUT = {
 WORK_CODES = (
     "invalid_request",
     "text_too_long",
+    "unknown_text",
     "invalid_template",
     "too_many_inputs",
     "invalid_image",

@@ -14,8 +14,9 @@ from model.bundle import Bundle, bundled
 from model.hub.errors import HubError
 from model.hub.folders import find_bundle
 from model.manifest import BundleError
+from model.own_labels import LABEL_SET, own_labels
 from model.runtime.engine import Engine, EngineError
-from model.zeroshot import template_sets
+from model.zeroshot import needs_background, template_sets
 from sightword.errors import InvalidRequestError, ModelError, SightwordError
 from sightword.items import Item, Items, listed
 from sightword.local.class_vectors import ClassVectors
@@ -39,7 +40,8 @@ class Local:
         self.bundle, self.engine = bundle, engine
         self._towers = Towers(bundle, engine)
         self._classes = ClassVectors(self._embed_texts, bundle.dimensions)
-        self.label_sets = LocalLabelSets(self._classes.get)
+        self._own = own_labels(bundle.tokenizer(), engine.embed_texts)
+        self.label_sets = LocalLabelSets(self._classes.get, bundle, self._own)
 
     @classmethod
     def open(cls, name: str | None, provider: str) -> Local:
@@ -132,7 +134,7 @@ class Local:
         if top_k is not None and top_k < 1:
             raise InvalidRequestError("This is at least 1.", param="top_k")
         names, classes = self._classes_of(
-            labels, label_set, templates, template_set, multi_label and self.bundle.logit_bias is None, bool(truncate)
+            labels, label_set, templates, template_set, needs_background(self.bundle, multi_label), bool(truncate)
         )
         embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items))
         results = predictions(
@@ -216,7 +218,9 @@ class Local:
     ) -> tuple[Sequence[str], Vectors]:
         """The labels and their vectors. Raises SightwordError."""
         given = None if templates is None else string_list(templates, "templates")
-        chosen = choose_templates(given, template_set)
+        chosen = choose_templates(given, template_set, self.bundle)
+        if self._own is not None and labels is None and label_set in (None, LABEL_SET):
+            return self._own.labels, self._own.vectors
         if (labels is None) == (label_set is None):
             raise InvalidRequestError("Give either labels or label_set.", param="labels")
         if label_set is not None:

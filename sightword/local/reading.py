@@ -13,7 +13,7 @@ import numpy.typing as npt
 from model.bundle import Bundle
 from model.images.errors import ImageError
 from model.images.preprocessing import MAX_PIXELS, open_header, preprocess
-from model.tokenizers.clip import READ_WHOLE, TokenizerError
+from model.tokenizers.clip import READ_WHOLE, TokenizerError, UnknownTextError
 from sightword.errors import (
     ImageTooLargeError,
     InferenceError,
@@ -23,6 +23,7 @@ from sightword.errors import (
     TextTooLongError,
     UrlNotAllowedError,
 )
+from sightword.errors import UnknownTextError as NoCategoryError
 from sightword.items import Url, content_of
 
 MAX_TEXT_CHARACTERS = 10_000  # that are read, as the service does
@@ -64,11 +65,14 @@ class Reader:
             return error
 
     def ids(self, text: str, param: str, truncate: bool) -> list[int]:
-        """Of a text. Raises InvalidRequestError, TextTooLongError, InferenceError."""
+        """Of a text. Raises InvalidRequestError, TextTooLongError, NoCategoryError, InferenceError."""
         check_text(text, param)
         head, limit = text.strip()[:MAX_TEXT_CHARACTERS], self._bundle.context_length
         try:
             [row] = self.tokenizer.encode([head], enough=limit)
+        except UnknownTextError as error:
+            message = str(error)
+            raise NoCategoryError(f"{message[:1].upper()}{message[1:]}", param=param) from None
         except TokenizerError as error:
             raise InferenceError("The model's tokenizer failed on this text.", param=param) from error
         if len(row) > limit and not truncate:

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.bundle import Bundle
-from model.zeroshot import DEFAULT_TEMPLATES, label_vs_background, probabilities, softmax, template_sets, top_k_indices
+from model.zeroshot import (
+    default_templates,
+    judges_alone,
+    label_vs_background,
+    needs_background,
+    probabilities,
+    softmax,
+    template_sets,
+    top_k_indices,
+)
 from sightword.errors import InvalidRequestError, InvalidTemplateError
 from sightword.local.reading import check_text
 from sightword.results import Classification, Prediction, Vectors, classification_of
@@ -26,8 +35,18 @@ def check_labels(labels: Sequence[str]) -> None:
         seen.add(same)
 
 
-def choose_templates(templates: Sequence[str] | None, template_set: str | None) -> Sequence[str]:
-    """Those given, those of the set, or the default. Raises InvalidRequestError, InvalidTemplateError."""
+def choose_templates(templates: Sequence[str] | None, template_set: str | None, bundle: Bundle) -> Sequence[str]:
+    """Those given, those of the set, or the model's default. Raises InvalidRequestError, InvalidTemplateError."""
+    chosen = _choose_templates(templates, template_set) or default_templates(bundle)
+    if bundle.categories is not None and any(template.strip() != "{}" for template in chosen):
+        raise InvalidTemplateError(
+            'This model knows categories by name only, so that its one template is "{}".',
+            param="templates" if template_set is None else "template_set",
+        )
+    return chosen
+
+
+def _choose_templates(templates: Sequence[str] | None, template_set: str | None) -> Sequence[str] | None:
     if templates is not None and template_set is not None:
         raise InvalidRequestError("Give either templates or template_set.", param="template_set")
     if template_set is not None:
@@ -36,7 +55,7 @@ def choose_templates(templates: Sequence[str] | None, template_set: str | None) 
             raise InvalidRequestError(f"There is no template set of this name, only {names}.", param="template_set")
         return found
     if templates is None:
-        return DEFAULT_TEMPLATES
+        return None
     if not templates:
         raise InvalidRequestError("This list is empty; give at least one template.", param="templates")
     for index, template in enumerate(templates):
@@ -58,12 +77,13 @@ def predictions(
     threshold: float | None,
 ) -> list[Classification]:
     """[items, dimensions] against [labels, dimensions]; with one more row of `classes`, that of no label."""
-    if multi_label and bundle.logit_bias is None:
+    if needs_background(bundle, multi_label):
         cosine: Vectors = vectors @ classes.T
         scores = label_vs_background(cosine, bundle)
     else:
         cosine = vectors @ classes[: len(labels)].T
-        scores = probabilities(cosine, bundle) if multi_label else softmax(bundle.logit_scale * cosine)
+        alone = judges_alone(bundle, multi_label)
+        scores = probabilities(cosine, bundle) if alone else softmax(bundle.logit_scale * cosine)
     order = top_k_indices(scores, top_k)
     sorted_scores, sorted_cosine = np.take_along_axis(scores, order, 1), np.take_along_axis(cosine, order, 1)
     kept = (sorted_scores >= (threshold or 0.0)).sum(axis=1).tolist()

@@ -9,6 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import ValidationError
 
+from model.bundle import Bundle
+from model.zeroshot import default_templates
 from service.errors import ApiError, to_api_error
 from service.inference.pipeline import Pipeline
 from service.request_context import RequestContext
@@ -49,7 +51,7 @@ async def infer(
     with _rename_params(), service.model(id) as pipeline:
         if request.parameters is None:
             return await _features(request, pipeline, service, context)
-        options = _options(request.parameters, service.settings)
+        options = _options(request.parameters, pipeline.bundle, service.settings)
         # Their pipeline judges each label alone where the model was trained to.
         options = options.model_copy(update={"multi_label": pipeline.bundle.logit_bias is not None})
         classified = await service.zero_shot.classify(pipeline, request.inputs, options, context)
@@ -64,8 +66,9 @@ async def _features(request: TaskRequest, pipeline: Pipeline, service: Service, 
         return json_response(rows)
 
 
-def _options(parameters: TaskParameters, settings: Settings) -> ClassifyOptions:
-    template = TASK_TEMPLATE if parameters.hypothesis_template is None else parameters.hypothesis_template
+def _options(parameters: TaskParameters, bundle: Bundle, settings: Settings) -> ClassifyOptions:
+    default = TASK_TEMPLATE if bundle.categories is None else default_templates(bundle)[0]
+    template = default if parameters.hypothesis_template is None else parameters.hypothesis_template
     chosen = {"labels": parameters.candidate_labels, "templates": [template], "truncate": parameters.truncate}
     try:
         return ClassifyOptions.model_validate(chosen, context=settings)
