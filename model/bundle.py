@@ -1,7 +1,8 @@
 """The bundle: one folder that passes from training to serving, every file of it named and hashed in bundle.json.
 
-`weights.safetensors` holds the parameters once; the two ONNX graphs point into it as external data, so the same file
-is served and trained further. Nothing in a bundle is executed or unpickled.
+`weights.safetensors` holds the parameters once; the ONNX graphs point into it as external data, so the same file is
+served and trained further. There is one for each tower and, of a model whose pictures have several vectors, one that
+mixes them for each text. Nothing in a bundle is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from model.config import CategoriesConfig, Preprocessing, SiglipTextConfig, TextConfig
+from model.config import CategoriesConfig, MixtureConfig, Preprocessing, SiglipTextConfig, TextConfig
 from model.files import open_regular_file, read_regular_file, write_atomically
 from model.library_config import LibraryTextConfig
 from model.manifest import (
     MANIFEST,
-    REQUIRED,
     TOKENIZER,
     BundleError,
     FileName,
@@ -52,9 +52,14 @@ class Bundle:
         """
         manifest = read_manifest(path)
         on_read()
-        missing = [name for name in REQUIRED if name not in manifest.files]
+        required = manifest.required_files
+        missing = [name for name in required if name not in manifest.files]
         if missing:
             raise BundleError(f"{path / MANIFEST} does not list {', '.join(missing)}: export the bundle again")
+        if surplus := sorted(manifest.files.keys() - set(required)):
+            raise BundleError(
+                f"{path / MANIFEST} lists {', '.join(surplus)}, which a model without a mixture does not have"
+            )
         for name, record in manifest.files.items():
             _verify(path / name, record, on_read)
         return cls(path, manifest)
@@ -90,6 +95,16 @@ class Bundle:
     def dimensions(self) -> int:
         """Length of an embedding."""
         return self.manifest.config.embed_dim
+
+    @property
+    def mixture(self) -> MixtureConfig | None:
+        """How many vectors a picture has and how they are mixed for each text (Llip); None where it has one."""
+        return self.manifest.mixture
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of a picture's embedding: (dimensions,), or (tokens, dimensions) where they are mixed for each text."""
+        return (self.dimensions,) if self.mixture is None else (self.mixture.tokens, self.dimensions)
 
     @property
     def context_length(self) -> int:
@@ -181,8 +196,8 @@ def write_manifest(path: Path, fields: Mapping[str, Any]) -> Bundle:
     It is written last and atomically: a folder without one is no bundle. Raises WriteError, BundleError, and pydantic's
     ValidationError for fields that are none of a manifest.
     """
-    files = {name: _record(path / name) for name in REQUIRED}
-    checked = Manifest.model_validate({**fields, "files": files})
+    unlisted = Manifest.model_validate({**fields, "files": {}})
+    checked = unlisted.model_copy(update={"files": {name: _record(path / name) for name in unlisted.required_files}})
     with write_atomically(path / MANIFEST) as draft:
         draft.write_text(checked.model_dump_json(indent=2) + "\n", "utf-8")
     return Bundle.load(path)

@@ -237,6 +237,18 @@ class Preprocessing(Frozen):
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
+class MixtureConfig(Frozen):
+    """Llip (arXiv 2405.00740): a picture has `tokens` vectors, which attention of `heads` heads mixes for each text.
+
+    The class token is the first of them. Heads and temperature are those of the paper; of its 64 tokens a quarter, as
+    each is a vector to be kept of every picture.
+    """
+
+    tokens: int = Field(default=16, ge=1, le=256)
+    heads: int = Field(default=8, ge=1, le=256)
+    temperature: float = Field(default=5.0, ge=1e-3, le=1e6)  # the higher, the more alike all texts mix
+
+
 class ModelConfig(Frozen):
     """One CLIP: an image tower and a text tower that meet in `embed_dim` dimensions."""
 
@@ -251,6 +263,20 @@ class ModelConfig(Frozen):
         | Annotated[CategoriesConfig, Tag("categories")],
         Discriminator(_text_kind),
     ]
+    mixture: MixtureConfig | None = None  # of a vision transformer: one vector a picture where it is None
+
+    @model_validator(mode="after")
+    def _can_be_mixed(self) -> ModelConfig:
+        if self.mixture is None:
+            return self
+        if self.image.kind != "vit":
+            raise ValueError(
+                f"an image tower of kind {self.image.kind} has no mixture tokens: only a vision transformer, of kind "
+                "vit, has tokens of which some can stand for the picture"
+            )
+        if self.embed_dim % self.mixture.heads:
+            raise ValueError(f"embed_dim {self.embed_dim} is not a multiple of the {self.mixture.heads} heads that mix")
+        return self
 
     @model_validator(mode="after")
     def _towers_belong_together(self) -> ModelConfig:

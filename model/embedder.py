@@ -39,7 +39,7 @@ def no_progress(items: Iterator[Pixels], total: int) -> Iterator[Pixels]:
 
 
 class Embedder:
-    """Images and texts -> vectors of unit length, comparable by their dot product."""
+    """Images and texts -> vectors of unit length, and how alike they are."""
 
     def __init__(self, bundle: Bundle, provider: str = "auto", threads: int | None = None) -> None:
         """Open a loaded bundle; `provider` and `threads` as `Engine` takes them. Raises EngineError, BundleError."""
@@ -58,11 +58,12 @@ class Embedder:
     def embed_images(self, images: Sequence[bytes | Path | ReadBytes], progress: Progress = no_progress) -> Vectors:
         """Image files, as bytes, paths or functions that read them -> float32 [images, dimensions].
 
+        A model that mixes an image for each text (Llip) has several vectors of it: [images, tokens, dimensions].
         They are decoded in threads and embedded in batches, of which only a few are in memory at a time. `progress`
         wraps the iterator over what is decoded. Raises ImageError naming the image, and OSError for one that cannot be
         read.
         """
-        vectors = np.empty((len(images), self.bundle.dimensions), np.float32)
+        vectors = np.empty((len(images), *self.bundle.image_shape), np.float32)
         done = 0
         with ThreadPoolExecutor() as pool:
             decoded = progress(prefetch(pool, self._decode, images, 2 * BATCH_SIZE), total=len(images))
@@ -80,8 +81,7 @@ class Embedder:
 
     def cosines(self, images: Vectors, texts: Vectors) -> Vectors:
         """Embeddings of images and of texts -> how alike each of the one and of the other are [images, texts]."""
-        cosines: Vectors = images @ texts.T
-        return cosines
+        return self._engine.cosines(images, texts)
 
     def _decode(self, image: bytes | Path | ReadBytes) -> Pixels:
         if isinstance(image, bytes):

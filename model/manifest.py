@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from model.config import ModelName, Preprocessing
+from model.config import MixtureConfig, ModelConfig, ModelName, Preprocessing
 from model.files import read_regular_file
 from model.library_config import AnyConfig
 from model.suggestions import did_you_mean_path
@@ -18,7 +18,7 @@ IMAGE_GRAPH: Final = "image.onnx"
 TEXT_GRAPH: Final = "text.onnx"
 TOKENIZER: Final = "tokenizer.json"
 WEIGHTS: Final = "weights.safetensors"
-REQUIRED = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
+MIXTURE_GRAPH: Final = "mixture.onnx"  # of a bundle whose pictures have several vectors, which are mixed for each text
 
 MAX_LOGIT = 1e9  # e to the 20th, the largest scale that an import takes, is half of it; all sums stay finite in float32
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -26,7 +26,8 @@ MAX_WARNINGS = 10
 MAX_MATRYOSHKA_DIMENSIONS = 64  # lengths that are listed
 MAX_WARNING_CHARACTERS = 500
 
-FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors"]
+FileName = Literal["image.onnx", "text.onnx", "tokenizer.json", "weights.safetensors", "mixture.onnx"]
+REQUIRED: tuple[FileName, ...] = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER, WEIGHTS)
 
 
 class BundleError(ValueError):
@@ -51,6 +52,7 @@ class ExportReport(_Frozen):
     image_min_cosine: FiniteFloat
     text_max_abs_diff: FiniteFloat
     text_min_cosine: FiniteFloat
+    mixture_max_abs_diff: FiniteFloat | None = None  # of cosines, where pictures have vectors to be mixed
     pictures: Count
     texts: Count
     batch_sizes: tuple[Count, ...]
@@ -77,6 +79,16 @@ class Manifest(_Frozen):
     variant: VariantReport | None = None  # of bundles that were made from another; `export` is then that one's
     source: dict[str, Any] = {}
     scores: dict[str, Any] = {}
+
+    @property
+    def mixture(self) -> MixtureConfig | None:
+        """How many vectors a picture has and how they are mixed for each text; None where it has one."""
+        return self.config.mixture if isinstance(self.config, ModelConfig) else None
+
+    @property
+    def required_files(self) -> tuple[FileName, ...]:
+        """The files that a bundle of this configuration has, and no others."""
+        return REQUIRED if self.mixture is None else (*REQUIRED, MIXTURE_GRAPH)
 
     @property
     def source_warnings(self) -> list[str]:

@@ -19,10 +19,11 @@ from model.export.comparison import (
     ExportError,
     comparison_inputs,
     engine_pairs,
+    mixture_pairs,
     report,
     write_measured,
 )
-from model.export.graphs import ImageGraph, TextGraph, graph_state, write_graphs
+from model.export.graphs import ImageGraph, MixtureGraph, TextGraph, graph_state, write_graphs
 from model.export.simplified import simplified
 from model.export.tensors import write_tensors
 from model.manifest import TOKENIZER, WEIGHTS, ExportReport
@@ -81,7 +82,7 @@ def export_bundle(
 def measure(network: AnyNetwork, bundle: Bundle, tolerance: float = TOLERANCE) -> ExportReport:
     """Compare torch and the engine on the smoke inputs, over batch sizes and text lengths.
 
-    Raises ExportError if a vector differs by more than `tolerance` or is not finite.
+    Raises ExportError if a vector, or a cosine of a mixed one, differs by more than `tolerance` or is not finite.
     """
     engine = Engine(bundle, provider="cpu")
     image_graph, text_graph = ImageGraph(network, bundle.preprocessing).eval(), TextGraph(network).eval()
@@ -94,7 +95,11 @@ def measure(network: AnyNetwork, bundle: Bundle, tolerance: float = TOLERANCE) -
     padded = [_padded(tokenizer.pad([row]), length, pad_id) for row in inputs.rows]
     texts = np.concatenate([text_graph(torch.from_numpy(row)).numpy() for row in padded])
     pairs = engine_pairs(engine, tokenizer, inputs, images, texts)
-    return report(inputs, *pairs, tolerance, "the exported graphs differ from the network")
+    mixed = None
+    if network.mixture is not None:
+        cosines = MixtureGraph(network)(torch.from_numpy(images), torch.from_numpy(texts)).numpy()
+        mixed = mixture_pairs(engine, images, texts, cosines)
+    return report(inputs, *pairs, tolerance, "the exported graphs differ from the network", mixed)
 
 
 def _padded(ids: npt.NDArray[np.int64], length: int, pad_id: int) -> npt.NDArray[np.int64]:

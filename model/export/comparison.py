@@ -58,13 +58,32 @@ def engine_pairs(
     )
 
 
+def mixture_pairs(engine: Engine, images: Vectors, texts: Vectors, cosines: Vectors) -> list[Pair]:
+    """Cosines [images, texts] of images that are mixed for each text beside the engine's: of all, of single pairs."""
+    last = len(images) - 1, len(texts) - 1
+    alone = (0, 0), (0, last[1]), (last[0], 0), last
+    pairs = [(cosines, engine.cosines(images, texts))]
+    return pairs + [
+        (cosines[i : i + 1, j : j + 1], engine.cosines(images[i : i + 1], texts[j : j + 1])) for i, j in alone
+    ]
+
+
 def report(
-    inputs: Inputs, images: Sequence[Pair], texts: Sequence[Pair], tolerance: float, difference: str
+    inputs: Inputs,
+    images: Sequence[Pair],
+    texts: Sequence[Pair],
+    tolerance: float,
+    difference: str,
+    mixed: Sequence[Pair] | None = None,
 ) -> ExportReport:
-    """The figures. Raises ExportError, which begins with `difference`, above the tolerance or for NaN."""
+    """The figures, with those of `mixed` cosines where pictures have several vectors.
+
+    Raises ExportError, which begins with `difference`, above the tolerance or for NaN.
+    """
     image_diff, image_cosine = _compare(images)
     text_diff, text_cosine = _compare(texts)
-    worst = float(np.max([image_diff, text_diff]))
+    mixture_diff = None if mixed is None else _largest_difference(mixed)
+    worst = float(np.max([image_diff, text_diff, mixture_diff or 0.0]))
     if not worst <= tolerance:  # written so that NaN fails too
         raise ExportError(f"{difference} by {worst:.2e}, more than {tolerance:.0e}")
     return ExportReport(
@@ -72,6 +91,7 @@ def report(
         image_min_cosine=image_cosine,
         text_max_abs_diff=text_diff,
         text_min_cosine=text_cosine,
+        mixture_max_abs_diff=mixture_diff,
         pictures=len(inputs.pixels),
         texts=len(inputs.rows),
         batch_sizes=inputs.batch_sizes,
@@ -98,7 +118,9 @@ def write_measured(
 
 
 def _compare(pairs: Sequence[Pair]) -> tuple[float, float]:
+    return _largest_difference(pairs), float(np.min([(a * b).sum(axis=-1).min() for a, b in pairs]))
+
+
+def _largest_difference(pairs: Sequence[Pair]) -> float:
     # numpy's max and min keep a NaN, Python's lose it.
-    difference = float(np.max([np.abs(a - b).max() for a, b in pairs]))
-    cosine = float(np.min([(a * b).sum(axis=1).min() for a, b in pairs]))
-    return difference, cosine
+    return float(np.max([np.abs(a - b).max() for a, b in pairs]))

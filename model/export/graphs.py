@@ -1,4 +1,4 @@
-"""Torch network -> two ONNX graphs over one safetensors file.
+"""Torch network -> ONNX graphs over one safetensors file: one of each tower, and what mixes for each text.
 
 The exporter sees the parameters as graph inputs, so it cannot fold them; afterwards each becomes an initialiser that
 points at its bytes in weights.safetensors. onnxruntime folds transposes, casts and batch norms when it opens the graph.
@@ -25,20 +25,22 @@ from model.config import Preprocessing
 from model.export.external_data import link_weights
 from model.export.touched import touched_state
 from model.library_config import LibraryConfig
-from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
+from model.manifest import IMAGE_GRAPH, MIXTURE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.network import AnyNetwork, LibraryNetwork
 from model.network.resnet import ModifiedResNet
 
 OPSET = 20  # the first with an operator for GELU, which onnxruntime does not recognise in the nodes that make it up
 _MINUS_INFINITY = numpy_helper.from_array(np.array([-np.inf], np.float32))
 PREFIX = "network."  # before the names of a network's tensors in a graph's module
+IMAGE_TOWER, MIXTURE = f"{PREFIX}visual.", f"{PREFIX}mixture."
 NOT_IN_A_GRAPH = ("num_batches_tracked", "logit_scale", "logit_bias")
 
 
 class ImageGraph(nn.Module):
     """Normalisation, image tower and L2 norm: pixels [batch, size, size, 3] uint8 -> [batch, embed_dim].
 
-    The tower computes in the precision of its parameters, what surrounds it in float32.
+    It is [batch, tokens, embed_dim] of a network with a mixture. The tower computes in the precision of its parameters,
+    what surrounds it in float32.
     """
 
     pixel_mean: Tensor
@@ -92,10 +94,27 @@ class TextGraph(nn.Module):
         return F.normalize(self.network.encode_text(token_ids).float(), dim=-1)
 
 
-def write_graphs(network: AnyNetwork, preprocessing: Preprocessing, path: Path) -> None:
-    """Write both graphs into the folder `path`, pointing into the weights.safetensors that is there.
+class MixtureGraph(nn.Module):
+    """What of images and texts is compared: [images, tokens, dim] and [texts, dim] -> cosines [images, texts].
 
-    The graphs compute in the precision of the network's parameters; tensors stored in another one pass through a Cast.
+    In float32 whatever the towers compute in: of what is kept, nothing is lost, and it is little beside them.
+    """
+
+    def __init__(self, network: AnyNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Mix each image for each text, and compare."""
+        assert self.network.mixture is not None
+        cosines: Tensor = self.network.mixture(images, texts)
+        return cosines
+
+
+def write_graphs(network: AnyNetwork, preprocessing: Preprocessing, path: Path) -> None:
+    """Write the graphs into the folder `path`, pointing into the weights.safetensors that is there.
+
+    Those of the towers compute in the precision of their parameters; tensors stored in another one pass through a Cast.
     """
     text = network.config.text
     batch = torch.export.Dim("batch", min=1, max=65536)
@@ -103,16 +122,21 @@ def write_graphs(network: AnyNetwork, preprocessing: Preprocessing, path: Path) 
     if not text.fixed_length:
         text_dims[1] = torch.export.Dim("length", min=2, max=text.context_length)
     pixels, token_ids = example_inputs(network, preprocessing)
-    graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], str]] = [
+    graphs: list[tuple[nn.Module, Tensor, str, dict[int, Any], FileName]] = [
         (_image_graph(network, preprocessing), pixels, "pixels", {0: batch}, IMAGE_GRAPH),
         (TextGraph(network), token_ids, "token_ids", text_dims, TEXT_GRAPH),
     ]
     for graph, example, name, dims, file in graphs:
-        proto = export_graph(graph.eval(), example, name, dims)
-        link_weights(proto, path / WEIGHTS)
-        _strip_metadata(proto)
-        onnx.save(proto, path / file)
-        onnx.checker.check_model(str(path / file))
+        _save(export_graph(graph.eval(), example, name, dims), path, file)
+    if network.mixture is not None:
+        _save(_export_mixture(MixtureGraph(network).eval()), path, MIXTURE_GRAPH)
+
+
+def _save(proto: onnx.ModelProto, path: Path, file: FileName) -> None:
+    link_weights(proto, path / WEIGHTS)
+    _strip_metadata(proto)
+    onnx.save(proto, path / file)
+    onnx.checker.check_model(str(path / file))
 
 
 def example_inputs(network: AnyNetwork, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
@@ -148,14 +172,33 @@ class _ParametersAsInputs(nn.Module):
         # Held in a list so that the parameters are not registered a second time as this module's own.
         self._graph = [graph]
 
-    def forward(self, example: Tensor, state: dict[str, Tensor]) -> Tensor:
-        output: Tensor = torch.func.functional_call(self._graph[0], state, (example,))
+    def forward(self, examples: tuple[Tensor, ...], state: dict[str, Tensor]) -> Tensor:
+        output: Tensor = torch.func.functional_call(self._graph[0], state, examples)
         return output
 
 
 def export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, Any]) -> onnx.ModelProto:
     """Trace a graph, whose one input has that name and dynamic dimensions, with its weights as further inputs."""
-    used = used_state(graph, example)
+    return _trace(graph, used_state(graph, example), {name: (example, dims)}, "embeddings")
+
+
+def _export_mixture(graph: MixtureGraph) -> onnx.ModelProto:
+    mixture = graph.network.mixture
+    assert mixture is not None
+    dim, tokens = len(mixture.query), mixture.tokens
+    used = {f"{MIXTURE}{name}": tensor.detach() for name, tensor in mixture.named_parameters()}
+    count = {name: torch.export.Dim(name, min=1, max=2**24) for name in ("images", "texts")}
+    examples = {
+        "images": (torch.ones(2, tokens, dim), {0: count["images"]}),
+        "texts": (torch.ones(3, dim), {0: count["texts"]}),
+    }
+    return _trace(graph, used, examples, "cosines")
+
+
+def _trace(
+    graph: nn.Module, used: dict[str, Tensor], examples: dict[str, tuple[Tensor, dict[int, Any]]], output: str
+) -> onnx.ModelProto:
+    """Of inputs by name, an example each and its dynamic dimensions; `used` are the weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quiet, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
@@ -163,11 +206,14 @@ def export_graph(graph: nn.Module, example: Tensor, name: str, dims: dict[int, A
         try:
             program = torch.onnx.export(
                 _ParametersAsInputs(graph).eval(),
-                (example,),
+                (tuple(example for example, _ in examples.values()),),
                 kwargs={"state": used},
-                input_names=[name, *(key.removeprefix(PREFIX) for key in used)],
-                output_names=["embeddings"],
-                dynamic_shapes={"example": dims, "state": dict.fromkeys(used)},
+                input_names=[*examples, *(key.removeprefix(PREFIX) for key in used)],
+                output_names=[output],
+                dynamic_shapes={
+                    "examples": tuple(dims for _, dims in examples.values()),
+                    "state": dict.fromkeys(used),
+                },
                 opset_version=OPSET,
                 custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
                 dynamo=True,
@@ -225,11 +271,11 @@ def used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
     """The parameters and buffers that this graph's output depends on, by name."""
     if isinstance(graph.network, LibraryNetwork):
         return {name: tensor for name, tensor in touched_state(graph, example).items() if name.startswith(PREFIX)}
-    towers = ("network.visual.",) if isinstance(graph, ImageGraph) else ()
+    pictures = isinstance(graph, ImageGraph)
     state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
     used = {}
     for key, value in state.items():
-        mine = key.startswith(towers) if towers else not key.startswith("network.visual.")
+        mine = key.startswith(IMAGE_TOWER) if pictures else not key.startswith((IMAGE_TOWER, MIXTURE))
         if mine and key.startswith(PREFIX) and not key.endswith(NOT_IN_A_GRAPH):
             used[key] = value.detach()
     return used

@@ -12,7 +12,7 @@ from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, SigLIP
 Network = CLIP | SigLIP
 AnyNetwork = Network | LibraryNetwork
 
-__all__ = ["CLIP", "AnyNetwork", "LibraryNetwork", "Network", "SigLIP", "build_network"]
+__all__ = ["CLIP", "AnyNetwork", "LibraryNetwork", "Network", "SigLIP", "build_network", "loss_parameters"]
 
 
 def build_network(config: ModelConfig) -> Network:
@@ -28,3 +28,12 @@ def _of_categories(config: ModelConfig, categories: CategoriesConfig) -> CLIP:
     network.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
     network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
     return network
+
+
+def loss_parameters(network: nn.Module, prefix: str = "") -> dict[str, nn.Parameter]:
+    """What a network has for its loss and in none of its towers, by name: logit scale and bias, and what mixes (Llip).
+
+    `prefix` stands before the names where it is a part of what is given: `network.`.
+    """
+    own = (f"{prefix}logit_scale", f"{prefix}logit_bias", f"{prefix}mixture.")
+    return {name: parameter for name, parameter in network.named_parameters() if name.startswith(own)}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import ModelConfig, ResNetConfig, TextConfig, ViTConfig
+from model.network.mixture import Mixture
 from model.network.resnet import ModifiedResNet
 from model.network.transformer import LayerNorm, Stack, Transformer
 from model.network.vit import VisionTransformer
@@ -31,8 +32,9 @@ class CLIP(nn.Module):
         super().__init__()
         assert isinstance(config.image, ViTConfig | ResNetConfig)
         self.config = config
+        tokens = config.mixture.tokens if config.mixture else None
         self.visual: VisionTransformer | ModifiedResNet = (
-            VisionTransformer(config.image, config.embed_dim, config.activation)
+            VisionTransformer(config.image, config.embed_dim, config.activation, tokens)
             if isinstance(config.image, ViTConfig)
             else ModifiedResNet(config.image, config.embed_dim)
         )
@@ -53,11 +55,13 @@ class CLIP(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=text.width**-0.5)
+        self.mixture = Mixture(config.mixture, config.embed_dim) if config.mixture else None
 
     def encode_image(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length.
 
-        With patch dropout, `kept` [batch, kept] are the patches of a vision transformer that are looked at.
+        It is [batch, tokens, embed_dim] of a network with a mixture. With patch dropout, `kept` [batch, kept] are the
+        patches of a vision transformer that are looked at.
         """
         encoded: Tensor = self.visual(pixels) if kept is None else self.visual(pixels, kept)
         return encoded
@@ -81,10 +85,18 @@ class CLIP(nn.Module):
         return encoded
 
     def forward(self, pixels: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings, [images, embed_dim] and [texts, embed_dim], of unit length, in float32."""
+        """Both embeddings, [images, embed_dim] and [texts, embed_dim], of unit length, in float32.
+
+        With a mixture, those of images are [images, tokens, embed_dim].
+        """
         image = F.normalize(self.encode_image(pixels).float(), dim=-1)
         text = F.normalize(self.encode_text(token_ids).float(), dim=-1)
         return image, text
+
+    def cosines(self, images: Tensor, texts: Tensor) -> Tensor:
+        """How alike embeddings of images and texts, as `forward` gives them, are: [images, texts]."""
+        cosines: Tensor = images @ texts.T if self.mixture is None else self.mixture(images, texts)
+        return cosines
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

@@ -18,6 +18,7 @@ class LibraryNetwork(nn.Module):
     model: Any  # an nn.Module, whose attributes are the library's
     logit_scale: Tensor
     logit_bias: Tensor | None  # of networks trained with the sigmoid loss only
+    mixture: None = None  # one vector a picture
 
     def __init__(
         self, config: LibraryConfig, model: nn.Module, logit_scale: Tensor, logit_bias: Tensor | None = None

@@ -85,6 +85,8 @@ class SiglipVisionTransformer(nn.Module):
 class SigLIP(nn.Module):
     """Both towers, the learned logit scale and the learned bias; parameter names follow those of `CLIP`."""
 
+    mixture: None = None  # its image tower has one vector a picture
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         text = config.text
@@ -125,6 +127,10 @@ class SigLIP(nn.Module):
         image = F.normalize(self.encode_image(pixels).float(), dim=-1)
         text = F.normalize(self.encode_text(token_ids).float(), dim=-1)
         return image, text
+
+    def cosines(self, images: Tensor, texts: Tensor) -> Tensor:
+        """How alike embeddings of images and texts, as `forward` gives them, are: [images, texts]."""
+        return images @ texts.T
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from model.config import Activation, TransformerConfig
 from model.network.gradient_checkpointing import CheckpointedModule
 
-# Of one token in each row, counted from 0: the same everywhere, or [batch].
-Position = int | Tensor
+# Of one token in each row, counted from 0: the same everywhere, or [batch]; or of several that follow each other.
+Position = int | Tensor | slice
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ResidualAttentionBlock(nn.Module):
         nn.init.normal_(contract.weight, std=output_std)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Position | None = None) -> Tensor:
-        """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, 1, width]."""
+        """[batch, tokens, width] -> the same, or with `at` what is at those positions of each row."""
         normed = self.ln_1(x)
         queries = None if at is None else select_tokens(normed, at)
         x = (x if at is None else select_tokens(x, at)) + self.attn(normed, mask, queries)
@@ -130,7 +130,8 @@ class Transformer(CheckpointedModule):
     def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
         """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, width].
 
-        `causal` hides later tokens from earlier ones. Of the last block nothing is computed but what was asked for.
+        Of positions that are a slice it is [batch, positions, width]. `causal` hides later tokens from earlier ones. Of
+        the last block nothing is computed but what was asked for.
         """
         *blocks, last = self.resblocks
         mask = causal_mask(x) if causal else None
@@ -140,7 +141,7 @@ class Transformer(CheckpointedModule):
             whole: Tensor = self.run(last, x, mask)
             return whole
         pooled: Tensor = self.run(last, x, causal_mask(x, at) if causal else None, at)
-        return pooled[:, 0]
+        return pooled if isinstance(at, slice) else pooled[:, 0]
 
 
 def gather_tokens(x: Tensor, kept: Tensor) -> Tensor:
@@ -149,7 +150,9 @@ def gather_tokens(x: Tensor, kept: Tensor) -> Tensor:
 
 
 def select_tokens(x: Tensor, at: Position) -> Tensor:
-    """[batch, tokens, width] -> [batch, 1, width]: of each row the token at its position."""
+    """[batch, tokens, width] -> [batch, 1, width]: of each row the token at its position, or those at several."""
+    if isinstance(at, slice):
+        return x[:, at]
     if isinstance(at, int):
         return x[:, at].unsqueeze(1)
     return x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
@@ -160,6 +163,7 @@ def causal_mask(x: Tensor, at: Position | None = None) -> Tensor:
 
     The latter is [batch, 1, 1, tokens], or [tokens] where it is the same in each row.
     """
+    assert not isinstance(at, slice)  # of several tokens, none is asked for where the later ones are hidden
     places = torch.arange(x.shape[1], device=x.device)
     if at is None:
         return places <= places[:, None]

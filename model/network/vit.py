@@ -13,10 +13,18 @@ from model.network.transformer import LayerNorm, Stack, Transformer, gather_toke
 
 
 class VisionTransformer(nn.Module):
-    """Patches, a class token, `layers` blocks; the class token's output is projected to `embed_dim`."""
+    """Patches, a class token, `layers` blocks; the class token's output is projected to `embed_dim`.
 
-    def __init__(self, config: ViTConfig, embed_dim: int, activation: Activation) -> None:
+    With `tokens` above 1, as many outputs are: those of the class token and of learned mixture tokens after it (Llip).
+    They have no position, as registers have none (Darcet et al. 2023): a token that is learned needs none.
+    """
+
+    mixture_tokens: nn.Parameter | None
+
+    def __init__(self, config: ViTConfig, embed_dim: int, activation: Activation, tokens: int | None = None) -> None:
+        """`tokens` None: one output a picture, and no dimension for it."""
         super().__init__()
+        self.tokens = tokens
         width = config.width
         grid = config.image_size // config.patch_size
         scale = width**-0.5
@@ -27,22 +35,30 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(Stack.of(config, activation))
         self.ln_post = LayerNorm(width, eps=config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
+        mixture = nn.Parameter(scale * torch.randn(tokens - 1, width)) if tokens and tokens > 1 else None
+        self.register_parameter("mixture_tokens", mixture)
 
     def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length.
+
+        With mixture tokens it is [batch, tokens, embed_dim].
 
         Of each picture only the patches in `kept` [batch, kept] are looked at: patch dropout (Li et al. 2023, FLIP).
         """
         return self.encode_patches(self.conv1(pixels).flatten(2).transpose(1, 2), kept)
 
     def encode_patches(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Embedded patches [batch, grid², width], row by row -> [batch, embed_dim]."""
+        """Embedded patches [batch, grid², width], row by row -> [batch, embed_dim], or [batch, tokens, embed_dim]."""
         class_token = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         positions = resize_positions(self.positional_embedding, math.isqrt(patches.shape[1]))
         x = torch.cat([class_token, patches], dim=1) + positions.to(patches.dtype)
         if kept is not None:
             x = torch.cat([x[:, :1], gather_tokens(x[:, 1:], kept)], dim=1)
-        pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=0)) @ self.proj
+        if self.mixture_tokens is not None:
+            mixture = self.mixture_tokens.to(x.dtype).expand(x.shape[0], -1, -1)
+            x = torch.cat([x[:, :1], mixture, x[:, 1:]], dim=1)
+        at = 0 if self.tokens is None else slice(0, self.tokens)
+        pooled: Tensor = self.ln_post(self.transformer(self.ln_pre(x), at=at)) @ self.proj
         return pooled
 
 

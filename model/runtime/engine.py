@@ -1,4 +1,4 @@
-"""The engine: two onnxruntime sessions, one per tower, on the device that was asked for and no other."""
+"""The engine: an onnxruntime session for each graph of a bundle, on the device that was asked for and no other."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from model.bundle import Bundle
-from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
+from model.manifest import IMAGE_GRAPH, MIXTURE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.cuda import DOCUMENT, cuda_major, explain
 from model.runtime.gpu import Gpu, GpuError, find_gpu
+from model.runtime.mixture_session import MixtureSession
 from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
 from model.runtime.processor import usable_cores
 from model.runtime.providers import (
@@ -50,7 +51,7 @@ class Engine:
     def __init__(
         self, bundle: Bundle, provider: str = "auto", threads: int | None = None, device: Device = DEVICE
     ) -> None:
-        """Open both graphs of `bundle`.
+        """Open the graphs of `bundle`.
 
         `provider` is auto, cpu, cuda, tensorrt or openvino; `threads` is how many cores one run may use, by default all
         that the process has; `device` says which GPU, and how much of it. Raises EngineError when the provider is not
@@ -66,8 +67,8 @@ class Engine:
             self.problem = explain(str(error)) or str(error)
             self._open(["cpu"])
         # Of each tower, how many nodes run on the CPU although the provider is another, by operator.
-        towers = {"image": self.image_session, "text": self.text_session}
-        self.fallback_nodes = {name: nodes_on_cpu(tower.session) for name, tower in towers.items()}
+        sessions = {"image": self.image_session.session, "text": self.text_session.session}
+        self.fallback_nodes = {name: nodes_on_cpu(session) for name, session in sessions.items()}
         report_fallback(bundle, self.provider, self.fallback_nodes)
         self.gpu = self._find_gpu()
         self._log()
@@ -78,40 +79,56 @@ class Engine:
         self.vectors_id = f"{'-'.join(dict.fromkeys(computations))}-{PIXELS_VERSION}"
 
     def embed_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length."""
+        """Pixels [batch, size, size, 3], uint8 -> embeddings [batch, dimensions], of unit length.
+
+        They are [batch, tokens, dimensions] of a bundle whose pictures have several vectors, which `cosines` mixes.
+        """
         return self.image_session.run(pixels)
 
     def embed_texts(self, token_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Token ids [batch, length <= context], padded -> embeddings [batch, dimensions], of unit length."""
         return self.text_session.run(token_ids)
 
-    def warm_up(self) -> None:
-        """Run each tower once, so that the first request does not pay for allocation and kernel choice.
+    def cosines(self, images: npt.NDArray[np.float32], texts: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """How alike embeddings of images and of texts are: [images, texts].
 
-        Raises EngineError if a tower does not take what the manifest says, or gives something else.
+        Where images have several vectors, they are mixed for each text, in bounded memory.
+        """
+        if self.mixture_session is None:
+            cosines: npt.NDArray[np.float32] = images @ texts.T
+            return cosines
+        return self.mixture_session.run(images, texts)
+
+    def warm_up(self) -> None:
+        """Run each graph once, so that the first request does not pay for allocation and kernel choice.
+
+        Raises EngineError if a graph does not take what the manifest says, or gives something else.
         """
         size, dimensions = self._bundle.image_size, self._bundle.dimensions
         ids = token_row(self._bundle, SHORTEST_ROW)
         try:
-            vectors = {
-                IMAGE_GRAPH: self.embed_images(np.zeros((1, size, size, 3), np.uint8)),
-                TEXT_GRAPH: self.embed_texts(ids),
+            image, text = self.embed_images(np.zeros((1, size, size, 3), np.uint8)), self.embed_texts(ids)
+            found = {
+                IMAGE_GRAPH: (image, (1, *self._bundle.image_shape)),
+                TEXT_GRAPH: (text, (1, dimensions)),
+                MIXTURE_GRAPH: (self.cosines(image, text), (1, 1)),
             }
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             if self.provider in NVIDIA and (cause := explain(str(error))):
                 raise EngineError(f"{self.provider} does not run: {cause}; it says: {error}") from error
             raise EngineError(f"{self._bundle.path} does not run as its manifest says: {error}") from error
-        for graph, vector in vectors.items():
-            if vector.shape != (1, dimensions) or not np.isfinite(vector).all():
-                raise EngineError(f"{graph} gives {vector.shape}, not a finite vector of {dimensions} dimensions")
+        for graph, (numbers, shape) in found.items():
+            if numbers.shape != shape or not np.isfinite(numbers).all():
+                raise EngineError(f"{graph} gives {numbers.shape}, not finite numbers of the shape {shape}")
 
     def close(self) -> None:
-        """Give back the memory of both graphs, once no run goes on and none follows."""
-        for tower in (self.image_session, self.text_session):
-            tower.close()
+        """Give back the memory of all graphs, once no run goes on and none follows."""
+        for session in (self.image_session, self.text_session, self.mixture_session):
+            if session is not None:
+                session.close()
 
     def _open(self, keys: Sequence[str]) -> None:
-        """Open both graphs with the first of these providers. Raises EngineError where it is not active."""
+        """Open all graphs with the first of these providers. Raises EngineError where it is not active."""
         size, row = self._bundle.image_size, self._bundle.row_length
         pixels = (size, size, 3)
         context = self._bundle.context_length
@@ -120,6 +137,7 @@ class Engine:
         weights = self._bundle.read(WEIGHTS)
         self.image_session = self._open_tower(IMAGE_GRAPH, weights, keys, images)
         self.text_session = self._open_tower(TEXT_GRAPH, weights, keys, texts)
+        self.mixture_session = self._open_mixture(weights, keys)
         del weights
         trim_heap()
         self.provider = self.image_session.provider
@@ -132,12 +150,23 @@ class Engine:
         return InputShapes(name, (1, *smallest), (min(TYPICAL_BATCH, most), *typical), (most, *largest))
 
     def _open_tower(self, graph: FileName, weights: bytes, keys: Sequence[str], shapes: InputShapes) -> TowerSession:
+        return TowerSession(self._open_graph(graph, weights, keys, shapes), shapes.name, self._threads)
+
+    def _open_mixture(self, weights: bytes, keys: Sequence[str]) -> MixtureSession | None:
+        """What mixes pictures for texts; None where they have one vector. It is too small for TensorRT to be of use."""
+        bundle = self._bundle
+        if bundle.mixture is None:
+            return None
+        session = self._open_graph(MIXTURE_GRAPH, weights, [key for key in keys if key != "tensorrt"], None)
+        return MixtureSession(session, bundle.mixture, bundle.dimensions)
+
+    def _open_graph(self, graph: FileName, weights: bytes, keys: Sequence[str], shapes: InputShapes | None) -> Any:
         bundle, threads = self._bundle, self._threads
         providers = [
             (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads, self._device, shapes))
             for key in keys
         ]
-        return TowerSession(_open(bundle, graph, weights, session_options(threads), providers), shapes.name, threads)
+        return _open(bundle, graph, weights, session_options(threads), providers)
 
     def _find_gpu(self) -> Gpu | None:
         with suppress(GpuError):  # the provider found it; it is wanted for its name

@@ -84,8 +84,13 @@ def usable(keys: Sequence[str], provider: str, device: int) -> tuple[list[str], 
     return (["cpu"] if cause else list(keys)), cause
 
 
-def options(key: str, precision: str, digest: str, threads: int, device: Device, shapes: InputShapes) -> dict[str, str]:
-    """The options of a provider for a graph of a bundle of that precision, run on so many cores. Raises EngineError."""
+def options(
+    key: str, precision: str, digest: str, threads: int, device: Device, shapes: InputShapes | None
+) -> dict[str, str]:
+    """The options of a provider for a graph of a bundle of that precision, run on so many cores. Raises EngineError.
+
+    TensorRT alone wants the shapes of its input.
+    """
     if key == "openvino":
         return {"device_type": "CPU", "load_config": json.dumps({"CPU": _openvino_options(precision, threads)})}
     if key == "cpu":
@@ -94,6 +99,7 @@ def options(key: str, precision: str, digest: str, threads: int, device: Device,
     if key == "cuda":
         memory = {} if limit is None else {"gpu_mem_limit": str(limit)}
         return CUDA_OPTIONS | {"device_id": str(device.index)} | memory
+    assert shapes is not None
     workspace = {} if limit is None else {"trt_max_workspace_size": str(limit)}
     try:
         return tensorrt_options(precision, digest, device.index, shapes) | workspace

@@ -32,7 +32,7 @@ class TowerSession:
         self.session, self._input_name = session, input_name
         self._has_pool = threads > 1 and self.provider == PROVIDERS["cpu"]
         self.lock = threading.Lock()
-        self._dimensions: int = session.get_outputs()[0].shape[-1]
+        self._shape: tuple[int, ...] = tuple(session.get_outputs()[0].shape[1:])  # of one item's embedding
         self._pinned_inputs = self._pinned_outputs = None
         if self.provider in NVIDIA:
             cuda = cuda_runtime(int(session.get_provider_options()[self.provider]["device_id"]))
@@ -58,11 +58,11 @@ class TowerSession:
                 yield batch
 
     def run(self, value: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The one input [batch, ...] -> embeddings [batch, dimensions]."""
+        """The one input [batch, ...] -> embeddings [batch, ...]."""
         if self._pinned_outputs is not None:
             with (
                 self.stacked(value) as batch,
-                self._pinned_outputs.borrow((len(value), self._dimensions), np.float32) as embeddings,
+                self._pinned_outputs.borrow((len(value), *self._shape), np.float32) as embeddings,
             ):
                 embeddings.fill(np.nan)  # a copy that failed in silence must not leave the vectors of another batch
                 run_bound(self.session, self._input_name, batch, embeddings)
@@ -115,7 +115,7 @@ def session_options(threads: int) -> Any:
 
 
 def run_bound(session: Any, input_name: str, value: npt.NDArray[Any], embeddings: npt.NDArray[np.float32]) -> None:
-    """Run `value` [batch, ...], and have the result written to `embeddings` [batch, dimensions], of exactly that shape.
+    """Run `value` [batch, ...], and have the result written to `embeddings` [batch, ...], of exactly that shape.
 
     A GPU copies both on the stream of the run, and only its end is waited for. With `IOBinding`, the input would be
     copied by a call of its own, for which the thread waits before it starts the kernels.

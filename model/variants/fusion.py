@@ -46,7 +46,7 @@ class FusedTransformer(Transformer):
     """Attention, residual sum with the norm behind it, and activation: one operator each."""
 
     def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
-        """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, width]."""
+        """As `Transformer.forward`."""
         blocks = cast("list[ResidualAttentionBlock]", list(self.resblocks))
         change: Tensor | None = None
         for block in blocks:
@@ -60,7 +60,7 @@ class FusedTransformer(Transformer):
             expand, activation, contract = block.mlp
             change = contract(_activate(activation, expand(normed)))
         assert change is not None  # there is a block at least
-        return x + change if at is None else (x + change)[:, 0]
+        return x + change if at is None or isinstance(at, slice) else (x + change)[:, 0]
 
 
 def _attend(attention: Attention, x: Tensor, queries: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor:

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 from model.bundle import Bundle
-from model.config import ModelConfig, Preprocessing, ResNetConfig, TextConfig, ViTConfig
+from model.config import MixtureConfig, ModelConfig, Preprocessing, ResNetConfig, TextConfig, ViTConfig
 from model.export import graphs
 from model.export.bundle import export_bundle
 from model.network import CLIP
@@ -28,6 +28,7 @@ TINY_VIT = ModelConfig(
     image=ViTConfig(image_size=48, patch_size=16, width=64, layers=2, heads=2),
     text=TEXT,
 )
+TINY_LLIP = TINY_VIT.model_copy(update={"name": "tiny-llip", "mixture": MixtureConfig(tokens=3, heads=2)})
 TINY_RESNET = ModelConfig(
     name="tiny-resnet",
     embed_dim=32,
@@ -48,7 +49,7 @@ def random_network(config: ModelConfig, seed: int = 0) -> CLIP:
             nn.init.normal_(module.running_mean, std=0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     for name, parameter in network.named_parameters():
-        if name.endswith("bias") or "ln_" in name:
+        if name.endswith("bias") or "ln_" in name or name.startswith("mixture."):
             parameter.data += 0.1 * torch.randn_like(parameter)
     return network.eval()
 

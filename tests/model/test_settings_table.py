@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from model.__main__ import app
 from model.bundle import Bundle
 from model.config import (
+    MixtureConfig,
     ModelConfig,
     Preprocessing,
     ResNetConfig,
@@ -30,7 +31,7 @@ from model.export.graphs import ImageGraph
 from model.images.preprocessing import load_image
 from model.manifest import MANIFEST, Manifest
 from model.network import CLIP, build_network
-from tests.model.conftest import TINY_RESNET, TINY_VIT
+from tests.model.conftest import TINY_LLIP, TINY_RESNET, TINY_VIT
 from tests.settings_table import check_table
 
 SIGLIP = ModelConfig(
@@ -52,8 +53,10 @@ CHANGES: dict[type[BaseModel], tuple[ModelConfig, str, dict[str, Any]]] = {
             "text_activation": "gelu",
             "image": TINY_RESNET.image.model_dump(),
             "text": {**TINY_VIT.text.model_dump(), "width": 32},
+            "mixture": TINY_LLIP.mixture.model_dump() if TINY_LLIP.mixture else None,
         },
     ),
+    MixtureConfig: (TINY_LLIP, "mixture", {"tokens": 4, "heads": 4, "temperature": 50.0}),
     ViTConfig: (TINY_VIT, "image", {**TOWER, "image_size": 64, "patch_size": 8}),
     TextConfig: (TINY_VIT, "text", {**TOWER, "context_length": 20, "vocab_size": 600}),
     ResNetConfig: (
@@ -133,14 +136,20 @@ def test_every_field_has_a_test() -> None:
 
 @torch.no_grad()
 def signature(config: ModelConfig) -> tuple[dict[str, Any], list[list[float]]]:
-    """Shapes of the parameters, and the vectors of a picture and a text where each parameter is set in a fixed way."""
+    """Shapes of the parameters, and the vectors of a picture and a text where each parameter is set in a fixed way.
+
+    And their cosine where the network has a mixture.
+    """
     network = build_network(config).eval()
     for parameter in network.parameters():
         parameter.copy_(torch.sin(torch.arange(parameter.numel()) * 0.7).view(parameter.shape) * 0.2)
     size = config.image.image_size
     pixels = torch.sin(torch.arange(3 * size * size) * 0.01).view(1, 3, size, size)
     ids = torch.tensor([[5, 7, 9, 11] + [config.text.vocab_size - 1] * (config.text.context_length - 4)])
+    image, text = network(pixels, ids)
     vectors = [network.encode_image(pixels)[0].tolist(), network.encode_text(ids)[0].tolist()]
+    if network.mixture is not None:
+        vectors.append(network.cosines(image, text)[0].tolist())
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}, vectors
 
 
