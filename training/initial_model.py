@@ -44,6 +44,11 @@ def build_initial_model(config: TrainConfig) -> InitialModel:
         config.check_stages(model.network.config)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if model.network.mixture is not None and config.objective.kind != "llip":
+        raise ConfigError(
+            f"objective.kind: {model.network.config.name} has several vectors of a picture, which are mixed for each "
+            "text: set it to llip"
+        )
     build_objective(config.objective).initialize(model.network)
     return model
 
@@ -59,7 +64,7 @@ def network_from_state(config: ModelConfig, state: Mapping[str, Tensor]) -> Netw
 
 
 def _from_preset(config: TrainConfig) -> InitialModel:
-    preset = load_preset(config.model or "")
+    preset = config.with_mixture(load_preset(config.model or ""))
     tokenizer = Tokenizer.clip(preset.text.vocab_size, preset.text.context_length)
     preprocessing = Preprocessing(size=preset.image.image_size)
     return InitialModel(build_network(preset), tokenizer, preprocessing, {"kind": "trained from scratch"})

@@ -93,6 +93,17 @@ class CLIP(nn.Module):
         text = F.normalize(self.encode_text(token_ids).float(), dim=-1)
         return image, text
 
+    def add_mixture(self, config: ModelConfig) -> None:
+        """Give a network of one vector a picture several, to be mixed for each text, as `config` says, else the same.
+
+        Each new token begins as the class token, but for a little: what was learned is nearly what is said at first.
+        """
+        assert config.mixture is not None
+        assert isinstance(self.visual, VisionTransformer)
+        self.config = config
+        self.visual.add_tokens(config.mixture.tokens)
+        self.mixture = Mixture(config.mixture, config.embed_dim)
+
     def cosines(self, images: Tensor, texts: Tensor) -> Tensor:
         """How alike embeddings of images and texts, as `forward` gives them, are: [images, texts]."""
         cosines: Tensor = images @ texts.T if self.mixture is None else self.mixture(images, texts)

@@ -37,13 +37,26 @@ class Mixture(nn.Module):
     def forward(self, images: Tensor, texts: Tensor) -> Tensor:
         """Vectors of images [images, tokens, dim] and of texts [texts, dim], of unit length -> cosines [images, texts].
 
+        In memory that grows with their product: `mixture_tiles` says how many may be given at once.
+        """
+        return self.compare(images, *self.ask(texts))
+
+    def ask(self, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each head what texts [texts, dim] look for, and what they are compared with: [heads, texts, dim / heads].
+
+        They are the same for all images.
+        """
+        return self._split(texts @ self.query), self._split(texts @ self.output.T)
+
+    def compare(self, images: Tensor, queries: Tensor, targets: Tensor) -> Tensor:
+        """Images [images, tokens, dim] and what texts `ask` -> cosines [images, texts].
+
         No mixed vector is made: its product with the text, and its length, follow from the weights [images, texts,
         heads x tokens] and from what each token adds in each head, of which a picture has few.
         """
         keys, values = self._split(images @ self.key), self._split(images @ self.value)  # [images, heads, tokens, ...]
-        weights = (self.scale * self._split(texts @ self.query) @ keys.mT).softmax(dim=-1)
-        asked = self._split(texts @ self.output.T)
-        products = (weights * (asked @ values.mT)).sum(dim=(1, 3))
+        weights = (self.scale * queries @ keys.mT).softmax(dim=-1)
+        products = (weights * (targets @ values.mT)).sum(dim=(1, 3))
         added = (values @ self.output.view(self.heads, -1, self.output.shape[1])).flatten(1, 2)
         weights = weights.transpose(1, 2).flatten(2)
         squares = (weights @ (added @ added.mT) * weights).sum(dim=-1)

@@ -24,7 +24,6 @@ class VisionTransformer(nn.Module):
     def __init__(self, config: ViTConfig, embed_dim: int, activation: Activation, tokens: int | None = None) -> None:
         """`tokens` None: one output a picture, and no dimension for it."""
         super().__init__()
-        self.tokens = tokens
         width = config.width
         grid = config.image_size // config.patch_size
         scale = width**-0.5
@@ -35,8 +34,18 @@ class VisionTransformer(nn.Module):
         self.transformer = Transformer(Stack.of(config, activation))
         self.ln_post = LayerNorm(width, eps=config.norm_eps)
         self.proj = nn.Parameter(scale * torch.randn(width, embed_dim))
-        mixture = nn.Parameter(scale * torch.randn(tokens - 1, width)) if tokens and tokens > 1 else None
-        self.register_parameter("mixture_tokens", mixture)
+        self._set_tokens(tokens, scale * torch.randn(tokens - 1, width) if tokens else None)
+
+    @torch.no_grad()
+    def add_tokens(self, tokens: int) -> None:
+        """Have `tokens` outputs instead of one; new ones begin as the class token and its position, and a little."""
+        token = self.class_embedding + self.positional_embedding[0]
+        self._set_tokens(tokens, token + 0.1 * token.std() * torch.randn(tokens - 1, len(token)))
+
+    def _set_tokens(self, tokens: int | None, mixture: Tensor | None) -> None:
+        self.tokens = tokens
+        parameter = nn.Parameter(mixture) if mixture is not None and len(mixture) else None
+        self.register_parameter("mixture_tokens", parameter)
 
     def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not yet of unit length.

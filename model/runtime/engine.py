@@ -158,7 +158,7 @@ class Engine:
         if bundle.mixture is None:
             return None
         session = self._open_graph(MIXTURE_GRAPH, weights, [key for key in keys if key != "tensorrt"], None)
-        return MixtureSession(session, bundle.mixture, bundle.dimensions)
+        return MixtureSession(session, bundle.mixture)
 
     def _open_graph(self, graph: FileName, weights: bytes, keys: Sequence[str], shapes: InputShapes | None) -> Any:
         bundle, threads = self._bundle, self._threads

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.config import MixtureConfig
+from model.mixture_tiles import mixture_tiles
 
-MAX_NUMBERS = 2**24  # that a run holds at once: 64 MiB in float32
 OUTPUTS = ["cosines"]
 Vectors = npt.NDArray[np.float32]
 
@@ -18,25 +18,16 @@ Vectors = npt.NDArray[np.float32]
 class MixtureSession:
     """Cosines of pictures, mixed for each text, and texts. One run at a time: it takes all the threads it may have."""
 
-    def __init__(self, session: Any, mixture: MixtureConfig, dimensions: int) -> None:
-        self.session = session
-        weights = mixture.heads * mixture.tokens
-        # Of a pair, its weights and what becomes of them; of a picture, what each of its tokens adds in each head.
-        self._pair = 4 * weights
-        self._image = weights * (weights + dimensions) + 3 * mixture.tokens * dimensions
+    def __init__(self, session: Any, mixture: MixtureConfig) -> None:
+        self.session, self._mixture = session, mixture
         self._lock = threading.Lock()
 
     def run(self, images: Vectors, texts: Vectors) -> Vectors:
         """[images, tokens, dimensions] and [texts, dimensions], both of unit length -> cosines [images, texts]."""
         cosines = np.empty((len(images), len(texts)), np.float32)
-        columns = min(max(len(texts), 1), max(1, MAX_NUMBERS // self._pair))
-        rows = max(1, MAX_NUMBERS // (self._image + columns * self._pair))
-        for row in range(0, len(images), rows):
-            for column in range(0, len(texts), columns):
-                part = {"images": images[row : row + rows], "texts": texts[column : column + columns]}
-                with self._lock:
-                    [found] = self.session.run(OUTPUTS, part)
-                cosines[row : row + rows, column : column + columns] = found
+        for rows, columns in mixture_tiles(self._mixture, texts.shape[1], len(images), len(texts)):
+            with self._lock:
+                [cosines[rows, columns]] = self.session.run(OUTPUTS, {"images": images[rows], "texts": texts[columns]})
         return cosines
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
+from model import mixture_tiles
 from model.bundle import Bundle, BundleError
 from model.checkpoints.networks import load_network
 from model.config import MixtureConfig, ModelConfig, Preprocessing
@@ -23,7 +24,6 @@ from model.export.comparison import ExportError, write_measured
 from model.manifest import MANIFEST, MIXTURE_GRAPH
 from model.network import CLIP, build_network, loss_parameters
 from model.network.mixture import Mixture
-from model.runtime import mixture_session
 from model.runtime.engine import Engine, EngineError
 from model.tokenizers.clip import Tokenizer
 from tests.model.conftest import TINY_LLIP, TINY_RESNET, TINY_VIT, random_network
@@ -166,7 +166,7 @@ def test_cosines_in_parts_are_those_of_the_whole(llip: tuple[CLIP, Bundle], monk
     images, texts = unit(9, 3, DIM).numpy(), unit(11, DIM, seed=1).numpy()
     whole, runs = engine.cosines(images, texts), []
     assert engine.mixture_session is not None
-    monkeypatch.setattr(mixture_session, "MAX_NUMBERS", 120)
+    monkeypatch.setattr(mixture_tiles, "MAX_NUMBERS", 120)
     session = engine.mixture_session.session
     monkeypatch.setattr(
         engine.mixture_session,

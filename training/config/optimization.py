@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from model.config import MixtureConfig
 from training.config.section import Section, Share
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -46,12 +47,23 @@ class Rank(Section):
     in_ramp: Ramp = (0.0, 2 / 3)
 
 
+class Llip(MixtureConfig, Section):
+    """How many vectors the image tower gives of a picture, and how they are mixed for each text."""
+
+    @property
+    def mixture(self) -> MixtureConfig:
+        """As a model has it."""
+        return MixtureConfig.model_validate(self.model_dump())
+
+
 class Objective(Section):
     """The loss over a batch, by `kind`, whose own fields are the section of its name; and what a teacher sees."""
 
-    # The paper's softmax, a sigmoid for each pair (SigLIP), the softmax and the order of the batch (RankCLIP).
-    kind: Literal["contrastive", "sigmoid", "rank"] = "contrastive"
+    # The paper's softmax, a sigmoid for each pair (SigLIP), the softmax and the order of the batch (RankCLIP), and the
+    # sigmoid of pictures that are mixed for each text (Llip).
+    kind: Literal["contrastive", "sigmoid", "rank", "llip"] = "contrastive"
     rank: Rank = Rank()
+    llip: Llip = Llip()
     teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied

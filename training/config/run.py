@@ -72,6 +72,7 @@ class TrainConfig(Section):
             except PresetError as error:
                 raise ValueError(f"model: {error}") from error
             self.check_stages(preset)
+            self.with_mixture(preset)
             if self.image_size is not None:
                 raise ValueError("image_size: a preset has its own; set it where a bundle is trained further")
             if self.text is not None:
@@ -100,6 +101,15 @@ class TrainConfig(Section):
         for stage in self.stages:
             if stage.pixels % step:
                 raise ValueError(f"{model.name} takes crops of a multiple of {step} pixels, not {stage.pixels}")
+
+    def with_mixture(self, model: ModelConfig) -> ModelConfig:
+        """The model with the vectors that `objective.llip` mixes, where that is the loss. Raises ValueError."""
+        if self.objective.kind != "llip":
+            return model
+        try:
+            return ModelConfig.model_validate({**dict(model), "mixture": self.objective.llip.mixture})
+        except ValidationError as error:
+            raise ValueError(f"objective.llip: {model.name}: {error.errors()[0]['msg']}") from error
 
     def pixels_at(self, step: int) -> int:
         """Side of the crops at `step`."""

@@ -14,7 +14,7 @@ from model.embedder import Embedder, ReadBytes, Vectors
 from model.suggestions import did_you_mean
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
-from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe
+from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe, single_vectors
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
 from training.progress import announced, track
@@ -33,8 +33,8 @@ class EvaluationOptions:
     train: DatasetSpec | None = None  # where the data set has no training split of its own
 
 
-# Called with each zero-shot or retrieval result, its split, the embeddings of its pictures [images, dim] and, where
-# there are classes, the cosines [images, classes].
+# Called with each zero-shot or retrieval result, its split, the embeddings of its pictures as the embedder gives them
+# and, where there are classes, the cosines [images, classes].
 ResultCallback = Callable[[Result, Split, Vectors, Vectors | None], None]
 
 
@@ -137,7 +137,8 @@ class _DatasetEvaluator:
             raise DataError(f"{name}: a linear probe of several classes a picture is not offered")
         train = self._train(suffix, split)
         train_vectors = self.embedder.embed_images(train.images, partial(track, what=f"{name}, train"))
-        data = ProbeData(train_vectors, train.targets, images, split.targets, split.classes)
+        vectors = single_vectors(train_vectors), single_vectors(images)
+        data = ProbeData(vectors[0], train.targets, vectors[1], split.targets, split.classes)
         if "linear-probe" in self.options.tasks:
             with announced(f"{name}: linear probe"):
                 result = linear_probe(name, data, self.headline)

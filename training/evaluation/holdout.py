@@ -13,6 +13,7 @@ from model.config import Preprocessing
 from model.embedder import Vectors, embed_texts
 from model.export.graphs import ImageGraph, TextGraph
 from model.images.preprocessing import ImageError, load_image
+from model.mixture_tiles import mixture_tiles
 from model.network import Network
 from model.tokenizers.clip import TextTokenizer
 from model.zeroshot import label_vectors
@@ -83,6 +84,20 @@ class Holdout:
             labelled = source in self._labelled
             text_vectors = label_vectors(embed, list(texts), self._templates) if labelled else embed(list(texts))
             targets = np.array([texts[text] for text in truth])
-            scores[f"source {source}"] = float((ranks(vectors @ text_vectors.T, targets) == 0).mean())
+            cosines = _cosines(network, vectors, text_vectors)
+            scores[f"source {source}"] = float((ranks(cosines, targets) == 0).mean())
             weights.append(self._weights[source])
         return (float(np.average(list(scores.values()), weights=weights)) if scores else None), scores
+
+
+def _cosines(network: Network, images: Vectors, texts: Vectors) -> Vectors:
+    """[images, texts], of vectors that are mixed for each text where the network does so."""
+    if network.mixture is None or network.config.mixture is None:
+        product: Vectors = images @ texts.T
+        return product
+    device = network.logit_scale.device
+    cosines = np.empty((len(images), len(texts)), np.float32)
+    for rows, columns in mixture_tiles(network.config.mixture, texts.shape[1], len(images), len(texts)):
+        parts = (torch.from_numpy(each).to(device) for each in (images[rows], texts[columns]))
+        cosines[rows, columns] = network.mixture(*parts).cpu().numpy()
+    return cosines

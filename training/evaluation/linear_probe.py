@@ -24,13 +24,25 @@ DRAWS = 3  # of each number of shots
 
 @dataclass(frozen=True)
 class ProbeData:
-    """Embeddings [pictures, dim] and class indices [pictures] of a training and of a test split."""
+    """Embeddings [pictures, dim] and class indices [pictures] of a training and of a test split.
+
+    Of pictures with several vectors, that are mixed for each text, they are `single_vectors`: a probe has no text.
+    """
 
     train: Vectors
     train_targets: Targets
     test: Vectors
     test_targets: Targets
     classes: Sequence[str]
+
+
+def single_vectors(images: Vectors) -> Vectors:
+    """[images, dim] as they are, and of [images, tokens, dim] the mean over the tokens, normalised again."""
+    if images.ndim == 2:
+        return images
+    means = images.mean(axis=1)
+    vectors: Vectors = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.float32(1e-12))
+    return vectors
 
 
 def linear_probe(dataset: str, data: ProbeData, headline: str = "acc1") -> Result:

@@ -15,11 +15,12 @@ from training.loop.processes import Processes
 
 # Blocks of a transformer, stages of a ResNet; what comes after the last of them.
 _LAYER = re.compile(r"(?:resblocks\.|visual\.layer)(?P<layer>\d+)\.")
+TOKENS = "mixture_tokens"  # a matrix in form, of tokens that stand where the class token does
 _TOP = re.compile(r"ln_post|ln_final|attnpool|\bproj$|text_projection|\.pool\.|head")
 
 
 def build_optimizer(network: Network, config: Optimizer) -> torch.optim.AdamW:
-    """Decay matrices and kernels; leave gains, biases, the class token and the logit scale (all below 2-D) alone.
+    """Decay matrices and kernels; leave gains, biases, the class token, those beside it and the logit scale alone.
 
     Each group holds its share of the learning rate as `factor`, by the layer that its parameters are in. Parameters
     that processes share are in groups of their own.
@@ -30,7 +31,7 @@ def build_optimizer(network: Network, config: Optimizer) -> torch.optim.AdamW:
     for name, parameter in network.named_parameters():
         tower, depth = depths[name]
         factor = config.layer_decay ** (deepest[tower] - depth)
-        decay = config.weight_decay if parameter.dim() > 1 else 0.0
+        decay = config.weight_decay if parameter.dim() > 1 and not name.endswith(TOKENS) else 0.0
         groups.setdefault((decay, factor, isinstance(parameter, DTensor)), []).append(parameter)
     param_groups = [
         {"params": parameters, "weight_decay": decay, "factor": factor}
@@ -40,7 +41,7 @@ def build_optimizer(network: Network, config: Optimizer) -> torch.optim.AdamW:
 
 
 def layer_depths(network: Network) -> dict[str, tuple[str, int]]:
-    """Of each parameter its tower (image, text, or none for logit scale and bias) and its layer, the embedding 0."""
+    """Of each parameter its tower (image, text, or none for those of the loss) and its layer, the embedding 0."""
     names = [name for name, _ in network.named_parameters()]
     layers = [_LAYER.search(name) for name in names]
     last = {"image": 0, "text": 0, "": 0}
@@ -56,7 +57,7 @@ def layer_depths(network: Network) -> dict[str, tuple[str, int]]:
 
 
 def _tower(name: str) -> str:
-    if name in ("logit_scale", "logit_bias"):
+    if name in ("logit_scale", "logit_bias") or name.startswith("mixture."):
         return ""
     return "image" if name.startswith("visual.") else "text"
 

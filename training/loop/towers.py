@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from model.config import Preprocessing
-from model.network import Network
+from model.network import Network, loss_parameters
 from model.network.gradient_checkpointing import set_grad_checkpointing
 from model.network.resnet import ModifiedResNet
 from model.network.transformer import ResidualAttentionBlock, Transformer
@@ -25,8 +25,7 @@ from training.loop.optimizer import layer_depths
 from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
 
-# Parameters of the loss, of which every process has a share: their gradients are summed there.
-LOSS_PARAMETERS = ("network.logit_scale", "network.logit_bias")
+NETWORK = "network."  # before the names of a network's parameters in `Towers`
 
 
 class Towers(nn.Module):
@@ -44,7 +43,10 @@ class Towers(nn.Module):
     def forward(
         self, rgb: Tensor, kept: Tensor | None, token_ids: list[Tensor], order: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """[images, 3, side, side] and groups of texts -> [images, embed_dim], [texts, embed_dim] in `order`."""
+        """[images, 3, side, side] and groups of texts -> [images, embed_dim], [texts, embed_dim] in `order`.
+
+        Of a network with a mixture, the former are [images, tokens, embed_dim].
+        """
         pixels = ((rgb - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         image = self.network.encode_image(pixels, kept)
         text = torch.cat([self.network.encode_text(ids) for ids in token_ids])[order]
@@ -138,7 +140,8 @@ class SharedTowers:
             return self.towers
         # Private in name, and the only way to keep a parameter out of DDP's sums; torchrec does the same.
         ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-        ignore(self.towers, list(LOSS_PARAMETERS))  # type: ignore[no-untyped-call]
+        # Of the parameters of the loss every process has a share: their gradients are summed there.
+        ignore(self.towers, list(loss_parameters(self.towers, NETWORK)))  # type: ignore[no-untyped-call]
         # Kernels of 1x1 convolutions have two names for the same layout; torch would tell users of a slow copy.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(self.towers)
@@ -186,8 +189,7 @@ def _shard(towers: Towers, processes: Processes, precision: ComputePrecision) ->
     for block in [*_text_blocks(towers.network), *_image_blocks(towers.network)]:
         rounded = precision == "bf16" and isinstance(block, ResidualAttentionBlock)
         fully_shard(block, mesh=mesh, mp_policy=halved if rounded else MixedPrecisionPolicy())
-    scalars = {parameter for name, parameter in towers.named_parameters() if name in LOSS_PARAMETERS}
-    fully_shard(towers, mesh=mesh, ignored_params=scalars)
+    fully_shard(towers, mesh=mesh, ignored_params=set(loss_parameters(towers, NETWORK).values()))
 
 
 def _image_blocks(network: Network) -> list[nn.Module]:
@@ -204,4 +206,5 @@ def _text_blocks(network: Network) -> list[nn.Module]:
 
 
 def _tower_parameters(towers: Towers) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in towers.named_parameters() if name not in LOSS_PARAMETERS]
+    of_loss = loss_parameters(towers, NETWORK)
+    return [(name, parameter) for name, parameter in towers.named_parameters() if name not in of_loss]

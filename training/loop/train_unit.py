@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from model.network import loss_parameters
 from model.runtime.providers import Device
 from training.config import TrainConfig
 from training.data.collate import Batch
@@ -86,11 +87,11 @@ class TrainUnit:
         return loss + self.distillation.loss(features, self.network.logit_scale.exp(), teacher, local)
 
     def backward(self, loss: Tensor, features: Features, inputs: StepInputs) -> None:
-        """Gradients of `loss`: of the logit scale and bias, then by those of the local `features` of the towers."""
+        """Gradients of `loss`: of its own parameters, then by those of the local `features` of the towers."""
         torch.autograd.backward(self.scaler.scale(loss))
-        for scalar in self._loss_scalars():
-            if scalar.grad is not None:
-                scalar.grad = self.processes.total(scalar.grad)
+        for parameter in self._loss_parameters():
+            if parameter.grad is not None:
+                parameter.grad = self.processes.total(parameter.grad)
         # Towers take the mean of what all processes find; the sum is meant.
         image, text = (None if each.grad is None else each.grad * self.processes.count for each in features)
         self.encoder.backward(inputs, (image, text))
@@ -99,19 +100,19 @@ class TrainUnit:
         """Whether a gradient that is not finite may be an overflow of float16, whose scale can still be lowered."""
         return self.scaler.is_enabled() and self.scaler.get_scale() >= MIN_LOSS_SCALE
 
-    def copy_loss_scalars(self) -> list[Tensor]:
-        """Logit scale and bias as they are, for `suspects`."""
-        return [scalar.detach().clone() for scalar in self._loss_scalars()]
+    def copy_loss_parameters(self) -> list[Tensor]:
+        """Logit scale, bias and what else the loss has as they are, for `suspects`."""
+        return [parameter.detach().clone() for parameter in self._loss_parameters()]
 
-    def suspects(self, features: Features, batch: Batch, scalars: list[Tensor]) -> npt.NDArray[np.int64]:
+    def suspects(self, features: Features, batch: Batch, parameters: list[Tensor]) -> npt.NDArray[np.int64]:
         """The items whose features are not finite, or else whose losses are not, or else are largest.
 
-        Puts `scalars` back, with which the loss was taken: the update may have broken them.
+        Puts `parameters` back, with which the loss was taken: the update may have broken them.
         """
-        for scalar, value in zip(self._loss_scalars(), scalars, strict=True):
-            scalar.data.copy_(value)
+        for parameter, value in zip(self._loss_parameters(), parameters, strict=True):
+            parameter.data.copy_(value)
         image, text = (each.detach() for each in features)
-        bad = ~image.isfinite().all(dim=1) | ~text.isfinite().all(dim=1)[batch.drawn]
+        bad = ~image.isfinite().flatten(1).all(dim=1) | ~text.isfinite().all(dim=1)[batch.drawn]
         losses = self.objective.image_losses((image, text), self.network, batch)
         bad = bad if bad.any() else ~losses.isfinite()
         rows = bad.nonzero().flatten() if bad.any() else losses.topk(min(MAX_SUSPECTS, len(losses))).indices
@@ -122,5 +123,5 @@ class TrainUnit:
         """With the teacher on the GPU of this process, where it has one, or else on its share of the cores."""
         return Distillation(self.config.objective, cores_of_process(), Device(self.processes.device.index or 0))
 
-    def _loss_scalars(self) -> list[Tensor]:
-        return [scalar for scalar in (self.network.logit_scale, self.network.logit_bias) if scalar is not None]
+    def _loss_parameters(self) -> list[nn.Parameter]:
+        return list(loss_parameters(self.network).values())

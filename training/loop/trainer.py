@@ -62,7 +62,7 @@ def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
     scaler.unscale_(optimizer)
     limit = unit.config.optimizer.clip_norm
     total_norm = clip_gradients(network, limit, unit.processes)
-    skips_overflow, scalars = unit.skips_overflow(), unit.copy_loss_scalars()
+    skips_overflow, parameters = unit.skips_overflow(), unit.copy_loss_parameters()
     scaler.step(optimizer)
     scaler.update()
     network.clamp_logit_scale()
@@ -72,9 +72,9 @@ def train_step(unit: TrainUnit, inputs: StepInputs) -> dict[str, float]:
     figures = total_loss, total_norm, network.logit_scale.detach().exp()
     loss_value, norm, logit_scale = torch.stack(figures).tolist()
     if not np.isfinite(loss_value):
-        raise NotFiniteError(f"the loss at step {step} is not finite", unit.suspects(features, batch, scalars))
+        raise NotFiniteError(f"the loss at step {step} is not finite", unit.suspects(features, batch, parameters))
     if not np.isfinite(norm) and not skips_overflow:
-        raise NotFiniteError(f"the gradient at step {step} is not finite", unit.suspects(features, batch, scalars))
+        raise NotFiniteError(f"the gradient at step {step} is not finite", unit.suspects(features, batch, parameters))
     return {
         "loss": loss_value,
         "learning_rate": rate,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from training.config import Objective as ObjectiveConfig
 from training.objectives.contrastive import Contrastive
+from training.objectives.llip import Llip
 from training.objectives.objective import Objective
 from training.objectives.rank import Rank
 from training.objectives.sigmoid import Sigmoid
@@ -16,6 +17,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
     "contrastive": Contrastive,
     "sigmoid": Sigmoid,
     "rank": Rank,
+    "llip": Llip,
 }
 
 

@@ -21,10 +21,7 @@ class Sigmoid:
 
     def initialize(self, network: Network) -> None:
         """Give the network a logit bias, and the scale to begin with, where it has no bias."""
-        if network.logit_bias is None:
-            network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
-            with torch.no_grad():
-                network.logit_scale.fill_(INITIAL_LOGIT_SCALE)
+        add_logit_bias(network)
 
     def loss(self, features: Features, network: Network, batch: Batch, local: LocalRows, progress: float) -> Tensor:
         """As `Objective.loss`."""
@@ -39,6 +36,14 @@ class Sigmoid:
         assert network.logit_bias is not None
         scalars = network.logit_scale.exp(), network.logit_bias
         return _image_losses(*features, *scalars, batch.row_masks, slice(None))
+
+
+def add_logit_bias(network: Network) -> None:
+    """Give a network the bias, and the scale, that the sigmoid loss begins with, where it has no bias."""
+    if network.logit_bias is None:
+        network.logit_bias = nn.Parameter(torch.tensor(INITIAL_LOGIT_BIAS))
+        with torch.no_grad():
+            network.logit_scale.fill_(INITIAL_LOGIT_SCALE)
 
 
 def sigmoid_loss(
@@ -70,12 +75,12 @@ def _image_losses(
 
     def losses(chunk: slice) -> Tensor:
         logits = logit_scale * image[chunk] @ text.T + logit_bias
-        return _pair_losses(logits, *masks(chunk))
+        return pair_losses(logits, *masks(chunk))
 
     return row_losses(losses, images, (len(image), len(text)))
 
 
-def _pair_losses(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
+def pair_losses(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
     """Of every row, the sum over its texts."""
     signs = torch.where(positive, 1.0, -1.0)
     return -F.logsigmoid(signs * logits).masked_fill(ignored, 0.0).sum(dim=1)
