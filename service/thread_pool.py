@@ -21,6 +21,7 @@ INLINE_PARSED_BYTES = 256 * 1024  # JSON read and validated
 INLINE_PROMPT_CHARACTERS = 100_000  # hashed: less than 0.2 ms
 INLINE_AVERAGED_PROMPTS = 200  # their vectors averaged: less than 0.2 ms
 INLINE_SCORES = 4_000  # labels scored and sorted
+INLINE_COSINES = 16_384  # pairs of vectors compared: less than 0.5 ms with 512 dimensions
 INLINE_WRITTEN_NUMBERS = 16_384  # as JSON
 
 

@@ -42,7 +42,7 @@ async def rank(
     """
     embedded = await pipeline.embed([query, *documents], context, truncate=truncate, keep_errors=False)
     with context.timing.stage("serialize"):
-        cosine = embedded.vectors[1:] @ embedded.vectors[0]
+        [cosine] = await pipeline.cosines(embedded.compared(slice(1)), embedded.compared(slice(1, None)))
         order = top_k_indices(cosine[np.newaxis], top_n)[0].tolist()
         return Ranking(order, cosine if raw_scores else relevance(cosine, pipeline.bundle), embedded.usage)
 

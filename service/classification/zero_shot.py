@@ -25,6 +25,7 @@ from service.classification.class_vectors import ClassVectorCache, ClassVectors,
 from service.classification.label_sets import LabelSets
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
+from service.inference.records import Compared
 from service.request_context import RequestContext
 from service.schema.items import Item, check_count, raise_first_bad
 from service.schema.requests import ONE_SOURCE_OF_LABELS, ClassifyOptions, TemplateOptions
@@ -79,7 +80,10 @@ class ZeroShotClassifier:
             items, context, truncate=options.truncate, keep_errors=options.on_error == "item"
         )
         with context.timing.stage("serialize"):
-            arguments = (embedded.vectors, choice.classes.vectors, choice.labels, options, pipeline.bundle)
+            background = needs_background(pipeline.bundle, options.multi_label)
+            rows = choice.classes.vectors if background else choice.classes.vectors[: len(choice.labels)]
+            cosine = await pipeline.cosines(embedded.compared(), Compared(rows))
+            arguments = (cosine, choice.labels, options, pipeline.bundle)
             scores = len(items) * len(choice.labels)
             data = await self._pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)
             for index, error in embedded.errors.items():
@@ -179,17 +183,15 @@ def check_answer_size(items: int, labels: int, top_k: int | None) -> None:
 
 
 def _predictions(
-    vectors: Matrix, classes: Matrix, labels: Sequence[str], options: ClassifyOptions, bundle: Bundle
+    cosine: Matrix, labels: Sequence[str], options: ClassifyOptions, bundle: Bundle
 ) -> list[dict[str, Any]]:
-    """Compare [items, dimensions] with [labels, dimensions], and write for each item its labels from the best down.
+    """Of cosines [items, labels], write for each item its labels from the best down.
 
-    `classes` may have one more row, that of the template without a label.
+    There may be one more column, that of the template without a label.
     """
-    if needs_background(bundle, options.multi_label):
-        cosine = vectors @ classes.T
+    if cosine.shape[1] > len(labels):
         scores = label_vs_background(cosine, bundle)
     else:
-        cosine = vectors @ classes[: len(labels)].T
         # Among labels one is chosen, also by a model that learned to judge pairs; `multi_label` judges each alone.
         alone = judges_alone(bundle, options.multi_label)
         scores = probabilities(cosine, bundle) if alone else softmax(bundle.logit_scale * cosine)

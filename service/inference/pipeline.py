@@ -19,11 +19,13 @@ from model.runtime.engine import Engine
 from service.admission import ItemReservation
 from service.errors import ApiError
 from service.inference.batcher import Batcher
+from service.inference.comparison import cosines
 from service.inference.decoding import DecodeJob, Decoder
 from service.inference.fair_queue import Vector
 from service.inference.padding import fill_up, fill_up_rows, is_padded, length_group, padded_size, padded_sizes
 from service.inference.reading import Reader, refuse_too_long
 from service.inference.records import (
+    Compared,
     EmbeddingResult,
     EncodedImage,
     Record,
@@ -127,6 +129,10 @@ class Pipeline:
                 part = prompts[start : start + ITEMS_AT_ONCE]
                 parts.append(await self._embed(part, context, truncate, False, reservation))
         return concatenate(parts)
+
+    async def cosines(self, first: Compared, second: Compared) -> NDArray[np.float32]:
+        """How alike each of the one and of the other are [first, second]."""
+        return await cosines(first, second, self.shared.pool)
 
     async def _embed(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from service.errors import ApiError, without_frames
 from service.inference.fair_queue import Vector
 from service.schema.items import BadItem, Item
+
+Matrix = NDArray[np.float32]
+ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +49,37 @@ class Record:
     error: ApiError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One side of a comparison: vectors [items, dimensions].
+
+    An image of a mixture model has a row of zeros, and its mixture tokens [tokens, dimensions] in `tokens`, by row.
+    """
+
+    vectors: Matrix
+    tokens: Mapping[int, Matrix] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class EmbeddingResult:
-    """The vectors of a request's items in their order; a failed item has an error and a row of zeros."""
+    """The vectors of a request's items in their order; a failed item has an error and a row of zeros.
 
-    vectors: NDArray[np.float32]  # [items, dimensions]
+    So has an image of a mixture model: its mixture tokens [tokens, dimensions] are in `tokens`, by index.
+    """
+
+    vectors: Matrix  # [items, dimensions]
     truncated: list[bool]
     errors: dict[int, ApiError]  # by index
     usage: dict[str, int]  # texts, tokens and images that were embedded
+    tokens: dict[int, Matrix] = field(default_factory=dict)
+
+    def compared(self, rows: slice | NDArray[np.int64] = ALL) -> Compared:
+        """These items as one side of a comparison."""
+        if not self.tokens:
+            return Compared(self.vectors[rows])
+        indices = np.arange(len(self.vectors))[rows].tolist()
+        tokens = {row: self.tokens[index] for row, index in enumerate(indices) if index in self.tokens}
+        return Compared(self.vectors[rows], tokens)
 
 
 def new_records(items: Sequence[Item]) -> list[Record]:

@@ -40,23 +40,25 @@ async def similarity(
         embedded = await pipeline.embed(
             items, context, truncate=request.truncate, keep_errors=request.on_error == "item"
         )
-    with context.timing.stage("serialize"):
-        numbers = len(request.queries) * len(request.candidates)
-        return await service.shared.pool.run_inline_or_in_thread(
-            numbers, INLINE_WRITTEN_NUMBERS, _answer, embedded, request, pipeline.bundle
-        )
+        with context.timing.stage("serialize"):
+            count = len(request.queries)
+            valid = np.array([index for index in range(count, len(items)) if index not in embedded.errors], np.int64)
+            cosine = await pipeline.cosines(embedded.compared(slice(count)), embedded.compared(valid))
+            return await service.shared.pool.run_inline_or_in_thread(
+                cosine.size, INLINE_WRITTEN_NUMBERS, _answer, cosine, valid - count, embedded, request, pipeline.bundle
+            )
 
 
-def _answer(embedded: EmbeddingResult, request: SimilarityRequest, bundle: Bundle) -> Response:
-    count = len(request.queries)
-    queries, candidates = embedded.vectors[:count], embedded.vectors[count:]
-    valid = np.array([index for index in range(len(candidates)) if index + count not in embedded.errors], np.int64)
-    cosine = queries @ candidates[valid].T
+def _answer(
+    cosine: Matrix, valid: NDArray[np.int64], embedded: EmbeddingResult, request: SimilarityRequest, bundle: Bundle
+) -> Response:
+    """Of cosines [queries, valid candidates]."""
+    count, candidates = len(request.queries), len(request.candidates)
     probability = probabilities(cosine, bundle)
     matrices = {"cosine": cosine, "probability": probability}
     rows: dict[str, Iterable[Any]] = {**matrices}
-    if len(valid) < len(candidates):
-        rows = {name: _scatter(matrix, valid, len(candidates)) for name, matrix in matrices.items()}
+    if len(valid) < candidates:
+        rows = {name: _scatter(matrix, valid, candidates) for name, matrix in matrices.items()}
     if request.top_k is not None:
         rows["ranking"] = _ranking(cosine, probability, valid, request.top_k)
     invalid = {index for index in embedded.errors if index < count}
