@@ -43,6 +43,7 @@ class CLIP(nn.Module):
             self._add_text_tower(config)
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
         self.register_parameter("logit_bias", None)
+        self.mixture = Mixture(config.mixture, config.embed_dim) if config.mixture else None
 
     def _add_text_tower(self, config: ModelConfig) -> None:
         text = config.text
@@ -55,7 +56,6 @@ class CLIP(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=text.width**-0.5)
-        self.mixture = Mixture(config.mixture, config.embed_dim) if config.mixture else None
 
     def encode_image(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised pixels [batch, 3, size, size] -> [batch, embed_dim], not of unit length.
