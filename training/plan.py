@@ -44,7 +44,8 @@ def plan(config: TrainConfig, base: Path) -> str:
     network = channels_last(initial.network).to(device)
     TowerFreezing(network, config.lock, config.steps).apply(config.steps - 1)
     refuse_tests_in_training(config.data, base)
-    indexes = [open_index(source, base, index_cache(config.data)) for source in config.data.train]
+    names = config.data.captions.field_names
+    indexes = [open_index(source, base, index_cache(config.data), names) for source in config.data.train]
     samples = sum(map(len, indexes))
     size = config.batch_size
     lines = [

@@ -78,7 +78,11 @@ def test_a_folder_becomes_shards_that_train(folder: Path, tmp_path: Path) -> Non
     first = members(shards[0])
     assert list(first) == ["00000000.jpg", "00000000.json", "00000001.jpg", "00000001.json"]
     assert first["00000001.jpg"] == (folder / "1.jpg").read_bytes()
-    assert json.loads(first["00000001.json"]) == {"captions": ["scene 1", "another"], "origin": "pictures/1.jpg"}
+    assert json.loads(first["00000001.json"]) == {
+        "captions": ["scene 1", "another"],
+        "caption_fields": ["txt", "txt"],
+        "origin": "pictures/1.jpg",
+    }
     told = yaml.safe_load(done.output[done.output.index("data:") :])
     data = TrainingSet(Data(**told["data"], holdout=0), Path("/"), 0)
     assert len(data) == 5

@@ -14,13 +14,14 @@ from tests.settings_table import Table, check_table
 from training.config import TrainConfig
 
 HERE = "tests/training"
+CAPTIONS = f"{HERE}/test_caption_sources.py"
 DELIMITED = f"{HERE}/test_delimited.py"
 SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settings.py"
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
 OBJECTIVES, LOOP, SEVERAL = f"{HERE}/test_objectives.py", f"{HERE}/test_loop.py", f"{HERE}/test_distributed.py"
 TEXT = f"{HERE}/test_text_section.py"
 
-DATA: Table = {
+DATA: dict[str, tuple[str, str]] = {
     "data.train.shards": ("which samples there are", f"{SOURCES}::test_a_shard_is_scanned_without_its_pictures"),
     "data.train.table": ("which samples there are", f"{SOURCES}::test_tables_join_rows_of_the_same_picture"),
     "data.train.folder": ("which samples there are", f"{SOURCES}::test_folders_with_captions_beside_the_pictures"),
@@ -97,6 +98,16 @@ DATA: Table = {
     ),
 }
 
+DATA |= {
+    "data.captions.sources": (
+        "which fields are captions",
+        f"{CAPTIONS}::test_sources_name_fields_that_are_read_as_captions",
+    ),
+    "data.captions.mix": (
+        "share of each source",
+        f"{CAPTIONS}::test_a_mix_weighs_sources_and_leaves_the_share_of_one_that_is_missing_to_the_others",
+    ),
+}
 RANK = f"{HERE}/test_rank.py::test_weights_and_ramps_are_those_of_the_settings"
 
 LEARNED: Table = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from model.suggestions import not_one_of
 from model.zeroshot import fill, template_sets
-from training.config.section import Section
+from training.config.section import Names, Section
 
 PHOTO_TEMPLATES = (
     "{}",
@@ -64,9 +65,59 @@ class CaptionWeights(Section):
     tags: Weight = 1.5
 
 
+def _as_ramp(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else (value, value)
+
+
+MixWeight = Annotated[float, Field(ge=0)]
+Ramp = Annotated[tuple[MixWeight, MixWeight], BeforeValidator(_as_ramp)]  # at the start of the run and at its end
+Sources = dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")], Names]
+# Fields in which each kind of caption usually is, as they are `normalized`.
+SOURCES = {
+    "human": ["captions", "caption", "sentences", "sentence", "raw", "comment", "description"],
+    "alt": ["alt_text", "alt", "title", "text", "txt"],
+    "synthetic": ["syn_text"],
+}
+
+
 class Captions(Section):
     """How the caption of an image is sampled from its texts."""
 
     templates: Templates = "photo-10"  # of labels: a list, or the name of a set
     transparent_templates: Templates = "drawing-13"  # likewise, of images without a background
     weights: CaptionWeights = CaptionWeights()
+    sources: Sources = Field(default=SOURCES, min_length=1)  # of captions: name: the fields or columns that are of it
+    # Of captions, how often each source is drawn, relative to the others that an image has: a number, or two, at the
+    # start of the run and at its end. A source without one is not drawn; with none of them all captions count alike.
+    mix: dict[str, Ramp] = Field(default={})
+
+    @field_validator("sources")
+    @classmethod
+    def _one_source_a_field(cls, sources: dict[str, list[str]]) -> dict[str, list[str]]:
+        named: dict[str, str] = {}
+        normalized = {
+            source: [re.sub(r"[\s-]+", "_", field.strip()).casefold() for field in fields]
+            for source, fields in sources.items()
+        }
+        for source, fields in normalized.items():
+            for field in fields:
+                if named.setdefault(field, source) != source:
+                    raise ValueError(f"the field {field} is of {named[field]} and of {source}")
+        return normalized
+
+    @model_validator(mode="after")
+    def _mix_of_sources(self) -> Captions:
+        for name in self.mix:
+            if name not in self.sources:
+                raise ValueError(f"mix: {not_one_of(name, self.sources)}")
+        for when, place in (("start", 0), ("end", 1)):
+            if self.mix and not any(ramp[place] for ramp in self.mix.values()):
+                raise ValueError(f"mix: at the {when} of the run no source has a weight")
+        return self
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """The fields that are read as captions because a source names them, in order."""
+        if self.sources == SOURCES:
+            return ()
+        return tuple(field for fields in self.sources.values() for field in fields if field != "description")

@@ -13,15 +13,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from training.data.files import CAPTION_SUFFIXES, LABEL_SUFFIXES, RECORD_SUFFIX
+from training.data.files import CAPTION_SUFFIXES, LABEL_SUFFIXES, RECORD_SUFFIX, SYNTHETIC_SUFFIX
 from training.data.sample import Annotation
 from training.data.skipped_samples import SkippedSamples
 from training.data.text_files import AnnotationError, check_undamaged, decode_text, json_object, json_type
 
+SYNTHETIC_FIELD = "syn_text"
 # As img2dataset, open_clip, webdataset, Hugging Face's data sets, Flickr30k and people call them; `normalized`
 # before they are compared. All captions of a record are used, in this order; of its labels the first that is not blank.
 CAPTION_NAMES = (
     "title", "caption", "captions", "text", "txt", "sentences", "sentence", "alt", "alt_text", "comment", "raw",
+    SYNTHETIC_FIELD,
 )  # fmt: skip
 LABEL_NAMES = ("label", "class", "class_name", "label_name", "category")
 IMAGE_NAMES = (
@@ -29,6 +31,11 @@ IMAGE_NAMES = (
     "image_name", "image_id", "image_file", "img", "img_path", "file",
 )  # fmt: skip
 OTHER_NAMES = ("tags", "coarse", "description")
+# What `prepare` writes of captions that are not all of one field, and vectors of a teacher, which are read elsewhere.
+ORIGIN_NAMES = ("caption_fields", "caption_rows")
+VECTOR_NAMES = ("image_emb", "text_emb")
+OTHER_TEXTS = (*CAPTION_SUFFIXES, *LABEL_SUFFIXES, SYNTHETIC_SUFFIX)
+MAX_NAME = 100  # characters of a field's name that are kept
 
 
 def normalized(name: str) -> str:
@@ -36,22 +43,30 @@ def normalized(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip()).casefold()
 
 
-def parse_annotation(record: Mapping[str, Any]) -> tuple[Annotation, str]:
+def parse_annotation(record: Mapping[str, Any], caption_names: Sequence[str] = ()) -> tuple[Annotation, str]:
     """The texts of a record, and a line on which of its fields they are from.
 
-    Raises AnnotationError where there are none, or a field has the wrong type.
+    `caption_names` are fields that hold captions beside those of CAPTION_NAMES. Raises AnnotationError where there are
+    no texts, or a field has the wrong type.
     """
     by_name = {normalized(name): name for name in reversed(list(record))}  # of several spellings the first
-    captions, used, problems = _parse_captions(record, by_name)
+    names = tuple(dict.fromkeys((*CAPTION_NAMES, *map(normalized, caption_names))))
+    captions, rows, used, problems = _parse_captions(record, by_name, names)
     fields: dict[str, Any] = {name: record[by_name[name]] for name in OTHER_NAMES if name in by_name}
     if isinstance(fields.get("tags"), str):
         fields["tags"] = fields["tags"].split(",")
     label = next((by_name[name] for name in LABEL_NAMES if name in by_name and _has_value(record[by_name[name]])), None)
-    known = (*CAPTION_NAMES, *LABEL_NAMES, *OTHER_NAMES)
+    known = (*names, *LABEL_NAMES, *OTHER_NAMES, *ORIGIN_NAMES, *VECTOR_NAMES)
     rest = {name: value for name, value in record.items() if normalized(name) not in known}
-    annotation = _validate({**rest, **fields, "captions": captions, "label": None if label is None else record[label]})
+    fields["label"] = None if label is None else record[label]
+    if not set(captions.values()) <= {"captions"}:
+        fields["caption_fields"] = list(captions.values())
+    if found_rows := rows if "text_emb" in record else record.get("caption_rows"):
+        fields["caption_rows"] = found_rows
+    annotation = _validate(rest | fields | {"captions": list(captions)})
     if not annotation.has_text() and annotation.description:
-        annotation = annotation.model_copy(update={"captions": [annotation.description], "description": None})
+        moved = {"captions": [annotation.description], "caption_fields": ["description"], "description": None}
+        annotation = annotation.model_copy(update=moved)
         used = [by_name["description"]]
     if not annotation.has_text() and problems:
         raise problems[0]
@@ -63,24 +78,44 @@ def parse_annotation(record: Mapping[str, Any]) -> tuple[Annotation, str]:
 
 
 def _parse_captions(
-    record: Mapping[str, Any], by_name: Mapping[str, str]
-) -> tuple[list[str], list[str], list[AnnotationError]]:
-    """The distinct captions of a record, the fields that hold some, and what is wrong with others."""
-    captions: list[str] = []
+    record: Mapping[str, Any], by_name: Mapping[str, str], names: Sequence[str]
+) -> tuple[dict[str, str], list[int], list[str], list[AnnotationError]]:
+    """The distinct captions of a record with the field of each, their places among all that there are with repetitions
+    and blanks, the names of fields that hold some, and what is wrong with others."""
+    captions: dict[str, str] = {}
+    places: dict[str, int] = {}
+    total = 0
     used: list[str] = []
     problems: list[AnnotationError] = []
-    for name in CAPTION_NAMES:
+    for name in names:
         if name in by_name:
             try:
-                found = parse_texts(by_name[name], record[by_name[name]])
+                listed = _list_texts(by_name[name], record[by_name[name]])
+                found = [text.strip() for text in listed if text.strip()]
+                fields = _parse_fields(record, name, len(found))
             except AnnotationError as error:
                 problems.append(error)
                 continue
-            captions += found
+            for text, field in zip(found, fields, strict=True):
+                captions.setdefault(text, field)
+            for place, text in enumerate(listed, total):
+                places.setdefault(text.strip(), place)
+            total += len(listed)
             used += [by_name[name]] * bool(found)
     if problems and "captions" in by_name and not captions:
         raise problems[0]
-    return list(dict.fromkeys(captions)), used, problems
+    return captions, [places[text] for text in captions], used, problems
+
+
+def _parse_fields(record: Mapping[str, Any], name: str, count: int) -> list[str]:
+    """The field that each of the captions in field `name` is from, as `prepare` wrote it of `captions`."""
+    given = record.get("caption_fields") if name == "captions" else None
+    if given is None:
+        return [name] * count
+    fields = parse_texts("caption_fields", given)
+    if len(fields) != count:
+        raise AnnotationError("wrong type", f"`caption_fields` names {len(fields)} fields of {count} captions")
+    return [normalized(field)[:MAX_NAME] for field in fields]
 
 
 def _has_value(value: Any) -> bool:
@@ -95,13 +130,20 @@ def _validate(fields: dict[str, Any]) -> Annotation:
         return Annotation.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "record"
+        if not first["loc"]:
+            raise AnnotationError("wrong type", str(first["msg"]).removeprefix("Value error, ")) from error
+        name = str(first["loc"][0])
         message = f"`{name}` is {json_type(fields.get(name))}: {first['msg'].lower()}"
         raise AnnotationError("wrong type", message) from error
 
 
 def parse_texts(name: str, value: Any) -> list[str]:
     """One text or a list of them, without blanks; a list may be JSON in a text. Raises AnnotationError."""
+    return [text.strip() for text in _list_texts(name, value) if text.strip()]
+
+
+def _list_texts(name: str, value: Any) -> list[str]:
+    """The texts as they stand, blanks among them."""
     if value is None:
         return []
     if isinstance(value, str):
@@ -109,7 +151,7 @@ def parse_texts(name: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         inner = next((text for text in value if not isinstance(text, str)), None) if isinstance(value, list) else value
         raise AnnotationError("wrong type", f"`{name}` holds {json_type(inner)}; a text or a list of texts is expected")
-    return [text.strip() for text in value if text.strip()]
+    return value
 
 
 def _parse_list(name: str, text: str) -> list[Any]:
@@ -128,24 +170,35 @@ def _parse_list(name: str, text: str) -> list[Any]:
 class AnnotationReader:
     """Reads the text files beside the images of one source, and counts what cannot be used."""
 
-    def __init__(self, skipped: SkippedSamples, encoding: str | None = None, class_names: Sequence[str] = ()) -> None:
-        """`class_names` are those that the numbers in KEY.cls mean."""
-        self._skipped, self._encoding, self._class_names = skipped, encoding, class_names
+    def __init__(
+        self,
+        skipped: SkippedSamples,
+        encoding: str | None = None,
+        class_names: Sequence[str] = (),
+        caption_names: Sequence[str] = (),
+    ) -> None:
+        """`class_names` are those that the numbers in KEY.cls mean; `caption_names` as of `parse_annotation`."""
+        self._skipped, self._encoding = skipped, encoding
+        self._class_names, self._caption_names = class_names, caption_names
 
-    def read(self, key: str, files: Mapping[str, bytes]) -> Annotation | None:
-        """The annotation in the text files of a sample, by suffix; None, and counted as skipped, if there is none."""
+    def read(self, key: str, files: Mapping[str, bytes], vectors: bool = False) -> Annotation | None:
+        """The annotation in the text files of a sample, by suffix; None, and counted as skipped, if there is none.
+
+        `vectors`: a row of those that are stored beside them belongs to each caption, those of KEY.syn.json last.
+        """
         try:
             annotation = self._read_record(key, files)
-            captions, label = annotation.captions, annotation.label
             written = [suffix for suffix in CAPTION_SUFFIXES if suffix in files]
-            if captions:
+            if annotation.captions:
                 for suffix in written:
                     self._skipped.pass_over(key, f"KEY.{suffix}, where KEY.{RECORD_SUFFIX} has captions of its own")
             else:
-                captions = self._read_captions(files, written)
-            if label is None:
-                label = self._read_label(files)
-            annotation = annotation.model_copy(update={"captions": captions, "label": label})
+                annotation = annotation.model_copy(update=self._read_captions(files, written))
+            if annotation.label is None:
+                annotation = annotation.model_copy(update={"label": self._read_label(files)})
+            synthetic = self._read_synthetic(key, files)
+            if synthetic or (vectors and not annotation.caption_rows):
+                annotation = _with_synthetic(annotation, synthetic, vectors)
             if not annotation.has_text():
                 raise AnnotationError("no readable text", _found(files))
         except AnnotationError as error:
@@ -157,9 +210,9 @@ class AnnotationReader:
         if RECORD_SUFFIX not in files:
             return Annotation()
         try:
-            annotation, used = parse_annotation(json_object(files[RECORD_SUFFIX], self._encoding))
+            annotation, used = parse_annotation(json_object(files[RECORD_SUFFIX], self._encoding), self._caption_names)
         except AnnotationError as error:
-            if not any(files.get(suffix, b"").strip() for suffix in (*CAPTION_SUFFIXES, *LABEL_SUFFIXES)):
+            if not any(files.get(suffix, b"").strip() for suffix in OTHER_TEXTS):
                 raise
             self._skipped.pass_over(f"{key} ({error})", f"KEY.{RECORD_SUFFIX} without use, beside another text")
             return Annotation()
@@ -167,12 +220,29 @@ class AnnotationReader:
             self._skipped.note(f"KEY.{RECORD_SUFFIX}: {used}")
         return annotation
 
-    def _read_captions(self, files: Mapping[str, bytes], written: Iterable[str]) -> list[str]:
+    def _read_captions(self, files: Mapping[str, bytes], written: Iterable[str]) -> dict[str, list[str]]:
+        """Captions and their fields. Beside synthetic captions a file is one caption, as its writer meant it."""
         for suffix in written:
             lines = decode_text(files[suffix], self._encoding).splitlines()
-            if found := [line.strip() for line in lines if line.strip()]:
-                return list(dict.fromkeys(found))
-        return []
+            if found := list(dict.fromkeys(line.strip() for line in lines if line.strip())):
+                found = [" ".join(found)] if SYNTHETIC_SUFFIX in files else found
+                return {"captions": found, "caption_fields": [suffix] * len(found)}
+        return {}
+
+    def _read_synthetic(self, key: str, files: Mapping[str, bytes]) -> list[str]:
+        """The captions of KEY.syn.json as they stand, blanks among them."""
+        if SYNTHETIC_SUFFIX not in files:
+            return []
+        try:
+            record = json_object(files[SYNTHETIC_SUFFIX], self._encoding)
+            texts = _list_texts(SYNTHETIC_FIELD, record.get(SYNTHETIC_FIELD))
+            for text in texts:
+                check_undamaged(text)
+        except AnnotationError as error:
+            self._skipped.pass_over(f"{key} ({error})", f"KEY.{SYNTHETIC_SUFFIX} that cannot be read")
+            return []
+        self._skipped.note(f"KEY.{SYNTHETIC_SUFFIX}: captions from `{SYNTHETIC_FIELD}`")
+        return texts
 
     def _read_label(self, files: Mapping[str, bytes]) -> str | None:
         for suffix in LABEL_SUFFIXES:
@@ -191,6 +261,21 @@ class AnnotationReader:
             "KEY.cls holds numbers of classes: put their names, a line each, into classnames.txt beside it"
         )
         return None
+
+
+def _with_synthetic(annotation: Annotation, synthetic: Sequence[str], vectors: bool) -> Annotation:
+    """The annotation with further captions and, where there are `vectors`, the row of each caption among them."""
+    captions = annotation.captions
+    fields = dict(zip(captions, annotation.caption_fields or ["captions"] * len(captions), strict=True))
+    rows: dict[str, int] = {}
+    for row, text in enumerate((*captions, *(text.strip() for text in synthetic))):
+        rows.setdefault(text, row)
+        if text:
+            fields.setdefault(text, SYNTHETIC_FIELD)
+    update: dict[str, Any] = {"captions": list(fields), "caption_fields": list(fields.values())}
+    if vectors:
+        update["caption_rows"] = [rows[text] for text in fields]
+    return annotation.model_copy(update=update)
 
 
 def _found(files: Mapping[str, bytes]) -> str:

@@ -15,8 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 from model.suggestions import did_you_mean_path
 from training.config import Captions, ConfigError
 from training.config.captions import templates_of
+from training.data.caption_mix import CaptionMix, choose_caption
 from training.data.files import MAX_LIST_BYTES, read_bounded
-from training.data.phrase_table import PhraseTable
+from training.data.phrase_table import Indices, PhraseTable
 from training.data.phrases import CAPTION, DESCRIPTION, KIND_NAMES, TAG, phrase_digest
 
 SYNONYMS = TypeAdapter(dict[str, list[str]])
@@ -50,6 +51,7 @@ class CaptionSampler:
         self._templates = templates_of(config.templates)
         self._transparent_templates = templates_of(config.transparent_templates)
         self._long_share = long_share
+        self.mix = CaptionMix(config)
         weights = config.weights.model_dump()
         self._choices = [_kind_choice(present, weights) for present in range(2**DESCRIPTION)]
 
@@ -67,20 +69,27 @@ class CaptionSampler:
         transparent: Sequence[bool],
         rng: random.Random,
         worded: Mapping[int, SampledCaption],
+        progress: float = 0.0,
     ) -> list[SampledCaption]:
         """A long caption by its share, or a label in a template or as it is `worded`, a caption, or some of the tags.
 
-        Labels of `transparent` images, which are drawings, always get a template of their own.
+        Labels of `transparent` images, which are drawings, always get a template of their own. `progress` is the share
+        of all steps that are done, by which the sources of captions are mixed.
         """
+        sources = None if table.caption_source is None else table.caption_source.tolist()
+        weights = self.mix.weights(progress)
         # The order of what is drawn from `rng` is part of what a seed means: a run that goes on must draw the same.
         sampled = []
-        present = (table.counts[:, :DESCRIPTION] > 0) @ (1 << np.arange(DESCRIPTION))
+        present = _present_kinds(table, weights)
         counts, first = table.counts.ravel().tolist(), table.first.ravel().tolist()  # flat: lists in lists are slow
         for image, choice in enumerate(present.tolist()):
             row = image * len(KIND_NAMES)
             if rng.random() < self._long_share:
-                places = range(first[row], first[row + DESCRIPTION])
-                sampled.append(_sample_long(table, places, counts[row + DESCRIPTION] > 0, rng))
+                places: Sequence[int] = range(first[row], first[row + DESCRIPTION])
+                description = first[row + DESCRIPTION] if counts[row + DESCRIPTION] else None
+                if sources is not None:
+                    places = _weighted(places, counts[row], sources, weights)
+                sampled.append(_sample_long(table, places, description, rng))
                 continue
             kinds, cumulative = self._choices[choice]
             kind = kinds[bisect(cumulative, rng.random() * cumulative[-1], 0, len(kinds) - 1)]
@@ -89,7 +98,10 @@ class CaptionSampler:
                 tags = rng.sample(range(start, start + count), min(count, rng.randint(1, 3)))
                 sampled.append(_joined(table, tags))
                 continue
-            place = start + rng.randrange(count)
+            if kind == CAPTION and sources is not None:
+                place = start + choose_caption(sources[start : start + count], weights, rng)
+            else:
+                place = start + rng.randrange(count)
             digest = int(table.phrases["digest"][place])
             if kind == CAPTION:
                 sampled.append((table.text(place), (digest,)))
@@ -101,20 +113,44 @@ class CaptionSampler:
         return sampled
 
 
+def _present_kinds(table: PhraseTable, weights: Sequence[float]) -> Indices:
+    """The kinds of phrases that each image has, as bits [images].
+
+    Captions are none of them where the sources of all of an image's captions weigh 0, and it has something else.
+    """
+    present: Indices = (table.counts[:, :DESCRIPTION] > 0) @ (1 << np.arange(DESCRIPTION))
+    if table.caption_source is not None:
+        weighted = (np.array(weights)[table.caption_source] > 0) & (table.phrases["kind"] == CAPTION)
+        drawn = np.bincount(table.image[weighted], minlength=len(present)) > 0
+        present[~drawn & (present > 1 << CAPTION)] &= ~(1 << CAPTION)
+    return present
+
+
 def _kind_choice(present: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
     """The kinds whose bits are set, and their cumulative weights, as random.choices adds them up."""
     kinds = [kind for kind in range(DESCRIPTION) if present >> kind & 1]
     return kinds, list(accumulate(weights[KIND_NAMES[kind]] for kind in kinds))
 
 
-def _sample_long(table: PhraseTable, places: range, described: bool, rng: random.Random) -> SampledCaption:
+def _weighted(places: Sequence[int], captions: int, sources: Sequence[int], weights: Sequence[float]) -> Sequence[int]:
+    """The phrases of an image at `places`, of which `captions` come first, without captions whose source weighs 0.
+
+    All of them where nothing else is left.
+    """
+    drawn = [place for place in places[:captions] if weights[sources[place]]]
+    return [*drawn, *places[captions:]] or places
+
+
+def _sample_long(
+    table: PhraseTable, places: Sequence[int], description: int | None, rng: random.Random
+) -> SampledCaption:
     """A long text, so that late positions are trained: sentences of the description, or all phrases joined.
 
-    The phrases of the image are at `places`, and behind them its description if it is `described`.
+    The phrases of the image are at `places`, and its description, if it has one, at `description`.
     """
-    if not described:
+    if description is None:
         return _joined(table, rng.sample(places, len(places)))
-    sentences = re.split(r"(?<=[.!?]) ", table.text(places.stop))
+    sentences = re.split(r"(?<=[.!?]) ", table.text(description))
     phrase = rng.choice(places)
     text = f"{table.text(phrase)}. " + " ".join(sentences[rng.randrange(len(sentences)) :])
     return text, (int(table.phrases["digest"][phrase]), SENTENCES)

@@ -48,15 +48,21 @@ def count_known(names: Sequence[str]) -> int:
     return sum(normalized(name) in known for name in names)
 
 
-def choose_columns(file: Path, names: Sequence[str], columns: Columns) -> ColumnMapping:
-    """The columns that were asked for, or those of known names. Raises ShardError."""
+def choose_columns(
+    file: Path, names: Sequence[str], columns: Columns, caption_names: Sequence[str] = ()
+) -> ColumnMapping:
+    """The columns that were asked for, or those of known names, which for captions also `caption_names` are.
+
+    Raises ShardError.
+    """
     for name in (columns.picture, *columns.captions, columns.label):
         if name is not None and name not in names:
             near = did_you_mean(name, names)
             raise ShardError(f"{file} has no column {name!r}; it has {_list(names)}" + (f": {near}" if near else ""))
     by_name = {normalized(name): name for name in reversed(names)}
     image = columns.picture or next((by_name[name] for name in IMAGE_NAMES if name in by_name), None)
-    captions = columns.captions or [by_name[name] for name in CAPTION_NAMES if name in by_name]
+    known = dict.fromkeys((*CAPTION_NAMES, *map(normalized, caption_names)))
+    captions = columns.captions or [by_name[name] for name in known if name in by_name]
     label = columns.label or next((by_name[name] for name in LABEL_NAMES if name in by_name), None)
     others = {} if label is None else {"label": label}
     others |= {name: by_name[name] for name in OTHER_NAMES if name in by_name and by_name[name] not in captions}

@@ -29,6 +29,7 @@ from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
 from training.data.skipped_samples import SkippedSamples
 from training.data.split import load_excluded, mark_held_out, mark_included
+from training.progress import write_line
 
 Indices = npt.NDArray[np.int64]
 
@@ -39,9 +40,14 @@ class TrainingSet:
     Raises ShardError and ConfigError.
     """
 
-    def __init__(self, data: Data, base: Path, seed: int, processes: LocalProcesses | None = None) -> None:
-        """Paths in `data` are relative to `base`; images in memory are held once for all `processes` on a machine."""
-        self.data, self.seed = data, seed
+    def __init__(
+        self, data: Data, base: Path, seed: int, processes: LocalProcesses | None = None, steps: int | None = None
+    ) -> None:
+        """Paths in `data` are relative to `base`; images in memory are held once for all `processes` on a machine.
+
+        `steps` are those of the run, over which the mix of captions changes; None: it stays as at the start.
+        """
+        self.data, self.seed, self._steps = data, seed, steps
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
         self._lock = threading.Lock()
@@ -49,8 +55,10 @@ class TrainingSet:
         self._captions = CaptionSampler(data.captions, data.max_long_text)
         self._reader = ImageReader()
         refuse_tests_in_training(data, base)
-        self._indexes = [open_index(source, base, index_cache(data)) for source in data.train]
-        self._phrases = PhraseColumns(self._indexes, synonyms)
+        self._indexes = [
+            open_index(source, base, index_cache(data), data.captions.field_names) for source in data.train
+        ]
+        self._phrases = PhraseColumns(self._indexes, synonyms, self._mixed_sources())
         # Which sample an item is: its source, and its number in the index of that.
         sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
         numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
@@ -88,7 +96,8 @@ class TrainingSet:
         rng = random.Random(f"{self.seed}:{step}")
         table = self._phrases.look_up(self._sources[items], self._numbers[items])
         worded = self._negatives.word_labels(self._captions, rng)
-        sampled = self._captions.sample(table, self._transparent[items].tolist(), rng, worded)
+        progress = step / self._steps if self._steps else 0.0
+        sampled = self._captions.sample(table, self._transparent[items].tolist(), rng, worded, progress)
         distinct = dict((*sampled, *worded.values()))
         columns = {text: number for number, text in enumerate(distinct)}
         drawn = np.fromiter((columns[text] for text, _ in sampled), np.int64, size)
@@ -148,6 +157,15 @@ class TrainingSet:
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))
+
+    def _mixed_sources(self) -> Indices | None:
+        """The sources of captions by field, where they are mixed; what the mix never draws is told."""
+        if not self.data.captions.mix:
+            return None
+        mix = self._captions.mix
+        for field, count in mix.never_drawn(self._indexes).items():
+            write_line(f"data.captions.mix gives no weight to captions from `{field}`: {count:,} are not drawn")
+        return mix.source_numbers(self._indexes)
 
     def _find_transparent(self, index: SampleIndex) -> npt.NDArray[np.bool_]:
         if (index.samples["size"] == PARQUET_ROW).any():

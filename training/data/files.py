@@ -18,6 +18,9 @@ RECORD_SUFFIX = "json"
 CAPTION_SUFFIXES = ("txt", "caption", "captions")  # a caption a line
 LABEL_SUFFIXES = ("cls", "label")
 TEXT_SUFFIXES = (RECORD_SUFFIX, *CAPTION_SUFFIXES, *LABEL_SUFFIXES)
+# Of reinforced shards (DataCompDR, Vasu et al. 2024): synthetic captions, vectors of a teacher, and these as a pickle,
+# which is never read.
+SYNTHETIC_SUFFIX, VECTOR_SUFFIX, PICKLE_SUFFIX = "syn.json", "npz", "pth.gz"
 
 MAX_TEXT_BYTES = 16 * 2**20  # of a text or JSON file; captions of a picture take kilobytes
 MAX_LIST_BYTES = 256 * 2**20  # of a JSON file of keys, synonyms or names, a few dozen bytes each

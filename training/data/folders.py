@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from model.suggestions import did_you_mean_path
@@ -28,7 +28,9 @@ METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"
 NAMED = 8  # suffixes in a message
 
 
-def scan_folder(folder: Path, source: Source, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+def scan_folder(
+    folder: Path, source: Source, skipped: SkippedSamples, caption_names: Sequence[str] = ()
+) -> Iterator[SampleRecord]:
     """A record for every image that has a text, in the order of their paths.
 
     By `metadata.csv`, `.tsv`, `.jsonl` or `.parquet` where there is one; else by NAME.json, NAME.txt (a caption a line)
@@ -42,7 +44,7 @@ def scan_folder(folder: Path, source: Source, skipped: SkippedSamples) -> Iterat
     tables = [file for file in files if file.name in METADATA]
     if tables:
         used: set[Path] = set()
-        for record in scan_tables(tables, source, skipped):
+        for record in scan_tables(tables, source, skipped, caption_names):
             used.add(record.location.file.resolve())
             yield record
         for image in images:
@@ -66,7 +68,7 @@ def scan_folder(folder: Path, source: Source, skipped: SkippedSamples) -> Iterat
         for inner in sorted(folder.iterdir()):
             if inner.is_dir() and inner.name not in labels and not is_system_name(inner.name):
                 skipped.pass_over(str(inner), "a class folder without pictures")
-    reader = AnnotationReader(skipped, source.encoding)
+    reader = AnnotationReader(skipped, source.encoding, caption_names=caption_names)
     for image in images:
         relative = image.relative_to(folder)
         key = f"{folder.name}/{relative.as_posix()}"

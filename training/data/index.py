@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import struct
 import tempfile
 import unicodedata
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +25,7 @@ from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.annotation import note_labels
 from training.data.folders import scan_folder
-from training.data.phrases import PHRASE, encode_phrase, list_phrases, phrase_digest
+from training.data.phrases import PHRASE, write_phrases
 from training.data.sample import PARQUET_ROW, WHOLE_FILE, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError, find_shards, scan_shard
 from training.data.skipped_samples import SkippedSamples
@@ -38,13 +37,13 @@ from training.settings import Settings
 log = logging.getLogger(__name__)
 
 BUCKETS = 10_000  # of keys, for the hold-out
-VERSION = 3  # of the files in the cache
+VERSION = 4  # of the files in the cache
 ANNOTATION = "told"  # its name in those files
 # offset and size as in `SampleLocation`; file and label by number, -1 for none; where the record is in `texts`; the
-# first of its phrases, and how many
+# first of its phrases, and how many; where stored vectors are in the same file, of size 0 for none
 FIELDS = {
     "file": "i4", "offset": "i8", "size": "i8", "opaque": "i1", "label": "i4", "bucket": "i2", "text": "i8",
-    "text_size": "i4", "phrase": "i8", "phrase_count": "i4",
+    "text_size": "i4", "phrase": "i8", "phrase_count": "i4", "vectors": "i8", "vectors_size": "i4",
 }  # fmt: skip
 
 
@@ -57,16 +56,18 @@ class SampleIndex:
         texts: npt.NDArray[np.uint8],
         phrases: npt.NDArray[Any],
         files: list[str],
+        fields: list[str],
         skipped: SkippedSamples,
         folder: Path | None = None,
     ) -> None:
         """`samples` has a column of each of FIELDS, `texts` the JSON of all records, each with its phrases behind it.
 
         `phrases` are those of all samples, one after the other, as PHRASE says of their texts.
-        `files` are those that hold many images; `folder` is where the index is cached, if it is.
+        `files` are those that hold many images, `fields` those that captions are from; `folder` is where the index is
+        cached, if it is.
         """
         self.samples, self.skipped, self.folder = samples, skipped, folder
-        self.texts, self.phrases, self.files = texts, phrases, files
+        self.texts, self.phrases, self.files, self.fields = texts, phrases, files, fields
 
     def __len__(self) -> int:
         return len(self.samples["text"])
@@ -80,7 +81,8 @@ class SampleIndex:
         """The record of a sample."""
         stored = self._load_stored(number)
         opaque = bool(self.samples["opaque"][number])
-        return SampleRecord(stored["key"], self.location(number), _stored_annotation(stored), opaque)
+        annotation, vectors = _stored_annotation(stored), self.vectors(number)
+        return SampleRecord(stored["key"], self.location(number), annotation, opaque, vectors)
 
     def location(self, number: int) -> SampleLocation:
         """Where the encoded image of a sample is."""
@@ -91,6 +93,11 @@ class SampleIndex:
         return SampleLocation(
             Path(self.files[file] if file >= 0 else stored["file"]), offset, size, stored.get("column", "")
         )
+
+    def vectors(self, number: int) -> SampleLocation | None:
+        """Where the stored vectors of a sample are, if there are any."""
+        file, offset, size = (int(self.samples[name][number]) for name in ("file", "vectors", "vectors_size"))
+        return SampleLocation(Path(self.files[file]), offset, size) if size else None
 
     def annotation(self, number: int) -> Annotation:
         """The texts of a sample."""
@@ -105,19 +112,23 @@ def _stored_annotation(stored: Any) -> Annotation:
     return Annotation.model_construct(**stored[ANNOTATION])  # it was checked when it was indexed
 
 
-def scan(source: Source, base: Path, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+def scan(
+    source: Source, base: Path, skipped: SkippedSamples, caption_names: Sequence[str] = ()
+) -> Iterator[SampleRecord]:
     """The records of all usable samples of `source`, in an order that depends on their names alone.
+
+    `caption_names` are fields that hold captions beside those of the usual names.
 
     Raises ShardError if a pattern matches nothing or a table lacks the columns.
     """
     if source.folder:
         for folder in source.folder:
-            yield from scan_folder(base / folder, source, skipped)
+            yield from scan_folder(base / folder, source, skipped, caption_names)
     elif source.table:
-        yield from scan_tables(find_shards(source.table, base), source, skipped)
+        yield from scan_tables(find_shards(source.table, base), source, skipped, caption_names)
     else:
         for shard in find_shards(source.shards, base):
-            yield from scan_shard(shard, skipped, source.encoding)
+            yield from scan_shard(shard, skipped, source.encoding, caption_names)
 
 
 def index_cache(data: Data) -> Path | None:
@@ -125,17 +136,20 @@ def index_cache(data: Data) -> Path | None:
     return Settings().cache / "indexes" if data.pictures == "disk" else None
 
 
-def open_index(source: Source, base: Path, cache: Path | None = None) -> SampleIndex:
-    """The index of `source`, from `cache` if its files have not changed since. Raises ShardError if it is empty."""
+def open_index(source: Source, base: Path, cache: Path | None = None, caption_names: Sequence[str] = ()) -> SampleIndex:
+    """The index of `source`, from `cache` if its files have not changed since; `caption_names` as `scan` takes them.
+
+    Raises ShardError if it is empty.
+    """
     if source.folder:  # to see whether anything changed takes as long as to index
         cache = None
-    folder = cache / _digest(source, base) if cache else None
+    folder = cache / _digest(source, base, caption_names) if cache else None
     if folder is not None and folder.is_dir():
         kept = _load(folder)
         _refuse_lost_texts(source, kept.skipped, len(kept))
         return kept
     skipped = SkippedSamples()
-    index = _build(scan(source, base, skipped), skipped, folder, ", ".join(source.where))
+    index = _build(scan(source, base, skipped, caption_names), skipped, folder, ", ".join(source.where))
     if not len(index):
         for line in skipped.remarks():
             log.warning("%s", line)
@@ -155,10 +169,11 @@ def _refuse_lost_texts(source: Source, skipped: SkippedSamples, usable: int) -> 
         )
 
 
-def _digest(source: Source, base: Path) -> str:
+def _digest(source: Source, base: Path, caption_names: Sequence[str]) -> str:
     """Hash of what an index depends on: the files with their sizes and times, and how they are read."""
     read = {"columns", "delimiter", "quoting", "encoding"}
     seen = [VERSION, unicodedata.unidata_version, source.model_dump_json(include=read), bool(source.table)]
+    seen += caption_names
     for file in find_shards(source.where, base):
         state = file.stat()
         seen.append((str(file.resolve()), state.st_size, state.st_mtime_ns))
@@ -185,7 +200,8 @@ def _build(records: Iterator[SampleRecord], skipped: SkippedSamples, folder: Pat
             texts_file.rename(draft / "texts")
             phrases_file.rename(draft / "phrases")
             np.save(draft / "samples.npy", np.stack([index.samples[name].astype(np.int64) for name in FIELDS]))
-            (draft / "about.json").write_text(json.dumps({"files": index.files, **skipped.as_record()}), "utf-8")
+            about = {"files": index.files, "fields": index.fields, **skipped.as_record()}
+            (draft / "about.json").write_text(json.dumps(about), "utf-8")
     return _load(folder, silent=True)
 
 
@@ -198,7 +214,7 @@ def _load(folder: Path, silent: bool = False) -> SampleIndex:
     if not silent:
         skipped.log_summary()
     texts, phrases = np.memmap(folder / "texts", np.uint8, "r"), np.memmap(folder / "phrases", PHRASE, "r")
-    return SampleIndex(samples, texts, phrases, about["files"], skipped, folder)
+    return SampleIndex(samples, texts, phrases, about["files"], about["fields"], skipped, folder)
 
 
 def _index_records(
@@ -207,6 +223,7 @@ def _index_records(
     columns = {name: array("q") for name in FIELDS}
     files: dict[str, int] = {}
     labels: dict[str, int] = {}
+    fields: dict[str, int] = {}
     captioned = False
     count = Count(f"indexing {what}", 0)
     with console.status(count.what) as status, indexing(count):
@@ -229,9 +246,11 @@ def _index_records(
                 "text": texts.tell(),
                 "text_size": len(text),
                 "phrase": phrases.tell() // PHRASE.itemsize,
+                "vectors": record.vectors.offset if record.vectors else 0,
+                "vectors_size": record.vectors.size if record.vectors else 0,
             }
             texts.write(text)
-            values["phrase_count"] = _write_phrases(record.annotation, texts, phrases)
+            values["phrase_count"] = write_phrases(record.annotation, fields, texts, phrases)
             for name, value in values.items():
                 columns[name].append(value)
             count.done = number + 1
@@ -242,17 +261,7 @@ def _index_records(
     note_labels(labels, skipped)
     if len(labels) == 1 and not captioned:
         skipped.note(f"all samples have the one label {next(iter(labels))!r}: alone they teach nothing apart")
-    return SampleIndex(samples, *mapped, list(files), skipped)
-
-
-def _write_phrases(annotation: Annotation, texts: BinaryIO, phrases: BinaryIO) -> int:
-    """Write the phrases behind what `texts` holds; how many they are."""
-    found = list_phrases(annotation)
-    for kind, phrase in found:
-        text = encode_phrase(phrase)
-        phrases.write(struct.pack("<qibq", texts.tell(), len(text), kind, phrase_digest(phrase)))
-        texts.write(text)
-    return len(found)
+    return SampleIndex(samples, *mapped, list(files), list(fields), skipped)
 
 
 def _map(file: BinaryIO, kind: np.dtype[Any]) -> npt.NDArray[Any]:

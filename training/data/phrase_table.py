@@ -36,6 +36,7 @@ class PhraseTable:
     counts: Indices  # [images, kinds] how many of each kind
     first: Indices  # [images, kinds] the place of the first of them
     buffers: Sequence[memoryview]
+    caption_source: Indices | None = None  # [phrases] the source of a caption by number, where they are mixed
 
     def text(self, place: int) -> str:
         """The text of a phrase."""
@@ -46,9 +47,19 @@ class PhraseTable:
 class PhraseColumns:
     """The phrases of all samples of a training set."""
 
-    def __init__(self, indexes: Sequence[SampleIndex], synonyms: Mapping[str, Sequence[str]]) -> None:
-        """`synonyms` are by phrase in lower case."""
-        self._indexes = indexes
+    def __init__(
+        self,
+        indexes: Sequence[SampleIndex],
+        synonyms: Mapping[str, Sequence[str]],
+        caption_sources: Indices | None = None,
+        kept: Sequence[npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
+        """`synonyms` are by phrase in lower case; `caption_sources` as `CaptionMix.source_numbers` gives them.
+
+        `kept` says of all phrases of each index which are not filtered out; None where all are kept.
+        """
+        self._indexes, self._kept = indexes, kept
+        self._caption_sources = caption_sources
         numbers = {text: number for number, text in enumerate(dict.fromkeys(chain.from_iterable(synonyms.values())))}
         self._added = _phrases_of(numbers)
         self._synonyms = {
@@ -73,15 +84,23 @@ class PhraseColumns:
         counts = np.bincount(key, minlength=len(sources) * KINDS)
         first = np.cumsum(counts) - counts
         shape = len(sources), KINDS
-        return PhraseTable(
-            image[order], source[order], phrases[order], counts.reshape(shape), first.reshape(shape), self._buffers
-        )
+        source, phrases = source[order], phrases[order]
+        numbers_of = self._caption_sources
+        mixed = None
+        if numbers_of is not None:  # those of synonyms come last, and are no captions
+            mixed = numbers_of[source.clip(max=len(self._indexes) - 1), phrases["field"]]
+        counts, first = counts.reshape(shape), first.reshape(shape)
+        return PhraseTable(image[order], source, phrases, counts, first, self._buffers, mixed)
 
     def _of_source(self, source: int, rows: Indices, numbers: Indices) -> tuple[Indices, Indices, npt.NDArray[Any]]:
         index = self._indexes[source]
         counts = index.samples["phrase_count"][numbers]
-        phrases = index.phrases[ragged_ranges(index.samples["phrase"][numbers], counts)]
-        return np.repeat(rows, counts), np.full(len(phrases), source), phrases
+        places, images = ragged_ranges(index.samples["phrase"][numbers], counts), np.repeat(rows, counts)
+        if self._kept is not None:
+            kept = self._kept[source][places]
+            places, images = places[kept], images[kept]
+        phrases = index.phrases[places]
+        return images, np.full(len(phrases), source), phrases
 
     def _of_synonyms(
         self, parts: Sequence[tuple[Indices, Indices, npt.NDArray[Any]]], images: int
@@ -114,6 +133,6 @@ def _phrases_of(synonyms: Mapping[str, int]) -> npt.NDArray[Any]:
     start = 0
     for text, number in synonyms.items():
         size = len(encode_phrase(text))
-        phrases[number] = start, size, SYNONYM, phrase_digest(text)
+        phrases[number] = start, size, SYNONYM, phrase_digest(text), 0, -1
         start += size
     return phrases

@@ -6,7 +6,9 @@ Among a million phrases one pair is taken for the same by chance once in 37 mill
 
 from __future__ import annotations
 
+import struct
 from hashlib import blake2b
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,7 +17,13 @@ from training.data.sample import Annotation
 KIND_NAMES = ("caption", "label", "synonym", "coarse", "tags", "description")  # in the order that they are drawn from
 CAPTION, LABEL, SYNONYM, COARSE, TAG, DESCRIPTION = range(len(KIND_NAMES))
 # `start` and `size` are the bytes of the text in a file or a buffer, in UTF-8.
-PHRASE = np.dtype([("start", "<i8"), ("size", "<i4"), ("kind", "i1"), ("digest", "<i8")])
+# Of a caption, `field` is the number of the field that it is from, and `row` its row among the stored vectors of the
+# sample, -1 for none.
+PHRASE = np.dtype(
+    [("start", "<i8"), ("size", "<i4"), ("kind", "i1"), ("digest", "<i8"), ("field", "i1"), ("row", "<i2")]
+)
+MAX_FIELDS, OTHER_FIELDS = 100, "other fields"  # the last of so many stands for all further ones
+MAX_ROW = 2**15 - 1
 
 
 def phrase_digest(phrase: str) -> int:
@@ -43,3 +51,19 @@ def encode_phrase(phrase: str) -> bytes:
 def decode_phrase(encoded: bytes | memoryview) -> str:
     """The inverse of `encode_phrase`."""
     return str(encoded, "utf-8", "surrogatepass")
+
+
+def write_phrases(annotation: Annotation, fields: dict[str, int], texts: BinaryIO, phrases: BinaryIO) -> int:
+    """Write the phrases behind what `texts` holds; how many they are. New `fields` of captions get a number."""
+    found = list_phrases(annotation)
+    for place, (kind, phrase) in enumerate(found):  # captions come first
+        text, field, row = encode_phrase(phrase), 0, -1
+        if kind == CAPTION:
+            name = annotation.caption_fields[place] if annotation.caption_fields else "captions"
+            name = name if name in fields or len(fields) < MAX_FIELDS - 1 else OTHER_FIELDS
+            field = fields.setdefault(name, len(fields))
+            row = annotation.caption_rows[place] if annotation.caption_rows else -1
+            row = row if -1 <= row <= MAX_ROW else -1
+        phrases.write(struct.pack("<qibqbh", texts.tell(), len(text), kind, phrase_digest(phrase), field, row))
+        texts.write(text)
+    return len(found)

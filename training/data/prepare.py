@@ -25,6 +25,7 @@ from training.data.sample import SampleRecord
 from training.data.shard_writer import ShardSample, ShardWriter, shard_image
 from training.data.shards import ShardError
 from training.data.skipped_samples import SkippedSamples, skip_reason
+from training.data.stored_vectors import to_npz
 from training.data.tables import TABLE_SUFFIXES
 from training.progress import track
 
@@ -116,7 +117,7 @@ def prepare(sources: Sequence[Source], against: Sequence[Source], options: Prepa
             elif result is not None:
                 suffix, image, anew = result
                 encoded.append(anew)
-                yield ShardSample(suffix, image, _shard_record(record))
+                yield ShardSample(suffix, image, _shard_record(record), _vectors(record, skipped))
 
     writer = ShardWriter(options.folder, options.stem, options.shard_size)
     writer.write(samples())
@@ -142,6 +143,15 @@ def _map_records(
 def _shard_record(record: SampleRecord) -> dict[str, Any]:
     """The JSON of a sample: its annotation, and the key that it had."""
     return {**record.annotation.model_dump(exclude_defaults=True), "origin": record.key}
+
+
+def _vectors(record: SampleRecord, skipped: SkippedSamples) -> bytes | None:
+    """Stored vectors; those that cannot be read are left away, and counted."""
+    try:
+        return None if record.vectors is None else to_npz(record.vectors)
+    except OSError as error:
+        skipped.pass_over(f"{record.key} ({error})", "stored vectors that cannot be read")
+        return None
 
 
 def _fingerprints(sources: Sequence[Source], base: Path, reader: ImageReader, max_pixels: int) -> FingerprintIndex:

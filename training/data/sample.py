@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, model_validator
 
 WHOLE_FILE, PARQUET_ROW = -1, -2  # sizes of a `SampleLocation` that is no piece of a file
 
@@ -38,6 +38,18 @@ class Annotation(BaseModel):
     tags: Texts = []
     coarse: NonBlank | None = None
     description: NonBlank | None = None
+    # Of each caption, where not all are from a field `captions`: the field that it is from.
+    caption_fields: list[str] = []
+    # Of each caption, where vectors of a teacher are stored with the sample: its row among them, -1 for none.
+    caption_rows: list[int] = []
+
+    @model_validator(mode="after")
+    def _as_many_as_captions(self) -> Annotation:
+        for name in ("caption_fields", "caption_rows"):
+            given = len(getattr(self, name))
+            if given not in (0, len(self.captions)):
+                raise ValueError(f"`{name}` has {given} entries, and there are {len(self.captions)} captions")
+        return self
 
     def has_text(self) -> bool:
         """Whether there is anything that a caption could be drawn from."""
@@ -59,12 +71,16 @@ class SampleLocation:
 
 @dataclass(frozen=True, slots=True)
 class SampleRecord:
-    """A sample whose image was not read yet. Of an `opaque` one the name says that it has no alpha channel."""
+    """A sample whose image was not read yet. Of an `opaque` one the name says that it has no alpha channel.
+
+    `vectors` is where those of a teacher are stored, as `stored_vectors` reads them.
+    """
 
     key: str
     location: SampleLocation
     annotation: Annotation
     opaque: bool = False
+    vectors: SampleLocation | None = None
 
 
 @dataclass(frozen=True, slots=True)

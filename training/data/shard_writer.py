@@ -19,6 +19,7 @@ from model.files import WriteError, write_atomically
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.decoded_image import is_transparent
+from training.data.files import VECTOR_SUFFIX
 from training.data.shards import ShardError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,11 +66,12 @@ def shard_image(data: bytes, pixels: int | None, max_pixels: int) -> tuple[str, 
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """An encoded image, the suffix of its name, and what its JSON holds."""
+    """An encoded image, the suffix of its name, what its JSON holds, and the stored vectors of a teacher as .npz."""
 
     suffix: str
     image: bytes
     record: dict[str, Any]
+    vectors: bytes | None = None
 
 
 class ShardWriter:
@@ -111,6 +113,8 @@ class ShardWriter:
                 _add(archive, f"{key}.{sample.suffix}", sample.image)
                 record = json.dumps(sample.record, ensure_ascii=False)
                 _add(archive, f"{key}.json", record.encode(errors="replace"))
+                if sample.vectors is not None:
+                    _add(archive, f"{key}.{VECTOR_SUFFIX}", sample.vectors)
                 self.samples += 1
         self.written.append(shard)
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import bracex
 
 from model.suggestions import did_you_mean_path
 from training.data.annotation import AnnotationReader
-from training.data.files import IMAGE_SUFFIXES, MAX_TEXT_BYTES, OPAQUE_SUFFIXES, TEXT_SUFFIXES, read_bounded
+from training.data.files import (
+    IMAGE_SUFFIXES,
+    MAX_TEXT_BYTES,
+    OPAQUE_SUFFIXES,
+    PICKLE_SUFFIX,
+    RECORD_SUFFIX,
+    SYNTHETIC_SUFFIX,
+    TEXT_SUFFIXES,
+    VECTOR_SUFFIX,
+    read_bounded,
+)
 from training.data.sample import Sample, SampleLocation, SampleRecord
 from training.data.skipped_samples import SkippedSamples
 from training.data.tar_members import ShardError, group_by_key, read_member
@@ -22,6 +32,15 @@ __all__ = ["ShardError", "find_shards", "read_shards", "scan_shard"]
 
 MAX_NAMES = 1_000_000  # that one brace list may stand for
 CLASS_NAMES = "classnames.txt"  # beside shards with KEY.cls, or above, as CLIP_benchmark has it
+
+REINFORCED = (SYNTHETIC_SUFFIX, VECTOR_SUFFIX, PICKLE_SUFFIX)
+
+
+class LocatedText(bytes):
+    """The bytes of a text, and where they are."""
+
+    location: SampleLocation
+
 
 Parts = Mapping[str, bytes | SampleLocation]  # of a sample by suffix: the bytes of texts, the location of all else
 
@@ -68,10 +87,12 @@ def read_shards(shards: Iterable[Path], skipped: SkippedSamples | None = None) -
         counts.log_summary()
 
 
-def scan_shard(shard: Path, skipped: SkippedSamples, encoding: str | None = None) -> Iterator[SampleRecord]:
+def scan_shard(
+    shard: Path, skipped: SkippedSamples, encoding: str | None = None, caption_names: Sequence[str] = ()
+) -> Iterator[SampleRecord]:
     """All complete samples, in order, without reading their pictures; of a damaged shard those before the damage."""
     try:
-        yield from _scan(shard, skipped, encoding)
+        yield from _scan(shard, skipped, encoding, caption_names)
     except ShardError as error:
         skipped.add(str(shard), "damaged file", error)
 
@@ -82,8 +103,10 @@ def _read(location: SampleLocation) -> bytes:
         return file.read(location.size)
 
 
-def _scan(shard: Path, skipped: SkippedSamples, encoding: str | None) -> Iterator[SampleRecord]:
-    reader = AnnotationReader(skipped, encoding, _class_names(shard))
+def _scan(
+    shard: Path, skipped: SkippedSamples, encoding: str | None, caption_names: Sequence[str] = ()
+) -> Iterator[SampleRecord]:
+    reader = AnnotationReader(skipped, encoding, _class_names(shard), caption_names)
     for group, members in group_by_key(shard, text_or_location, skipped):
         for key, parts in _split_dotted_keys(group, members, skipped):
             name = f"{shard.name}/{key}"
@@ -91,19 +114,36 @@ def _scan(shard: Path, skipped: SkippedSamples, encoding: str | None) -> Iterato
             if image is None:
                 skipped.add(name, "no picture", f"it has {', '.join(f'.{suffix}' for suffix in sorted(parts)[:10])}")
                 continue
-            annotation, location = reader.read(name, _texts(name, parts, skipped)), parts[image]
+            vectors = _vectors(name, parts, skipped)
+            annotation = reader.read(name, _texts(name, parts, skipped), vectors is not None)
+            location = parts[image]
             assert isinstance(location, SampleLocation)  # as `text_or_place` makes them of pictures
             if annotation is not None and location.size == 0:
                 skipped.add(name, "empty picture", f".{image} has no bytes")
             elif annotation is not None:
-                yield SampleRecord(name, location, annotation, opaque=image in OPAQUE_SUFFIXES)
+                yield SampleRecord(name, location, annotation, image in OPAQUE_SUFFIXES, vectors)
 
 
 def _texts(name: str, parts: Parts, skipped: SkippedSamples) -> dict[str, bytes]:
-    for suffix in TEXT_SUFFIXES:
+    for suffix in (*TEXT_SUFFIXES, SYNTHETIC_SUFFIX):
         if isinstance(parts.get(suffix), SampleLocation):
             skipped.pass_over(f"{name}.{suffix}", f"a text of more than {MAX_TEXT_BYTES:,} bytes")
     return {suffix: part for suffix, part in parts.items() if isinstance(part, bytes)}
+
+
+def _vectors(name: str, parts: Parts, skipped: SkippedSamples) -> SampleLocation | None:
+    """Where vectors of a teacher are stored: KEY.npz, or KEY.json with `text_emb`. Never a pickle."""
+    if PICKLE_SUFFIX in parts and VECTOR_SUFFIX not in parts:
+        skipped.pass_over(
+            f"{name}.{PICKLE_SUFFIX}",
+            f"vectors in a pickle, which is never read: write KEY.{VECTOR_SUFFIX} instead, "
+            "numpy.savez(file, image_emb=..., text_emb=...)",
+        )
+    stored = parts.get(VECTOR_SUFFIX)
+    if isinstance(stored, SampleLocation):
+        return stored
+    record = parts.get(RECORD_SUFFIX)
+    return record.location if isinstance(record, LocatedText) and record.find(b'"text_emb"') >= 0 else None
 
 
 def _class_names(shard: Path) -> list[str]:
@@ -117,7 +157,9 @@ def _class_names(shard: Path) -> list[str]:
 def text_or_location(shard: Path, member: tarfile.TarInfo, suffix: str) -> bytes | SampleLocation:
     """For `group_by_key`: the bytes of texts; the location of all else, and of what is too large for a text."""
     if suffix.rpartition(".")[2] in TEXT_SUFFIXES and member.size <= MAX_TEXT_BYTES:
-        return read_member(shard, member)
+        text = LocatedText(read_member(shard, member))
+        text.location = SampleLocation(shard, member.offset_data, member.size)
+        return text
     return SampleLocation(shard, member.offset_data, member.size)
 
 
@@ -132,7 +174,7 @@ def _split_dotted_keys(group: str, members: Parts, skipped: SkippedSamples) -> I
     `KEY.seg.png` beside `KEY.jpg` is a further part of KEY. Where what follows the first dot is no suffix that is
     known, but what follows the last one is, the key ends there, as in IMG_2024.05.01.jpg.
     """
-    plain = {suffix: part for suffix, part in members.items() if "." not in suffix}
+    plain = {suffix: part for suffix, part in members.items() if "." not in suffix or suffix in REINFORCED}
     dotted: dict[str, dict[str, bytes | SampleLocation]] = {}
     for suffix, part in members.items():
         rest, dot, last = suffix.rpartition(".")
@@ -159,7 +201,7 @@ def _split_dotted_keys(group: str, members: Parts, skipped: SkippedSamples) -> I
 
 def _pass_over(group: str, members: Parts, samples: Iterable[str], skipped: SkippedSamples) -> None:
     """Count what a sample has beside its picture and its texts."""
-    for suffix in members.keys() - {*IMAGE_SUFFIXES, *TEXT_SUFFIXES}:
+    for suffix in members.keys() - {*IMAGE_SUFFIXES, *TEXT_SUFFIXES, *REINFORCED}:
         if suffix.rpartition(".")[0] not in samples:
             skipped.pass_over(f"{group}.{suffix}", f"a part that is not read, .{suffix[-40:]}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from training.config import Source
-from training.data.annotation import parse_texts
+from training.data.annotation import MAX_NAME, normalized, parse_texts
 from training.data.columns import ColumnMapping, choose_columns, count_known
 from training.data.delimited import DelimitedFile
 from training.data.files import IMAGE_SUFFIXES, OPAQUE_SUFFIXES, stat_or_none, suffix_of
@@ -29,6 +29,7 @@ JSON_LINES, PARQUET = ("jsonl", "ndjson"), ("parquet",)
 TABLE_SUFFIXES = (*TEXT_TABLES, *JSON_LINES, *PARQUET)
 MAX_LOST_SHARE = 0.01  # share of a table's rows
 UNREADABLE_ROW = "unreadable row"
+CAPTIONS_OF = "captions of "  # and the column
 
 
 @dataclass(slots=True)
@@ -37,12 +38,14 @@ class _TableSample:
 
     key: str
     file: Path  # the image
-    captions: list[str] = field(default_factory=list)
+    captions: dict[str, str] = field(default_factory=dict)  # with the column of each
     tags: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)  # label, coarse, description
 
 
-def scan_tables(files: Iterable[Path], source: Source, skipped: SkippedSamples) -> Iterator[SampleRecord]:
+def scan_tables(
+    files: Iterable[Path], source: Source, skipped: SkippedSamples, caption_names: Sequence[str] = ()
+) -> Iterator[SampleRecord]:
     """A record for every image that exists and has a text; rows of the same image are joined.
 
     Raises ShardError for a table without the columns that are needed, or of which more than MOST_LOST cannot be read.
@@ -52,14 +55,14 @@ def scan_tables(files: Iterable[Path], source: Source, skipped: SkippedSamples) 
     for file in listed:
         try:
             if suffix_of(file.name) in PARQUET:
-                columns = choose_columns(file, parquet_names(file), source.columns)
+                columns = choose_columns(file, parquet_names(file), source.columns, caption_names)
                 skipped.note(f"{file}: {columns}")
                 if has_image_bytes(file, columns.image):
                     yield from _rows_with_images(file, columns, skipped)
                     continue
                 rows: Iterable[Row] = (Row(n, cells) for n, cells in enumerate(parquet_rows(file, columns.names), 1))
             else:
-                columns, rows = _text_table(file, source, skipped)
+                columns, rows = _text_table(file, source, skipped, caption_names)
             for row, texts in _readable_rows(file, rows, columns, skipped):
                 path = row.cells.get(columns.image)
                 if isinstance(path, str) and path.strip():
@@ -79,11 +82,13 @@ def scan_tables(files: Iterable[Path], source: Source, skipped: SkippedSamples) 
             yield SampleRecord(sample.key, SampleLocation(file), annotation, suffix_of(file.name) in OPAQUE_SUFFIXES)
 
 
-def _text_table(file: Path, source: Source, skipped: SkippedSamples) -> tuple[ColumnMapping, Iterator[Row]]:
+def _text_table(
+    file: Path, source: Source, skipped: SkippedSamples, caption_names: Sequence[str]
+) -> tuple[ColumnMapping, Iterator[Row]]:
     suffix = suffix_of(file.name)
     if suffix in JSON_LINES:
         lines = JsonLinesFile(file, source.encoding)
-        columns = choose_columns(file, lines.names, source.columns)
+        columns = choose_columns(file, lines.names, source.columns, caption_names)
         skipped.note(f"{file}: {columns}")
         return columns, lines.rows()
     if suffix not in TEXT_TABLES:
@@ -91,7 +96,7 @@ def _text_table(file: Path, source: Source, skipped: SkippedSamples) -> tuple[Co
             f"{file} is no table that is read: {', '.join(f'.{each}' for each in TABLE_SUFFIXES)} are. {_hint(suffix)}"
         )
     table = DelimitedFile(file, source, count_known)
-    columns = choose_columns(file, table.names, source.columns)
+    columns = choose_columns(file, table.names, source.columns, caption_names)
     skipped.note(f"{file}: {table.dialect()}; {columns}")
     return columns, table.rows(columns.image)
 
@@ -130,8 +135,8 @@ def _readable_rows(
 
 
 def _row_texts(row: dict[str, Any], columns: ColumnMapping) -> dict[str, list[str]]:
-    """Texts by what they are: picture, captions, tags, label, coarse, description. Raises AnnotationError."""
-    texts = {"captions": [text for name in columns.captions for text in parse_texts(name, row.get(name))]}
+    """Texts by what they are: captions by column, tags, label, coarse, description. Raises AnnotationError."""
+    texts = {f"{CAPTIONS_OF}{name}": parse_texts(name, row.get(name)) for name in columns.captions}
     for kind, name in columns.others.items():
         value = row.get(name)
         if kind == "tags" and isinstance(value, str):
@@ -179,7 +184,10 @@ def _add_row(
 
 
 def _merge(sample: _TableSample, texts: dict[str, list[str]]) -> _TableSample:
-    sample.captions += texts["captions"]
+    for kind, found in texts.items():
+        if kind.startswith(CAPTIONS_OF):
+            for text in found:
+                sample.captions.setdefault(text, normalized(kind.removeprefix(CAPTIONS_OF))[:MAX_NAME])
     sample.tags += texts.get("tags", [])
     for kind in ("label", "coarse", "description"):
         if texts.get(kind):
@@ -188,13 +196,16 @@ def _merge(sample: _TableSample, texts: dict[str, list[str]]) -> _TableSample:
 
 
 def _to_annotation(sample: _TableSample) -> Annotation | None:
-    captions, tags = list(dict.fromkeys(sample.captions)), list(dict.fromkeys(sample.tags))
+    captions, fields = list(sample.captions), list(sample.captions.values())
+    fields = [] if set(fields) <= {"captions"} else fields
+    tags = list(dict.fromkeys(sample.tags))
+    given: dict[str, Any] = {"captions": captions, "caption_fields": fields, "tags": tags, **sample.texts}
     try:
-        annotation = Annotation(captions=captions, tags=tags, **sample.texts)
+        annotation = Annotation(**given)
     except ValidationError:
         return None
     if not annotation.has_text() and annotation.description:
-        annotation = Annotation(captions=[annotation.description])
+        annotation = Annotation(captions=[annotation.description], caption_fields=["description"])
     return annotation if annotation.has_text() else None
 
 

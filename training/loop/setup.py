@@ -43,7 +43,7 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     keep_freed_memory()
     guard_run_folder(run, config)
     initial = build_initial_model(config)
-    data = TrainingSet(config.data, base, config.seed, processes)
+    data = TrainingSet(config.data, base, config.seed, processes, config.steps)
     scored = data.holdout if processes.first else ()  # the others never score it
     holdout = Holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
     state = read_state(run) or TrainingState()
