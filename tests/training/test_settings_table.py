@@ -15,6 +15,8 @@ from training.config import TrainConfig
 
 HERE = "tests/training"
 CAPTIONS = f"{HERE}/test_caption_sources.py"
+FILTERS = f"{HERE}/test_caption_filters.py"
+SIMILAR = "test_captions_below_a_similarity_under_a_teacher_are_left_out_and_it_is_computed_once"
 DELIMITED = f"{HERE}/test_delimited.py"
 SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settings.py"
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
@@ -107,6 +109,16 @@ DATA |= {
         "share of each source",
         f"{CAPTIONS}::test_a_mix_weighs_sources_and_leaves_the_share_of_one_that_is_missing_to_the_others",
     ),
+    "data.captions.filters.min_words": ("captions", f"{FILTERS}::test_captions_of_few_or_many_words_are_left_out"),
+    "data.captions.filters.max_words": ("captions", f"{FILTERS}::test_captions_of_few_or_many_words_are_left_out"),
+    "data.captions.filters.max_pictures": (
+        "captions",
+        f"{FILTERS}::test_captions_of_many_pictures_are_left_out_in_whatever_case",
+    ),
+    "data.captions.filters.file_names": ("captions", f"{FILTERS}::test_names_of_files_and_addresses_are_left_out"),
+    "data.captions.filters.languages": ("captions", f"{FILTERS}::test_captions_in_other_languages_are_left_out"),
+    "data.captions.filters.min_similarity": ("captions", f"{FILTERS}::{SIMILAR}"),
+    "data.captions.teacher": ("captions", f"{FILTERS}::{SIMILAR}"),
 }
 RANK = f"{HERE}/test_rank.py::test_weights_and_ramps_are_those_of_the_settings"
 

@@ -80,6 +80,28 @@ SOURCES = {
 }
 
 
+STORED = "stored"  # the teacher whose vectors lie with the samples
+
+
+class CaptionFilters(Section):
+    """Which captions are left out; where nothing is said, none."""
+
+    min_words: int = Field(default=0, ge=0)
+    max_words: int | None = Field(default=None, gt=0)
+    max_pictures: int | None = Field(default=None, gt=0)  # a caption that is said of more pictures says nothing of any
+    file_names: bool = False  # true: names of files, what cameras number, and addresses are left out
+    # Codes of ISO 639-1, such as en: captions that are surely in another language are left out.
+    languages: Names = Field(default=[])
+    # Cosine of caption and picture under `teacher`: captions below it are left out.
+    min_similarity: float | None = Field(default=None, ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> CaptionFilters:
+        if self.max_words is not None and self.max_words < self.min_words:
+            raise ValueError(f"max_words {self.max_words} is less than min_words {self.min_words}")
+        return self
+
+
 class Captions(Section):
     """How the caption of an image is sampled from its texts."""
 
@@ -90,6 +112,9 @@ class Captions(Section):
     # Of captions, how often each source is drawn, relative to the others that an image has: a number, or two, at the
     # start of the run and at its end. A source without one is not drawn; with none of them all captions count alike.
     mix: dict[str, Ramp] = Field(default={})
+    filters: CaptionFilters = CaptionFilters()
+    # What judges captions, for `filters.min_similarity` and the report: a bundle, or `stored`, vectors in the shards.
+    teacher: str | None = None
 
     @field_validator("sources")
     @classmethod
@@ -113,6 +138,12 @@ class Captions(Section):
         for when, place in (("start", 0), ("end", 1)):
             if self.mix and not any(ramp[place] for ramp in self.mix.values()):
                 raise ValueError(f"mix: at the {when} of the run no source has a weight")
+        return self
+
+    @model_validator(mode="after")
+    def _similarity_of_a_teacher(self) -> Captions:
+        if self.filters.min_similarity is not None and self.teacher is None:
+            raise ValueError(f"filters.min_similarity is under a teacher: name a bundle as teacher, or {STORED}")
         return self
 
     @property

@@ -13,6 +13,7 @@ from model.suggestions import did_you_mean_path
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 from training.config.augmentation import Augmentation
 from training.config.bounded_yaml import YamlError, parse_yaml, read_yaml
+from training.config.captions import STORED
 from training.config.data import Data
 from training.config.errors import ConfigError, describe
 from training.config.optimization import Lock, Objective, Optimizer, Stage
@@ -161,4 +162,8 @@ def _with_absolute_paths(config: TrainConfig, base: Path) -> TrainConfig:
     start = str(base / config.start) if config.start else None
     teacher = str(base / config.objective.teacher) if config.objective.teacher else None
     objective = config.objective.model_copy(update={"teacher": teacher})
-    return config.model_copy(update={"start": start, "objective": objective})
+    captions = config.data.captions
+    if captions.teacher not in (None, STORED):
+        captions = captions.model_copy(update={"teacher": str(base / captions.teacher)})
+    data = config.data.model_copy(update={"captions": captions})
+    return config.model_copy(update={"start": start, "objective": objective, "data": data})

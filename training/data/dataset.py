@@ -15,6 +15,9 @@ import numpy.typing as npt
 import torch
 
 from training.config import ConfigError, Data
+from training.config.captions import CaptionFilters
+from training.data.caption_filters import FilteredCaptions, filter_captions
+from training.data.caption_similarity import caption_similarities
 from training.data.captions import CaptionSampler, load_synonyms
 from training.data.collate import Batch, Images
 from training.data.decoding_pool import Encoded
@@ -58,11 +61,15 @@ class TrainingSet:
         self._indexes = [
             open_index(source, base, index_cache(data), data.captions.field_names) for source in data.train
         ]
-        self._phrases = PhraseColumns(self._indexes, synonyms, self._mixed_sources())
+        self.filtered = self._filter(base)
+        kept_phrases = self.filtered.kept if self.filtered else None
+        self._phrases = PhraseColumns(self._indexes, synonyms, self._mixed_sources(), kept_phrases)
         # Which sample an item is: its source, and its number in the index of that.
         sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
         numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
         included = mark_included(self._indexes, load_excluded(base / data.exclude if data.exclude else None))
+        if self.filtered:
+            included &= np.concatenate(self.filtered.usable)
         held_out = mark_held_out(self._indexes, included, data.holdout)
         kept = included & ~held_out
         self.holdout = HeldOut(self, sources[held_out], numbers[held_out])
@@ -149,6 +156,8 @@ class TrainingSet:
     def sample(self, source: int, number: int) -> Sample | None:
         """A sample of an index with its image; None if that cannot be read."""
         record = self._indexes[source].record(number)
+        if self.filtered:
+            record = self.filtered.without(self._indexes[source], source, number, record)
         try:
             return self._reader.sample(record)
         except OSError as error:
@@ -157,6 +166,18 @@ class TrainingSet:
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))
+
+    def _filter(self, base: Path) -> FilteredCaptions | None:
+        """The captions that are left out, where any are to be."""
+        captions = self.data.captions
+        if captions.filters == CaptionFilters():
+            return None
+        similarities = None
+        if captions.teacher and captions.filters.min_similarity is not None:
+            similarities = caption_similarities(self._indexes, captions.teacher, self._reader, base)
+        filtered = filter_captions(captions.filters, self._indexes, similarities)
+        filtered.log_summary()
+        return filtered
 
     def _mixed_sources(self) -> Indices | None:
         """The sources of captions by field, where they are mixed; what the mix never draws is told."""

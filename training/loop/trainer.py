@@ -173,6 +173,8 @@ class Trainer:
         configuration = self.config.model_dump(mode="json", exclude={"start"})
         if self.config.objective.teacher:
             configuration["objective"]["teacher"] = Path(self.config.objective.teacher).name
+        if self.config.data.captions.teacher:
+            configuration["data"]["captions"]["teacher"] = Path(self.config.data.captions.teacher).name
         return {
             **self.initial.origin,
             "configuration": configuration,
@@ -180,6 +182,7 @@ class Trainer:
             "training_items": len(self.data),
             "held_out_items": len(self.holdout),
             "skipped_items": self.data.skip_counts,
+            **(self.data.filtered.as_record() if self.data.filtered else {}),
             "samples_seen": self.state.best_step * self.config.batch_size,
             **{key: value for key, value in asdict(self.state).items() if key not in ("step", "scaler")},
         }

@@ -101,6 +101,8 @@ def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> d
         "name": bundle.id,
         "digest": bundle.digest,
         "skipped": format_counts(source.get("skipped_items", {})),
+        "filtered": format_counts(source.get("filtered_captions", {})),
+        "dropped": source.get("dropped_by_filters", 0),
         "manifest": manifest,
         "source": source,
         "parameters": source["parameters"],
