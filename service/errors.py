@@ -38,7 +38,9 @@ ERROR_KINDS: Mapping[str, ErrorKind] = {
     "invalid_image": ErrorKind(422, INVALID, "not an accepted format, truncated or corrupt"),
     "url_not_allowed": ErrorKind(422, INVALID, "URLs are off, the host is not allowed, or the address is not public"),
     "invalid_bundle": ErrorKind(422, INVALID, "a bundle that cannot be served; the one before it still is"),
-    "unsupported_modality": ErrorKind(422, INVALID, "the model has no such tower"),
+    "unsupported_modality": ErrorKind(
+        422, INVALID, "what no model here reads, or of a picture one vector where it has several"
+    ),
     "body_too_large": ErrorKind(413, INVALID, "the body is over the limit, counted as received"),
     "image_too_large": ErrorKind(413, INVALID, "the picture's header announces more pixels than the limit"),
     "unsupported_media_type": ErrorKind(415, INVALID, "a Content-Type or Content-Encoding that is not read here"),

@@ -15,7 +15,8 @@ from sightword import protocol
 from sightword.connection import Connection
 from sightword.errors import LabelSetNotFoundError
 from sightword.items import Item, Items
-from sightword.plans import ClassifyPlan, EmbedPlan, OnError, PairPlan, Part, Plan, classify_options
+from sightword.mixed_plan import MixedPlan, comparison_plan
+from sightword.plans import ClassifyPlan, EmbedPlan, OnError, Output, PairPlan, Part, Plan, classify_options, several
 from sightword.progress import bar
 from sightword.protocol import Answer, Request
 from sightword.results import Classification, Embedded, Info, LabelSet, ModelInfo, Ranked, Similarity, Vectors
@@ -68,6 +69,7 @@ class AsyncClient:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["fail"] = "fail",
         progress: bool = False,
     ) -> Vectors: ...
@@ -79,6 +81,7 @@ class AsyncClient:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["item"],
         progress: bool = False,
     ) -> Embedded: ...
@@ -89,11 +92,13 @@ class AsyncClient:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: OnError = "fail",
         progress: bool = False,
     ) -> Vectors | Embedded:
         """As `Client.embed`."""
-        plan = EmbedPlan(items, self._options(dimensions=dimensions, truncate=truncate), on_error)
+        options = self._options(dimensions=dimensions, truncate=truncate, output=several(output))
+        plan = EmbedPlan(items, options, on_error)
         await self._run(plan, progress)
         wide = dimensions or (await self._model(plan)).dimensions
         return plan.result(wide) if on_error == "fail" else plan.embedded(wide)
@@ -136,11 +141,9 @@ class AsyncClient:
         self, queries: Items, candidates: Items, *, truncate: bool | None = None, progress: bool = False
     ) -> Similarity:
         """As `Client.similarity`."""
-        plan = PairPlan(queries, candidates, ("queries", "candidates"), self._options(truncate=truncate))
-        await self._run(plan, progress)
+        plan = await self._compare(queries, candidates, ("queries", "candidates"), truncate, progress)
         model = await self._model(plan)
-        vectors, first = plan.result(model.dimensions), len(plan.first)
-        return similarity_of(vectors[:first], vectors[first:], model)
+        return similarity_of(plan.cosines(model.dimensions), model)
 
     async def rank(
         self,
@@ -152,11 +155,9 @@ class AsyncClient:
         progress: bool = False,
     ) -> list[Ranked]:
         """As `Client.rank`."""
-        plan = PairPlan([query], candidates, ("query", "candidates"), self._options(truncate=truncate))
-        await self._run(plan, progress)
+        plan = await self._compare([query], candidates, ("query", "candidates"), truncate, progress)
         model = await self._model(plan)
-        vectors = plan.result(model.dimensions)
-        return ranking_of(vectors[0], vectors[1:], model, top_n)
+        return ranking_of(plan.cosines(model.dimensions)[0], model, top_n)
 
     async def info(self) -> Info:
         """As `Client.info`."""
@@ -178,6 +179,13 @@ class AsyncClient:
         if plan.digest is not None and model.digest != plan.digest:
             model = (await self.info()).model(self._connection.model)
         return model
+
+    async def _compare(
+        self, first: Items, second: Items, names: tuple[str, str], truncate: bool | None, progress: bool
+    ) -> PairPlan | MixedPlan:
+        model = (await self._known_info()).model(self._connection.model)
+        plan = comparison_plan(first, second, names, self._options(truncate=truncate), model)
+        return await self._run(plan, progress)
 
     async def _run(self, plan: P, progress: bool) -> P:
         limits = self._connection.limits(await self._known_info())

@@ -15,7 +15,8 @@ from sightword import protocol
 from sightword.connection import Connection
 from sightword.errors import LabelSetNotFoundError, SightwordError
 from sightword.items import Item, Items
-from sightword.plans import ClassifyPlan, EmbedPlan, OnError, PairPlan, Part, Plan, classify_options
+from sightword.mixed_plan import MixedPlan, comparison_plan
+from sightword.plans import ClassifyPlan, EmbedPlan, OnError, Output, PairPlan, Part, Plan, classify_options, several
 from sightword.progress import bar
 from sightword.protocol import Answer, Request
 from sightword.results import Classification, Embedded, Info, LabelSet, ModelInfo, Ranked, Similarity, Vectors
@@ -74,6 +75,7 @@ class Client:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["fail"] = "fail",
         progress: bool = False,
     ) -> Vectors: ...
@@ -85,6 +87,7 @@ class Client:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["item"],
         progress: bool = False,
     ) -> Embedded: ...
@@ -95,16 +98,19 @@ class Client:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: OnError = "fail",
         progress: bool = False,
     ) -> Vectors | Embedded:
         """Texts and pictures, mixed freely -> float32 [items, dimensions], of unit length.
 
         With `truncate`, texts longer than the context are cut instead of refused; with `dimensions`, vectors are cut,
-        and normalised again. With `on_error="item"` a bad item does not end the call: see `Embedded`. Raises
-        SightwordError.
+        and normalised again. With `on_error="item"` a bad item does not end the call: see `Embedded`. With
+        `output="tokens"` it is [items, tokens, dimensions]: all vectors that a mixture model (Llip) mixes of a picture
+        for each text, and one of a text or by another model. Raises SightwordError.
         """
-        plan = EmbedPlan(items, self._options(dimensions=dimensions, truncate=truncate), on_error)
+        options = self._options(dimensions=dimensions, truncate=truncate, output=several(output))
+        plan = EmbedPlan(items, options, on_error)
         self._run(plan, progress)
         wide = dimensions or self._model(plan).dimensions
         return plan.result(wide) if on_error == "fail" else plan.embedded(wide)
@@ -147,11 +153,9 @@ class Client:
         self, queries: Items, candidates: Items, *, truncate: bool | None = None, progress: bool = False
     ) -> Similarity:
         """Cosines and probabilities of each query and each candidate. Raises SightwordError."""
-        plan = PairPlan(queries, candidates, ("queries", "candidates"), self._options(truncate=truncate))
-        self._run(plan, progress)
+        plan = self._compare(queries, candidates, ("queries", "candidates"), truncate, progress)
         model = self._model(plan)
-        vectors, first = plan.result(model.dimensions), len(plan.first)
-        return similarity_of(vectors[:first], vectors[first:], model)
+        return similarity_of(plan.cosines(model.dimensions), model)
 
     def rank(
         self,
@@ -163,11 +167,9 @@ class Client:
         progress: bool = False,
     ) -> list[Ranked]:
         """The candidates by their cosine to the query, best first. Raises SightwordError."""
-        plan = PairPlan([query], candidates, ("query", "candidates"), self._options(truncate=truncate))
-        self._run(plan, progress)
+        plan = self._compare([query], candidates, ("query", "candidates"), truncate, progress)
         model = self._model(plan)
-        vectors = plan.result(model.dimensions)
-        return ranking_of(vectors[0], vectors[1:], model, top_n)
+        return ranking_of(plan.cosines(model.dimensions)[0], model, top_n)
 
     def info(self) -> Info:
         """What is served, and within which limits. Raises SightwordError."""
@@ -190,6 +192,13 @@ class Client:
         if plan.digest is not None and model.digest != plan.digest:
             model = self.info().model(self._connection.model)
         return model
+
+    def _compare(
+        self, first: Items, second: Items, names: tuple[str, str], truncate: bool | None, progress: bool
+    ) -> PairPlan | MixedPlan:
+        model = self._known_info().model(self._connection.model)
+        plan = comparison_plan(first, second, names, self._options(truncate=truncate), model)
+        return self._run(plan, progress)
 
     def _run(self, plan: P, progress: bool) -> P:
         limits = self._connection.limits(self._known_info())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
+
+Params: TypeAlias = Sequence[str] | Mapping[str, Sequence[str]]
 
 
 class SightwordError(Exception):
@@ -114,7 +116,7 @@ class UrlFetchFailedError(SightwordError):
 
 
 class UnsupportedModalityError(RefusedError):
-    """The model has no such tower."""
+    """What the model does not read, or of a picture one vector where it has several."""
 
     code = "unsupported_modality"
 
@@ -210,9 +212,12 @@ class _ByCode:
 
 
 def from_detail(
-    detail: Any, *, status: int | None = None, request_id: str | None = None, params: Sequence[str] = ()
+    detail: Any, *, status: int | None = None, request_id: str | None = None, params: Params = ()
 ) -> SightwordError:
-    """The error of an answer's `error` object; `params` are the caller's names of the inputs of that request."""
+    """The error of an answer's `error` object; `params` are the caller's names of the inputs of that request.
+
+    Of a request with several lists they are those of each, by its name.
+    """
     code, message, param = (detail.get(name) for name in ("code", "message", "param"))
     kind = _ByCode.classes.get(str(code))
     if kind is None:
@@ -221,9 +226,7 @@ def from_detail(
     return kind(str(message), param=param, code=str(code), status=status, request_id=request_id)
 
 
-def from_answer(
-    status: int, headers: Mapping[str, str], content: bytes, *, params: Sequence[str] = ()
-) -> SightwordError:
+def from_answer(status: int, headers: Mapping[str, str], content: bytes, *, params: Params = ()) -> SightwordError:
     """The error of an answer from 300 up."""
     request_id = headers.get("x-request-id")
     try:
@@ -240,10 +243,11 @@ def from_answer(
     return kind(f"{status} without an error of the service, perhaps of a proxy: {start!r}", status=status)
 
 
-def _callers_name(param: str, params: Sequence[str]) -> str:
+def _callers_name(param: str, params: Params) -> str:
     """`inputs.3.image` of a request -> as the caller knows it, such as `candidates.67.image`."""
     field, _, rest = param.partition(".")
     index, *path = rest.split(".")
-    if field != "inputs" or not index.isdecimal() or int(index) >= len(params):
+    names = (params if isinstance(params, Mapping) else {"inputs": params}).get(field, ())
+    if not index.isdecimal() or int(index) >= len(names):
         return param
-    return ".".join([params[int(index)], *path])
+    return ".".join([names[int(index)], *path])

@@ -10,14 +10,23 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from sightword.connection import Limits
-from sightword.errors import BodyTooLargeError, ModelChangedError, SightwordError, from_detail
+from sightword.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    ModelChangedError,
+    Params,
+    SightwordError,
+    from_detail,
+)
 from sightword.items import content_of, listed, to_json
 from sightword.protocol import JSON, NPY, WRONG_SHAPE, Answer, Request, body_of, string_list, unexpected
 from sightword.request_size import RequestSize
 from sightword.results import Classification, Embedded, Prediction, Vectors, classification_of
+from sightword.scores import cosines_of
 
 MODEL_CHANGED = "The service took another model meanwhile; start this list again."
 OnError = Literal["fail", "item"]
+Output = Literal["vector", "tokens"]
 T = TypeVar("T")
 
 
@@ -31,6 +40,7 @@ class Part:
     errors: dict[int, SightwordError] = field(default_factory=dict)
     size: int = 0
     request: Request | None = None  # None where no item is left
+    block: Sequence[int] = ()  # of another list, the indices that go along
 
     def __len__(self) -> int:
         return len(self.indices) + len(self.errors)
@@ -60,7 +70,7 @@ class Plan(Generic[T]):
     def parts(self, limits: Limits) -> Iterator[Part]:
         """The requests, each made when it is asked for: no more of a long iterator is read than is sent."""
         part, self._size = Part(), RequestSize(self.most_items(limits))
-        overhead = len(body_of(self._options, [])) + 1
+        overhead = len(self.body([])) + 1
         for index, item in enumerate(self.items):
             param = self.name(index)
             try:
@@ -94,12 +104,19 @@ class Plan(Generic[T]):
         """In one request."""
         return limits.items
 
+    def body(self, inputs: Sequence[bytes]) -> bytes:
+        """Of the request with these."""
+        return body_of(self._options, inputs=inputs)
+
     def _closed(self, part: Part) -> Part:
         if part.inputs:
-            body = body_of(self._options, part.inputs)
-            part.request = Request("POST", self.path, body, self.accept, part.params)
+            part.request = Request("POST", self.path, self.body(part.inputs), self.accept, self.names(part))
             part.inputs = []
         return part
+
+    def names(self, part: Part) -> Params:
+        """How the caller knows the items of its request."""
+        return part.params
 
     def add(self, part: Part, answer: Answer | None) -> None:
         """Take in an answer; the parts come in their order."""
@@ -141,7 +158,7 @@ class Plan(Generic[T]):
 
 
 class EmbedPlan(Plan[Vectors]):
-    """To vectors [items, dimensions]."""
+    """To vectors [items, dimensions], or with the option `output: tokens` [items, tokens, dimensions]."""
 
     path = "embed"
 
@@ -154,21 +171,24 @@ class EmbedPlan(Plan[Vectors]):
             self.accept = NPY
         super().__init__(items, options, on_error, field)
         self._blocks: list[tuple[Sequence[int], Vectors]] = []
-        self._width: int | None = None
+        self._width: int | None = None  # numbers of one item
+        self._several = options.get("output") == "tokens"
 
     def read(self, part: Part, answer: Answer) -> None:
         """Keep the vectors."""
         if self.accept == NPY:
-            self._keep(part.indices, answer.matrix(len(part.indices)))
+            count = len(part.indices)
+            self._keep(part.indices, answer.matrix(count, 3 if self._several else 2).reshape(count, -1))
             return
         entries = dict(self._entries(part, answer))
-        if entries:
-            rows = [np.frombuffer(base64.b64decode(entry["embedding"]), "<f4") for entry in entries.values()]
-            self._keep(list(entries), np.stack(rows))
+        rows = {index: np.frombuffer(base64.b64decode(each["embedding"]), "<f4") for index, each in entries.items()}
+        for width in {len(row) for row in rows.values()}:
+            some = {index: row for index, row in rows.items() if len(row) == width}
+            self._keep(list(some), np.stack(list(some.values())))
 
     def _keep(self, indices: Sequence[int], block: Vectors) -> None:
         if self._width not in (None, block.shape[1]):
-            raise ModelChangedError(MODEL_CHANGED)
+            raise texts_and_pictures() if self._several else ModelChangedError(MODEL_CHANGED)
         self._width = block.shape[1]
         self._blocks.append((indices, block))
 
@@ -181,11 +201,18 @@ class EmbedPlan(Plan[Vectors]):
         matrix = np.full((self.count, self._width or dimensions), np.nan, np.float32)
         for indices, block in self._blocks:
             matrix[indices] = block
-        return matrix
+        return matrix.reshape(self.count, -1, dimensions) if self._several else matrix
 
     def embedded(self, dimensions: int) -> Embedded:
         """The matrix and the errors."""
         return Embedded(self.result(dimensions), dict(sorted(self.errors.items())))
+
+
+def texts_and_pictures() -> InvalidRequestError:
+    """For several vectors of items that have not equally many."""
+    return InvalidRequestError(
+        "A text has one vector and a picture several, which are no one array: embed them in two calls.", param="inputs"
+    )
 
 
 class PairPlan(EmbedPlan):
@@ -201,6 +228,11 @@ class PairPlan(EmbedPlan):
         first = len(self.first)
         name, at = (self._names[0], index) if index < first else (self._names[1], index - first)
         return name if name == "query" else f"{name}.{at}"
+
+    def cosines(self, dimensions: int) -> Vectors:
+        """[first, second]."""
+        vectors, first = self.result(dimensions), len(self.first)
+        return cosines_of(vectors[:first], vectors[first:])
 
 
 class ClassifyPlan(Plan[list[Classification]]):
@@ -231,6 +263,13 @@ class ClassifyPlan(Plan[list[Classification]]):
         """One for each item."""
         bad = {index: Classification(None, None, [], error) for index, error in self.errors.items()}
         return [(self._found | bad)[index] for index in range(self.count)]
+
+
+def several(output: Output) -> Output | None:
+    """What is sent of it: nothing for one vector, which a service that knows of no other takes. Raises ValueError."""
+    if output not in ("vector", "tokens"):
+        raise ValueError(f'output is "vector" or "tokens", not {output!r}')
+    return output if output == "tokens" else None
 
 
 def classify_options(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from sightword.errors import UnexpectedAnswerError, from_answer
+from sightword.errors import Params, UnexpectedAnswerError, from_answer
 from sightword.results import Info, LabelSet, ModelInfo, Vectors
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -21,7 +21,7 @@ DIGEST = "x-model-digest"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `params` are the names that the caller knows its `inputs` by, in their order.
+    """One request. `params` are the names that the caller knows its `inputs` by, in their order, or those of each list.
 
     All of them may be repeated (RFC 9110, 9.2.2): what embeds and classifies changes nothing, and to store or delete a
     label set twice is as once.
@@ -31,7 +31,7 @@ class Request:
     path: str
     body: bytes = b""
     accept: str = JSON
-    params: Sequence[str] = ()
+    params: Params = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Answer:
         except ValueError:
             raise unexpected(self) from None
 
-    def matrix(self, rows: int) -> Vectors:
-        """The vectors [rows, dimensions] of a .npy. Raises UnexpectedAnswerError."""
+    def matrix(self, rows: int, axes: int = 2) -> Vectors:
+        """The array of a .npy, [rows, dimensions] or of more axes. Raises UnexpectedAnswerError."""
         try:
             matrix = np.lib.format.read_array(io.BytesIO(self.content), allow_pickle=False)
         except (ValueError, EOFError, OSError):
             raise unexpected(self) from None
-        if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != rows:
+        if matrix.dtype != np.float32 or matrix.ndim != axes or len(matrix) != rows:
             raise unexpected(self)
         return matrix.astype(np.float32, copy=False)
 
@@ -82,10 +82,15 @@ def check(request: Request, answer: Answer) -> Answer:
     return answer
 
 
-def body_of(options: Mapping[str, Any], inputs: Sequence[bytes]) -> bytes:
-    """`options` that are set, and `inputs`, which are JSON already."""
-    fields = [json.dumps(name) + ":" + json.dumps(value) for name, value in options.items() if value is not None]
-    return b"".join([b"{", "".join(f"{field}," for field in fields).encode(), b'"inputs":[', b",".join(inputs), b"]}"])
+def body_of(options: Mapping[str, Any], **lists: Sequence[bytes]) -> bytes:
+    """`options` that are set, and lists of items, which are JSON already."""
+    fields = [
+        json.dumps(name).encode() + b":" + json.dumps(value).encode()
+        for name, value in options.items()
+        if value is not None
+    ]
+    fields += [json.dumps(name).encode() + b":[" + b",".join(items) + b"]" for name, items in lists.items()]
+    return b"{" + b",".join(fields) + b"}"
 
 
 INFO = Request("GET", "info")
@@ -105,9 +110,11 @@ def read_info(answer: Answer) -> Info:
 
 
 def _model(value: Mapping[str, Any]) -> ModelInfo:
+    mixture = value.get("mixture")
     return ModelInfo(
-        **{name: value[name] for name in ModelInfo.__slots__ if name != "aliases"},
+        **{name: value[name] for name in ModelInfo.__slots__ if name not in ("aliases", "mixture_tokens")},
         aliases=list(value.get("aliases", ())),
+        mixture_tokens=None if mixture is None else int(mixture["tokens"]),
     )
 
 

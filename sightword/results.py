@@ -16,7 +16,10 @@ Vectors: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """Vectors [items, dimensions] with `on_error="item"`: rows of bad items are NaN, and `errors` has why, by index."""
+    """Vectors [items, dimensions] with `on_error="item"`: rows of bad items are NaN, and `errors` has why, by index.
+
+    With `output="tokens"` they are [items, tokens, dimensions].
+    """
 
     vectors: Vectors
     errors: Mapping[int, SightwordError]
@@ -88,6 +91,9 @@ class ModelInfo:
     precision: str
     provider: str
     aliases: list[str] = field(default_factory=list)
+    mixture_tokens: int | None = (
+        None  # vectors of a picture, which are mixed for each text (Llip); None where it is one
+    )
 
 
 @dataclass(frozen=True, slots=True)

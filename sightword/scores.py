@@ -21,20 +21,24 @@ class Logits(Protocol):
         """What is added then, by models of the sigmoid loss."""
 
 
-def similarity_of(queries: Vectors, candidates: Vectors, model: Logits) -> Similarity:
-    """[queries, dim], [candidates, dim] -> matrices [queries, candidates]."""
+def cosines_of(queries: Vectors, candidates: Vectors) -> Vectors:
+    """[queries, dim], [candidates, dim] -> [queries, candidates]."""
     cosine: Vectors = queries @ candidates.T
+    return cosine
+
+
+def similarity_of(cosine: Vectors, model: Logits) -> Similarity:
+    """Of cosines [queries, candidates]."""
     if model.logit_bias is None:
         return Similarity(cosine, _softmax(model.logit_scale * cosine))
     return Similarity(cosine, _sigmoid(model.logit_scale * cosine + model.logit_bias))
 
 
-def ranking_of(query: Vectors, candidates: Vectors, model: Logits, top_n: int | None) -> list[Ranked]:
-    """[dim], [candidates, dim] -> the best, best first; equal ones keep their order.
+def ranking_of(cosine: Vectors, model: Logits, top_n: int | None) -> list[Ranked]:
+    """Of cosines [candidates] the best, best first; equal ones keep their order.
 
     The score is the `relevance_score` of the service: (1 + cosine) / 2, or the sigmoid of a model that has one.
     """
-    cosine: Vectors = candidates @ query
     if model.logit_bias is None:
         scores: Vectors = np.clip((1 + cosine) / 2, 0, 1)  # rounding can put a cosine outside -1 to 1
     else:

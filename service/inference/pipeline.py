@@ -7,6 +7,7 @@ control is asked before reading and again before running, when it is known what 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -17,15 +18,13 @@ from model.bundle import Bundle
 from model.own_labels import own_labels
 from model.runtime.engine import Engine
 from service.admission import ItemReservation
-from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.comparison import cosines
+from service.inference.comparison import Comparison
 from service.inference.decoding import DecodeJob, Decoder
 from service.inference.fair_queue import Vector
 from service.inference.padding import fill_up, fill_up_rows, is_padded, length_group, padded_size, padded_sizes
 from service.inference.reading import Reader, refuse_too_long
 from service.inference.records import (
-    Compared,
     EmbeddingResult,
     EncodedImage,
     Record,
@@ -34,13 +33,14 @@ from service.inference.records import (
     concatenate,
     new_records,
     raise_first_error,
+    take_outcome,
 )
 from service.inference.shared_resources import SharedResources
 from service.inference.single_flight import SingleFlight
 from service.inference.throughput import ThroughputEstimate
 from service.inference.warmup import TowerProfile, warm_up
 from service.request_context import RequestContext, Timing
-from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem, raise_first_bad
+from service.schema.items import ImageItem, Item, TextItem, UrlItem, raise_first_bad
 
 T = TypeVar("T")
 ITEMS_AT_ONCE = 256  # of one request; the rest of a larger one takes no places yet
@@ -61,6 +61,7 @@ class Pipeline:
         self.device_bytes = 0  # of a GPU's memory, that opening it took
         self.reader = Reader(bundle, shared, engine.vectors_id)
         self.decoder = Decoder(bundle.preprocessing, shared)
+        self.comparison = Comparison(bundle, engine, shared.pool)
         self.profiles = warm_up(engine, bundle, shared.settings.max_batch, profiles)
         self._largest = {tower: profile.max_batch for tower, profile in self.profiles.items()}
         self.workers = {tower: profile.workers for tower, profile in self.profiles.items()}
@@ -87,6 +88,7 @@ class Pipeline:
             kind: ThroughputEstimate(self.profiles[tower].seconds_per_item)
             for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
+        self._numbers = {EncodedImage: math.prod(bundle.image_shape), TokenizedText: bundle.dimensions}
         self._single_flight: SingleFlight[Vector] = SingleFlight()
         # Not with the first request: of many categories, that one would wait.
         self.own_labels = own_labels(
@@ -109,9 +111,20 @@ class Pipeline:
         return {tower.tower: tower.max_batch for tower in self.towers}
 
     async def embed(
-        self, items: Sequence[Item], context: RequestContext, *, truncate: bool | None, keep_errors: bool
+        self,
+        items: Sequence[Item],
+        context: RequestContext,
+        *,
+        truncate: bool | None,
+        keep_errors: bool,
+        tokens: bool = False,
     ) -> EmbeddingResult:
-        """Embed the items. Raises the error of the first that fails, or with `keep_errors` keeps each in its place."""
+        """Embed the items. Raises the error of the first that fails, or with `keep_errors` keeps each in its place.
+
+        An image of a mixture model, which has no one vector, has its mixture tokens with `tokens`, else an error.
+        """
+        if not tokens:
+            items = self.comparison.one_vector_each(items)
         if not keep_errors:
             raise_first_bad(items)
         context.items += len(items)
@@ -129,10 +142,6 @@ class Pipeline:
                 part = prompts[start : start + ITEMS_AT_ONCE]
                 parts.append(await self._embed(part, context, truncate, False, reservation))
         return concatenate(parts)
-
-    async def cosines(self, first: Compared, second: Compared) -> NDArray[np.float32]:
-        """How alike each of the one and of the other are [first, second]."""
-        return await cosines(first, second, self.shared.pool)
 
     async def _embed(
         self,
@@ -160,7 +169,7 @@ class Pipeline:
             await self._run(part, context.timing, keep_errors, reservation)
             if not keep_errors:
                 raise_first_error(part)
-        return collect(records, self.bundle.dimensions)
+        return collect(records, self.bundle.dimensions, self.bundle.mixture is not None)
 
     def _expected_reading_s(self, records: Sequence[Record]) -> float:
         texts = [record for record in records if isinstance(record.item, TextItem)]
@@ -176,11 +185,14 @@ class Pipeline:
 
     async def _look_up(self, records: Sequence[Record], timing: Timing) -> None:
         """Set the vectors that the cache has."""
+        by_length: dict[int, list[Record]] = {}  # an image of a mixture model has more numbers than a text
+        for record in records:
+            by_length.setdefault(self._numbers[type(_payload(record))], []).append(record)
         with timing.stage("cache"):
-            keys = [_payload(record).key for record in records]
-            found = await self.shared.cache.get(keys, self.bundle.dimensions)
-        for record, vector in zip(records, found, strict=True):
-            record.vector = vector
+            for numbers, part in by_length.items():
+                found = await self.shared.cache.get([_payload(record).key for record in part], numbers)
+                for record, vector in zip(part, found, strict=True):
+                    record.vector = vector
 
     async def _run(
         self, records: Sequence[Record], timing: Timing, keep_errors: bool, reservation: ItemReservation
@@ -191,7 +203,7 @@ class Pipeline:
             futures = [record.future for record in records if record.future is not None]
             await asyncio.wait(futures, return_when=asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION)
             for record in records:
-                _take_outcome(record)
+                take_outcome(record)
         finally:
             abandon(record.future for record in records if record.future is not None)
             for record in records:
@@ -244,7 +256,9 @@ class Pipeline:
 
     def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         with self.engine.image_session.stacked(self._filled_up("image", pixels)) as batch:
-            return self.engine.embed_images(batch)[: len(pixels)]
+            vectors = self.engine.embed_images(batch)[: len(pixels)]
+            # All that is one image's goes through queues and caches as one row, several vectors too.
+            return vectors.reshape(len(vectors), -1)
 
     def _embed_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
         ids = self.reader.tokenizer.pad(self._filled_up("text", rows))
@@ -269,20 +283,6 @@ class Pipeline:
 def _payload(record: Record) -> EncodedImage | TokenizedText:
     assert record.payload is not None, "read before"
     return record.payload
-
-
-def _take_outcome(record: Record) -> None:
-    """Set the vector or the error that has come of the record's future."""
-    future, item = record.future, record.item
-    if future is None or not future.done():  # another item failed and ended the wait
-        return
-    error = future.exception()
-    if error is None:
-        record.vector = future.result()
-    elif isinstance(error, ApiError) and not isinstance(item, BadItem):
-        record.error = error.at(item.param)
-    else:
-        raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
 
 
 def abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:

@@ -94,9 +94,27 @@ def raise_first_error(records: Sequence[Record]) -> None:
             raise without_frames(record.error)
 
 
-def collect(records: Sequence[Record], dimensions: int) -> EmbeddingResult:
-    """The result of records that each have a vector or an error."""
+def take_outcome(record: Record) -> None:
+    """Set the vector or the error that has come of the record's future."""
+    future, item = record.future, record.item
+    if future is None or not future.done():  # another item failed and ended the wait
+        return
+    error = future.exception()
+    if error is None:
+        record.vector = future.result()
+    elif isinstance(error, ApiError) and not isinstance(item, BadItem):
+        record.error = error.at(item.param)
+    else:
+        raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
+
+
+def collect(records: Sequence[Record], dimensions: int, has_tokens: bool = False) -> EmbeddingResult:
+    """The result of records that each have a vector or an error.
+
+    With `has_tokens`, that of an image [tokens * dimensions] is of its mixture tokens, one after the other.
+    """
     vectors = np.zeros((len(records), dimensions), np.float32)
+    mixture_tokens: dict[int, Matrix] = {}
     truncated = [record.excess is not None for record in records]
     errors: dict[int, ApiError] = {}
     texts = tokens = images = 0
@@ -104,13 +122,19 @@ def collect(records: Sequence[Record], dimensions: int) -> EmbeddingResult:
         if record.error is not None:
             errors[index] = record.error
             continue
-        vectors[index] = record.vector
+        is_text = isinstance(record.payload, TokenizedText)
+        if has_tokens and not is_text:
+            assert record.vector is not None, "computed or found before"
+            mixture_tokens[index] = record.vector.reshape(-1, dimensions)
+        else:
+            vectors[index] = record.vector
         if isinstance(record.payload, TokenizedText):
             texts += 1
             tokens += len(record.payload.ids)
         else:
             images += 1
-    return EmbeddingResult(vectors, truncated, errors, {"texts": texts, "tokens": tokens, "images": images})
+    usage = {"texts": texts, "tokens": tokens, "images": images}
+    return EmbeddingResult(vectors, truncated, errors, usage, mixture_tokens)
 
 
 def concatenate(parts: Sequence[EmbeddingResult]) -> EmbeddingResult:

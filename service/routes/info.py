@@ -12,9 +12,16 @@ from model.variant_report import VariantReport
 from model.zeroshot import template_sets
 from service.errors import error_responses
 from service.inference.pipeline import Pipeline
-from service.schema.answers import DeviceMemoryAnswer, InfoAnswer, ModelsAnswer, ServedModel, ServedVariant
+from service.schema.answers import (
+    DeviceMemoryAnswer,
+    InfoAnswer,
+    ModelsAnswer,
+    ServedMixture,
+    ServedModel,
+    ServedVariant,
+)
 from service.schema.compat.common import seconds_since_1970
-from service.schema.compat.infinity import ListedModel, ListedModelsAnswer, QueueStats
+from service.schema.compat.infinity import CAPABILITIES, ListedModel, ListedModelsAnswer, QueueStats
 from service.state import Service, ServiceDep
 
 router = APIRouter(tags=["information"], responses=error_responses())
@@ -73,6 +80,7 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         bundled=bundle.digest == BUNDLED_DIGEST,
         dimensions=bundle.dimensions,
         matryoshka_dimensions=list(bundle.manifest.matryoshka_dimensions),
+        mixture=bundle.mixture and ServedMixture(tokens=bundle.mixture.tokens, heads=bundle.mixture.heads),
         library=config.library if isinstance(config, LibraryConfig) else None,
         architecture=config.architecture if isinstance(config, LibraryConfig) else config.name,
         context_length=bundle.context_length,
@@ -105,7 +113,9 @@ def _listed(pipeline: Pipeline, service: Service) -> ListedModel:
         batch_size=max(pipeline.max_batch.values()),
     )
     bundle = pipeline.bundle
-    return ListedModel(id=bundle.id, created=seconds_since_1970(bundle.manifest.created), stats=stats)
+    capabilities = tuple(name for name in CAPABILITIES if bundle.mixture is None or name != "image_embed")
+    created = seconds_since_1970(bundle.manifest.created)
+    return ListedModel(id=bundle.id, created=created, capabilities=capabilities, stats=stats)
 
 
 def _variant(report: VariantReport | None) -> ServedVariant | None:

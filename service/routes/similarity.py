@@ -37,13 +37,14 @@ async def similarity(
     check_answer_size(len(request.queries), len(request.candidates), request.top_k or 1)
     items = [*request.queries, *request.candidates]
     with service.model(request.model) as pipeline:
+        pipeline.comparison.check(request.queries, request.candidates)
         embedded = await pipeline.embed(
-            items, context, truncate=request.truncate, keep_errors=request.on_error == "item"
+            items, context, truncate=request.truncate, keep_errors=request.on_error == "item", tokens=True
         )
         with context.timing.stage("serialize"):
             count = len(request.queries)
             valid = np.array([index for index in range(count, len(items)) if index not in embedded.errors], np.int64)
-            cosine = await pipeline.cosines(embedded.compared(slice(count)), embedded.compared(valid))
+            cosine = await pipeline.comparison.cosines(embedded.compared(slice(count)), embedded.compared(valid))
             return await service.shared.pool.run_inline_or_in_thread(
                 cosine.size, INLINE_WRITTEN_NUMBERS, _answer, cosine, valid - count, embedded, request, pipeline.bundle
             )

@@ -25,10 +25,10 @@ class ItemError(BaseModel):
 
 
 class Embedding(BaseModel):
-    """The vector of one item."""
+    """The vector of one item, or with `output: tokens` its vectors."""
 
     index: int
-    embedding: list[float] | list[int] | str
+    embedding: list[float] | list[int] | str | list[list[float]] | list[list[int]]
     truncated: bool
 
 
@@ -143,6 +143,13 @@ class ServedVariant(BaseModel):
     top1_agreement: float = Field(description="share of pictures for which both choose the same label")
 
 
+class ServedMixture(BaseModel):
+    """Of a model that mixes the vectors of a picture for each text (Llip)."""
+
+    tokens: int = Field(description="vectors that it makes of a picture, which /embed gives with `output: tokens`")
+    heads: int = Field(description="of the attention that mixes them")
+
+
 class ServedModel(BaseModel):
     """A model and where it runs."""
 
@@ -155,6 +162,9 @@ class ServedModel(BaseModel):
         [],
         description="lengths that the vectors were trained to be cut to, `dimensions` among them; empty where nothing "
         "is known of it",
+    )
+    mixture: ServedMixture | None = Field(
+        None, description="how many vectors it makes of a picture, which are mixed for each text; null where it is one"
     )
     library: str | None = Field(
         None, description="open_clip, transformers or onnx, whose network it is; null for a network of Sightword's own"

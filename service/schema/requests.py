@@ -15,6 +15,7 @@ from service.settings import Settings
 
 EncodingFormat = Literal["float", "base64", "int8", "binary", "ubinary"]
 OnError = Literal["fail", "item"]
+Output = Literal["vector", "tokens"]
 _NUMBER = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
@@ -88,6 +89,12 @@ class EmbedOptions(Options):
         ge=1,
         description="keep only the first so many, then normalise again; the header x-matryoshka-dimensions lists those "
         "that the model was trained for, where this is none of them",
+    )
+    output: Output = Field(
+        "vector",
+        description="vector: one of each item. tokens: a list of vectors of each: of a picture all that a mixture "
+        "model (Llip; /info says how many) mixes for each text, of a text its one, and one of any item of another "
+        "model; as base64, all of an item are one string, row by row",
     )
     normalize: bool = Field(True, description="vectors of length 1; false leaves a cut vector as it was cut")
     encoding_format: EncodingFormat = Field(

@@ -47,6 +47,7 @@ WORK_CODES = (
     "overloaded",
     "deadline_exceeded",
     "unavailable",
+    "unsupported_modality",
     "inference_error",
 )
 WORK_ERRORS = error_responses(*WORK_CODES)
@@ -54,7 +55,7 @@ WORK_ERRORS = error_responses(*WORK_CODES)
 
 def compatible_errors(shape: ErrorShape) -> dict[int | str, dict[str, Any]]:
     """The `responses=` of a compatible API that does work, and writes its errors in this shape."""
-    return error_responses(*WORK_CODES, "unsupported_modality", shape=shape)
+    return error_responses(*WORK_CODES, shape=shape)
 
 
 def _describe_body(operation: dict[str, Any], reader: BodyReader[Any]) -> None:

@@ -140,7 +140,7 @@ def _parse_accept(accept: str) -> dict[str, float]:
 
 
 def binary_response(vectors: Matrix, media_type: str) -> Response:
-    """One little-endian float32 matrix [items, dimensions], with or without the header of .npy."""
+    """One little-endian float32 array, such as [items, dimensions], with or without the header of .npy."""
     rows = np.ascontiguousarray(vectors, dtype="<f4")
     if media_type == RAW:
         return Response(rows.tobytes(), media_type=RAW)

@@ -34,12 +34,17 @@ def embed(
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut texts that are longer than the model reads.")
     ] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="All vectors that a mixture model (Llip) makes of a picture.")
+    ] = False,
     model: ModelOption = None,
     provider: ProviderOption = "auto",
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn pictures and texts into vectors of unit length, which compare by their dot product.
+
+    A mixture model (Llip) makes several of a picture, which it mixes for each text: --tokens writes all of them.
 
     The keys are the paths as they were given, or the texts. Parquet has the columns `key` and `embedding`, and needs
     pyarrow; .npy has the keys in a second file, NAME.npy.keys.json; each line of .jsonl is an object.
@@ -57,7 +62,12 @@ def embed(
         with open_backend(url, model, provider) as backend:
             items = [entry.item for entry in entries]
             embedded = backend.embed(
-                items, dimensions=dimensions, truncate=truncate or None, on_error="item", progress=True
+                items,
+                dimensions=dimensions,
+                truncate=truncate or None,
+                output="tokens" if tokens else "vector",
+                on_error="item",
+                progress=True,
             )
             about = model_of(backend, model)
         failed = {entries[index].key: error for index, error in embedded.errors.items()}
@@ -77,8 +87,13 @@ def _write(output: Path, entries: Sequence[Input], embedded: Embedded, about: Mo
     keys = [entries[index].key for index in good]
     if good:
         write_vectors(output, VectorFile(keys, np.asarray(embedded.vectors[good]), about.id, about.digest))
-    written = f"{len(good)} vectors of {about.id}, {embedded.vectors.shape[1]} dimensions, in {output}"
+    written = f"{len(good)} vectors of {about.id}, {_shape(embedded)}, in {output}"
     typer.echo(written if good else f"{output} was not written", err=True)
+
+
+def _shape(embedded: Embedded) -> str:
+    *_, count, dimensions = embedded.vectors.shape
+    return f"{dimensions} dimensions" if embedded.vectors.ndim == 2 else f"{count} each, {dimensions} dimensions"
 
 
 def _print(entries: Sequence[Input], embedded: Embedded, about: ModelInfo) -> None:
@@ -91,9 +106,9 @@ def _print(entries: Sequence[Input], embedded: Embedded, about: ModelInfo) -> No
 
 def _show(entries: Sequence[Input], embedded: Embedded, about: ModelInfo) -> None:
     rows = [
-        (screen.name_of(entry), "  ".join(f"{number:+.3f}" for number in vector[:SHOWN_NUMBERS]) + "  …")
+        (screen.name_of(entry), "  ".join(f"{number:+.3f}" for number in vector.ravel()[:SHOWN_NUMBERS]) + "  …")
         for index, (entry, vector) in enumerate(zip(entries, embedded.vectors, strict=True))
         if index not in embedded.errors
     ]
     screen.write_table({"item": "left", "vector": "left"}, rows)
-    typer.echo(f"{about.id}, {embedded.vectors.shape[1]} dimensions; -o vectors.npy keeps all of them")
+    typer.echo(f"{about.id}, {_shape(embedded)}; -o vectors.npy keeps all of them")

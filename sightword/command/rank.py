@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from sightword.command import screen, thumbnails
@@ -14,7 +15,7 @@ from sightword.command.inputs import Input, read_inputs, read_query
 from sightword.command.screen import JsonOption
 from sightword.command.status import SOME_FAILED, UsageError, user_errors
 from sightword.results import Ranked
-from sightword.scores import ranking_of
+from sightword.scores import cosines_of, ranking_of
 
 
 def rank(
@@ -43,11 +44,17 @@ def rank(
             raise UsageError('Give pictures, and last what they are to fit: sightword rank photos/ "a dog on grass"')
         query, entries = read_query(inputs[-1]), read_inputs(inputs[:-1])
         with open_backend(url, model, provider) as backend:
-            [vector] = backend.embed([query])
-            embedded = backend.embed([entry.item for entry in entries], on_error="item", progress=True)
             about = model_of(backend, model)
-        good = [index for index in range(len(entries)) if index not in embedded.errors]
-        found = ranking_of(vector, embedded.vectors[good], about, top)
+            items = [entry.item for entry in entries]
+            mixes = about.mixture_tokens is not None and not all(isinstance(item, str) for item in (query, *items))
+            embedded = backend.embed(items, on_error="item", progress=True, output="tokens" if mixes else "vector")
+            good = [index for index in range(len(entries)) if index not in embedded.errors]
+            if mixes:  # the pictures that can be read, each mixed for the query
+                found = backend.rank(query, [items[index] for index in good], top_n=top) if good else []
+            else:
+                [vector] = backend.embed([query])
+                about = model_of(backend, model)
+                found = ranking_of(cosines_of(vector[np.newaxis], embedded.vectors[good])[0], about, top)
         show_ranking({place: entries[index] for place, index in enumerate(good)}, found, as_json)
     failed = {entries[index].key: error for index, error in embedded.errors.items()}
     screen.report_failures(failed, len(entries))

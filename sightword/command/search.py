@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from sightword.command.backend import Backend, ModelOption, ProviderOption, UrlOption, model_of, open_backend
@@ -15,7 +16,7 @@ from sightword.command.screen import JsonOption
 from sightword.command.status import UsageError, user_errors
 from sightword.command.vector_file import VectorFile, read_vectors
 from sightword.errors import ModelError
-from sightword.scores import ranking_of
+from sightword.scores import cosines_of, ranking_of
 
 
 def search(
@@ -47,7 +48,7 @@ def search(
                     f"those of {about.id} ({about.digest[:12]}): name its model with --model, or embed them again."
                 )
             [vector] = backend.embed([item], dimensions=kept.vectors.shape[1])
-        found = ranking_of(vector, kept.vectors, about, top)
+        found = ranking_of(cosines_of(vector[np.newaxis], kept.vectors)[0], about, top)
         show_ranking({each.index: _entry(kept.keys[each.index]) for each in found}, found, as_json)
 
 

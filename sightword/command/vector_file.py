@@ -26,7 +26,10 @@ class VectorFileError(UsageError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorFile:
-    """Vectors [keys, dimensions] of unit length. Those of two models (by `digest`) must not be compared."""
+    """Vectors [keys, dimensions] of unit length. Those of two models (by `digest`) must not be compared.
+
+    Several of each, which a mixture model mixes for each text, are [keys, tokens, dimensions].
+    """
 
     keys: Sequence[str]
     vectors: Vectors
@@ -54,7 +57,7 @@ def write_vectors(file: Path, content: VectorFile) -> None:
 
 
 def read_vectors(file: Path) -> VectorFile:
-    """Raises VectorFileError, OSError, MissingDependencyError."""
+    """One vector for each key. Raises VectorFileError, OSError, MissingDependencyError."""
     read, _ = _format(file)
     if not file.is_file():
         raise VectorFileError(f"There is no file {file}.")
@@ -64,6 +67,11 @@ def read_vectors(file: Path) -> VectorFile:
         raise
     except (ValueError, KeyError, TypeError, EOFError) as error:
         raise VectorFileError(f"{file} holds no vectors of `sightword embed`: {error}") from error
+    if found.vectors.ndim == 3:
+        raise VectorFileError(
+            f"{file} holds several vectors for each key, which {found.model} mixes for each text: rank the pictures "
+            "themselves with `sightword rank`."
+        )
     if found.vectors.ndim != 2 or len(found.vectors) != len(found.keys) or not len(found.keys):
         raise VectorFileError(f"{file} holds {len(found.keys)} keys and an array {list(found.vectors.shape)}.")
     return found
@@ -113,21 +121,25 @@ def _write_npy(file: Path, content: VectorFile) -> None:
 
 
 def _read_parquet(file: Path) -> VectorFile:
-    _, parquet = _pyarrow()
+    arrow, parquet = _pyarrow()
     table = parquet.read_table(file, columns=["key", "embedding"])
     about = json.loads((table.schema.metadata or {}).get(METADATA, b"null"))
     if about is None:
         raise VectorFileError(f"{file} was not written by `sightword embed`: it does not say which model made it.")
     column = table["embedding"].combine_chunks()
-    vectors = np.asarray(column.flatten(), np.float32).reshape(len(column), -1)
+    inner = column.flatten()
+    several = arrow.types.is_fixed_size_list(inner.type)
+    numbers = np.asarray(inner.flatten() if several else inner, np.float32)
+    vectors = numbers.reshape(len(column), -1, inner.type.list_size) if several else numbers.reshape(len(column), -1)
     return VectorFile(table["key"].to_pylist(), vectors, about["model"], about["digest"])
 
 
 def _write_parquet(file: Path, content: VectorFile) -> None:
     """`key` a string, `embedding` a list of so many float32: what DuckDB, Polars, LanceDB and others read as it is."""
     arrow, parquet = _pyarrow()
-    flat = arrow.array(np.ascontiguousarray(content.vectors).reshape(-1))
-    embedding = arrow.FixedSizeListArray.from_arrays(flat, content.vectors.shape[1])
+    embedding = arrow.array(np.ascontiguousarray(content.vectors).reshape(-1))
+    for length in content.vectors.shape[:0:-1]:
+        embedding = arrow.FixedSizeListArray.from_arrays(embedding, length)
     table = arrow.table({"key": arrow.array(list(content.keys), arrow.string()), "embedding": embedding})
     about = json.dumps({"model": content.model, "digest": content.digest})
     parquet.write_table(table.replace_schema_metadata({METADATA: about}), file)

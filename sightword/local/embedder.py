@@ -20,16 +20,18 @@ from model.zeroshot import needs_background, template_sets
 from sightword.errors import InvalidRequestError, ModelError, SightwordError
 from sightword.items import Item, Items, listed
 from sightword.local.class_vectors import ClassVectors
+from sightword.local.comparison import Embeddings, compare, stacked
 from sightword.local.label_sets import LocalLabelSets
 from sightword.local.towers import Named, Towers
 from sightword.local.zero_shot import check_labels, choose_templates, predictions
-from sightword.plans import OnError
+from sightword.plans import OnError, Output, several
 from sightword.progress import bar
 from sightword.protocol import string_list
 from sightword.results import Classification, Embedded, Info, ModelInfo, Ranked, Similarity, Vectors
 from sightword.scores import ranking_of, similarity_of
 
 ITEMS_PER_BLOCK = 256  # of an iterator
+MIXES_WHOLE_VECTORS = "This model mixes whole vectors for each text; leave this out."
 
 
 class Local:
@@ -72,6 +74,7 @@ class Local:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["fail"] = "fail",
         progress: bool = False,
     ) -> Vectors: ...
@@ -83,6 +86,7 @@ class Local:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: Literal["item"],
         progress: bool = False,
     ) -> Embedded: ...
@@ -93,15 +97,19 @@ class Local:
         *,
         dimensions: int | None = None,
         truncate: bool | None = None,
+        output: Output = "vector",
         on_error: OnError = "fail",
         progress: bool = False,
     ) -> Vectors | Embedded:
         """As `Client.embed`."""
         if on_error not in ("fail", "item"):
             raise ValueError(f'on_error is "fail" or "item", not {on_error!r}')
-        self._check_dimensions(dimensions)
-        embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items))
+        tokens = several(output) is not None
+        self._check_dimensions(dimensions, tokens)
+        embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items), tokens)
         vectors = _reduce(embedded.vectors, dimensions)
+        if tokens:
+            vectors = stacked(embedded, vectors)
         return vectors if on_error == "fail" else Embedded(vectors, embedded.errors)
 
     def embed_iter(
@@ -136,10 +144,9 @@ class Local:
         names, classes = self._classes_of(
             labels, label_set, templates, template_set, needs_background(self.bundle, multi_label), bool(truncate)
         )
-        embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items))
-        results = predictions(
-            embedded.vectors, classes, names, self.bundle, top_k=top_k, multi_label=multi_label, threshold=threshold
-        )
+        embedded = self._embed(_named(items), bool(truncate), on_error, progress, _length(items), tokens=True)
+        cosine = compare(self.engine, embedded, Embeddings(classes))
+        results = predictions(cosine, names, self.bundle, top_k=top_k, multi_label=multi_label, threshold=threshold)
         for index, error in embedded.errors.items():
             results[index] = Classification(None, None, [], error)
         return results
@@ -149,8 +156,8 @@ class Local:
     ) -> Similarity:
         """As `Client.similarity`."""
         first = list(listed(queries))
-        vectors = self._embed_pair(first, candidates, ("queries", "candidates"), truncate, progress)
-        return similarity_of(vectors[: len(first)], vectors[len(first) :], self.bundle)
+        cosine = self._compare(first, candidates, ("queries", "candidates"), truncate, progress)
+        return similarity_of(cosine, self.bundle)
 
     def rank(
         self,
@@ -162,8 +169,8 @@ class Local:
         progress: bool = False,
     ) -> list[Ranked]:
         """As `Client.rank`."""
-        vectors = self._embed_pair([query], candidates, ("query", "candidates"), truncate, progress)
-        return ranking_of(vectors[0], vectors[1:], self.bundle, top_n)
+        [cosine] = self._compare([query], candidates, ("query", "candidates"), truncate, progress)
+        return ranking_of(cosine, self.bundle, top_n)
 
     def info(self) -> Info:
         """The model; there are no limits."""
@@ -171,16 +178,24 @@ class Local:
         model = ModelInfo(
             bundle.id, bundle.digest, bundle.dimensions, bundle.context_length, bundle.image_size, bundle.logit_scale,
             bundle.logit_bias, bundle.precision, self.engine.provider,
+            mixture_tokens=bundle.mixture.tokens if bundle.mixture else None,
         )  # fmt: skip
         return Info(model_version, [model], {name: list(each) for name, each in template_sets().items()})
 
     def _embed(
-        self, items: Iterable[Named], truncate: bool, on_error: OnError, progress: bool, total: int | None
-    ) -> Embedded:
+        self,
+        items: Iterable[Named],
+        truncate: bool,
+        on_error: OnError,
+        progress: bool,
+        total: int | None,
+        tokens: bool = False,
+    ) -> Embeddings:
+        """With `tokens`, all vectors of a picture of a mixture model, which without has an error."""
         rows: dict[int, Vectors] = {}
         errors: dict[int, SightwordError] = {}
         with bar(progress, total, "embed") as advance:
-            for index, outcome in self._towers.embed(items, truncate):
+            for index, outcome in self._towers.embed(items, truncate, tokens):
                 if not isinstance(outcome, SightwordError):
                     rows[index] = outcome
                 elif on_error == "fail":
@@ -189,14 +204,18 @@ class Local:
                     errors[index] = outcome
                 advance(1)
         vectors = np.full((len(rows) + len(errors), self.bundle.dimensions), np.nan, np.float32)
+        mixed: dict[int, Vectors] = {}
         for index, row in rows.items():
-            vectors[index] = row
-        return Embedded(vectors, dict(sorted(errors.items())))
+            if row.ndim == 1:
+                vectors[index] = row
+            else:
+                mixed[index] = row
+        return Embeddings(vectors, mixed, dict(sorted(errors.items())))
 
     def _embed_texts(self, items: Iterable[Named], truncate: bool) -> Vectors:
         return self._embed(items, truncate, "fail", False, None).vectors
 
-    def _embed_pair(
+    def _compare(
         self, first: Sequence[Item], second: Items, names: tuple[str, str], truncate: bool | None, progress: bool
     ) -> Vectors:
         def named() -> Iterator[Named]:
@@ -205,7 +224,9 @@ class Local:
             for index, item in enumerate(listed(second)):
                 yield len(first) + index, f"{names[1]}.{index}", item
 
-        return self._embed(named(), bool(truncate), "fail", progress, None).vectors
+        embedded = self._embed(named(), bool(truncate), "fail", progress, None, tokens=True)
+        count = len(embedded.vectors)
+        return compare(self.engine, embedded.part(0, len(first)), embedded.part(len(first), count))
 
     def _classes_of(
         self,
@@ -232,8 +253,10 @@ class Local:
             check_labels(names)
         return names, self._classes.get(names, chosen, truncate, without_label)
 
-    def _check_dimensions(self, dimensions: int | None) -> None:
+    def _check_dimensions(self, dimensions: int | None, tokens: bool = False) -> None:
         most = self.bundle.dimensions
+        if tokens and self.bundle.mixture is not None and dimensions not in (None, most):
+            raise InvalidRequestError(MIXES_WHOLE_VECTORS, param="dimensions")
         if dimensions is not None and not 1 <= dimensions <= most:
             raise InvalidRequestError(
                 f"This model's vectors have {most} dimensions; ask for at most so many.", param="dimensions"

@@ -14,7 +14,8 @@ from model.prefetch import prefetch
 from model.runtime.engine import Engine
 from model.runtime.processor import usable_cores
 from model.runtime.providers import ON_CPU
-from sightword.errors import InferenceError, SightwordError
+from sightword.errors import InferenceError, SightwordError, UnsupportedModalityError
+from sightword.local.comparison import NO_ONE_VECTOR
 from sightword.local.reading import Ids, Pixels, Reader
 from sightword.results import Vectors
 
@@ -41,12 +42,19 @@ class Towers:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def embed(self, items: Iterable[Named], truncate: bool) -> Iterator[Outcome]:
-        """The vector [dimensions] or the error of each item, by its index, as they get ready."""
+    def embed(self, items: Iterable[Named], truncate: bool, tokens: bool = False) -> Iterator[Outcome]:
+        """The vector [dimensions] or the error of each item, by its index, as they get ready.
+
+        A picture of a mixture model has its mixture tokens [tokens, dimensions] with `tokens`, else an error.
+        """
+        refuses_pictures = self._bundle.mixture is not None and not tokens
 
         def read(named: Named) -> tuple[int, Ids | Pixels | SightwordError]:
             index, param, item = named
-            return index, self.reader.read(item, param, truncate)
+            payload = self.reader.read(item, param, truncate)
+            if refuses_pictures and isinstance(payload, Pixels):
+                return index, UnsupportedModalityError(NO_ONE_VECTOR, param=param)
+            return index, payload
 
         images: list[tuple[int, Any]] = []
         texts: defaultdict[int, list[tuple[int, Any]]] = defaultdict(list)

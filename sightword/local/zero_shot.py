@@ -11,7 +11,6 @@ from model.zeroshot import (
     default_templates,
     judges_alone,
     label_vs_background,
-    needs_background,
     probabilities,
     softmax,
     template_sets,
@@ -67,8 +66,7 @@ def _choose_templates(templates: Sequence[str] | None, template_set: str | None)
 
 
 def predictions(
-    vectors: Vectors,
-    classes: Vectors,
+    cosine: Vectors,
     labels: Sequence[str],
     bundle: Bundle,
     *,
@@ -76,12 +74,10 @@ def predictions(
     multi_label: bool,
     threshold: float | None,
 ) -> list[Classification]:
-    """[items, dimensions] against [labels, dimensions]; with one more row of `classes`, that of no label."""
-    if needs_background(bundle, multi_label):
-        cosine: Vectors = vectors @ classes.T
+    """Of cosines [items, labels], or with one more column, that of no label."""
+    if cosine.shape[1] > len(labels):
         scores = label_vs_background(cosine, bundle)
     else:
-        cosine = vectors @ classes[: len(labels)].T
         alone = judges_alone(bundle, multi_label)
         scores = probabilities(cosine, bundle) if alone else softmax(bundle.logit_scale * cosine)
     order = top_k_indices(scores, top_k)

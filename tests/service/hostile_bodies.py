@@ -13,7 +13,13 @@ JSON = "application/json"
 TINY = base64.b64encode(png(2, 2, bytes(14))).decode()
 ITEM: Any = {"image": TINY}
 GOOD: dict[str, Any] = {
-    "/embed": {"inputs": ["a", {"text": "b"}, ITEM], "dimensions": 8, "encoding_format": "base64", "on_error": "item"},
+    "/embed": {
+        "inputs": ["a", {"text": "b"}, ITEM],
+        "dimensions": 8,
+        "encoding_format": "base64",
+        "output": "tokens",
+        "on_error": "item",
+    },
     "/similarity": {"queries": ["a"], "candidates": [ITEM, "b"], "top_k": 1, "truncate": True},
     "/classify": {"inputs": ITEM, "labels": ["a", "b"], "templates": ["a {}"], "threshold": 0.1, "multi_label": False},
     "/v1/embeddings": {"input": ["a", {"image": TINY}], "model": "x", "encoding_format": "float", "user": "u"},

@@ -93,6 +93,10 @@ def is_base64(before: Answer, after: Answer) -> bool:
     return isinstance(first(before), list) and isinstance(first(after), str)
 
 
+def is_list_of_the_vector(before: Answer, after: Answer) -> bool:
+    return [first(before)] == first(after)
+
+
 def has_both(before: Answer, after: Answer) -> bool:
     return isinstance(first(before), list) and first(after).keys() == {"float", "binary"}
 
@@ -136,6 +140,7 @@ CASES: dict[str, dict[str, Case]] = {
         "model": Case(EMBED, ANOTHER, code("model_not_found")),
         "truncate": Case({"inputs": LONG}, {"truncate": True}, is_cut),
         "dimensions": Case(EMBED, {"dimensions": 16}, count("data", 0, "embedding", to=16)),
+        "output": Case(EMBED, {"output": "tokens"}, is_list_of_the_vector),
         "normalize": Case({**EMBED, "dimensions": 16}, {"normalize": False}, other_norm),
         "encoding_format": Case(EMBED, {"encoding_format": "base64"}, is_base64),
         "on_error": Case({"inputs": ["a", BAD]}, {"on_error": "item"}, cures("invalid_image")),

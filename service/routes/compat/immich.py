@@ -22,7 +22,7 @@ from service.web.predict_form import PredictReader
 from service.web.responses import json_response
 
 router = APIRouter(tags=["immich"])
-CODES = (*WORK_CODES, "unsupported_modality", "unsupported_task", "upstream_failed")
+CODES = (*WORK_CODES, "unsupported_task", "upstream_failed")
 HOW = "SIGHTWORD_MODEL_ALIASES gives a served model this name, as ViT-B-32__openai=NAME, where it is the same model"
 
 

@@ -65,10 +65,11 @@ async def _prompts(
 @router.get("/props", summary="How pictures are sent (llama.cpp)", responses=error_responses(shape=WITH_LOCATIONS))
 async def props(service: ServiceDep) -> PropsAnswer:
     """Name the marker that stands for a picture in a prompt."""
+    bundle = service.models.find(None).bundle
     return PropsAnswer(
         media_marker=MARKER,
-        modalities={"vision": True, "audio": False},
-        model_path=service.models.find(None).bundle.id,
+        modalities={"vision": bundle.mixture is None, "audio": False},  # of a picture it has to be one vector
+        model_path=bundle.id,
         default_generation_settings={},
     )
 

@@ -105,11 +105,12 @@ def _find(id: str, version: str | None, service: Service) -> Pipeline:
 
 
 def _metadata(id: str, pipeline: Pipeline) -> ModelMetadataAnswer:
+    inputs = (TEXT, IMAGE) if pipeline.bundle.mixture is None else (TEXT,)  # a picture has to be one row
     return ModelMetadataAnswer(
         name=id,
         versions=[VERSION],
         platform="onnxruntime_onnx",
-        inputs=[TensorMetadata(name=name, datatype=DATATYPE, shape=[-1]) for name in (TEXT, IMAGE)],
+        inputs=[TensorMetadata(name=name, datatype=DATATYPE, shape=[-1]) for name in inputs],
         outputs=[TensorMetadata(name=EMBEDDING, datatype="FP32", shape=[-1, pipeline.bundle.dimensions])],
     )
 

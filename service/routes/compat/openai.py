@@ -54,4 +54,5 @@ async def model(id: str, service: ServiceDep) -> ModelObject:
 
 
 def _model(name: str, bundle: Bundle) -> ModelObject:
-    return ModelObject(id=name, created=seconds_since_1970(bundle.manifest.created))
+    tokens = bundle.mixture and bundle.mixture.tokens
+    return ModelObject(id=name, created=seconds_since_1970(bundle.manifest.created), mixture_tokens=tokens)

@@ -68,8 +68,9 @@ async def compare(
     """Answer the cosines, in the order of the prompts or by their names."""
     items = [request.subject, *request.prompt.items]
     with service.model(request.clip_version_id) as pipeline:
-        embedded = await pipeline.embed(items, context, truncate=None, keep_errors=False)
-        [cosines] = await pipeline.cosines(embedded.compared(slice(1)), embedded.compared(slice(1, None)))
+        pipeline.comparison.check([request.subject], request.prompt.items)
+        embedded = await pipeline.embed(items, context, truncate=None, keep_errors=False, tokens=True)
+        [cosines] = await pipeline.comparison.cosines(embedded.compared(slice(1)), embedded.compared(slice(1, None)))
     names = request.prompt.names
     similarity = cosines if names is None else dict(zip(names, cosines, strict=True))
     return json_response({**_head(context), "similarity": similarity, "parent_id": None})

@@ -99,6 +99,11 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="when the bundle was made, in seconds since 1970")
     owned_by: Literal["sightword"] = "sightword"
+    mixture_tokens: int | None = Field(
+        None,
+        description="vectors that it makes of a picture, which are mixed for each text; left out where it is one",
+        exclude_if=lambda tokens: tokens is None,
+    )
 
 
 class ModelList(BaseModel):
