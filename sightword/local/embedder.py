@@ -178,7 +178,7 @@ class Local:
         model = ModelInfo(
             bundle.id, bundle.digest, bundle.dimensions, bundle.context_length, bundle.image_size, bundle.logit_scale,
             bundle.logit_bias, bundle.precision, self.engine.provider,
-            mixture_tokens=bundle.mixture.tokens if bundle.mixture else None,
+            mixture_tokens=None if bundle.mixture is None else bundle.mixture.tokens,
         )  # fmt: skip
         return Info(model_version, [model], {name: list(each) for name, each in template_sets().items()})
 
