@@ -49,6 +49,8 @@ TABLE = {
     "evaluate --template": ("prompts", f"{HERE}::test_what_is_measured_and_by_what"),
     "evaluate --select-templates": ("which are kept", f"{EVALUATE}::test_class_names_and_selected_templates"),
     "evaluate --class-names": ("prompts", f"{HERE}::test_other_names_of_classes_change_the_figures"),
+    "evaluate --paraphrases": ("pairs", "tests/training/evaluation/test_paraphrase.py::"
+                               "test_names_and_templates_and_a_file_are_pairs"),
     "evaluate --output": ("files", f"{EVALUATE}::test_a_folder_of_results_is_clip_benchmarks"),
     "datasets key": ("one card, not the list", f"{EVALUATE}::test_the_registry_can_be_read"),
     "publish bundle": ("what is served", f"{PUBLISH}::test_better_stays_worse_goes_and_nobody_notices"),

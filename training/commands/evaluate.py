@@ -45,6 +45,10 @@ def evaluate(
     class_names: Annotated[
         Path | None, typer.Option(help='JSON of other names: {"crane": ["crane bird", "wading bird"]}.')
     ] = None,
+    paraphrases: Annotated[
+        Path | None,
+        typer.Option(help="Pairs for --task paraphrase: CSV, TSV or JSON lines with `query` and `paraphrase`."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the results: a .json file, or a folder for `clip_benchmark build`.")
     ] = None,
@@ -53,7 +57,8 @@ def evaluate(
 
     zeroshot: top-1, top-5, mean per class, ROC AUC of two classes, 11-point mAP of several a picture. retrieval: recall
     at 1, 5, 10, both ways. linear-probe, few-shot: logistic regression on the vectors. robustness: the other --data
-    beside the first.
+    beside the first. paraphrase: how far the ten pictures agree that a text and its paraphrase find, by average overlap
+    and Jaccard similarity; captions of one picture, names of one class, templates and --paraphrases are pairs.
 
     Examples:
 
@@ -62,20 +67,24 @@ def evaluate(
         python -m training evaluate vit-b-32 --data pets=/data/pets --task zeroshot --task linear-probe
 
         python -m training evaluate runs/mine --config my.yaml --output results.json
+
+        python -m training evaluate --data 'shards/test-*.tar' --task paraphrase --paraphrases pairs.csv
     """
     with user_errors():
         from model.bundle import bundled
         from model.embedder import Embedder
         from model.zeroshot import fill
         from training.config import ConfigError
+        from training.data.captions import load_synonyms
         from training.evaluation.datasets import DataError, parse_dataset
         from training.evaluation.evaluator import EvaluationOptions
         from training.evaluation.evaluator import evaluate as run_evaluation
+        from training.evaluation.paraphrase_file import read_pairs
         from training.evaluation.results import write_results
         from training.open_bundle import open_bundle
         from training.report.tables import reference_table, results_table
 
-        specs, data_templates = datasets_of(data, config)
+        specs, data_templates, synonyms = datasets_of(data, config)
         unknown = sorted(set(task or ()) - set(TASKS))
         if unknown:
             raise DataError(f"there is no task {unknown[0]}: {not_one_of(unknown[0], TASKS)}")
@@ -86,12 +95,16 @@ def evaluate(
                     f"--template {each!r} is neither a template, with {{}} for the label, nor a set: {near}"
                 )
             fill(each, "label")
+        if paraphrases and "paraphrase" not in (task or ()):
+            raise DataError("--paraphrases gives the pairs of --task paraphrase: add that, or leave it away")
         options = EvaluationOptions(
             tasks=task or (),
             templates=prompt_templates or data_templates,
             class_names=_class_names(class_names),
             select_templates=select_templates,
             train=parse_dataset(train, Path.cwd()) if train else None,
+            synonyms=load_synonyms(synonyms),
+            paraphrases={f" ({paraphrases.name})": read_pairs(paraphrases)} if paraphrases else {},
         )
         with open_bundle(model or bundled()) as bundle:
             results = run_evaluation(Embedder(bundle), specs, options)
@@ -140,17 +153,18 @@ def _describe(card: DatasetCard) -> str:
     return "\n".join(lines)
 
 
-def datasets_of(data: list[str] | None, config: Path | None) -> tuple[list[DatasetSpec], list[str] | None]:
-    """The data sets that --data or the tests of --config name, and the templates of the latter."""
+def datasets_of(data: list[str] | None, config: Path | None) -> tuple[list[DatasetSpec], list[str] | None, Path | None]:
+    """The data sets that --data or the tests of --config name, and the templates and synonyms of the latter."""
     from training.config import ConfigError, load_config
     from training.evaluation.datasets import parse_datasets
     from training.run import tests_of
 
     if data:
-        return parse_datasets(data, Path.cwd()), None
+        return parse_datasets(data, Path.cwd()), None, None
     if config:
-        settings = load_config(config)
-        return tests_of(settings, config.resolve().parent), settings.templates
+        settings, base = load_config(config), config.resolve().parent
+        synonyms = base / settings.data.synonyms if settings.data.synonyms else None
+        return tests_of(settings, base), settings.templates, synonyms
     raise ConfigError("name what to measure on: --data 'SHARDS' or --data KEY=FOLDER, or --config FILE for its tests")
 
 

@@ -43,6 +43,6 @@ def publish(
         from training.publishing.publish import PublishTarget, draw_labelled_images
         from training.publishing.publish import publish as publish_bundle
 
-        specs, templates = datasets_of(check, config)
+        specs, templates, _ = datasets_of(check, config)
         labelled = draw_labelled_images(specs, templates or DEFAULT_TEMPLATES)
         publish_bundle(Bundle.load(bundle), PublishTarget(to, folder, replace), labelled)

@@ -15,6 +15,8 @@ from model.suggestions import did_you_mean
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
 from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe, single_vectors
+from training.evaluation.paraphrase import measure_paraphrases
+from training.evaluation.paraphrase_pairs import NO_PAIRS, PairSample, pairs_of_split
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
 from training.progress import announced, track
@@ -31,6 +33,8 @@ class EvaluationOptions:
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names for prompts, by class
     select_templates: bool = False  # keep those that help on the training split
     train: DatasetSpec | None = None  # where the data set has no training split of its own
+    synonyms: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of paraphrases, by class in lower case
+    paraphrases: Mapping[str, PairSample] = field(default_factory=dict)  # further pairs, by what they are called
 
 
 # Called with each zero-shot or retrieval result, its split, the embeddings of its pictures as the embedder gives them
@@ -72,7 +76,8 @@ class _DatasetEvaluator:
         self.headline = self.card.metric if self.card else "acc1"
 
     def results(self) -> Iterator[Result]:
-        for suffix, split in self.dataset.read("test").items():
+        splits = self.dataset.read("test")
+        for suffix, split in splits.items():
             name = f"{self.dataset.name}{suffix}"
             images = self._embed(split, name)
             if split.captions:
@@ -86,6 +91,8 @@ class _DatasetEvaluator:
             if {"linear-probe", "few-shot"} & set(self.options.tasks):
                 for result in self._linear_probes(name, suffix, split, images):
                     yield replace(result, skipped=dict(split.skipped.counts))
+        if "paraphrase" in self.options.tasks:
+            yield from self._paraphrases(splits)
 
     def _embed(self, split: Split, name: str) -> Vectors:
         """[images, dim]; pictures that an earlier split of the same samples had are not embedded again."""
@@ -131,6 +138,28 @@ class _DatasetEvaluator:
         else:
             result = classify(name, scores, split.targets, split.classes, headline=self.headline)
         return replace(result, settings=settings), scores
+
+    def _paraphrases(self, splits: Mapping[str, Split]) -> Iterator[Result]:
+        """Of the pairs that each split gives, and of further ones among the pictures of the largest."""
+        largest = max(splits, key=lambda suffix: len(splits[suffix]))
+        measured = 0
+        for suffix, split in splits.items():
+            name = f"{self.dataset.name}{suffix}"
+            names = [] if split.captions else self._prompt_names(split)
+            found = pairs_of_split(split, names, self._templates(split), self.options.synonyms)
+            further = self.options.paraphrases if suffix == largest else {}
+            for what, sample in {**found, **further}.items():
+                yield self._overlap(f"{name}{what}", split, self._embed(split, name), sample)
+                measured += 1
+        if not measured:
+            raise DataError(f"{self.dataset.name}: {NO_PAIRS}")
+
+    def _overlap(self, name: str, split: Split, images: Vectors, sample: PairSample) -> Result:
+        if warning := sample.warning(name):
+            log.warning("%s", warning)
+        embed, cosines = self.embedder.embed_texts, self.embedder.cosines
+        result = measure_paraphrases(name, images, sample, embed, cosines, split.classes)
+        return replace(result, skipped=dict(split.skipped.counts + sample.skipped.counts))
 
     def _linear_probes(self, name: str, suffix: str, split: Split, images: Vectors) -> Iterator[Result]:
         if split.truth is not None:

@@ -17,6 +17,9 @@ METRIC_NAMES = {
     "mean_average_precision": "mAP",
     "mean_average_precision_11_point": "11-point mAP",
     "text_retrieval_recall@1": "recall at 1",
+    "average_overlap@10": "average overlap at 10",
+    "average_overlap@10_of_others": "average overlap of other queries",
+    "jaccard@10": "Jaccard at 10",
     "acc1_clean": "clean",
     "acc1_lost": "lost",
 }
