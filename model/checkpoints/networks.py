@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.bundle import Bundle
 from model.checkpoints.checkpoint import Checkpoint, CheckpointError
@@ -52,6 +52,8 @@ def load_state_dict(config: ModelConfig, state: dict[str, Tensor]) -> Network:
     # Without memory of its own: large models would not fit twice.
     with torch.device("meta"):
         network = build_network(config)
+        if "logit_bias" in state and network.logit_bias is None:  # trained pair by pair, which no configuration says
+            network.logit_bias = nn.Parameter(torch.empty(()))
     expected = network.state_dict()
     _refuse_surplus(state, expected, config.name)
     for name, like in expected.items():

@@ -32,6 +32,7 @@ from training.loop.trainer import train_step
 
 SIGMOID = {"objective": {"kind": "sigmoid"}}
 RANK = {"objective": {"kind": "rank", "rank": {"cross_weight": 0.5, "in_weight": 0.5, "in_ramp": [0, 0]}}}
+LLIP = {"objective": {"kind": "llip", "llip": {"tokens": 3, "heads": 2}}}
 LIMIT = 0.05
 # With a large `eps` AdamW's steps follow the size of gradients: unclipped they would be others, and the losses too.
 CLIPPED = {"optimizer": {"learning_rate": 1e-2, "eps": 1e-2, "warmup_steps": 1, "clip_norm": LIMIT}}
@@ -50,6 +51,8 @@ def sharing(tiny: Path) -> dict[str, dict[str, Any]]:
         "fsdp sigmoid": {**SIGMOID, "parallel": "fsdp"},
         "ddp rank": RANK,
         "fsdp rank in chunks": {**RANK, "parallel": "fsdp", "accumulate": 2},
+        "ddp llip": LLIP,
+        "fsdp llip in chunks": {**LLIP, "accumulate": 2, "parallel": "fsdp"},
         "ddp taught": taught,
         "ddp unlocked on the way": {"lock": {"image": [0.0, 0.75]}},
         "ddp without patches": {"patch_dropout": 0.5},

@@ -128,6 +128,13 @@ LEARNED: Table = {
     "objective.rank.in_weight": ("the loss", RANK),
     "objective.rank.in_ramp": ("the loss by step", RANK),
     "objective.kind": ("the loss", f"{OBJECTIVES}::test_the_sigmoid_loss_learns_a_bias_that_the_bundle_carries"),
+    **{
+        f"objective.llip.{name}": (
+            "the network and its loss",
+            f"{HERE}/test_llip_runs.py::test_a_preset_gets_the_tokens_of_the_configuration",
+        )
+        for name in ("tokens", "heads", "temperature")
+    },
     "objective.teacher": ("the loss", f"{OBJECTIVES}::test_a_student_comes_closer_to_its_teacher"),
     "objective.teacher_weight": (
         "the loss",

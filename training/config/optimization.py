@@ -82,6 +82,15 @@ class Objective(Section):
         return self
 
     @model_validator(mode="after")
+    def _mixed_without_a_teacher(self) -> Objective:
+        if self.kind == "llip" and self.teacher is not None:
+            raise ValueError(
+                "teacher: its similarities are learned of one vector a picture, and llip mixes several for each text: "
+                "leave it away, or set kind to sigmoid"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _teacher_fields_need_a_teacher(self) -> Objective:
         for name in ("teacher_weight", "teacher_scale"):
             if self.teacher is None and getattr(self, name) != type(self).model_fields[name].default:

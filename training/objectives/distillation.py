@@ -13,6 +13,7 @@ from model.bundle import Bundle
 from model.embedder import embed_texts
 from model.runtime.engine import DEVICE, Engine
 from model.runtime.providers import Device
+from training.config import ConfigError
 from training.config import Objective as ObjectiveConfig
 from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses
 
@@ -21,8 +22,16 @@ class Teacher:
     """A bundle that runs in the engine, on what the student sees."""
 
     def __init__(self, path: Path, threads: int | None = None, device: Device = DEVICE) -> None:
-        """`threads` of a CPU, by default all that the process has, or a GPU. Raises BundleError and EngineError."""
+        """`threads` of a CPU, by default all that the process has, or a GPU.
+
+        Raises BundleError, EngineError, and ConfigError for one whose pictures are mixed for each text.
+        """
         bundle = Bundle.load(path)
+        if bundle.mixture is not None:
+            raise ConfigError(
+                f"objective.teacher: {bundle.id} has {bundle.mixture.tokens} vectors of a picture, which are mixed for "
+                "each text: name a bundle with one"
+            )
         self._engine = Engine(bundle, threads=threads, device=device)
         self._tokenizer, self._size = bundle.tokenizer(), bundle.image_size
 
