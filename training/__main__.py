@@ -15,6 +15,7 @@ with needs("cpu"):
 
     from model.environment import complaints
     from training.commands import corpus
+    from training.commands.captions import captions
     from training.commands.evaluate import datasets, evaluate
     from training.commands.prepare import prepare
     from training.commands.publish import publish
@@ -59,6 +60,7 @@ app.command()(evaluate)
 app.command()(datasets)
 app.command()(publish)
 app.command()(prepare)
+app.command()(captions)
 app.command("corpus")(corpus.build_corpus)
 app.command()(corpus.duplicates)
 app.command()(corpus.attributions)

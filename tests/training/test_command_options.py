@@ -30,6 +30,7 @@ HERE = "tests/training/test_command_options.py"
 EVALUATE = "tests/training/evaluation/test_evaluate.py"
 PUBLISH = "tests/training/publishing/test_publish.py"
 HOSTILE = "tests/training/test_hostile_files.py"
+CAPTIONS = "tests/training/test_caption_quality.py"
 PREPARE = "tests/training/test_prepare.py"
 TABLE = {
     "train --config": ("what is trained", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
@@ -73,6 +74,9 @@ TABLE = {
     "prepare --delimiter": ("cells", f"{HOSTILE}::test_prepare_takes_how_a_table_is_written"),
     "prepare --quoting": ("cells", f"{HOSTILE}::test_prepare_takes_how_a_table_is_written"),
     "prepare --encoding": ("characters", f"{HOSTILE}::test_prepare_takes_how_a_table_is_written"),
+    "captions --config": ("whose captions", f"{CAPTIONS}::test_figures_of_each_source_are_counted"),
+    "captions --output": ("files", f"{CAPTIONS}::test_figures_of_each_source_are_counted"),
+    "captions --set": ("a field", f"{CAPTIONS}::test_a_teacher_tells_which_captions_fit"),
     "corpus --output": ("where it is built", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),
     "corpus --cache": ("where downloads lie", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),
     "corpus --photos": ("a link", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),

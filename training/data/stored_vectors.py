@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,14 @@ import numpy.typing as npt
 from training.data.annotation import VECTOR_NAMES
 from training.data.decoding_pool import read_location
 from training.data.sample import SampleLocation
-from training.data.text_files import AnnotationError, json_object
+from training.data.text_files import json_object
 
 Vectors = npt.NDArray[np.float32]
 
 MAX_ARRAY_BYTES = 64 * 2**20  # of one array; 30 augmentations of 1,536 numbers take 184 kB
 MAX_HEADER_BYTES = 4096
+# What json, numpy, zipfile and zlib raise for files of anybody's.
+UNUSABLE = (KeyError, TypeError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of members, so that the same vectors are the same bytes
 
 
@@ -43,16 +46,16 @@ def read_vectors(location: SampleLocation) -> StoredVectors:
         if image.shape[1] != texts.shape[1]:
             raise ValueError(f"images have {image.shape[1]} dimensions and texts {texts.shape[1]}")
         return StoredVectors(_unit(_unit(image).mean(axis=0, keepdims=True))[0], _unit(texts))
-    except (AnnotationError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except UNUSABLE as error:
         raise OSError(f"stored vectors in {location.file} at {location.offset:,}: {error}") from error
 
 
 def to_npz(location: SampleLocation) -> bytes:
     """The vectors at a location as the bytes of an .npz file, the same for the same vectors. Raises OSError."""
+    read_vectors(location)  # what cannot be used is not passed on
     content = read_location(location)
     if content.lstrip()[:1] != b"{":
         return content
-    read_vectors(location)  # what cannot be used is not passed on
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, array in zip(VECTOR_NAMES, _from_json(content), strict=True):

@@ -58,6 +58,16 @@ def reliability_diagram(calibration: Calibration) -> str:
         return _svg(figure, f"Calibration: expected calibration error {calibration.error:.3f}")
 
 
+def bars(counts: Sequence[int], edges: Sequence[float], label: str, description: str) -> str:
+    """A histogram: `counts` [bins] between `edges` [bins + 1], by shares of all."""
+    heights = np.array(counts, float) / max(1, sum(counts)) * 100
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(3.6, 1.9)
+        axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=LINE, linewidth=0)
+        axes.set(xlabel=label, ylabel="%", xlim=(edges[0], edges[-1]))
+        return _svg(figure, description)
+
+
 def _curve(points: np.ndarray, title: str, name: str) -> str:
     if name == "holdout":
         points = points * [1, 100]

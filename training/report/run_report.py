@@ -68,7 +68,7 @@ def write_report(
     context["warnings"] = small_dataset_warnings(context["results"])
     context["held_out_score"] = percent(context["best_score"], context["held_out_items"])
     card = (
-        _templates()
+        templates()
         .get_template("card.md.j2")
         .render(
             **context,
@@ -79,9 +79,9 @@ def write_report(
     )
     (bundle.path / CARD).write_text(card, "utf-8")
     page = (
-        _templates()
+        templates()
         .get_template("report.html.j2")
-        .render(**context, style=_stylesheet(), curves=curves(records), findings=_limit_findings(findings))
+        .render(**context, style=stylesheet(), curves=curves(records), findings=_limit_findings(findings))
     )
     report = run / REPORT
     report.write_text(page, "utf-8")
@@ -162,12 +162,13 @@ def _format_duration(seconds: float) -> str:
 
 
 @cache
-def _stylesheet() -> str:
+def stylesheet() -> str:
+    """The style of all pages."""
     return resources.files("training.report").joinpath("templates/report.css").read_text("utf-8")
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
     """The template environment; values are escaped, since names of classes and data sets are anybody's."""
     environment = Environment(
         loader=PackageLoader("training.report"),
