@@ -4,9 +4,13 @@ import { byId, el, lines } from "./dom.js";
 import { panel } from "./panel.js";
 import { Complaint, multipart } from "./request.js";
 import { bars, percent, thumbnail } from "./results.js";
+import { onChange, state } from "./state.js";
+
+const knowsNamesOnly = () => (state.model?.categories ?? null) !== null;
 
 export function classifyPanel() {
   for (const name of ["label-set", "template-set", "threshold", "labels"]) byId(name).addEventListener("input", follow);
+  onChange(follow); // another model may know names of categories only
   follow();
   panel({ name: "classify", example: ["coffee.jpg"], wantsPictures: () => true, describe, render });
 }
@@ -19,7 +23,7 @@ function describe(pictures) {
   return multipart("/classify", pictures, {
     ...(set ? { label_set: set } : { labels: listed(labels) }),
     ...prompts(),
-    multi_label: byId("multi-label").checked || null,
+    multi_label: (!knowsNamesOnly() && byId("multi-label").checked) || null,
     threshold: threshold || null,
     top_k: byId("top-k").valueAsNumber || null,
     on_error: pictures.length > 1 ? "item" : null,
@@ -38,7 +42,7 @@ function listed(labels) {
 
 function prompts() {
   const chosen = byId("template-set").value;
-  if (byId("label-set").value) return {}; // a label set brings its own
+  if (byId("label-set").value || knowsNamesOnly()) return {}; // a label set brings its own, a name is its own
   if (chosen !== "own") return { template_set: chosen || null };
   const templates = lines(byId("templates"));
   if (!templates.length) throw new Complaint("Write at least one prompt, with {} where the label goes.");
@@ -49,7 +53,8 @@ function prompts() {
 function follow() {
   const count = ownLabels().length;
   byId("labels-count").textContent = count === 1 ? "1 label" : `${count} labels`;
-  byId("template-field").hidden = byId("label-set").value !== "";
+  byId("template-field").hidden = byId("label-set").value !== "" || knowsNamesOnly();
+  byId("multi-label-field").hidden = knowsNamesOnly();
   byId("labels-field").hidden = byId("label-set").value !== "";
   byId("templates").hidden = byId("template-set").value !== "own";
   const threshold = byId("threshold").valueAsNumber;

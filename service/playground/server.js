@@ -9,7 +9,10 @@ const EVERY_MS = { ready: 15_000, waiting: 2_000, failed: 5_000 };
 let locked = false; // until somebody gives a key
 
 export function serverLine() {
-  byId("model").addEventListener("change", ({ target }) => choose(state.info.models[target.selectedIndex]));
+  byId("model").addEventListener("change", ({ target }) => {
+    choose(state.info.models[target.selectedIndex]);
+    offerSets();
+  });
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     key.set(byId("key").value.trim());
@@ -84,11 +87,14 @@ function describe(model) {
   byId("bundled-model").hidden = !model?.bundled;
   byId("other-model").hidden = !model || model.bundled;
   if (!model) return;
-  const { id, image_size: pixels, context_length: tokens, dimensions, variant, source_warnings: warnings } = model;
+  const { id, image_size: pixels, context_length: tokens, categories, dimensions, variant, source_warnings: warnings } = model;
+  const reads = categories === null
+    ? `reads up to ${tokens} tokens`
+    : `knows ${categories} categories by name and no other text, tells of each alone how likely it is`;
   const made = variant ? ` It is a variant of ${variant.made_from_id} in ${variant.precision}.` : "";
   const doubts = warnings.map((warning) => ` Doubtful when it was imported: ${warning}.`).join("");
   byId("other-model-facts").textContent =
-    `${id} sees ${pixels} × ${pixels} pixels, reads up to ${tokens} tokens, and makes vectors of ${dimensions} dimensions.${made}${doubts}`;
+    `${id} sees ${pixels} × ${pixels} pixels, ${reads}, and makes vectors of ${dimensions} dimensions.${made}${doubts}`;
 }
 
 /** A browser sends no key where a link leads, and these pages want one. */

@@ -24,6 +24,7 @@ from model.network import Network
 from model.tokenizers.categories import Category
 from tests.category_models import LABELS, category_bundle
 from tests.service import pictures
+from tests.service.browser import browsing
 from tests.service.conftest import checking_client
 
 PICTURES = ("cat", "coffee", "temple")
@@ -213,6 +214,23 @@ def test_our_client_and_the_model_in_this_process_agree(
                 model.label_sets.put("categories", ["cat"])
             with pytest.raises(sightword.errors.InvalidTemplateError):
                 model.classify([FILES[0]], ["cat"], templates=["a {}."])
+
+
+def test_the_page_offers_what_the_model_knows(served: Running) -> None:
+    with browsing() as page:
+        page.open(f"{served.url}/")
+        page.wait(lambda: page.one("#label-set").get_attribute("value") == "categories")
+        assert not page.one("#labels-field").is_displayed()
+        page.one("#classify-outcome button").click()
+        page.wait(lambda: page.texts("#classify-outcome .best"))
+        assert page.one("#classify-outcome .best").text in LABELS
+        assert "knows 9 categories by name" in str(page.one("#other-model-facts").get_attribute("textContent"))
+        page.run(
+            "const m = document.querySelector('#model'); m.selectedIndex = 1; m.dispatchEvent(new Event('change'))"
+        )
+        page.wait(lambda: page.one("#labels-field").is_displayed())
+        assert page.one("#label-set").get_attribute("value") == ""
+        assert not page.errors()
 
 
 def test_ten_thousand_categories_are_not_embedded_again(tmp_path: Path) -> None:
