@@ -16,6 +16,7 @@ with needs("cpu"):
     from model.environment import complaints
     from training.commands import corpus
     from training.commands.captions import captions
+    from training.commands.categories import categories
     from training.commands.evaluate import datasets, evaluate
     from training.commands.prepare import prepare
     from training.commands.publish import publish
@@ -31,6 +32,7 @@ app = typer.Typer(
     "  python -m training config > my.yaml      a commented configuration to start from\n\n"
     "  python -m training train --config my.yaml\n\n"
     "  python -m training prepare my-pictures --to shards\n\n"
+    "  python -m training categories --config my.yaml      what `objective: categories` would learn\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
     "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
     "  python -m training publish runs/mine/bundle --to http://127.0.0.1:8000 --check 'shards/test-*.tar'\n\n"
@@ -61,6 +63,7 @@ app.command()(datasets)
 app.command()(publish)
 app.command()(prepare)
 app.command()(captions)
+app.command()(categories)
 app.command("corpus")(corpus.build_corpus)
 app.command()(corpus.duplicates)
 app.command()(corpus.attributions)

@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from model.bundle import Bundle
 from model.checkpoints.networks import read_bundle, to_network
 from model.checkpoints.resizing import resized
-from model.config import ModelConfig, Preprocessing, load_preset
+from model.config import CategoriesConfig, ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.tokenizers.clip import TextTokenizer, Tokenizer
+from training.categories.vocabulary import Vocabulary
 from training.config import ConfigError, Text, TrainConfig
 from training.objectives import build_objective
 from training.text_towers import fresh_text_tower
+
+# Goes into the manifest of what is trained on categories, as it carries names of synsets.
+WORDNET_NOTICE = "synsets of WordNet 3.0, Copyright 2006 by Princeton University, used under the WordNet 3.0 license"
 
 
 @dataclass(frozen=True)
@@ -31,13 +35,17 @@ class InitialModel:
     origin: dict[str, Any]
 
 
-def build_initial_model(config: TrainConfig) -> InitialModel:
-    """Seed torch and build it, with the scalars of the objective.
+def build_initial_model(config: TrainConfig, vocabulary: Vocabulary | None = None) -> InitialModel:
+    """Seed torch and build it, with the scalars of the objective, and a table of `vocabulary` where that is CatLIP's.
 
     Raises ConfigError, BundleError, CheckpointError.
     """
     torch.manual_seed(config.seed)
-    model = _from_bundle(Path(config.start), config.image_size) if config.start else _from_preset(config)
+    if config.start:
+        model = _from_bundle(Path(config.start), config.image_size)
+        _refuse_captions_for_categories(config, model.network)
+    else:
+        model = _from_preset(config) if vocabulary is None else _with_categories(config, vocabulary)
     if config.text is not None:
         model = _with_text_tower(model, config.text)
     try:
@@ -77,6 +85,36 @@ def _with_text_tower(model: InitialModel, text: Text) -> InitialModel:
     return InitialModel(network, tokenizer, model.preprocessing, origin)
 
 
+def _with_categories(config: TrainConfig, vocabulary: Vocabulary) -> InitialModel:
+    """The image tower of a preset over a table of categories.
+
+    The bias begins where every category is as likely as the categories are in the mean: from SigLIP's -10 the first
+    steps would only move it there, as images have more than one of thousands of categories.
+    """
+    preset = load_preset(config.model or "")
+    if preset.image.kind == "siglip":
+        raise ConfigError(f"model: {preset.name} has SigLIP's towers; objective: categories takes CLIP's, as ViT-B-16")
+    table = {"text": CategoriesConfig(categories=len(vocabulary)), "text_activation": None}
+    network = build_network(preset.model_copy(update=table))
+    assert network.logit_bias is not None
+    with torch.no_grad():
+        network.logit_bias.fill_(torch.logit(torch.tensor(vocabulary.mean_frequency), eps=1e-6))
+    origin = {"kind": "trained from scratch", "categories": WORDNET_NOTICE}
+    return InitialModel(network, vocabulary.tokenizer(), Preprocessing(size=preset.image.image_size), origin)
+
+
+def _refuse_captions_for_categories(config: TrainConfig, network: Network) -> None:
+    """Raise ConfigError where captions are to be learned by a bundle whose only texts are its categories."""
+    kind = config.objective.kind
+    if kind == "categories" and config.text is not None:
+        raise ConfigError("text: a text tower learns from captions, and objective: categories from none: leave it away")
+    if network.config.text.kind == "categories" and kind != "categories" and config.text is None:
+        raise ConfigError(
+            f"start: this bundle has categories and no text tower, and objective.kind {kind} learns from captions: give "
+            "it a text tower, as `text: {preset: ViT-B-16}` with `lock: {image: 1}`, or set objective to categories"
+        )
+
+
 def load_start(config: TrainConfig) -> InitialModel:
     """The bundle that is trained further, for pictures of the size that it was made for."""
     assert config.start is not None
@@ -89,4 +127,6 @@ def _from_bundle(path: Path, image_size: int | None) -> InitialModel:
     if image_size is not None:
         checkpoint = resized(checkpoint, image_size)
     origin = {"kind": "fine-tuned", "from": bundle.id, "from_digest": bundle.digest, **checkpoint.source}
+    if isinstance(checkpoint.config.text, CategoriesConfig):
+        origin["categories"] = WORDNET_NOTICE
     return InitialModel(to_network(checkpoint).requires_grad_(), checkpoint.tokenizer, checkpoint.preprocessing, origin)

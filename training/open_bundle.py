@@ -17,6 +17,7 @@ from model.manifest import MANIFEST
 from training.config import TrainConfig
 from training.initial_model import build_initial_model
 from training.progress import announced
+from training.run_categories import stored_vocabulary
 from training.run_folder import BEST, CONFIG
 
 
@@ -39,7 +40,7 @@ def open_bundle(model: Path) -> Iterator[Bundle]:
 def _export_run(run: Path, to: Path) -> Bundle:
     """Export the best checkpoint so far of a run that still trains."""
     config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
-    initial = build_initial_model(config)
+    initial = build_initial_model(config, stored_vocabulary(config, run))
     initial.network.load_state_dict(load_file(run / BEST))
     return export_bundle(
         initial.network,

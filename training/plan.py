@@ -22,6 +22,7 @@ from training.loop.precision import DTYPE_NAMES, allow_tf32, channels_last, choo
 from training.loop.processes import device_of
 from training.loop.timing import most_at_once, time_steps
 from training.loop.towers import TowerFreezing
+from training.run_categories import choose_categories
 
 WEIGHT_COPIES, LEARNED_COPIES = (
     2,
@@ -40,7 +41,8 @@ def plan(config: TrainConfig, base: Path) -> str:
     check_partition(config.batch_size, processes, config.accumulate)
     precision = choose_precision(config.precision, device)
     allow_tf32(precision)
-    initial = build_initial_model(config)
+    categories = choose_categories(config, base)
+    initial = build_initial_model(config, categories.vocabulary if categories else None)
     network = channels_last(initial.network).to(device)
     TowerFreezing(network, config.lock, config.steps).apply(config.steps - 1)
     refuse_tests_in_training(config.data, base)
@@ -53,6 +55,7 @@ def plan(config: TrainConfig, base: Path) -> str:
         f"  from {_origin(config)}; {samples:,} pictures, {config.data.holdout:.0%} of them held out",
         f"  parameters: {_parameters(network):,}, {_parameters(network.visual):,} of them in the picture tower",
         *_division(config, processes),
+        *([f"  categories: {len(categories.vocabulary):,}, all of them texts of every batch"] if categories else []),
     ]
     costs = {
         stage: CostProfiler(network, stage.pixels, precision, config.patch_dropout).profile(

@@ -15,6 +15,7 @@ from training.config import ConfigError, TrainConfig
 from training.config.errors import describe
 
 CONFIG = "config.json"
+CATEGORIES = "categories.json"  # of CatLIP: which synset each row of the classifier is
 BEST = "best.safetensors"  # the moving average with the best held-out score
 NOT_FINITE = "not_finite.json"
 CHECKPOINTS = "checkpoints"
@@ -23,6 +24,7 @@ _CHECKPOINT = re.compile(r"step-\d{6,}")
 UNGUARDED = {"data.test", "templates", "checkpoint_every", "keep_checkpoints", "weights_dtype"}
 # How the same is computed: a run can go on elsewhere, with other roundings.
 UNGUARDED |= {"device", "parallel", "accumulate", "gradient_checkpointing", "compile"}
+UNGUARDED |= {"objective.categories.wordnet"}  # where it lies; the vocabulary of the run is compared itself
 MAX_DIFFERENCES = 8  # that a message names
 ABSENT = "nothing"
 

@@ -32,6 +32,7 @@ PUBLISH = "tests/training/publishing/test_publish.py"
 HOSTILE = "tests/training/test_hostile_files.py"
 CAPTIONS = "tests/training/test_caption_quality.py"
 PREPARE = "tests/training/test_prepare.py"
+CATEGORIES = "tests/training/categories/test_category_runs.py"
 TABLE = {
     "train --config": ("what is trained", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
     "train --output": ("where it lies", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
@@ -77,6 +78,10 @@ TABLE = {
     "captions --config": ("whose captions", f"{CAPTIONS}::test_figures_of_each_source_are_counted"),
     "captions --output": ("files", f"{CAPTIONS}::test_figures_of_each_source_are_counted"),
     "captions --set": ("a field", f"{CAPTIONS}::test_a_teacher_tells_which_captions_fit"),
+    "categories --config": ("whose texts", f"{CATEGORIES}::test_the_command_prints_the_categories_and_writes_them"),
+    "categories --set": ("a field", f"{CATEGORIES}::test_the_command_prints_the_categories_and_writes_them"),
+    "categories --shown": ("rows printed", f"{CATEGORIES}::test_the_command_prints_the_categories_and_writes_them"),
+    "categories --output": ("a file", f"{CATEGORIES}::test_the_command_prints_the_categories_and_writes_them"),
     "corpus --output": ("where it is built", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),
     "corpus --cache": ("where downloads lie", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),
     "corpus --photos": ("a link", f"{HERE}::test_the_corpus_is_built_where_it_is_told"),

@@ -22,6 +22,7 @@ SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settin
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
 OBJECTIVES, LOOP, SEVERAL = f"{HERE}/test_objectives.py", f"{HERE}/test_loop.py", f"{HERE}/test_distributed.py"
 TEXT = f"{HERE}/test_text_section.py"
+CATEGORIES, WHICH = f"{HERE}/categories/test_vocabulary.py", "test_settings_say_which_synsets_become_categories"
 
 DATA: dict[str, tuple[str, str]] = {
     "data.train.shards": ("which samples there are", f"{SOURCES}::test_a_shard_is_scanned_without_its_pictures"),
@@ -135,6 +136,10 @@ LEARNED: Table = {
         )
         for name in ("tokens", "heads", "temperature")
     },
+    "objective.categories.vocabulary": ("the categories", f"{CATEGORIES}::{WHICH}"),
+    "objective.categories.min_count": ("the categories", f"{CATEGORIES}::{WHICH}"),
+    "objective.categories.max_categories": ("the categories", f"{CATEGORIES}::{WHICH}"),
+    "objective.categories.wordnet": ("where WordNet is, or a refusal", f"{CATEGORIES}::{WHICH}"),
     "objective.teacher": ("the loss", f"{OBJECTIVES}::test_a_student_comes_closer_to_its_teacher"),
     "objective.teacher_weight": (
         "the loss",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from model.config import MixtureConfig
+from model.config import MAX_CATEGORIES, MixtureConfig
 from training.config.section import Section, Share
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -56,14 +56,24 @@ class Llip(MixtureConfig, Section):
         return MixtureConfig.model_validate(self.model_dump())
 
 
+class Categories(Section):
+    """Which WordNet synsets become the categories of CatLIP; paths are relative to the configuration file."""
+
+    vocabulary: str | None = None  # a file of `python -m training categories --output`, instead of the frequent ones
+    min_count: int = Field(default=5, ge=1)  # training pictures that a synset must be said of
+    max_categories: int = Field(default=20_000, ge=1, le=MAX_CATEGORIES)  # the most frequent so many
+    wordnet: str = "/usr/share/wordnet"  # WordNet's data files, as Debian's wordnet-base installs them
+
+
 class Objective(Section):
     """The loss over a batch, by `kind`, whose own fields are the section of its name; and what a teacher sees."""
 
-    # The paper's softmax, a sigmoid for each pair (SigLIP), the softmax and the order of the batch (RankCLIP), and the
-    # sigmoid of pictures that are mixed for each text (Llip).
-    kind: Literal["contrastive", "sigmoid", "rank", "llip"] = "contrastive"
+    # The paper's softmax, a sigmoid for each pair (SigLIP), the softmax and the order of the batch (RankCLIP), the
+    # sigmoid of pictures that are mixed for each text (Llip), and that of categories (CatLIP).
+    kind: Literal["contrastive", "sigmoid", "rank", "llip", "categories"] = "contrastive"
     rank: Rank = Rank()
     llip: Llip = Llip()
+    categories: Categories = Categories()
     teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
@@ -88,6 +98,21 @@ class Objective(Section):
                 "teacher: its similarities are learned of one vector a picture, and llip mixes several for each text: "
                 "leave it away, or set kind to sigmoid"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _categories_are_made_one_way(self) -> Objective:
+        if self.kind == "categories" and self.teacher is not None:
+            raise ValueError(
+                "teacher compares pictures with texts, which kind: categories does not read: leave it away"
+            )
+        given = self.categories.vocabulary is not None
+        defaults = Categories.model_fields
+        for name in ("min_count", "max_categories"):
+            if given and getattr(self.categories, name) != defaults[name].default:
+                raise ValueError(
+                    f"categories.{name} says how a vocabulary is made, and categories.vocabulary names one"
+                )
         return self
 
     @model_validator(mode="after")

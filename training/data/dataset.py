@@ -19,11 +19,13 @@ from training.config.captions import CaptionFilters
 from training.data.caption_filters import FilteredCaptions, filter_captions
 from training.data.caption_similarity import caption_similarities
 from training.data.captions import CaptionSampler, load_synonyms
+from training.data.category_batches import CategoryBatches
 from training.data.collate import Batch, Images
 from training.data.decoding_pool import Encoded
 from training.data.image_reader import ImageReader, find_transparent
 from training.data.images import DiskStore, ImageStore, LocalProcesses, decode_all
 from training.data.index import SampleIndex, index_cache, open_index
+from training.data.item_categories import ItemCategories, Ragged, log_without_category
 from training.data.matches import match
 from training.data.negatives import Negatives
 from training.data.phrase_table import PhraseColumns
@@ -44,11 +46,18 @@ class TrainingSet:
     """
 
     def __init__(
-        self, data: Data, base: Path, seed: int, processes: LocalProcesses | None = None, steps: int | None = None
+        self,
+        data: Data,
+        base: Path,
+        seed: int,
+        processes: LocalProcesses | None = None,
+        steps: int | None = None,
+        categories: ItemCategories | None = None,
     ) -> None:
         """Paths in `data` are relative to `base`; images in memory are held once for all `processes` on a machine.
 
-        `steps` are those of the run, over which the mix of captions changes; None: it stays as at the start.
+        `steps` are those of the run, over which the mix of captions changes; None: it stays as at the start. With
+        `categories`, batches have these for texts, and samples without any take no part.
         """
         self.data, self.seed, self._steps = data, seed, steps
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
@@ -58,7 +67,8 @@ class TrainingSet:
         self._captions = CaptionSampler(data.captions, data.max_long_text)
         self._reader = ImageReader()
         refuse_tests_in_training(data, base)
-        self._indexes = [
+        opened = [] if categories is None else categories.indexes
+        self._indexes = opened or [
             open_index(source, base, index_cache(data), data.captions.field_names) for source in data.train
         ]
         self.filtered = self._filter(base)
@@ -72,7 +82,13 @@ class TrainingSet:
             included &= np.concatenate(self.filtered.usable)
         held_out = mark_held_out(self._indexes, included, data.holdout)
         kept = included & ~held_out
-        self.holdout = HeldOut(self, sources[held_out], numbers[held_out])
+        self._without_category = 0
+        if categories is not None:
+            named = categories.of_samples.counts > 0
+            self._without_category = log_without_category(self._indexes, included, named, len(categories.texts))
+            kept, held_out = kept & named, held_out & named
+        of_held_out = None if categories is None else categories.of_samples.take(np.flatnonzero(held_out))
+        self.holdout = HeldOut(self, sources[held_out], numbers[held_out], of_held_out)
         self._sources, self._numbers = sources[kept], numbers[kept]
         if data.pictures == "disk":
             self._store: ImageStore = DiskStore(self, data.store_pixels, data.max_pixels)
@@ -82,9 +98,13 @@ class TrainingSet:
                 len(self), self, data.store_pixels, data.max_pixels, processes
             )
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
+            kept[np.delete(np.flatnonzero(kept), readable)] = False
             self.skipped.log_summary()
         self._sampler = BatchSampler([self._sampling_group(number) for number in range(len(self._indexes))], seed)
         self._negatives = Negatives(data.train, self._indexes, self._sources, self._numbers)
+        self._categories: CategoryBatches | None = None
+        if categories is not None:
+            self._categories = CategoryBatches(categories, np.flatnonzero(kept), self._negatives)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -95,11 +115,17 @@ class TrainingSet:
         found = SkippedSamples()
         for record in (*(index.skipped.as_record() for index in self._indexes), self.skipped.as_record()):
             found.merge(record)
-        return dict(found.counts)
+        without = {"no category": self._without_category} if self._without_category else {}
+        return {**found.counts, **without}
 
     def batch(self, step: int, size: int) -> Batch:
-        """The batch of `step`: `size` images, the distinct texts sampled for them, and which belong together."""
+        """The batch of `step`: `size` images, the distinct texts sampled for them, and which belong together.
+
+        Of categories the texts are all of them, in every batch.
+        """
         items = self._sampler.sample(step, size, np.random.default_rng([self.seed, step]))
+        if self._categories is not None:
+            return self._categories.batch(items)
         rng = random.Random(f"{self.seed}:{step}")
         table = self._phrases.look_up(self._sources[items], self._numbers[items])
         worded = self._negatives.word_labels(self._captions, rng)
@@ -206,17 +232,28 @@ class TrainingSet:
 class HeldOut:
     """The samples kept for choosing the checkpoint, each with the number of its source; read when they are iterated."""
 
-    def __init__(self, data: TrainingSet, sources: npt.NDArray[np.int16], numbers: Indices) -> None:
-        self._data, self._sources, self._numbers = data, sources, numbers
+    def __init__(
+        self, data: TrainingSet, sources: npt.NDArray[np.int16], numbers: Indices, categories: Ragged | None = None
+    ) -> None:
+        self._data, self._sources, self._numbers, self._categories = data, sources, numbers, categories
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[tuple[int, Sample]]:
-        for source, number in zip(self._sources, self._numbers, strict=True):
+        return ((source, sample) for _, source, sample in self._read())
+
+    def with_categories(self) -> Iterator[tuple[int, Sample, Indices]]:
+        """Each with the numbers of its categories, where a training set has them."""
+        assert self._categories is not None
+        for place, source, sample in self._read():
+            yield source, sample, self._categories[place]
+
+    def _read(self) -> Iterator[tuple[int, int, Sample]]:
+        for place, (source, number) in enumerate(zip(self._sources, self._numbers, strict=True)):
             sample = self._data.sample(int(source), int(number))
             if sample is not None:
-                yield int(source), sample
+                yield place, int(source), sample
 
 
 def refuse_tests_in_training(data: Data, base: Path) -> None:

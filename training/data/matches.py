@@ -99,6 +99,25 @@ def match_drawn(drawn: Indices, texts: int) -> Matches:
     return _matches(0, (none, none, none > 0), (none, none, none > 0), drawn, texts)
 
 
+def match_numbers(images: Indices, texts: Indices, count: tuple[int, int]) -> Matches:
+    """The matches where text `texts[i]` is true of image `images[i]` [pairs], and of so many images and texts no other.
+
+    `images` are in ascending order.
+    """
+    none, numbers = np.zeros(0, np.int64), np.arange(count[1])
+
+    def empty(owners: int) -> Incidence:
+        return Incidence(none, none, owners, count[1])
+
+    return Matches(
+        Incidence(images, texts, *count),
+        empty(count[0]),
+        Incidence(images, texts, *count),
+        Incidence(numbers, numbers, count[1], count[1]),
+        empty(count[1]),
+    )
+
+
 def _matches(
     phrases: int,
     of_images: tuple[Indices, Indices, npt.NDArray[np.bool_]],

@@ -17,6 +17,7 @@ from training.config import Source
 from training.data.captions import CaptionSampler, SampledCaption
 from training.data.collate import Media
 from training.data.index import SampleIndex
+from training.data.item_categories import Ragged
 from training.data.phrases import phrase_digest
 
 Worded = dict[int, SampledCaption]  # by the digest of a label
@@ -59,6 +60,14 @@ class Negatives:
         for _, medium, digest in self._labels:
             used[medium, columns[worded[digest][0]]] = True
         return Media(torch.from_numpy(media), torch.from_numpy(used))
+
+    def media_of_categories(self, of_items: Ragged, count: int) -> Media | None:
+        """The medium of every item, and which of `count` categories any item of each has; None where there is one."""
+        if self._one_medium:
+            return None
+        used = np.zeros((int(self._media.max()) + 1, count), bool)
+        used[np.repeat(self._media[self._source_of], of_items.counts), of_items.values] = True
+        return Media(torch.from_numpy(self._media[self._source_of]), torch.from_numpy(used))
 
     def _find_labels(
         self, sources: Sequence[Source], indexes: Sequence[SampleIndex], numbers: npt.NDArray[np.int64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,6 +29,8 @@ _Scored = tuple[torch.Tensor, str]  # pixels, and the label or caption
 class Holdout:
     """Held-out pictures as the image tower sees them, by source."""
 
+    figure = "zero-shot top-1"  # what the score is
+
     def __init__(
         self,
         samples: Iterable[tuple[int, Sample]],
@@ -42,10 +44,8 @@ class Holdout:
         labelled: dict[int, list[_Scored]] = {}
         captioned: dict[int, list[_Scored]] = {}
         for source, sample in samples:
-            try:
-                pixels = torch.from_numpy(load_image(sample.image, preprocessing, config.data.max_pixels).copy())
-            except ImageError as error:
-                (skipped or SkippedSamples()).add(sample.key, *skip_reason(error))
+            pixels = load_pixels(sample, preprocessing, config, skipped)
+            if pixels is None:
                 continue
             if sample.annotation.label is not None:
                 labelled.setdefault(source, []).append((pixels, sample.annotation.label))
@@ -76,10 +76,7 @@ class Holdout:
         scores, weights = {}, []
         for source, scored in sorted((self._labelled | self._captioned).items()):
             truth = [text for _, text in scored]
-            batches = [
-                torch.stack([pixels for pixels, _ in scored[i : i + BATCH]]) for i in range(0, len(scored), BATCH)
-            ]
-            vectors = np.concatenate([image(batch.to(device)).float().cpu().numpy() for batch in batches])
+            vectors = embed_pixels(image, [pixels for pixels, _ in scored], device)
             texts = {text: number for number, text in enumerate(sorted(set(truth)))}
             labelled = source in self._labelled
             text_vectors = label_vectors(embed, list(texts), self._templates) if labelled else embed(list(texts))
@@ -101,3 +98,20 @@ def _cosines(network: Network, images: Vectors, texts: Vectors) -> Vectors:
         parts = (torch.from_numpy(each).to(device) for each in (images[rows], texts[columns]))
         cosines[rows, columns] = network.mixture(*parts).cpu().numpy()
     return cosines
+
+
+def load_pixels(
+    sample: Sample, preprocessing: Preprocessing, config: TrainConfig, skipped: SkippedSamples | None
+) -> torch.Tensor | None:
+    """The image of a sample as the image tower takes it [side, side, 3]; None, and counted, where it is broken."""
+    try:
+        return torch.from_numpy(load_image(sample.image, preprocessing, config.data.max_pixels).copy())
+    except ImageError as error:
+        (skipped or SkippedSamples()).add(sample.key, *skip_reason(error))
+        return None
+
+
+def embed_pixels(graph: ImageGraph, pixels: Sequence[torch.Tensor], device: torch.device) -> Vectors:
+    """The vectors of images [images, dim], so many at a time."""
+    batches = [torch.stack([*pixels[i : i + BATCH]]) for i in range(0, len(pixels), BATCH)]
+    return np.concatenate([graph(batch.to(device)).float().cpu().numpy() for batch in batches])

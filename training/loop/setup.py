@@ -10,9 +10,10 @@ from torch import nn
 
 from model.config import ModelConfig, ResNetConfig
 from model.network import Network
+from training.categories.vocabulary import describe_vocabulary
 from training.config import TrainConfig
 from training.data.dataset import TrainingSet
-from training.evaluation.holdout import Holdout
+from training.evaluation.category_holdout import build_holdout
 from training.evaluation.intervals import too_few
 from training.initial_model import build_initial_model
 from training.loop.batch_partition import check_partition
@@ -27,7 +28,8 @@ from training.loop.train_unit import TrainUnit
 from training.loop.trainer import Trainer
 from training.metrics import METRICS, drop_records_after
 from training.progress import console
-from training.run_folder import guard_run_folder, write_config
+from training.run_categories import choose_categories
+from training.run_folder import CATEGORIES, guard_run_folder, write_config
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,18 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     check_partition(config.batch_size, processes.count, config.accumulate)
     keep_freed_memory()
     guard_run_folder(run, config)
-    initial = build_initial_model(config)
-    data = TrainingSet(config.data, base, config.seed, processes, config.steps)
-    scored = data.holdout if processes.first else ()  # the others never score it
-    holdout = Holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
+    categories = choose_categories(config, base, run)
+    initial = build_initial_model(config, categories.vocabulary if categories else None)
+    of_samples = categories.of_samples if categories else None
+    data = TrainingSet(config.data, base, config.seed, processes, config.steps, of_samples)
+    scored = data.holdout if processes.first else None  # the others never score it
+    holdout = build_holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
     state = read_state(run) or TrainingState()
     processes.require_same("steps of the checkpoint they go on from", state.step)
     processes.require_same("training pictures", len(data))
+    if categories:
+        processes.require_same("categories", len(categories.vocabulary))
+        processes.require_same("categories of all pictures together", len(categories.of_samples.of_samples.values))
     state.precision = precision = agree_on_precision(config, state.precision, processes)
     allow_tf32(precision)
     network = _place(initial.network, config, processes)
@@ -63,6 +70,9 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     loader = Loader(config, data, initial.tokenizer, processes, PatchDropout.of(config, network.config))
     if processes.first:
         write_config(run, config)
+        if categories:
+            categories.vocabulary.write(run / CATEGORIES)
+            console.print(describe_vocabulary(categories.vocabulary, shown=10), soft_wrap=True, markup=False)
         drop_records_after(run / METRICS, state.step)
         if config.data.holdout and (few := too_few(len(holdout), "the hold-out that chooses the checkpoint")):
             log.warning("%s: set data.holdout higher", few)

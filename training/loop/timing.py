@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 
 from model.network import Network
+from model.tokenizers.categories import CategoryTokenizer
 from training.config import TrainConfig
 from training.data.collate import Batch, Images
-from training.data.matches import match_drawn
+from training.data.matches import match_drawn, match_numbers
 from training.initial_model import InitialModel
 from training.loop.batch_partition import block_size
 from training.loop.loader import Loader, StepInputs
@@ -46,16 +47,26 @@ class Timing:
 
 @dataclass
 class SyntheticData:
-    """Stands for a training set: every image is noise and has a caption of its own."""
+    """Stands for a training set: every image is noise and has a caption of its own, or one of the `categories`."""
 
     store_pixels: int
+    categories: Sequence[str] = ()
     generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
 
     def batch(self, step: int, size: int) -> Batch:
-        """`size` images with as many texts."""
+        """`size` images with as many texts, or with all categories."""
+        if self.categories:
+            return self._of_categories(size)
         own, texts = np.arange(size), [CAPTION.format(number) for number in range(size)]
         ones = torch.ones(size, dtype=torch.int64)
         return Batch(own, texts, torch.from_numpy(own), ones, match_drawn(own, size))
+
+    def _of_categories(self, size: int) -> Batch:
+        own, count = np.arange(size), len(self.categories)
+        drawn = own % count
+        times = torch.from_numpy(np.bincount(drawn, minlength=count))
+        matches = match_numbers(own, drawn, (size, count))
+        return Batch(own, list(self.categories), torch.from_numpy(drawn), times, matches)
 
     def images(self, items: npt.NDArray[np.int64]) -> Images:
         """Opaque squares."""
@@ -93,7 +104,8 @@ def time_steps(
     optimizer, average = build_optimizer(network, timed.optimizer), MovingAverage(network, timed.ema_decay)
     unit = TrainUnit(timed, towers, optimizer, average, precision, processes)
     dropout = PatchDropout.of(timed, network.config)
-    loader = Loader(timed, SyntheticData(config.data.store_pixels), initial.tokenizer, processes, dropout)
+    known = initial.tokenizer.labels if isinstance(initial.tokenizer, CategoryTokenizer) else ()
+    loader = Loader(timed, SyntheticData(config.data.store_pixels, known), initial.tokenizer, processes, dropout)
     inputs = loader.load(step)
     loader.close()
     times: list[float] = []

@@ -20,6 +20,7 @@ from model.network import Network
 from model.progress import Count
 from training.config import TrainConfig
 from training.data.dataset import TrainingSet
+from training.evaluation.category_holdout import build_holdout
 from training.evaluation.holdout import Holdout
 from training.evaluation.intervals import percent
 from training.initial_model import InitialModel, load_start, network_from_state
@@ -163,7 +164,7 @@ class Trainer:
         if self.config.image_size is not None:
             start = load_start(self.config)
             network = start.network.eval()
-            holdout = Holdout(self.data.holdout, start.preprocessing, start.tokenizer, self.config)
+            holdout = build_holdout(self.data.holdout, start.preprocessing, start.tokenizer, self.config)
         self.state.start_score, _ = holdout.score(network)
         console.print(f"start: {self._format_score(self.state.start_score)}", soft_wrap=True)
 
@@ -175,6 +176,10 @@ class Trainer:
             configuration["objective"]["teacher"] = Path(self.config.objective.teacher).name
         if self.config.data.captions.teacher:
             configuration["data"]["captions"]["teacher"] = Path(self.config.data.captions.teacher).name
+        categories = configuration["objective"]["categories"]
+        categories["wordnet"] = Path(categories["wordnet"]).name
+        if categories["vocabulary"]:
+            categories["vocabulary"] = Path(categories["vocabulary"]).name
         return {
             **self.initial.origin,
             "configuration": configuration,
@@ -241,7 +246,7 @@ class Trainer:
             return "nothing held out to choose by"
         start = self.state.start_score
         moved = f", {100 * (score - start):+.1f} points from the start" if start is not None else ""
-        return f"held-out zero-shot top-1 {percent(score, len(self.holdout))}{moved if self.state.step else ''}"
+        return f"held-out {self.holdout.figure} {percent(score, len(self.holdout))}{moved if self.state.step else ''}"
 
 
 def _format_metrics(metrics: dict[str, float]) -> str:

@@ -7,6 +7,7 @@ training/config/optimization.py, where its own fields, if it has any, are a sect
 from collections.abc import Callable
 
 from training.config import Objective as ObjectiveConfig
+from training.objectives.categories import CategoryLoss
 from training.objectives.contrastive import Contrastive
 from training.objectives.llip import Llip
 from training.objectives.objective import Objective
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
     "sigmoid": Sigmoid,
     "rank": Rank,
     "llip": Llip,
+    "categories": CategoryLoss,
 }
 
 
