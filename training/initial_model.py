@@ -110,8 +110,8 @@ def _refuse_captions_for_categories(config: TrainConfig, network: Network) -> No
         raise ConfigError("text: a text tower learns from captions, and objective: categories from none: leave it away")
     if network.config.text.kind == "categories" and kind != "categories" and config.text is None:
         raise ConfigError(
-            f"start: this bundle has categories and no text tower, and objective.kind {kind} learns from captions: give "
-            "it a text tower, as `text: {preset: ViT-B-16}` with `lock: {image: 1}`, or set objective to categories"
+            f"start: this bundle has categories and no text tower, and objective.kind {kind} learns from captions: "
+            "give it one, as `text: {preset: ViT-B-16}` with `lock: {image: 1}`, or set objective to categories"
         )
 
 

@@ -32,7 +32,7 @@ def opened(folder: Path, **changes: Any) -> tuple[TrainingSet, RunCategories]:
     config = load_config(category_config(folder, **changes))
     chosen = choose_categories(config, folder)
     assert chosen is not None
-    return TrainingSet(config.data, folder, config.seed, None, chosen.of_samples), chosen
+    return TrainingSet(config.data, folder, config.seed, categories=chosen.of_samples), chosen
 
 
 def sets_of(batch: Batch) -> list[set[str]]:
