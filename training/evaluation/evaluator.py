@@ -15,7 +15,7 @@ from model.suggestions import did_you_mean
 from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
 from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe, single_vectors
-from training.evaluation.paraphrase import measure_paraphrases
+from training.evaluation.paraphrase import PARAPHRASE, measure_paraphrases
 from training.evaluation.paraphrase_pairs import NO_PAIRS, PairSample, pairs_of_split
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
@@ -54,6 +54,8 @@ def evaluate(
     evaluators = [_DatasetEvaluator(embedder, dataset, options, on_result) for dataset in datasets]
     results = [result for each in evaluators for result in each.results()]
     _warn_of_unknown_names(options, {name for each in evaluators for name in each.classes})
+    if "paraphrase" in options.tasks and not any(result.task == PARAPHRASE for result in results):
+        raise DataError(NO_PAIRS)
     if not results:
         raise DataError(f"nothing to measure by {', '.join(options.tasks)}: there are no classes, or no captions")
     return results + (_robustness(embedder, datasets, options) if "robustness" in options.tasks else [])
@@ -152,7 +154,7 @@ class _DatasetEvaluator:
                 yield self._overlap(f"{name}{what}", split, self._embed(split, name), sample)
                 measured += 1
         if not measured:
-            raise DataError(f"{self.dataset.name}: {NO_PAIRS}")
+            log.warning("%s: %s", self.dataset.name, NO_PAIRS)
 
     def _overlap(self, name: str, split: Split, images: Vectors, sample: PairSample) -> Result:
         if warning := sample.warning(name):

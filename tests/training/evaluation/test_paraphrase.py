@@ -288,10 +288,18 @@ def test_synonyms_are_those_of_the_configuration(shards: Path, tiny: Path) -> No
     assert list(found["walls (synonyms)"]["per_class"]) == ["blue"]
 
 
+def test_a_data_set_without_pairs_is_told_beside_one_that_has_some(
+    shards: Path, tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = measured(tiny, "--data", f"a={shards}/labelled-*.tar", "--data", f"b={shards}/captioned-*.tar")
+    assert list(found) == ["b (captions)"]
+    assert "a: there are no paraphrases: give pairs by" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task", "paraphrase"], "walls: there are no paraphrases: give pairs by --paraphrases FILE"),
+        (["--task", "paraphrase"], "there are no paraphrases: give pairs by --paraphrases FILE"),
         (["--task", "zeroshot", "--paraphrases", "pairs.csv"], "--paraphrases gives the pairs of --task paraphrase"),
         (["--task", "paraphrase", "--paraphrases", "none.csv"], "No such file or directory"),
     ],
