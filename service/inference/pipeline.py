@@ -88,7 +88,6 @@ class Pipeline:
             kind: ThroughputEstimate(self.profiles[tower].seconds_per_item)
             for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
-        self._numbers = {EncodedImage: math.prod(bundle.image_shape), TokenizedText: bundle.dimensions}
         self._single_flight: SingleFlight[Vector] = SingleFlight()
         # Not with the first request: of many categories, that one would wait.
         self.own_labels = own_labels(
@@ -185,14 +184,19 @@ class Pipeline:
 
     async def _look_up(self, records: Sequence[Record], timing: Timing) -> None:
         """Set the vectors that the cache has."""
-        by_length: dict[int, list[Record]] = {}  # an image of a mixture model has more numbers than a text
-        for record in records:
-            by_length.setdefault(self._numbers[type(_payload(record))], []).append(record)
         with timing.stage("cache"):
-            for numbers, part in by_length.items():
+            for numbers, part in self._by_length(records):
                 found = await self.shared.cache.get([_payload(record).key for record in part], numbers)
                 for record, vector in zip(part, found, strict=True):
                     record.vector = vector
+
+    def _by_length(self, records: Sequence[Record]) -> Iterable[tuple[int, Sequence[Record]]]:
+        """How many numbers a vector has, and the records whose have so many: more for an image of a mixture model."""
+        if self.bundle.mixture is None:
+            return [(self.bundle.dimensions, records)]
+        texts = [record for record in records if isinstance(record.payload, TokenizedText)]
+        images = [record for record in records if isinstance(record.payload, EncodedImage)]
+        return [(self.bundle.dimensions, texts), (math.prod(self.bundle.image_shape), images)]
 
     async def _run(
         self, records: Sequence[Record], timing: Timing, keep_errors: bool, reservation: ItemReservation

@@ -5,24 +5,33 @@ import { byId, chosen, el, lines, svg } from "./dom.js";
 import { panel } from "./panel.js";
 import { Complaint, json, multipart } from "./request.js";
 import { thumbnail } from "./results.js";
+import { onChange, state } from "./state.js";
 
 const PREVIEW = 6;
+const MOST_DRAWN = 16; // of the vectors of one picture
 const wantsPictures = () => chosen(byId("embed"), "kind") === "pictures";
+
+/** Whether several vectors of each picture come back: such a model mixes them for each text, and whole. */
+const wantsTokens = () => wantsPictures() && Boolean(state.model?.mixture);
 
 export function embedPanel() {
   byId("embed").addEventListener("input", follow);
+  onChange(follow);
   follow();
   panel({ name: "embed", example: ["coffee.jpg"], wantsPictures, describe, render });
 }
 
 function follow() {
   byId("texts-field").hidden = wantsPictures();
+  byId("dimensions-field").hidden = wantsTokens();
+  byId("tokens-hint").hidden = !wantsTokens();
 }
 
 function describe(pictures) {
-  const dimensions = byId("dimensions").valueAsNumber || null;
+  const dimensions = wantsTokens() ? null : byId("dimensions").valueAsNumber || null;
   if (wantsPictures()) {
-    return multipart("/embed", pictures, { dimensions, on_error: pictures.length > 1 ? "item" : null });
+    const output = wantsTokens() ? "tokens" : null;
+    return multipart("/embed", pictures, { dimensions, output, on_error: pictures.length > 1 ? "item" : null });
   }
   const texts = lines(byId("texts"));
   if (!texts.length) throw new Complaint("Write at least one text.");
@@ -32,8 +41,16 @@ function describe(pictures) {
 function render({ data }, request) {
   const items = data.map((entry, index) => card(entry, request.files?.[index] ?? { name: request.json.inputs[index] }));
   const good = data.find(({ embedding }) => embedding);
-  const summary = good ? `${data.length} vectors of ${good.embedding.length} dimensions` : "No vector could be made";
+  const summary = good ? `${data.length} ${shape(good.embedding)}` : "No vector could be made";
   return { content: el("ul", { class: "vectors" }, ...items), summary };
+}
+
+/** Of one item: a vector, or a list of them. */
+const vectorsOf = (embedding) => (Array.isArray(embedding[0]) ? embedding : [embedding]);
+
+function shape(embedding) {
+  const vectors = vectorsOf(embedding);
+  return `${vectors.length > 1 ? `times ${vectors.length} ` : ""}vectors of ${vectors[0].length} dimensions`;
 }
 
 function card({ embedding, error }, item) {
@@ -41,16 +58,18 @@ function card({ embedding, error }, item) {
   if (error) {
     return el("li", { class: "card vector" }, picture, el("div", {}, el("p", { class: "name" }, item.name), el("p", { class: "message" }, error.message)));
   }
-  const length = Math.hypot(...embedding);
-  const preview = el("code", { class: "numbers" }, `[${embedding.slice(0, PREVIEW).map((x) => x.toFixed(4)).join(", ")}${embedding.length > PREVIEW ? ", …" : ""}]`);
+  const vectors = vectorsOf(embedding);
+  const [vector] = vectors;
+  const length = Math.hypot(...vector);
+  const preview = el("code", { class: "numbers" }, `[${vector.slice(0, PREVIEW).map((x) => x.toFixed(4)).join(", ")}${vector.length > PREVIEW ? ", …" : ""}]`);
   return el("li", { class: "card vector" },
     picture,
     el("div", {},
       el("p", { class: "name" }, item.name),
-      el("p", { class: "hint" }, `${embedding.length} dimensions · length ${length.toFixed(3)}`),
+      el("p", { class: "hint" }, `${vectors.length > 1 ? `${vectors.length} vectors · ` : ""}${vector.length} dimensions · length ${length.toFixed(3)}`),
     ),
-    copyButton(() => JSON.stringify(embedding), preview, "Copy vector"),
-    drawing(embedding),
+    copyButton(() => JSON.stringify(embedding), preview, vectors.length > 1 ? "Copy vectors" : "Copy vector"),
+    ...vectors.slice(0, MOST_DRAWN).map(drawing),
     preview,
   );
 }

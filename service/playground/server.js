@@ -87,14 +87,15 @@ function describe(model) {
   byId("bundled-model").hidden = !model?.bundled;
   byId("other-model").hidden = !model || model.bundled;
   if (!model) return;
-  const { id, image_size: pixels, context_length: tokens, categories, dimensions, variant, source_warnings: warnings } = model;
+  const { id, image_size: pixels, context_length: tokens, categories, dimensions, mixture, variant, source_warnings: warnings } = model;
   const reads = categories === null
     ? `reads up to ${tokens} tokens`
     : `knows ${categories} categories by name and no other text, tells of each alone how likely it is`;
+  const mixed = mixture ? ` Of a picture it makes ${mixture.tokens}, which it mixes for each text.` : "";
   const made = variant ? ` It is a variant of ${variant.made_from_id} in ${variant.precision}.` : "";
   const doubts = warnings.map((warning) => ` Doubtful when it was imported: ${warning}.`).join("");
   byId("other-model-facts").textContent =
-    `${id} sees ${pixels} × ${pixels} pixels, ${reads}, and makes vectors of ${dimensions} dimensions.${made}${doubts}`;
+    `${id} sees ${pixels} × ${pixels} pixels, ${reads}, and makes vectors of ${dimensions} dimensions.${mixed}${made}${doubts}`;
 }
 
 /** A browser sends no key where a link leads, and these pages want one. */

@@ -11,9 +11,9 @@ import sightword
 from benchmarks.service_process import Running
 from sightword.local.embedder import Local
 from tests.client.bad_line import BadLine, bad_line
-from tests.service.conftest import bundle, bundle_path, narrow, service
+from tests.service.conftest import bundle, bundle_path, llip, llip_service, narrow, service
 
-__all__ = ["bundle", "bundle_path", "narrow", "service"]
+__all__ = ["bundle", "bundle_path", "llip", "llip_service", "narrow", "service"]
 
 
 @pytest.fixture(autouse=True)

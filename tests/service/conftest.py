@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -37,6 +37,9 @@ from tests.service.gated_tower import GatedTower
 from tests.service.https_server import HttpsServer, serving
 from tests.service.internet import NAME
 from tests.service.redis_or_skip import redis_server
+
+if TYPE_CHECKING:
+    from tests.service.llip import Llip
 
 ANSWERS: dict[str, Any] = {  # models, or unions of them
     "/embed": answers.EmbedAnswer,
@@ -110,6 +113,19 @@ def random_bundle(path: Path) -> Path:
 @pytest.fixture(scope="session")
 def bundle(bundle_path: Path) -> Bundle:
     return Bundle.load(bundle_path)
+
+
+@pytest.fixture(scope="session")
+def llip(tmp_path_factory: pytest.TempPathFactory) -> Llip:
+    from tests.service.llip import export_llip  # with torch, which most tests do without
+
+    return export_llip(tmp_path_factory.mktemp("llip") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def llip_service(llip: Llip, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("llip-service"), llip.bundle.path, max_batch="8", timeout_s="300") as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

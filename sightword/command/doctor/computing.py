@@ -64,7 +64,8 @@ def _model(name: str | None, provider: str) -> Finding:
         [vector] = Embedder(bundle, provider).embed_images([PICTURE])
     except (EngineError, BundleError) as error:
         return fail(about, str(error), "set SIGHTWORD_PROVIDER=cpu to see whether it is the provider")
-    length = float(np.linalg.norm(vector))
+    lengths = np.atleast_1d(np.linalg.norm(vector, axis=-1))  # of several vectors, where a model mixes them for texts
+    length = float(lengths[np.abs(lengths - 1).argmax()])
     if not abs(length - 1) < TOLERANCE:
         return fail(about, f"{bundle.id} gives a vector of length {length:.3f}, not 1", "export it again")
     if name is None and float(np.abs(vector[: len(KNOWN)] - np.array(KNOWN)).max()) > TOLERANCE:
