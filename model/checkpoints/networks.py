@@ -105,6 +105,11 @@ def writable_config(bundle: Bundle) -> ModelConfig:
             f"{bundle.path} has {_ONLY_OURS[config.text.kind]}, which no other format holds: serve the bundle "
             "as it is, or train it further"
         )
+    if bundle.mixture is not None:
+        raise CheckpointError(
+            f"{bundle.id} has {bundle.mixture.tokens} vectors of a picture, which are mixed for each text, and no "
+            "other format has that: serve the bundle, or train it further"
+        )
     return config
 
 

@@ -9,6 +9,7 @@ import typer
 
 from model import __version__
 from model.commands.common import BundleArgument, fail, load
+from model.config import MixtureConfig
 from model.library_config import LibraryConfig
 from model.requirements import needs
 
@@ -41,6 +42,7 @@ def inspect(
         "image tower": config.image.model_dump_json(),
         "text tower": config.text.model_dump_json(),
         "dimensions": loaded.dimensions,
+        **({"mixture": _mixture(loaded.mixture)} if loaded.mixture else {}),
         **({"trained to be cut to": ", ".join(map(str, trained))} if trained else {}),
         "precision": f"{loaded.precision} (weights stored as {manifest.weights_dtype})",
         "logit scale": f"{loaded.logit_scale:.3f}",
@@ -58,8 +60,15 @@ def inspect(
         typer.echo(f"{'score':<{width}}  {name}: {json.dumps(score)}")
 
 
+def _mixture(mixture: MixtureConfig) -> str:
+    return (
+        f"{mixture.tokens} vectors of a picture, mixed for each text by {mixture.heads} heads at temperature "
+        f"{mixture.temperature:g}"
+    )
+
+
 def verify(bundle: BundleArgument = None) -> None:
-    """Check every hash, open both graphs and run each once. Exits with 1 and the reason if anything is wrong.
+    """Check every hash, open all graphs and run each once. Exits with 1 and the reason if anything is wrong.
 
     Example:
 
@@ -75,7 +84,8 @@ def verify(bundle: BundleArgument = None) -> None:
     except (EngineError, BundleError) as error:
         fail(str(error))
     files = len(loaded.manifest.files)
-    typer.echo(f"{bundle or loaded.path}: {files} files as recorded, both towers run. Digest {loaded.digest}")
+    parts = "both towers" if loaded.mixture is None else "both towers and what mixes them"
+    typer.echo(f"{bundle or loaded.path}: {files} files as recorded, {parts} run. Digest {loaded.digest}")
 
 
 def presets() -> None:

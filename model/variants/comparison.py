@@ -58,7 +58,10 @@ def compare(source: Bundle, variant: Bundle, pixels: npt.NDArray[np.uint8]) -> C
     text_vectors = _embed(first.embed_texts, texts), _embed(second.embed_texts, texts)
     if not all(np.isfinite(vectors).all() for vectors in (image_vectors[1], text_vectors[1])):
         raise VariantError("the variant gives vectors that are not numbers: use another --precision")
-    logits = [image @ text[: len(LABELS)].T for image, text in zip(image_vectors, text_vectors, strict=True)]
+    logits = [
+        engine.cosines(image, text[: len(LABELS)])
+        for engine, image, text in zip((first, second), image_vectors, text_vectors, strict=True)
+    ]
     # An image and a text alone, as in requests of one item.
     single_images = [pixels[i : i + 1] for i in range(len(images[0]))]
     single_texts = [tokenizer.pad([row]) for row in rows[:TEXT_BATCH]]
@@ -108,5 +111,6 @@ def _embed(run: Run, batches: Sequence[npt.NDArray[Any]]) -> Vectors:
 
 
 def _cosines(vectors: Vectors, others: Vectors) -> Vectors:
-    cosines: Vectors = (vectors * others).sum(axis=1)
+    """Of each item; of a picture with several vectors, that of the one that is farthest."""
+    cosines: Vectors = (vectors * others).sum(axis=-1).reshape(len(vectors), -1).min(axis=1)
     return cosines

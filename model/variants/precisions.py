@@ -21,7 +21,7 @@ from model.export.external_data import link_weights, take_out_weights, unlink_we
 from model.export.graphs import write_graphs
 from model.export.tensors import write_tensors
 from model.library_config import LibraryConfig
-from model.manifest import IMAGE_GRAPH, TEXT_GRAPH, WEIGHTS
+from model.manifest import IMAGE_GRAPH, MIXTURE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.variant_report import LOW_COSINE, Precision
 from model.variants.dynamic_quantization import quantize_graph
 from model.variants.float16_graphs import to_float16
@@ -34,6 +34,8 @@ from model.variants.static_quantization import MIXED, mean_cosine, quantization_
 
 Pixels = npt.NDArray[np.uint8]
 Computes = Literal["float32", "float16", "int8"]
+# Of each graph that a bundle may have, what it is given at a run; all else is weights.
+INPUTS: dict[FileName, int] = {IMAGE_GRAPH: 1, TEXT_GRAPH: 1, MIXTURE_GRAPH: 2}
 
 
 class Stored(NamedTuple):
@@ -50,7 +52,7 @@ def write_fused(source: Bundle, folder: Path) -> Stored:
     """Graphs with fused operators, on the weights as they are."""
     shutil.copyfile(source.path / WEIGHTS, folder / WEIGHTS)
     if isinstance(source.manifest.config, LibraryConfig):
-        protos = {file: _load_unlinked(source.path / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}
+        protos = {file: _load_unlinked(source.path / file) for file in _graphs_of(source)}
         for proto in protos.values():
             fuse_attention(proto)
         _link(protos, folder)
@@ -68,6 +70,8 @@ def write_fp16(source: Bundle, folder: Path, graphs: Path, pixels: Pixels) -> St
     fused = graphs != source.path
     network = load_network(source)
     to_half(network)
+    if network.mixture is not None:
+        network.mixture.float()
     tokenizer = source.tokenizer()
     check_activations(
         network, source.preprocessing, pixels, tokenizer.pad(smoke_inputs.token_rows(tokenizer)[-len(pixels) :])
@@ -76,7 +80,7 @@ def write_fp16(source: Bundle, folder: Path, graphs: Path, pixels: Pixels) -> St
         fuse(network)
     write_tensors(network.state_dict(), folder / WEIGHTS)
     write_graphs(network, source.preprocessing, folder)
-    return Stored("fp16", "float16", "float16")
+    return Stored("fp16", "float16", "float16", {IMAGE_GRAPH: _mixture_kept(source)})
 
 
 def _write_fp16_graphs(source: Bundle, folder: Path, graphs: Path, pixels: Pixels) -> Stored:
@@ -84,7 +88,7 @@ def _write_fp16_graphs(source: Bundle, folder: Path, graphs: Path, pixels: Pixel
     tokenizer = source.tokenizer()
     rows = smoke_inputs.token_rows(tokenizer)[-len(pixels) :]
     items: dict[str, npt.NDArray[Any]] = {IMAGE_GRAPH: pixels, TEXT_GRAPH: tokenizer.pad(rows)}
-    protos: dict[str, onnx.ModelProto] = {}
+    protos: dict[FileName, onnx.ModelProto] = {}
     tensors: dict[str, npt.NDArray[Any]] = {}
     kept: dict[str, tuple[str, ...]] = {}
     with safe_open(source.path / WEIGHTS, "np") as weights:
@@ -107,7 +111,7 @@ def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
     No kernel of onnxruntime's CPU provider computes in bfloat16: the weights are widened when the graphs are opened.
     """
     write_tensors(to_bfloat16(read_weights(source.path / WEIGHTS)), folder / WEIGHTS)
-    _link({file: _load_unlinked(graphs / file) for file in (IMAGE_GRAPH, TEXT_GRAPH)}, folder)
+    _link({file: _load_unlinked(graphs / file) for file in _graphs_of(source)}, folder)
     return Stored("bf16", "bfloat16", "float32")
 
 
@@ -116,7 +120,7 @@ def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels |
 
     A tower with depthwise convolutions is tried on `pixels`: where it loses too much, convolutions stay as they are.
     """
-    protos: dict[str, onnx.ModelProto] = {}
+    protos: dict[FileName, onnx.ModelProto] = {}
     tensors: dict[str, npt.NDArray[Any]] = {}
     kept: dict[str, tuple[str, ...]] = {}
     static = None if calibration is None else _quantize_image_graph(graphs / IMAGE_GRAPH, calibration, pixels)
@@ -129,6 +133,12 @@ def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels |
                 protos[file] = _load_unlinked(graphs / file)
                 tensors |= quantize_graph(protos[file], weights.get_tensor)
                 kept[file] = ("convolutions",) * any(node.op_type == "Conv" for node in protos[file].graph.node)
+        if source.mixture is not None:
+            mixture = protos[MIXTURE_GRAPH] = _load_unlinked(graphs / MIXTURE_GRAPH)
+            tensors |= {
+                value.name: weights.get_tensor(value.name) for value in mixture.graph.input[INPUTS[MIXTURE_GRAPH] :]
+            }
+    kept[IMAGE_GRAPH] += _mixture_kept(source)
     _save(tensors, folder)
     _link(protos, folder)
     return Stored("int8", "int8", "int8", kept, calibrated=static is not None)
@@ -145,6 +155,15 @@ def _quantize_image_graph(
     return quantized, quantization.kept
 
 
+def _graphs_of(source: Bundle) -> list[FileName]:
+    return [file for file in INPUTS if file in source.manifest.files]
+
+
+def _mixture_kept(source: Bundle) -> tuple[str, ...]:
+    """What a report says of pictures that are mixed for each text: that is little work, and stays in float32."""
+    return ("what mixes it for each text",) if source.mixture else ()
+
+
 def _save(tensors: Mapping[str, npt.NDArray[Any]], folder: Path) -> None:
     save_arrays({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
@@ -156,10 +175,10 @@ def _load_unlinked(graph: Path) -> onnx.ModelProto:
     return proto
 
 
-def _link(protos: Mapping[str, onnx.ModelProto], folder: Path) -> None:
+def _link(protos: Mapping[FileName, onnx.ModelProto], folder: Path) -> None:
     for file, proto in protos.items():
         link_weights(proto, folder / WEIGHTS)
-        if len(proto.graph.input) > 1:
-            raise VariantError(f"{file} wants {proto.graph.input[1].name}, which {WEIGHTS} does not hold")
+        if surplus := proto.graph.input[INPUTS[file] :]:
+            raise VariantError(f"{file} wants {surplus[0].name}, which {WEIGHTS} does not hold")
         onnx.save(proto, folder / file)
         onnx.checker.check_model(str(folder / file))

@@ -13,10 +13,15 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
 from model import mixture_tiles
+from model.__main__ import app
 from model.bundle import Bundle, BundleError
+from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.networks import load_network
+from model.checkpoints.openclip.folder import write_folder as write_openclip
+from model.checkpoints.transformers.hf_folder import write_folder as write_transformers
 from model.config import MixtureConfig, ModelConfig, Preprocessing
 from model.embedder import Embedder
 from model.export.bundle import export_bundle
@@ -26,6 +31,9 @@ from model.network import CLIP, build_network, loss_parameters
 from model.network.mixture import Mixture
 from model.runtime.engine import Engine, EngineError
 from model.tokenizers.clip import Tokenizer
+from model.variants.inputs import photograph_crops
+from model.variants.make_variant import make_variant
+from model.variants.options import VariantOptions
 from tests.model.conftest import TINY_LLIP, TINY_RESNET, TINY_VIT, random_network
 
 DIM = 32
@@ -228,3 +236,47 @@ def test_a_graph_that_mixes_otherwise_is_no_export(llip: tuple[CLIP, Bundle], tm
     fields = json.loads((copy / MANIFEST).read_text())
     with pytest.raises(ExportError, match="the exported graphs differ from the network"):
         write_measured(copy, fields, 1e-4, lambda draft: measure(other, draft))
+
+
+@pytest.mark.parametrize("write", [write_openclip, write_transformers])
+def test_no_other_format_has_a_mixture(llip: tuple[CLIP, Bundle], tmp_path: Path, write: Any) -> None:
+    with pytest.raises(CheckpointError, match="tiny-llip has 3 vectors of a picture, which are mixed for each text"):
+        write(llip[1], tmp_path / "folder")
+
+
+def test_inspect_and_verify_say_what_is_mixed(llip: tuple[CLIP, Bundle]) -> None:
+    path = str(llip[1].path)
+    shown = CliRunner().invoke(app, ["inspect", path]).output
+    assert "3 vectors of a picture, mixed for each text by 2 heads at temperature 5" in shown
+    assert "both towers and what mixes them run" in CliRunner().invoke(app, ["verify", path]).output
+
+
+@pytest.mark.parametrize(
+    ("options", "difference"),
+    [
+        (VariantOptions("int8"), 0.03),
+        (VariantOptions("fp16"), 1e-3),
+        (VariantOptions("bf16"), 0.02),
+        (VariantOptions("fp32", fused=True), 1e-5),
+    ],
+    ids=lambda value: getattr(value, "suffix", None),
+)
+def test_a_variant_mixes_in_float32(
+    llip: tuple[CLIP, Bundle], tmp_path: Path, options: VariantOptions, difference: float
+) -> None:
+    """Towers are rounded; what mixes reads the weights of the bundle as they are, but in bf16, where it is rounded."""
+    source = llip[1]
+    variant = make_variant(source, tmp_path / "variant", options, lambda _: None)
+    assert variant.mixture == source.mixture
+    engines, tokenizer = [Engine(bundle, "cpu") for bundle in (source, variant)], source.tokenizer()
+    pixels = photograph_crops(source.preprocessing)[:8]
+    ids = tokenizer.pad(tokenizer.encode(["a cat", "a rocket in the night", "tea"]))
+    ours, theirs = (each.cosines(each.embed_images(pixels), each.embed_texts(ids)) for each in engines)
+    np.testing.assert_allclose(theirs, ours, atol=difference)
+    images, texts = unit(4, 3, DIM).numpy(), unit(5, DIM, seed=1).numpy()
+    mixed = [each.cosines(images, texts) for each in engines]
+    np.testing.assert_allclose(mixed[1], mixed[0], atol=0.01 if options.precision == "bf16" else 1e-6)
+    report = variant.manifest.variant
+    assert report is not None
+    said = "what mixes it for each text in float32" in report.rows()["image variant"]
+    assert said == (options.precision in ("int8", "fp16"))

@@ -95,6 +95,8 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     config, own_tokenizer = writable_config(bundle), not has_clips_tokenizer(bundle)
     model_cfg = to_model_cfg(config, bundle.id if own_tokenizer else None)
     network = load_network(bundle)
+    if network.logit_bias is not None and "init_logit_bias" not in model_cfg:
+        model_cfg["init_logit_bias"] = float(network.logit_bias.detach())  # without it theirs has no bias to be loaded
     with new_folder(folder) as draft:
         preprocess_cfg = pixels.to_openclip(bundle.preprocessing)
         write_object(draft / CONFIG, {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})

@@ -73,9 +73,15 @@ def read_folder(folder: Path, options: Options) -> Checkpoint:
 def write_folder(bundle: Bundle, folder: Path) -> None:
     """Write a folder that AutoModel and AutoProcessor of transformers load, with the same outputs.
 
-    Raises CheckpointError for a ModifiedResNet, which transformers does not have, and where `folder` is not empty.
+    Raises CheckpointError for a ModifiedResNet, a bias of CLIP's logits and a mixture, which transformers does not
+    have, and where `folder` is not empty.
     """
     config, content = writable_config(bundle), bundle.read(TOKENIZER).decode()
+    if config.text.kind == "clip" and bundle.logit_bias is not None:
+        raise CheckpointError(
+            f"{bundle.id} was trained pair by pair, and the CLIP of transformers has no bias of the logits: use "
+            "--format openclip"
+        )
     if config.image.kind == "resnet":
         raise CheckpointError(
             f"{bundle.id} has an image tower of kind resnet, and transformers has only vision transformers for CLIP: "
