@@ -12,6 +12,7 @@ from training.categories.vocabulary import Vocabulary, read_vocabulary
 from training.categories.wordnet import open_wordnet
 from training.config import ConfigError, TrainConfig
 from training.data.item_categories import ItemCategories, TaggedSamples
+from training.data.opened_sources import OpenedSources
 from training.run_folder import CATEGORIES
 
 
@@ -31,7 +32,8 @@ def choose_categories(config: TrainConfig, base: Path, run: Path | None = None) 
     settings = config.objective.categories
     if config.objective.kind != "categories":
         return None
-    samples = TaggedSamples(config.data, base, NounFinder(open_wordnet(Path(settings.wordnet))))
+    finder = NounFinder(open_wordnet(Path(settings.wordnet)))
+    samples = TaggedSamples(OpenedSources(config.data, base), finder)
     if config.start:
         vocabulary = samples.counted(_of_bundle(Path(config.start), settings.vocabulary))
     elif settings.vocabulary:

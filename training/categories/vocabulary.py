@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from model.tokenizers.categories import Category, CategoryTokenizer
 from model.tokenizers.clip import TokenizerError
 from training.config import ConfigError
 
+MAX_RARE = 20  # synsets that were too rare, of which a person is told
 MAX_BYTES = 64 * 2**20  # of a file: WordNet's 82,115 noun synsets have room for 800 bytes each
 Count = Annotated[int, Field(ge=0)]
 
@@ -34,6 +35,7 @@ class _File(BaseModel):
 
     samples: Count
     dropped: Count
+    rare: Annotated[dict[str, Count], Field(max_length=MAX_RARE)] = {}
     categories: Annotated[list[_Entry], Field(min_length=1, max_length=MAX_CATEGORIES)]
 
 
@@ -45,6 +47,7 @@ class Vocabulary:
     counts: tuple[int, ...]
     samples: int  # with at least one synset, in the vocabulary or not
     dropped: int  # synsets that occurred too seldom
+    rare: Mapping[str, int] = field(default_factory=dict)  # the most frequent of those, and in how many samples
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -69,7 +72,12 @@ class Vocabulary:
             {"synset": category.synset, "names": category.names, "count": count}
             for category, count in zip(self.categories, self.counts, strict=True)
         ]
-        content = {"samples": self.samples, "dropped": self.dropped, "categories": entries}
+        content = {
+            "samples": self.samples,
+            "dropped": self.dropped,
+            "rare": dict(self.rare),
+            "categories": entries,
+        }
         file.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(file) as draft:
             draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -90,7 +98,8 @@ def read_vocabulary(file: Path) -> Vocabulary:
             f"objective.categories.vocabulary: {file} is no vocabulary as `python -m training categories --output` "
             f"writes it: {error}"
         ) from error
-    return Vocabulary(categories, tuple(entry.count for entry in content.categories), content.samples, content.dropped)
+    counts = tuple(entry.count for entry in content.categories)
+    return Vocabulary(categories, counts, content.samples, content.dropped, content.rare)
 
 
 def build_vocabulary(
@@ -101,15 +110,16 @@ def build_vocabulary(
     `counts` are samples by synset, and `lemmas` how often each was said for a synset: what it is called is what it was
     said by. Raises ConfigError where none is frequent enough.
     """
-    ordered = sorted((synset for synset in counts if counts[synset] >= min_count), key=lambda s: (-counts[s], s))
-    kept = ordered[: min(max_categories, MAX_CATEGORIES)]
+    ordered = sorted(counts, key=lambda synset: (-counts[synset], synset))
+    kept = [synset for synset in ordered if counts[synset] >= min_count][:max_categories]
     if not kept:
         most = max(counts.values(), default=0)
         raise ConfigError(
             f"objective.categories.min_count: no noun of the texts is said of {min_count} training pictures, the most "
             f"frequent of {len(counts):,} of {most}: set it lower, or give the pictures captions or labels"
         )
-    return Vocabulary(_named(kept, lemmas), tuple(counts[s] for s in kept), samples, len(counts) - len(kept))
+    rare = {synset: counts[synset] for synset in ordered[len(kept) :][:MAX_RARE]}
+    return Vocabulary(_named(kept, lemmas), tuple(counts[s] for s in kept), samples, len(counts) - len(kept), rare)
 
 
 def _named(synsets: Sequence[str], lemmas: Mapping[str, Counter[str]]) -> tuple[Category, ...]:
@@ -138,4 +148,6 @@ def describe_vocabulary(vocabulary: Vocabulary, *, shown: int = 20) -> str:
         lines.append(f"| {', '.join(category.names[:4])} | {category.synset} | {count:,} |")
     if len(vocabulary) > shown:
         lines.append(f"| and {len(vocabulary) - shown:,} more | | |")
+    if vocabulary.rare:
+        lines += ["", f"too rare: {', '.join(f'{synset} {count}' for synset, count in vocabulary.rare.items())}"]
     return "\n".join(lines)

@@ -161,13 +161,14 @@ def _with_absolute_paths(config: TrainConfig, base: Path) -> TrainConfig:
     """Make the paths of the bundles that it names absolute, so that the run's folder can be opened from anywhere."""
     start = str(base / config.start) if config.start else None
     teacher = str(base / config.objective.teacher) if config.objective.teacher else None
-    captions, categories = config.data.captions, config.objective.categories
-    if captions.teacher not in (None, STORED):
-        captions = captions.model_copy(update={"teacher": str(base / captions.teacher)})
+    categories = config.objective.categories
     named = str(base / categories.vocabulary) if categories.vocabulary else None
     paths = {"vocabulary": named, "wordnet": str(base / categories.wordnet)}
     objective = config.objective.model_copy(
         update={"teacher": teacher, "categories": categories.model_copy(update=paths)}
     )
+    captions = config.data.captions
+    if captions.teacher not in (None, STORED):
+        captions = captions.model_copy(update={"teacher": str(base / captions.teacher)})
     data = config.data.model_copy(update={"captions": captions})
     return config.model_copy(update={"start": start, "objective": objective, "data": data})

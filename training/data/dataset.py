@@ -15,25 +15,22 @@ import numpy.typing as npt
 import torch
 
 from training.config import ConfigError, Data
-from training.config.captions import CaptionFilters
-from training.data.caption_filters import FilteredCaptions, filter_captions
-from training.data.caption_similarity import caption_similarities
-from training.data.captions import CaptionSampler, load_synonyms
+from training.data.captions import CaptionSampler
 from training.data.category_batches import CategoryBatches
 from training.data.collate import Batch, Images
 from training.data.decoding_pool import Encoded
-from training.data.image_reader import ImageReader, find_transparent
+from training.data.image_reader import find_transparent
 from training.data.images import DiskStore, ImageStore, LocalProcesses, decode_all
-from training.data.index import SampleIndex, index_cache, open_index
+from training.data.index import SampleIndex
 from training.data.item_categories import ItemCategories, Ragged, log_without_category
 from training.data.matches import match
 from training.data.negatives import Negatives
+from training.data.opened_sources import OpenedSources
 from training.data.phrase_table import PhraseColumns
 from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
 from training.data.skipped_samples import SkippedSamples
-from training.data.split import load_excluded, mark_held_out, mark_included
 from training.progress import write_line
 
 Indices = npt.NDArray[np.int64]
@@ -63,24 +60,12 @@ class TrainingSet:
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
         self._lock = threading.Lock()
-        synonyms = load_synonyms(base / data.synonyms if data.synonyms else None)
         self._captions = CaptionSampler(data.captions, data.max_long_text)
-        self._reader = ImageReader()
         refuse_tests_in_training(data, base)
-        opened = [] if categories is None else categories.indexes
-        self._indexes = opened or [
-            open_index(source, base, index_cache(data), data.captions.field_names) for source in data.train
-        ]
-        self.filtered = self._filter(base)
-        kept_phrases = self.filtered.kept if self.filtered else None
-        self._phrases = PhraseColumns(self._indexes, synonyms, self._mixed_sources(), kept_phrases)
-        # Which sample an item is: its source, and its number in the index of that.
-        sources = np.repeat(np.arange(len(self._indexes), dtype=np.int16), [len(index) for index in self._indexes])
-        numbers = np.concatenate([np.arange(len(index)) for index in self._indexes])
-        included = mark_included(self._indexes, load_excluded(base / data.exclude if data.exclude else None))
-        if self.filtered:
-            included &= np.concatenate(self.filtered.usable)
-        held_out = mark_held_out(self._indexes, included, data.holdout)
+        opened = OpenedSources(data, base) if categories is None else categories.opened
+        self._indexes, self.filtered, self._reader = opened.indexes, opened.filtered, opened.reader
+        self._phrases = PhraseColumns(self._indexes, opened.synonyms, self._mixed_sources(), opened.kept_phrases)
+        sources, numbers, included, held_out = opened.sources, opened.numbers, opened.included, opened.held_out
         kept = included & ~held_out
         self._without_category = 0
         if categories is not None:
@@ -192,18 +177,6 @@ class TrainingSet:
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))
-
-    def _filter(self, base: Path) -> FilteredCaptions | None:
-        """The captions that are left out, where any are to be."""
-        captions = self.data.captions
-        if captions.filters == CaptionFilters():
-            return None
-        similarities = None
-        if captions.teacher and captions.filters.min_similarity is not None:
-            similarities = caption_similarities(self._indexes, captions.teacher, self._reader, base)
-        filtered = filter_captions(captions.filters, self._indexes, similarities)
-        filtered.log_summary()
-        return filtered
 
     def _mixed_sources(self) -> Indices | None:
         """The sources of captions by field, where they are mixed; what the mix never draws is told."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +15,10 @@ import numpy.typing as npt
 from model.tokenizers.categories import Category
 from training.categories.nouns import NounFinder
 from training.categories.vocabulary import Vocabulary, build_vocabulary
-from training.config import Data
-from training.data.captions import load_synonyms
-from training.data.index import SampleIndex, index_cache, open_index
+from training.data.index import SampleIndex
+from training.data.opened_sources import OpenedSources
 from training.data.phrase_table import PhraseColumns, PhraseTable, ragged_ranges
 from training.data.phrases import CAPTION, DESCRIPTION
-from training.data.split import load_excluded, mark_held_out, mark_included
 from training.progress import console
 
 Indices = npt.NDArray[np.int64]
@@ -57,7 +54,7 @@ class Ragged:
 class ItemCategories:
     """The categories of all samples, and what they are called as texts of a batch."""
 
-    indexes: list[SampleIndex]  # of the sources, as `TrainingSet` opens them
+    opened: OpenedSources
     of_samples: Ragged
     texts: list[str]
 
@@ -65,25 +62,21 @@ class ItemCategories:
 class TaggedSamples:
     """The synsets of all samples of a training set, those that are held out among them."""
 
-    def __init__(self, data: Data, base: Path, finder: NounFinder) -> None:
-        """Paths in `data` are relative to `base`. Raises ShardError and ConfigError as `TrainingSet` does."""
-        self._finder = finder
+    def __init__(self, opened: OpenedSources, finder: NounFinder) -> None:
+        self._opened, self._finder = opened, finder
         self._known: dict[tuple[int, bool], list[tuple[int, str]]] = {}  # by phrase, and whether it is a caption
         self.synsets: list[str] = []  # by number, in the order that they came up
         self._numbers: dict[str, int] = {}
         self._lemmas: list[Counter[str]] = []
-        self.indexes = [open_index(source, base, index_cache(data), data.captions.field_names) for source in data.train]
-        phrases = PhraseColumns(self.indexes, load_synonyms(base / data.synonyms if data.synonyms else None))
-        sources = np.repeat(np.arange(len(self.indexes), dtype=np.int16), [len(index) for index in self.indexes])
-        numbers = np.concatenate([np.arange(len(index)) for index in self.indexes])
+        phrases = PhraseColumns(opened.indexes, opened.synonyms, kept=opened.kept_phrases)
+        sources, numbers = opened.sources, opened.numbers
         parts = [
             self._tag(phrases.look_up(sources[start : start + CHUNK], numbers[start : start + CHUNK]))
             for start in range(0, len(sources), CHUNK)
         ]
         counts = np.concatenate([part.counts for part in parts])
         self.tags = Ragged(_ends(counts), np.concatenate([part.values for part in parts]))
-        included = mark_included(self.indexes, load_excluded(base / data.exclude if data.exclude else None))
-        self._trained = included & ~mark_held_out(self.indexes, included, data.holdout)
+        self._trained = opened.included & ~opened.held_out
 
     def vocabulary(self, min_count: int, max_categories: int) -> Vocabulary:
         """The frequent synsets of the samples that are trained on. Raises ConfigError where there are none."""
@@ -108,7 +101,7 @@ class TaggedSamples:
         owners = np.repeat(np.arange(len(self.tags)), self.tags.counts)
         values = numbers[self.tags.values] if len(self.tags.values) else self.tags.values
         of_samples = _distinct(owners[values >= 0], values[values >= 0], len(self.tags))
-        return ItemCategories(self.indexes, of_samples, list(vocabulary.tokenizer().labels))
+        return ItemCategories(self._opened, of_samples, list(vocabulary.tokenizer().labels))
 
     def _tag(self, table: PhraseTable) -> Ragged:
         """The synsets of some samples by their phrases, all but descriptions: those say much that is not to be seen."""

@@ -11,7 +11,8 @@ from torch import nn
 from model.config import ModelConfig, ResNetConfig
 from model.network import Network
 from training.categories.vocabulary import describe_vocabulary
-from training.config import TrainConfig
+from training.config import Data, TrainConfig
+from training.config.captions import Captions
 from training.data.dataset import TrainingSet
 from training.evaluation.category_holdout import build_holdout
 from training.evaluation.intervals import too_few
@@ -101,12 +102,25 @@ def without_effect(config: TrainConfig, model: ModelConfig, processes: int) -> l
         for stage in config.stages
         if stage.start * config.steps > config.steps - 1
     ]
+    lines += captions_without_effect(config)
     lines += [
         f"patch_dropout: {config.patch_dropout:g} of {patches} patches is none of them"
         for patches in _patch_counts(config, model)
         if kept_patch_count(patches, config.patch_dropout) == patches
     ]
     return lines
+
+
+def captions_without_effect(config: TrainConfig) -> list[str]:
+    """How captions are drawn and worded, where categories are learned from all of them at once."""
+    if config.objective.kind != "categories":
+        return []
+    data, usual = config.data, Data.model_fields
+    named = {f"data.captions.{name}": name for name in ("templates", "transparent_templates", "weights", "mix")}
+    changed = [field for field, name in named.items() if getattr(data.captions, name) != getattr(Captions(), name)]
+    changed += ["data.max_long_text"] if data.max_long_text not in (0, usual["max_long_text"].default) else []
+    changed += [f"data.train.{number}.all_labels" for number, source in enumerate(data.train) if source.all_labels]
+    return [f"{field}: with categories no caption is drawn, and all categories are in every batch" for field in changed]
 
 
 def _patch_counts(config: TrainConfig, model: ModelConfig) -> list[int]:

@@ -26,6 +26,7 @@ from model.config import (
     TextConfig,
     ViTConfig,
 )
+from training.categories.vocabulary import read_vocabulary
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
@@ -38,6 +39,7 @@ from training.report.tables import (
     results_table,
     small_dataset_warnings,
 )
+from training.run_folder import CATEGORIES
 
 REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
 MAX_IMAGES = 420  # of a report, about 4 kB each
@@ -66,6 +68,7 @@ def write_report(
     context["results"] = [each.result for each in findings]
     context["compared"] = compared
     context["warnings"] = small_dataset_warnings(context["results"])
+    context["vocabulary"] = read_vocabulary(run / CATEGORIES) if (run / CATEGORIES).exists() else None
     context["held_out_score"] = percent(context["best_score"], context["held_out_items"])
     card = (
         templates()

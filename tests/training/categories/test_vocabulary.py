@@ -17,6 +17,8 @@ from training.categories.vocabulary import Vocabulary, build_vocabulary, describ
 from training.config import ConfigError, load_config
 from training.config.data import Data
 from training.data.item_categories import TaggedSamples
+from training.data.opened_sources import OpenedSources
+from training.loop.setup import captions_without_effect
 from training.run_categories import choose_categories
 
 COUNTS = {"dog.n.01": 9, "cat.n.01": 9, "fox.n.01": 3, "elk.n.01": 1}
@@ -28,7 +30,7 @@ def test_categories_are_the_frequent_ones_by_frequency_and_then_by_name() -> Non
     assert vocabulary.synsets == ("cat.n.01", "dog.n.01", "fox.n.01")
     assert vocabulary.counts == (9, 9, 3)
     assert vocabulary.categories[1] == Category("dog.n.01", ("hound", "dog"))
-    assert (vocabulary.samples, vocabulary.dropped) == (20, 1)
+    assert (vocabulary.samples, vocabulary.dropped, vocabulary.rare) == (20, 1, {"elk.n.01": 1})
     assert vocabulary.mean_frequency == pytest.approx(21 / 60)
     assert build_vocabulary(COUNTS, LEMMAS, 20, 2, max_categories=1).synsets == ("cat.n.01",)
     with pytest.raises(
@@ -50,6 +52,7 @@ def test_a_vocabulary_is_read_as_it_was_written(tmp_path: Path) -> None:
     table = describe_vocabulary(vocabulary, shown=2)
     assert "| hound, dog | dog.n.01 | 9 |" in table
     assert "and 2 more" in table
+    assert "too rare: elk.n.01 1" in describe_vocabulary(build_vocabulary(COUNTS, LEMMAS, 20, 2, 10))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ def test_the_categories_of_a_sample_are_the_nouns_of_all_that_is_said_of_it(tmp_
     (tmp_path / "words.json").write_text(json.dumps({"Motorbike": ["scooter"]}))
     sources = [{"shards": ["one.tar"]}, {"shards": ["two.tar"]}]
     data = Data.model_validate({"train": sources, "holdout": 0, "synonyms": "words.json"})
-    tagged = TaggedSamples(data, tmp_path, finder)
+    tagged = TaggedSamples(OpenedSources(data, tmp_path), finder)
     of_samples = [{tagged.synsets[number] for number in tagged.tags[sample]} for sample in range(8)]
     assert of_samples[:4] == [
         {"dog.n.01", "beach.n.01", "poodle.n.01"},
@@ -114,7 +117,7 @@ def test_what_is_held_out_or_excluded_is_not_counted(animals: Path, finder: Noun
     counts = []
     for changes in ({"holdout": 0.0}, {"holdout": 0.5}, {"holdout": 0.0, "exclude": "left-out.json"}):
         data = Data.model_validate({"train": [{"shards": ["train-0.tar"]}], **changes})
-        counts.append(TaggedSamples(data, animals, finder).vocabulary(1, 100).samples)
+        counts.append(TaggedSamples(OpenedSources(data, animals), finder).vocabulary(1, 100).samples)
     assert counts == [80, counts[1], 40]
     assert 30 < counts[1] < 50
 
@@ -139,7 +142,7 @@ def test_settings_say_which_synsets_become_categories(animals: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("objective", "message"),
     [
-        ({"kind": "sigmoid", "categories": {"min_count": 2}}, "a section of kind: categories"),
+        ({"kind": "sigmoid", "categories": {"min_count": 2}}, "categories is of another kind than sigmoid"),
         ({"kind": "categories", "teacher": "bundle"}, "teacher compares pictures with texts"),
         (
             {"kind": "categories", "categories": {"vocabulary": "a.json", "min_count": 2}},
@@ -150,3 +153,20 @@ def test_settings_say_which_synsets_become_categories(animals: Path, tmp_path: P
 def test_settings_that_contradict_each_other_are_refused(tmp_path: Path, objective: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(category_config(tmp_path, objective=objective))
+
+
+def test_settings_of_captions_that_categories_do_not_follow_are_told(animals: Path) -> None:
+    source = {"shards": ["train-*.tar"], "all_labels": True}
+    data = {"train": [source], "max_long_text": 0.5, "captions": {"templates": ["a {}"], "filters": {"min_words": 1}}}
+    told = captions_without_effect(load_config(category_config(animals, data=data)))
+    fields = ["data.captions.templates", "data.max_long_text", "data.train.0.all_labels"]
+    assert [line.partition(":")[0] for line in told] == fields
+    assert captions_without_effect(load_config(category_config(animals, data=data, objective="sigmoid"))) == []
+
+
+def test_captions_that_are_filtered_out_say_nothing(animals: Path, finder: NounFinder) -> None:
+    filters = {"captions": {"filters": {"max_words": 4}}, "train": [{"shards": ["train-0.tar"]}], "holdout": 0}
+    tagged = TaggedSamples(OpenedSources(Data.model_validate(filters), animals), finder)
+    said = set(tagged.vocabulary(1, 100).synsets)
+    assert {"bowl.n.01", "lemon.n.01"} <= said
+    assert {"dog.n.01", "sea.n.01", "frog.n.01"}.isdisjoint(said)
