@@ -17,7 +17,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from model.config import CategoriesConfig, MixtureConfig, Preprocessing, SiglipTextConfig, TextConfig
+from model.category_config import CategoriesConfig
+from model.config import MixtureConfig, Preprocessing, SiglipTextConfig, TextConfig
 from model.files import open_regular_file, read_regular_file, write_atomically
 from model.library_config import LibraryTextConfig
 from model.manifest import (

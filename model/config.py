@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from model.category_config import CategoriesConfig
+from model.frozen import Frozen
 from model.suggestions import did_you_mean
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -18,12 +20,6 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 class PresetError(ValueError):
     """A name that no shipped configuration has."""
-
-
-class Frozen(BaseModel):
-    """A part of a configuration: checked, without further fields, and not to be changed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # Far above any published model, and low enough that a forged configuration cannot make us build for ever.
@@ -36,7 +32,6 @@ MlpWidth = Annotated[int | None, Field(gt=0, le=131_072)]  # None: four times th
 NormEps = Annotated[float, Field(gt=0, lt=0.1)]
 
 
-MAX_CATEGORIES = 100_000  # WordNet has 82,115 synsets of nouns
 # Of a model, and the id of its bundle: it is in addresses, headers and names of files.
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9@._-]*$", max_length=100)]
 
@@ -159,36 +154,6 @@ class SiglipTextConfig(TransformerConfig):
         if max(self.eos_id, self.pad_id) >= self.vocab_size:
             raise ValueError(f"eos_id and pad_id must be below vocab_size {self.vocab_size}")
         return self
-
-
-class CategoriesConfig(Frozen):
-    """A table of one row a category in place of a text tower, and a row before them that only fills up batches.
-
-    A text is the name of a category, which is one token.
-    """
-
-    kind: Literal["categories"] = "categories"
-    categories: int = Field(ge=1, le=MAX_CATEGORIES)
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the table."""
-        return self.categories + 1
-
-    @property
-    def context_length(self) -> int:
-        """Tokens of a text."""
-        return 1
-
-    @property
-    def fixed_length(self) -> bool:
-        """Whether all rows of tokens are of the context length."""
-        return True
-
-    @property
-    def pad_id(self) -> int:
-        """The row that is no category."""
-        return 0
 
 
 def _text_kind(value: Any) -> str:

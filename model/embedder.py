@@ -23,6 +23,7 @@ from model.bundle import Bundle, bundled
 from model.images.preprocessing import ImageError, load_image
 from model.prefetch import prefetch
 from model.runtime.engine import Engine
+from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer
 
 BATCH_SIZE = 64
@@ -74,10 +75,17 @@ class Embedder:
         return vectors
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts -> float32 [texts, dimensions]; those longer than the context length are cut to it."""
+        """Texts -> float32 [texts, dimensions]; those longer than the context length are cut to it.
+
+        Raises UnknownTextError for what is no category, of a model that knows these by name only.
+        """
         if not texts:
             return np.empty((0, self.bundle.dimensions), np.float32)
         return embed_texts(self._tokenizer, self._engine.embed_texts, texts)
+
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """Those of the texts that `embed_texts` refuses, of a model that knows categories by name only."""
+        return self._tokenizer.unknown(texts) if isinstance(self._tokenizer, CategoryTokenizer) else []
 
     def cosines(self, images: Vectors, texts: Vectors) -> Vectors:
         """Embeddings of images and of texts -> how alike each of the one and of the other are [images, texts]."""

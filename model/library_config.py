@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from model.config import Dimensions, Frozen, ModelConfig, ModelName
+from model.config import Dimensions, ModelConfig, ModelName
+from model.frozen import Frozen
 
 Library = Literal["open_clip", "transformers", "sentence_transformers", "onnx"]
 # What is done to a text before a tokenizer of the `tokenizers` library gets it: open_clip's HFTokenizer has the names.

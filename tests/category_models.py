@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from model.bundle import Bundle
-from model.config import CategoriesConfig, ModelConfig, Preprocessing, ViTConfig
+from model.category_config import CategoriesConfig
+from model.config import ModelConfig, Preprocessing, ViTConfig
 from model.export.bundle import export_bundle
 from model.network import Network, build_network
 from model.tokenizers.categories import Category, CategoryTokenizer

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from model.bundle import Bundle
+from model.category_config import CategoriesConfig
 from model.checkpoints.networks import read_bundle, to_network
 from model.checkpoints.resizing import resized
-from model.config import CategoriesConfig, ModelConfig, Preprocessing, load_preset
+from model.config import ModelConfig, Preprocessing, load_preset
 from model.network import Network, build_network
 from model.tokenizers.clip import TextTokenizer, Tokenizer
 from training.categories.vocabulary import Vocabulary
@@ -111,7 +112,7 @@ def _refuse_captions_for_categories(config: TrainConfig, network: Network) -> No
     if network.config.text.kind == "categories" and kind != "categories" and config.text is None:
         raise ConfigError(
             f"start: this bundle has categories and no text tower, and objective.kind {kind} learns from captions: "
-            "give it one, as `text: {preset: ViT-B-16}` with `lock: {image: 1}`, or set objective to categories"
+            "give it a text tower, as `text: {preset: ViT-B-16}` with `lock: {image: 1}`, or set objective: categories"
         )
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from model.config import CategoriesConfig, ModelConfig
+from model.category_config import CategoriesConfig
+from model.config import ModelConfig
 from model.network.categories import CategoryTable
 from model.network.clip import CLIP
 from model.network.library import LibraryNetwork

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from model.config import CategoriesConfig
+from model.category_config import CategoriesConfig
 
 
 class CategoryTable(nn.Module):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from model.config import MAX_CATEGORIES
+from model.category_config import MAX_CATEGORIES
 from model.tokenizers.clip import Side, TokenizerError, UnknownTextError, pad_rows
 from model.tokenizers.near_names import NearNames
 

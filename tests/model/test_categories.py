@@ -15,11 +15,12 @@ from torch.nn import functional as F
 
 from model import smoke_inputs
 from model.bundle import Bundle, write_manifest
+from model.category_config import MAX_CATEGORIES, CategoriesConfig
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.networks import load_network
 from model.checkpoints.openclip.folder import write_folder as write_openclip
 from model.checkpoints.transformers.hf_folder import write_folder as write_huggingface
-from model.config import MAX_CATEGORIES, CategoriesConfig, ModelConfig
+from model.config import ModelConfig
 from model.embedder import Embedder
 from model.manifest import BundleError
 from model.network import Network, build_network

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from model.config import MAX_CATEGORIES
+from model.category_config import MAX_CATEGORIES
 from model.files import write_atomically
 from model.tokenizers.categories import Category, CategoryTokenizer
 from model.tokenizers.clip import TokenizerError

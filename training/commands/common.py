@@ -21,6 +21,7 @@ USER_ERRORS = frozenset(
         "model.export.comparison.ExportError",
         "model.images.errors.ImageError",
         "model.runtime.providers.EngineError",
+        "model.tokenizers.clip.UnknownTextError",
         "model.zeroshot.TemplateError",
         "training.config.errors.ConfigError",
         "training.corpus.packages.FetchError",

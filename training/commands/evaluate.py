@@ -56,9 +56,10 @@ def evaluate(
     """Measure a model, exactly as it would be served, with 95 % intervals.
 
     zeroshot: top-1, top-5, mean per class, ROC AUC of two classes, 11-point mAP of several a picture. retrieval: recall
-    at 1, 5, 10, both ways. linear-probe, few-shot: logistic regression on the vectors. robustness: the other --data
-    beside the first. paraphrase: how far the ten pictures agree that a text and its paraphrase find, by average overlap
-    and Jaccard similarity; captions of one picture, names of one class, templates and --paraphrases are pairs.
+    at 1, 5, 10, both ways. linear-probe, few-shot: logistic regression on the vectors. transfer: such a head that
+    begins with what the model knows of the classes' names, beside one from zero. robustness: the other --data beside
+    the first. paraphrase: how far the ten pictures agree that a text and its paraphrase find, by average overlap and
+    Jaccard similarity; captions of one picture, names of one class, templates and --paraphrases are pairs.
 
     Examples:
 
@@ -107,7 +108,11 @@ def evaluate(
             paraphrases={f" ({paraphrases.name})": read_pairs(paraphrases)} if paraphrases else {},
         )
         with open_bundle(model or bundled()) as bundle:
+            if bundle.categories is not None and (template or select_templates):
+                raise ConfigError("--template: this model knows categories by name only: leave prompts out")
             results = run_evaluation(Embedder(bundle), specs, options)
+            if not results:
+                raise DataError("nothing is measured: the model knows categories by name only, and none of these")
             typer.echo("\n\n".join(filter(None, (results_table(results), reference_table(results)))))
             if output:
                 write_results(results, bundle.id, bundle.digest, output)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from model.config import MAX_CATEGORIES, MixtureConfig
+from model.category_config import MAX_CATEGORIES
+from model.config import MixtureConfig
 from training.config.section import Section, Share
 
 Beta = Annotated[float, Field(ge=0, lt=1)]

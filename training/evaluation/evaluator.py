@@ -12,12 +12,15 @@ import numpy as np
 
 from model.embedder import Embedder, ReadBytes, Vectors
 from model.suggestions import did_you_mean
-from model.zeroshot import DEFAULT_TEMPLATES, class_vectors, template_vectors
+from model.zeroshot import class_vectors, default_templates, template_vectors
 from training.evaluation.datasets import DataError, DatasetSpec, Split
+from training.evaluation.initial_head import initial_head
+from training.evaluation.known_classes import KnownClasses, restrict_to_classes
 from training.evaluation.linear_probe import ProbeData, few_shot, linear_probe, single_vectors
 from training.evaluation.paraphrase import PARAPHRASE, measure_paraphrases
 from training.evaluation.paraphrase_pairs import NO_PAIRS, PairSample, pairs_of_split
 from training.evaluation.results import Result
+from training.evaluation.transfer import transfer
 from training.evaluation.zeroshot import classify, classify_many, retrieve, select_templates
 from training.progress import announced, track
 
@@ -56,7 +59,7 @@ def evaluate(
     _warn_of_unknown_names(options, {name for each in evaluators for name in each.classes})
     if "paraphrase" in options.tasks and not any(result.task == PARAPHRASE for result in results):
         raise DataError(NO_PAIRS)
-    if not results:
+    if not results and not any(each.known.left_out for each in evaluators):
         raise DataError(f"nothing to measure by {', '.join(options.tasks)}: there are no classes, or no captions")
     return results + (_robustness(embedder, datasets, options) if "robustness" in options.tasks else [])
 
@@ -74,6 +77,7 @@ class _DatasetEvaluator:
         self.embedder, self.dataset, self.options, self._on_result = embedder, dataset, options, on_result
         self._embeddings: dict[ReadBytes, Vectors] = {}
         self.classes: set[str] = set()  # those that were named in a prompt
+        self.known = KnownClasses(embedder, options.class_names)
         self.card = dataset.card
         self.headline = self.card.metric if self.card else "acc1"
 
@@ -83,17 +87,22 @@ class _DatasetEvaluator:
             name = f"{self.dataset.name}{suffix}"
             images = self._embed(split, name)
             if split.captions:
-                if self._is_requested("retrieval"):
+                asked_for = "retrieval" in self.options.tasks
+                if self._is_requested("retrieval") and self.known.reads_captions(name, asked_for=asked_for):
                     embed, cosines = self.embedder.embed_texts, self.embedder.cosines
                     yield self._complete(retrieve(name, images, split.captions, embed, cosines), split, images)
                 continue
             if self._is_requested("zeroshot", "robustness"):
-                result, scores = self.zeroshot(name, split, images)
-                yield self._complete(result, split, images, scores)
-            if {"linear-probe", "few-shot"} & set(self.options.tasks):
+                part = self.known.part(name, split, images)
+                if part is not None:
+                    result, scores = self.zeroshot(name, *part)
+                    yield self._complete(result, *part, scores)
+            if {"linear-probe", "few-shot", "transfer"} & set(self.options.tasks):
                 for result in self._linear_probes(name, suffix, split, images):
                     yield replace(result, skipped=dict(split.skipped.counts))
         if "paraphrase" in self.options.tasks:
+            if self.known.names_only:
+                raise DataError(f"{self.dataset.name}: the model knows categories by name only, and no paraphrases")
             yield from self._paraphrases(splits)
 
     def _embed(self, split: Split, name: str) -> Vectors:
@@ -117,7 +126,8 @@ class _DatasetEvaluator:
 
     def zeroshot(self, name: str, split: Split, images: Vectors) -> tuple[Result, Vectors]:
         templates = self._templates(split)
-        vectors = template_vectors(self.embedder.embed_texts, self._prompt_names(split), templates)
+        names = [self.known.among(names) for names in self._prompt_names(split)]
+        vectors = template_vectors(self.embedder.embed_texts, names, templates)
         accuracies: list[float] = []
         if self.options.select_templates:
             train = self._train("", split)
@@ -178,6 +188,11 @@ class _DatasetEvaluator:
             with announced(f"{name}: few-shot"):
                 results = list(few_shot(name, data, headline=self.headline))
             yield from results
+        if "transfer" in self.options.tasks:
+            with announced(f"{name}: transfer"):
+                head = initial_head(self.embedder, self._prompt_names(split), self._templates(split))
+                results = list(transfer(name, data, head, self.headline))
+            yield from results
 
     def _train(self, suffix: str, test: Split) -> Split:
         """The training split, its classes numbered as those of the test."""
@@ -194,11 +209,13 @@ class _DatasetEvaluator:
 
     def _templates(self, split: Split) -> list[str]:
         own = self.card.prompt_templates() if self.card else list(split.templates)
-        return list(self.options.templates or own or DEFAULT_TEMPLATES)
+        default = default_templates(self.embedder.bundle)
+        # Around the name of a category nothing can stand.
+        return list(default if self.known.names_only else self.options.templates or own or default)
 
     def _prompt_names(self, split: Split) -> list[list[str]]:
         self.classes.update(split.classes)
-        return [list(self.options.class_names.get(name, [name])) for name in split.classes]
+        return [self.known.names(name) for name in split.classes]
 
 
 def _warn_of_unknown_names(options: EvaluationOptions, classes: set[str]) -> None:
@@ -215,11 +232,14 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
     found = []
     for dataset in datasets[1:]:
         shifted = _DatasetEvaluator(embedder, dataset, options)
-        split = shifted.dataset.read("test")[""]
-        on_shifted, _ = shifted.zeroshot(
-            dataset.name, split, embedder.embed_images(split.images, partial(track, what=dataset.name))
+        every = shifted.dataset.read("test")[""]
+        part = shifted.known.part(
+            dataset.name, every, embedder.embed_images(every.images, partial(track, what=dataset.name))
         )
-        on_clean, _ = clean.zeroshot(clean.dataset.name, *_restrict_to_classes(reference, images, split.classes))
+        if part is None:
+            continue
+        on_shifted, _ = shifted.zeroshot(dataset.name, *part)
+        on_clean, _ = clean.zeroshot(clean.dataset.name, *restrict_to_classes(reference, images, part[0].classes))
         metrics = {
             "acc1": on_shifted.metrics["acc1"],
             "acc1_clean": on_clean.metrics["acc1"],
@@ -238,14 +258,3 @@ def _robustness(embedder: Embedder, datasets: Sequence[DatasetSpec], options: Ev
             )
         )
     return found
-
-
-def _restrict_to_classes(split: Split, images: Vectors, classes: Sequence[str]) -> tuple[Split, Vectors]:
-    """The split and its embeddings with the pictures of those classes only, and only those to choose from."""
-    missing = sorted(set(classes) - set(split.classes))
-    if missing:
-        raise DataError(f"the clean data set does not have the classes {', '.join(missing[:3])} of the shifted one")
-    index = {name: number for number, name in enumerate(classes)}
-    kept = [i for i, target in enumerate(split.targets) if split.classes[int(target)] in index]
-    targets = np.array([index[split.classes[int(split.targets[i])]] for i in kept])
-    return replace(split, images=[split.images[i] for i in kept], classes=classes, targets=targets), images[kept]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -47,7 +48,7 @@ def single_vectors(images: Vectors) -> Vectors:
 
 def linear_probe(dataset: str, data: ProbeData, headline: str = "acc1") -> Result:
     """Choose the penalty on a fifth of the training pictures, then fit all of them and measure the test."""
-    strength = _search(data, *_split_for_search(data.train_targets))
+    strength = _search(data, *split_for_search(data.train_targets))
     return fit_and_score(dataset, data, np.arange(len(data.train)), strength, headline, "linear_probe")
 
 
@@ -97,18 +98,20 @@ def fit(vectors: Vectors, targets: Targets, strength: float) -> LogisticRegressi
 def _few_shot_result(dataset: str, data: ProbeData, number: int, headline: str) -> Result:
     draws = []
     for draw in range(DRAWS):
-        fitting, choosing = _draw_shots(data.train_targets, number, np.random.default_rng([draw, number]))
+        fitting, choosing = draw_shots(data.train_targets, number, draw)
         strength = _search(data, fitting, choosing)
-        draws.append(fit_and_score(dataset, data, fitting, strength, headline, "few_shot"))
+        draws.append(fit_and_score(f"{dataset}, {number} shots", data, fitting, strength, headline, "few_shot"))
+    return mean_of_draws(draws, {"shots": number})
+
+
+def mean_of_draws(draws: Sequence[Result], settings: Mapping[str, Any]) -> Result:
+    """The mean of several results of one name; `settings` and each draw's headline figure are its settings."""
     mean = {name: float(np.mean([draw.metrics[name] for draw in draws])) for name in draws[0].metrics}
-    values = [draw.value for draw in draws]
-    settings = {"shots": number, "draws": [round(value, 6) for value in values]}
-    first = draws[0]
+    first, values = draws[0], [draw.value for draw in draws]
     # The widest of the draws' intervals and of the draws themselves.
     interval = min(min(d.interval[0] for d in draws), *values), max(max(d.interval[1] for d in draws), *values)
-    return Result(
-        f"{dataset}, {number} shots", "few_shot", first.images, first.choices, headline, interval, mean, {}, settings
-    )
+    told = {**settings, "draws": [round(value, 6) for value in values]}
+    return replace(first, interval=interval, metrics=mean, per_class={}, settings=told)
 
 
 def fit_and_score(dataset: str, data: ProbeData, fitting: Targets, strength: float, headline: str, task: str) -> Result:
@@ -123,7 +126,7 @@ def fit_and_score(dataset: str, data: ProbeData, fitting: Targets, strength: flo
     return Result(**{**vars(result), "settings": {"C": 1 / strength, "training_pictures": len(fitting)}})
 
 
-def _split_for_search(targets: Targets) -> tuple[Targets, Targets]:
+def split_for_search(targets: Targets) -> tuple[Targets, Targets]:
     """Indices to fit and indices to choose by; classes of one picture are only fitted."""
     several = np.flatnonzero(np.bincount(targets)[targets] > 1)
     size = max(VALIDATION, len(set(targets)) / max(1, len(several)))
@@ -135,6 +138,8 @@ def _split_for_search(targets: Targets) -> tuple[Targets, Targets]:
     return np.setdiff1d(np.arange(len(targets)), choosing), choosing
 
 
-def _draw_shots(targets: Targets, number: int, numbers: np.random.Generator) -> tuple[Targets, Targets]:
+def draw_shots(targets: Targets, number: int, draw: int) -> tuple[Targets, Targets]:
+    """Indices of so many pictures of each class to fit, and of as many others to choose by; another `draw`, others."""
+    numbers = np.random.default_rng([draw, number])
     drawn = [numbers.permutation(np.flatnonzero(targets == kind))[: 2 * number] for kind in np.unique(targets)]
     return np.concatenate([one[:number] for one in drawn]), np.concatenate([one[number:] for one in drawn])

@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-TASKS = ("zeroshot", "retrieval", "linear-probe", "few-shot", "robustness", "paraphrase")  # as --task names them
+# As --task names them.
+TASKS = ("zeroshot", "retrieval", "linear-probe", "few-shot", "transfer", "robustness", "paraphrase")
 HELD_OUT = "held-out training pictures"
 
 
@@ -18,7 +19,7 @@ class Result:
     """Figures are shares in [0, 1]; `interval` is the 95 % interval of `metrics[headline]` from n alone."""
 
     dataset: str
-    task: str  # zeroshot_classification, zeroshot_retrieval, linear_probe, few_shot, robustness, paraphrase
+    task: str  # zeroshot_classification, zeroshot_retrieval, linear_probe, few_shot, transfer, robustness, paraphrase
     images: int
     choices: int  # classes, or distinct texts
     headline: str

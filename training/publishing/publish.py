@@ -11,6 +11,8 @@ import numpy as np
 
 from model.bundle import Bundle
 from model.manifest import BundleError
+from model.tokenizers.categories import CategoryTokenizer
+from model.zeroshot import default_templates
 from training.evaluation.datasets import DataError, DatasetSpec
 from training.evaluation.intervals import too_few, wilson
 from training.progress import console
@@ -41,12 +43,30 @@ def draw_labelled_images(specs: Sequence[DatasetSpec], templates: Sequence[str])
     raise DataError("there are no labelled pictures to check the model with: name some with --check 'SHARDS'")
 
 
+def known_to(bundle: Bundle, labelled: LabelledImages) -> LabelledImages:
+    """What a model that knows categories by name only can be asked of these; all of it, of any other model.
+
+    Raises DataError where that is nothing.
+    """
+    tokenizer = bundle.tokenizer()
+    if not isinstance(tokenizer, CategoryTokenizer):
+        return labelled
+    unknown = set(tokenizer.unknown(labelled.classes))
+    classes = [name for name in labelled.classes if name not in unknown]
+    rows = [row for row, label in enumerate(labelled.labels) if label not in unknown]
+    if not rows:
+        raise DataError(f"{labelled.name}: none of its classes is a category of {bundle.id}, which knows no other text")
+    images, labels = [labelled.images[row] for row in rows], [labelled.labels[row] for row in rows]
+    return LabelledImages(labelled.name, images, labels, classes, default_templates(bundle))
+
+
 def publish(bundle: Bundle, target: PublishTarget, labelled: LabelledImages) -> None:
     """Put `bundle` into the service's folder, have it loaded, and put the old one back if it answers worse.
 
     Worse is fewer right answers on the same pictures, by one already. Raises PublishError; what is served then, and
     what lies in the folder, is what was there before.
     """
+    labelled = known_to(bundle, labelled)
     with closing(ServiceClient(target.url)) as client:
         old, path = find_served_model(client, bundle.id, target)
         folder = ServedFolder(path)

@@ -17,8 +17,8 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from model.bundle import Bundle
+from model.category_config import CategoriesConfig
 from model.config import (
-    CategoriesConfig,
     ModelConfig,
     ResNetConfig,
     SiglipTextConfig,

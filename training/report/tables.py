@@ -22,6 +22,7 @@ METRIC_NAMES = {
     "jaccard@10": "Jaccard at 10",
     "acc1_clean": "clean",
     "acc1_lost": "lost",
+    "acc1_from_zero": "from zero",
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from model.config import CategoriesConfig, Preprocessing
+from model.category_config import CategoriesConfig
+from model.config import Preprocessing
 from model.export.bundle import export_bundle
 from model.network import build_network
 from tests.training.conftest import COLOURS, TINY, further, picture, write_config, write_shard

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.config import CategoriesConfig
+from model.category_config import CategoriesConfig
 from model.network import build_network
 from tests.training.categories.conftest import category_config
 from tests.training.conftest import TINY, picture, write_shard

@@ -1,0 +1,68 @@
+"""A linear head fitted to vectors, held near the head that it begins with: multinomial logistic regression by L-BFGS.
+
+A convex fit that runs until it converges forgets where it began. So the beginning is in the objective: the penalty is
+on the distance to the initial head, L2-SP (Li, Grandvalet and Davoine 2018, arXiv 1802.01483, equation 4), and not on
+the distance to zero. With an initial head of zeros that is the logistic regression of the linear probe.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from model.embedder import Vectors
+from training.evaluation.zeroshot import Targets
+
+log = logging.getLogger(__name__)
+ITERATIONS = 1000
+TOLERANCE = 1e-4  # of the gradient of the mean loss, as scikit-learn's logistic regression has it
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Weights [classes, dim] and biases [classes]: the logits of vectors [pictures, dim]."""
+
+    weights: Floats
+    biases: Floats
+
+    def logits(self, vectors: Vectors) -> Vectors:
+        """[pictures, classes]."""
+        logits: Vectors = (vectors @ self.weights.T + self.biases).astype(np.float32)
+        return logits
+
+
+def fit_head(
+    vectors: Vectors, targets: Targets, initial: Floats, strength: float, tolerance: float = TOLERANCE
+) -> LinearHead:
+    """The head of the least cross-entropy of `targets` [pictures], plus strength / 2 times the squared distance.
+
+    The distance is that of its weights to `initial` [classes, dim]; biases begin at zero and are free, as in the linear
+    probe. `vectors` [pictures, dim] are the image tower's. A class that no target has keeps its initial weights, as
+    far as the others leave it alone.
+    """
+    rows = vectors.astype(np.float64)
+    classes, dimensions = initial.shape
+    offsets, truth = rows @ initial.T, np.arange(len(rows))
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        moved, biases = flat[: classes * dimensions].reshape(classes, dimensions), flat[classes * dimensions :]
+        logarithms = log_softmax(offsets + rows @ moved.T + biases, axis=1)
+        residues = np.exp(logarithms)
+        residues[truth, targets] -= 1
+        value = -logarithms[truth, targets].sum() + strength / 2 * (moved**2).sum()
+        gradient = np.concatenate([(residues.T @ rows + strength * moved).ravel(), residues.sum(axis=0)])
+        return float(value) / len(rows), gradient / len(rows)
+
+    options = {"maxiter": ITERATIONS, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
+    found = minimize(loss, np.zeros(classes * (dimensions + 1)), jac=True, method="L-BFGS-B", options=options)
+    if found.nit >= ITERATIONS:
+        log.warning("a linear head has not converged in %d iterations, with a penalty of %.2g", ITERATIONS, strength)
+    moved, biases = found.x[: classes * dimensions].reshape(classes, dimensions), found.x[classes * dimensions :]
+    return LinearHead(initial + moved, biases)
