@@ -75,7 +75,8 @@ class Objective(Section):
     rank: Rank = Rank()
     llip: Llip = Llip()
     categories: Categories = Categories()
-    teacher: str | None = None  # a bundle whose similarities are learned, too (TinyCLIP's affinity mimicking)
+    # A bundle whose similarities are learned, too (TinyCLIP's affinity mimicking), or `stored`, vectors in the shards.
+    teacher: str | None = None
     teacher_weight: float = Field(default=1.0, gt=0)
     teacher_scale: float = Field(default=50.0, gt=0)  # by which the teacher's cosines are multiplied
 

@@ -81,6 +81,8 @@ class TrainConfig(Section):
                     f"text.preset: it goes over the image tower of a start, and there is none: {self.model} has its "
                     "own text tower. Name the bundle in start, in place of model"
                 )
+        if self.objective.teacher == STORED and self.data.max_long_text:
+            raise ValueError("objective.teacher: stored has no vectors of long texts: set data.max_long_text to 0")
         if self.lock.image[0] == self.lock.text[0] == 1:
             raise ValueError("lock: with both towers locked there is nothing to learn")
         if self.parallel == "fsdp" and self.precision == "fp16":
@@ -160,8 +162,8 @@ def _set_field(content: Any, override: str) -> None:
 def _with_absolute_paths(config: TrainConfig, base: Path) -> TrainConfig:
     """Make the paths of the bundles that it names absolute, so that the run's folder can be opened from anywhere."""
     start = str(base / config.start) if config.start else None
-    teacher = str(base / config.objective.teacher) if config.objective.teacher else None
-    categories = config.objective.categories
+    teacher, categories = config.objective.teacher, config.objective.categories
+    teacher = teacher if teacher in (None, STORED) else str(base / teacher)
     named = str(base / categories.vocabulary) if categories.vocabulary else None
     paths = {"vocabulary": named, "wordnet": str(base / categories.wordnet)}
     objective = config.objective.model_copy(

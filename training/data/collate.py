@@ -44,6 +44,7 @@ class Batch:
     counts: Tensor  # [texts] how often each was sampled, 0 where it was only added
     matches: Matches
     media: Media | None = None  # where there are several
+    vector_rows: Indices | None = None  # [images] the row of each drawn caption among the image's stored vectors
     missing: Tensor | None = None  # [images] bool: those that take no part; None where all do
 
     def to(self, device: torch.device) -> Batch:

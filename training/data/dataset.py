@@ -31,6 +31,8 @@ from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
 from training.data.skipped_samples import SkippedSamples
+from training.data.stored_vectors import StoredVectors, Vectors, read_vectors
+from training.data.teacher_vectors import check_stored, collect_vectors, drawn_rows
 from training.progress import write_line
 
 Indices = npt.NDArray[np.int64]
@@ -50,13 +52,16 @@ class TrainingSet:
         processes: LocalProcesses | None = None,
         steps: int | None = None,
         categories: ItemCategories | None = None,
+        stored_vectors: bool = False,
     ) -> None:
         """Paths in `data` are relative to `base`; images in memory are held once for all `processes` on a machine.
 
         `steps` are those of the run, over which the mix of captions changes; None: it stays as at the start. With
-        `categories`, batches have these for texts, and samples without any take no part.
+        `categories`, batches have these for texts, and samples without any take no part. With `stored_vectors` every
+        image and every caption must have one, and batches say which it is.
         """
         self.data, self.seed, self._steps = data, seed, steps
+        self._stored_vectors = stored_vectors
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
         self._lock = threading.Lock()
@@ -75,6 +80,8 @@ class TrainingSet:
         of_held_out = None if categories is None else categories.of_samples.take(np.flatnonzero(held_out))
         self.holdout = HeldOut(self, sources[held_out], numbers[held_out], of_held_out)
         self._sources, self._numbers = sources[kept], numbers[kept]
+        if stored_vectors:
+            check_stored(self._indexes, self._sources, self._numbers, opened.kept_phrases)
         if data.pictures == "disk":
             self._store: ImageStore = DiskStore(self, data.store_pixels, data.max_pixels)
             self._transparent = np.concatenate([self._find_transparent(index) for index in self._indexes])[kept]
@@ -126,7 +133,12 @@ class TrainingSet:
             torch.from_numpy(np.bincount(drawn, minlength=len(distinct))),
             match(table, list(distinct.values()), drawn),
             self._negatives.media(items, drawn, columns, worded),
+            drawn_rows(table, sampled) if self._stored_vectors else None,
         )
+
+    def teacher_vectors(self, batch: Batch, images: slice, texts: slice) -> tuple[Vectors, Vectors]:
+        """As `BatchSource.teacher_vectors`."""
+        return collect_vectors(batch, self._read_vectors, images, texts)
 
     def images(self, items: Indices) -> Images:
         """The decoded images of some items of a batch, in their order."""
@@ -174,6 +186,16 @@ class TrainingSet:
         except OSError as error:
             self.skipped.add(record.key, "unreadable file", error)
             return None
+
+    def _read_vectors(self, item: int) -> StoredVectors:
+        """The stored vectors of an item. Raises OSError that says what to do."""
+        location = self._indexes[int(self._sources[item])].vectors(int(self._numbers[item]))
+        assert location is not None  # as `check_stored` found
+        try:
+            return read_vectors(location)
+        except OSError as error:
+            key = self._record(item).key
+            raise OSError(f"{error}. Leave {key} out by data.exclude, or mend it, and begin anew") from error
 
     def _record(self, item: int) -> SampleRecord:
         return self._indexes[int(self._sources[item])].record(int(self._numbers[item]))

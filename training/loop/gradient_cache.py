@@ -59,10 +59,15 @@ class GradientCache:
             done = ends
 
     @torch.no_grad()
-    def teacher_features(self, inputs: StepInputs, teacher: Teacher) -> Features:
-        """What a teacher makes of the very images and texts that the towers see."""
+    def teacher_features(self, inputs: StepInputs, teacher: Teacher | None) -> Features:
+        """What a teacher makes of the very images and texts that the towers see; without one, what was stored."""
         parts = []
         for micro_batch in inputs.micro_batches:
+            if teacher is None:
+                assert micro_batch.teacher is not None
+                image, text = micro_batch.teacher
+                parts.append((image.to(self._device), text.to(self._device)))
+                continue
             image, text = teacher.embed(self._augmenter.augment(micro_batch, inputs.step), micro_batch.texts)
             parts.append((image.to(self._device), text[: micro_batch.text_count].to(self._device)))
         return _concatenate(parts)

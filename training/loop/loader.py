@@ -16,6 +16,7 @@ from torch import Tensor
 from model.prefetch import prefetch
 from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
+from training.config.captions import STORED
 from training.data.collate import Batch, Images
 from training.data.images import CALLS
 from training.data.variation import Block, Variation, draw_variation
@@ -41,6 +42,8 @@ class MicroBatch:
     text_order: Tensor  # [texts] their places among the groups
     text_count: int  # texts that are its own
     kept: Tensor | None  # [images, kept] the patches that are looked at; None: all of them
+    # Stored vectors of its images and of the texts that are its own, where a teacher's are learned from.
+    teacher: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class BatchSource(Protocol):
 
     def images(self, items: npt.NDArray[np.int64]) -> Images:
         """The images of some items of a batch, in their order."""
+
+    def teacher_vectors(
+        self, batch: Batch, images: slice, texts: slice
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The stored vectors of some images [images, dim] and some texts [texts, dim] of a batch, of unit length."""
 
     def close(self) -> None:
         """End what reads them."""
@@ -120,9 +128,9 @@ class Loader:
 
     def _read(self, step: int, batch: Batch) -> StepInputs:
         text_slices = split(len(batch.texts), self._processes.count)
-        local_texts = batch.texts[text_slices[self._processes.rank]]
+        local_texts = range(len(batch.texts))[text_slices[self._processes.rank]]
         micro_batches = [
-            self._micro_batch(step, batch, blocks, local_texts[part], self._group_count(longest))
+            self._micro_batch(step, batch, blocks, _slice(local_texts[part]), self._group_count(longest))
             for blocks, part, longest in zip(
                 self._partition[self._processes.rank],
                 split(len(local_texts), self._config.accumulate),
@@ -138,7 +146,7 @@ class Loader:
         return max(1, math.ceil(texts / self._group_size))
 
     def _micro_batch(
-        self, step: int, batch: Batch, blocks: list[slice], texts: list[str], text_groups: int
+        self, step: int, batch: Batch, blocks: list[slice], text_rows: slice, text_groups: int
     ) -> MicroBatch:
         rows = span(blocks)
         images = self._data.images(batch.items[rows])
@@ -147,7 +155,12 @@ class Loader:
         settings = self._config.min_crop, self._config.augmentation
         variation = draw_variation(images.aspects, images.transparent, seeded, *settings)
         dropout, pixels = self._patch_dropout, self._config.pixels_at(step)
+        texts = batch.texts[text_rows]
         count, texts = len(texts), texts or batch.texts[:1]
+        teacher = None
+        if self._config.objective.teacher == STORED:
+            of_images, of_texts = map(torch.from_numpy, self._data.teacher_vectors(batch, rows, text_rows))
+            teacher = self._pin(of_images), self._pin(of_texts)
         token_ids, order = tokenize(self._tokenizer, texts, self._group_size, text_groups)
         return MicroBatch(
             self._pinned(images),
@@ -158,6 +171,7 @@ class Loader:
             self._pin(order),
             count,
             None if dropout is None else self._pin(dropout.draw(seeded, pixels)),
+            teacher,
         )
 
     def _pinned(self, images: Images) -> Images:
@@ -167,6 +181,10 @@ class Loader:
     def _pin(self, tensor: Tensor) -> Tensor:
         """As a GPU copies it without being waited for."""
         return tensor.pin_memory() if self._processes.device.type == "cuda" else tensor
+
+
+def _slice(numbers: range) -> slice:
+    return slice(numbers.start, numbers.stop)
 
 
 def tokenize(tokenizer: TextTokenizer, texts: list[str], size: int, count: int) -> tuple[list[Tensor], Tensor]:

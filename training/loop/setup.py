@@ -12,7 +12,7 @@ from model.config import ModelConfig, ResNetConfig
 from model.network import Network
 from training.categories.vocabulary import describe_vocabulary
 from training.config import Data, TrainConfig
-from training.config.captions import Captions
+from training.config.captions import STORED, Captions
 from training.data.dataset import TrainingSet
 from training.evaluation.category_holdout import build_holdout
 from training.evaluation.intervals import too_few
@@ -48,7 +48,8 @@ def setup(config: TrainConfig, run: Path, base: Path) -> Trainer:
     categories = choose_categories(config, base, run)
     initial = build_initial_model(config, categories.vocabulary if categories else None)
     of_samples = categories.of_samples if categories else None
-    data = TrainingSet(config.data, base, config.seed, processes, config.steps, of_samples)
+    stored = config.objective.teacher == STORED
+    data = TrainingSet(config.data, base, config.seed, processes, config.steps, of_samples, stored)
     scored = data.holdout if processes.first else None  # the others never score it
     holdout = build_holdout(scored, initial.preprocessing, initial.tokenizer, config, data.skipped)
     state = read_state(run) or TrainingState()

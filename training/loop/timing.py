@@ -76,6 +76,14 @@ class SyntheticData:
         present = torch.ones(count, dtype=torch.bool)
         return Images(rgba, torch.ones(count), ~present, present)
 
+    def teacher_vectors(
+        self, batch: Batch, images: slice, texts: slice
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The same vector of everything."""
+        counts = (len(batch.items[images]), len(batch.texts[texts]))
+        of_images, of_texts = (np.ones((count, 1), np.float32) for count in counts)
+        return of_images, of_texts
+
     def close(self) -> None:
         """Nothing is read."""
 

@@ -15,6 +15,7 @@ from model.runtime.engine import DEVICE, Engine
 from model.runtime.providers import Device
 from training.config import ConfigError
 from training.config import Objective as ObjectiveConfig
+from training.config.captions import STORED
 from training.objectives.objective import ALL, Features, LocalRows, cross_entropy, row_losses
 
 
@@ -47,9 +48,12 @@ class Distillation:
     """The loss that a teacher adds to the objective, and the teacher."""
 
     def __init__(self, config: ObjectiveConfig, threads: int | None = None, device: Device = DEVICE) -> None:
-        """`config` must name a teacher, which runs on `threads` or `device`. Raises BundleError and EngineError."""
+        """`config` must name a teacher, which runs on `threads` or `device`; of a stored one there are vectors only.
+
+        Raises BundleError and EngineError.
+        """
         assert config.teacher is not None
-        self.teacher = Teacher(Path(config.teacher), threads, device)
+        self.teacher = None if config.teacher == STORED else Teacher(Path(config.teacher), threads, device)
         self._weight, self._scale = config.teacher_weight, config.teacher_scale
 
     def loss(self, student: Features, logit_scale: Tensor, teacher: Features, local: LocalRows) -> Tensor:
