@@ -72,6 +72,7 @@ def test_help_of_every_command_needs_no_extra_and_loads_nothing_that_takes_long(
         ("training", "training"),
         ("training train", "training"),
         ("training train --dry-run", "training"),
+        ("training compare", "training"),
         ("training evaluate --data x", "training"),
         ("training publish x --to http://127.0.0.1:9 --check x", "training"),
         ("training prepare model/probe_data --to {folder}/shards", "training"),

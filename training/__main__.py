@@ -17,6 +17,7 @@ with needs("cpu"):
     from training.commands import corpus
     from training.commands.captions import captions
     from training.commands.categories import categories
+    from training.commands.compare import compare
     from training.commands.evaluate import datasets, evaluate
     from training.commands.prepare import prepare
     from training.commands.publish import publish
@@ -31,6 +32,7 @@ app = typer.Typer(
     "  python -m training\n\n"
     "  python -m training config > my.yaml      a commented configuration to start from\n\n"
     "  python -m training train --config my.yaml\n\n"
+    "  python -m training compare --config compare.yaml      several objectives side by side\n\n"
     "  python -m training prepare my-pictures --to shards\n\n"
     "  python -m training categories --config my.yaml      what `objective: categories` would learn\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
@@ -58,6 +60,7 @@ def main(context: typer.Context) -> None:
 
 app.command()(train)
 app.command("config")(print_config)
+app.command()(compare)
 app.command()(evaluate)
 app.command()(datasets)
 app.command()(publish)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +33,21 @@ WEIGHT_COPIES, LEARNED_COPIES = (
 STEP_FORWARDS = 3
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would need, in words, and the seconds that it takes: between two bounds."""
+
+    text: str
+    fastest: float
+    slowest: float
+
+
 def plan(config: TrainConfig, base: Path) -> str:
+    """What `estimate` finds, in words."""
+    return estimate(config, base).text
+
+
+def estimate(config: TrainConfig, base: Path) -> Estimate:
     """Parameters, work, memory and time of a run, by as many processes as torchrun started.
 
     Raises what the run would at its start.
@@ -87,7 +102,7 @@ def plan(config: TrainConfig, base: Path) -> str:
         host = {"pictures": batches * decoded}
     host["pictures"] += sum(index.nbytes for index in indexes)
     held_once = config.data.pictures == "memory" and processes > 1
-    return "\n".join(
+    text = "\n".join(
         [
             *lines,
             *_memory(_weights(network, config, processes), activations, host, device),
@@ -97,6 +112,7 @@ def plan(config: TrainConfig, base: Path) -> str:
             "evaluations of the hold-out, without the tests and the export at the end)",
         ]
     )
+    return Estimate(text, fastest, slowest)
 
 
 def _origin(config: TrainConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from model.manifest import BundleError
 from model.network import Network
 from training.config import TrainConfig
 from training.evaluation.datasets import DatasetSpec
-from training.evaluation.evaluator import EvaluationOptions, evaluate
+from training.evaluation.evaluator import EvaluationOptions, ResultCallback, evaluate
 from training.evaluation.results import HELD_OUT, Comparison, Result, compare_results, to_record
 from training.loop.setup import setup
 from training.loop.trainer import Trainer
@@ -32,12 +32,21 @@ log = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 LOGGERS = LoggerConfig()
+# Measures what was exported; called with each zero-shot or retrieval result as `evaluate` calls it.
+Measurement = Callable[[Embedder, ResultCallback], list[Result]]
 
 
-def train_and_export(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig = LOGGERS) -> Bundle | None:
+def train_and_export(
+    config: TrainConfig,
+    base: Path,
+    run: Path,
+    loggers: LoggerConfig = LOGGERS,
+    measurement: Measurement | None = None,
+) -> Bundle | None:
     """Train in the folder `run`; shard patterns are relative to `base`.
 
-    Returns the bundle in `run`/bundle, or None in a process that only helped the first one to train.
+    `measurement` takes the place of the tests of the configuration. Returns the bundle in `run`/bundle, or None in a
+    process that only helped the first one to train.
     """
     trainer, network = train(config, base, run, loggers)
     if network is None:
@@ -53,18 +62,21 @@ def train_and_export(config: TrainConfig, base: Path, run: Path, loggers: Logger
                 bundle_id=config.name,
                 source=trainer.summary(),
             )
-        report = _evaluate(bundle, trainer, base)
+        report = _evaluate(bundle, trainer, base, measurement)
     console.print(f"report: {report}", soft_wrap=True)
     return Bundle.load(run / "bundle")
 
 
-def _evaluate(bundle: Bundle, trainer: Trainer, base: Path) -> Path:
+def _evaluate(bundle: Bundle, trainer: Trainer, base: Path, measurement: Measurement | None) -> Path:
     """Measure the bundle on the tests, write its scores into it, and write the report; returns the report's path."""
     config, run = trainer.config, trainer.run
     datasets = tests_of(config, base)
     collector = FindingsCollector(Embedder(bundle))
     options = EvaluationOptions(templates=config.templates)
-    results = evaluate(collector.embedder, datasets, options, collector) if datasets else []
+    if measurement is not None:
+        results = measurement(collector.embedder, collector)
+    else:
+        results = evaluate(collector.embedder, datasets, options, collector) if datasets else []
     comparisons = _compare_with_start(trainer, base, results)
     records = [to_record(result, bundle.id, bundle.digest) for result in results]
     (run / RESULTS).write_text(json.dumps(records, indent=2) + "\n", "utf-8")
@@ -102,7 +114,7 @@ def _compare_with_start(trainer: Trainer, base: Path, results: Sequence[Result])
     if state.start_score is not None:
         scores = state.start_score, state.best_score
         held_out = [Comparison(HELD_OUT, "acc1", len(trainer.holdout), *scores)]
-    if not results:
+    if not results or not config.data.test:
         return held_out
     try:
         start = Bundle.load(Path(config.start))
@@ -130,6 +142,7 @@ def print_comparison(compared: Sequence[Comparison]) -> None:
 def _scores(results: Sequence[Result], compared: Sequence[Comparison]) -> dict[str, Any]:
     """The headline figure of each data set, for the manifest; of what was trained further what was before, too."""
     before = {each.dataset: each for each in compared}
+    first = {result.dataset: result for result in reversed(results)}  # zero-shot, where there is also a probe
     return {
         result.dataset: {
             "metric": metric_name(result.headline),
@@ -139,6 +152,7 @@ def _scores(results: Sequence[Result], compared: Sequence[Comparison]) -> dict[s
             **(_change(before[result.dataset]) if result.dataset in before else {}),
         }
         for result in results
+        if result is first[result.dataset]
     }
 
 

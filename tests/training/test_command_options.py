@@ -33,6 +33,7 @@ HOSTILE = "tests/training/test_hostile_files.py"
 CAPTIONS = "tests/training/test_caption_quality.py"
 PREPARE = "tests/training/test_prepare.py"
 CATEGORIES = "tests/training/categories/test_category_runs.py"
+COMPARE = "tests/training/comparison/test_comparison.py"
 TABLE = {
     "train --config": ("what is trained", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
     "train --output": ("where it lies", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
@@ -43,6 +44,10 @@ TABLE = {
     "train --metrics-host": ("its address", f"{HERE}::test_metrics_are_served_where_they_are_told"),
     "train --publish": ("a service", "tests/training/publishing/test_end_to_end.py::"
                         "test_a_fine_tuning_is_published_and_beats_what_was_served_by_far"),
+    "compare --config": ("what is compared", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
+    "compare --output": ("where it lies", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
+    "compare --set": ("a field of all runs", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
+    "compare --dry-run": ("nothing is trained", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
     "evaluate model": ("what is measured", f"{HERE}::test_what_is_measured_and_by_what"),
     "evaluate --data": ("what on", f"{HERE}::test_what_is_measured_and_by_what"),
     "evaluate --config": ("what on, with which templates", f"{HERE}::test_what_is_measured_and_by_what"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ from training.config.bounded_yaml import YamlError, parse_yaml, read_yaml
 from training.config.captions import STORED
 from training.config.data import Data
 from training.config.errors import ConfigError, describe
+from training.config.merging import merge_fields
 from training.config.optimization import Lock, Objective, Optimizer, Stage
 from training.config.section import Section
 from training.config.text import Text
@@ -120,12 +121,15 @@ class TrainConfig(Section):
         return reached[-1]
 
 
-def load_config(file: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(file: Path, overrides: Sequence[str] = (), changes: Sequence[Mapping[str, Any]] = ()) -> TrainConfig:
     """Read and check a configuration, with `overrides` as `optimizer.learning_rate=1e-4`, whose values are YAML.
 
-    Raises ConfigError naming the file and the field.
+    Before those come the fields of `changes`, one after the other, as `merge_fields` puts them. Raises ConfigError
+    naming the file and the field.
     """
     content = _read_fields(file)
+    for each in changes:
+        merge_fields(content, each)
     for override in overrides:
         _set_field(content, override)
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.data.caption_quality import LONGEST_BAR, CaptionQuality, SourceQuality
 from training.report.curves import bars
-from training.report.run_report import stylesheet, templates
+from training.report.pages import stylesheet, templates
 from training.report.tables import format_counts
 
 TITLES = (

@@ -1,28 +1,17 @@
-"""The curves of a run and of a calibration as SVG that takes its colours from the page around it."""
+"""The curves of a run and of a calibration, as SVG."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from training.report.diagnostics import Calibration
+from training.report.svg import FAINT, LINE, STYLE, new_axes, to_svg
 
 POINTS = 300  # of a curve; of longer runs the mean of neighbours
-INK, LINE, FAINT = "#010203", "#040506", "#070809"  # stand for colours of the page
-COLOURS = {INK: "currentColor", LINE: "var(--accent)", FAINT: "var(--faint)"}
-STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "sightword", "font.family": "sans-serif", "font.size": 9,
-    "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": FAINT,
-    "grid.linewidth": 0.5, "lines.linewidth": 1.8,
-}  # fmt: skip
 PANELS = {
     "loss": "loss",
     "holdout": "held-out top-1, %",
@@ -46,7 +35,7 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def reliability_diagram(calibration: Calibration) -> str:
     """The reliability diagram: accuracy by score; a calibrated model is on the diagonal."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(3.4, 3.2)
+        figure, axes = new_axes(3.4, 3.2)
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
         axes.plot(
             [each.score for each in calibration.bins],
@@ -55,24 +44,24 @@ def reliability_diagram(calibration: Calibration) -> str:
             marker="o",
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
-        return _svg(figure, f"Calibration: expected calibration error {calibration.error:.3f}")
+        return to_svg(figure, f"Calibration: expected calibration error {calibration.error:.3f}")
 
 
 def bars(counts: Sequence[int], edges: Sequence[float], label: str, description: str) -> str:
     """A histogram: `counts` [bins] between `edges` [bins + 1], by shares of all."""
     heights = np.array(counts, float) / max(1, sum(counts)) * 100
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(3.6, 1.9)
+        figure, axes = new_axes(3.6, 1.9)
         axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=LINE, linewidth=0)
         axes.set(xlabel=label, ylabel="%", xlim=(edges[0], edges[-1]))
-        return _svg(figure, description)
+        return to_svg(figure, description)
 
 
 def _curve(points: np.ndarray, title: str, name: str) -> str:
     if name == "holdout":
         points = points * [1, 100]
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(4.2, 2.3)
+        figure, axes = new_axes(4.2, 2.3)
         steps, values = _downsample(points).T
         if name == "holdout":
             axes.plot(steps, values, color=LINE, marker="o", markersize=4)
@@ -82,15 +71,7 @@ def _curve(points: np.ndarray, title: str, name: str) -> str:
             axes.plot(steps, values, color=FAINT, linewidth=1)
             axes.plot(steps, _smooth(values), color=LINE)
         axes.set_xlabel("step")
-        return _svg(figure, f"{title} by step, from {points[0, 1]:.4g} to {points[-1, 1]:.4g}")
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure((width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    return figure, axes
+        return to_svg(figure, f"{title} by step, from {points[0, 1]:.4g} to {points[-1, 1]:.4g}")
 
 
 def _downsample(points: np.ndarray) -> np.ndarray:
@@ -104,19 +85,3 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     reach = max(1, len(values) // 40)
     padded = np.pad(values, reach, mode="edge")
     return np.convolve(padded, np.ones(2 * reach + 1) / (2 * reach + 1), mode="valid")
-
-
-def _svg(figure: Figure, description: str) -> str:
-    """The figure as inline SVG: no XML head, no unused ids, no sizes, `description` for screen readers."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r'^<svg[^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 role="img" aria-label="{description}">', text)
-    text = text.replace("xlink:href", "href")
-    for stand_in, colour in COLOURS.items():
-        text = text.replace(stand_in, colour)
-    return text

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from model.bundle import Bundle
 from model.category_config import CategoriesConfig
@@ -30,12 +27,12 @@ from training.categories.vocabulary import read_vocabulary
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
-from training.report.curves import curves, reliability_diagram
+from training.report.curves import curves
 from training.report.findings import Findings
+from training.report.pages import stylesheet, templates
 from training.report.tables import (
     comparison_table,
     format_counts,
-    metric_name,
     results_table,
     small_dataset_warnings,
 )
@@ -162,38 +159,3 @@ def _format_duration(seconds: float) -> str:
     if minutes < 1:
         return f"{seconds:.0f} s"
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes // 60:.0f} h {minutes % 60:.0f} min"
-
-
-@cache
-def stylesheet() -> str:
-    """The style of all pages."""
-    return resources.files("training.report").joinpath("templates/report.css").read_text("utf-8")
-
-
-@cache
-def templates() -> Environment:
-    """The template environment; values are escaped, since names of classes and data sets are anybody's."""
-    environment = Environment(
-        loader=PackageLoader("training.report"),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "count": lambda number: f"{number:,}",
-        "percent": lambda share: f"{100 * share:.1f}",
-        "share": lambda share: f"{share:.4f}",
-        "metric_name": metric_name,
-        "cell": _markdown_cell,
-        "reliability": reliability_diagram,
-    }
-    environment.filters.update(filters)
-    return environment
-
-
-def _markdown_cell(text: object) -> str:
-    """Escape a text for a table of Markdown: one line, no markup, no HTML."""
-    plain = " ".join(str(text).split())
-    for special in "\\|`<>[]*_":
-        plain = plain.replace(special, f"\\{special}")
-    return plain

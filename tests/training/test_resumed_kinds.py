@@ -1,0 +1,136 @@
+"""Every kind of run that is killed by kill -9 goes on and ends with the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
+from training.categories.wordnet import WORDNET
+from training.config import Objective, load_config
+from training.config.text import Text
+from training.loop.setup import setup
+
+pytestmark = pytest.mark.timeout(900)  # of which the first one waits for all that are killed
+# What a run of each kind changes; BUNDLE stands for the folder of a small one. A new kind needs a row.
+KINDS: dict[str, dict[str, Any]] = {
+    "contrastive": {},
+    "sigmoid": {"objective": "sigmoid"},
+    "rank": {"objective": {"kind": "rank", "rank": {"cross_ramp": [0.0, 0.9], "in_ramp": [0.3, 1.0]}}},
+    "llip": {"objective": {"kind": "llip", "llip": {"tokens": 3, "heads": 2}}},
+    "categories": {
+        "objective": "categories", "model": "sightword-small", "start": None, "stages": [{"start": 0, "pixels": 64}],
+    },
+    "teacher": {"objective": {"teacher": "BUNDLE"}},
+    "text.preset": {"text": {"preset": "sightword-small"}, "lock": {"image": 1.0}},
+    "captions.mix": {
+        "data": {
+            "train": [{"shards": ["train-*.tar"]}],
+            "holdout": 0.2,
+            "store_pixels": 48,
+            "captions": {"mix": {"human": [1.0, 0.1], "alt": [0.1, 1.0]}},
+        }
+    },
+}  # fmt: skip
+STEPS, KILLED_AT, SAVED_EVERY = 4, 3, 2
+# Each is killed in a process of its own; torch is imported once, and not used before the fork.
+KILLED = f"""
+import json, os, sys
+from pathlib import Path
+from training.config import load_config
+from training.loop.setup import setup
+class Killer:
+    def __init__(self, trainer):
+        self.trainer = trainer
+    def log(self, record):
+        if record["step"] == {KILLED_AT}:
+            self.trainer.checkpoints.wait()  # for what is written aside
+            os.kill(os.getpid(), 9)
+files, output, data = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+ended = {{}}
+for name, file in files.items():
+    child = os.fork()
+    if not child:
+        trainer = setup(load_config(Path(file)), output / name, data)
+        trainer.loggers = [Killer(trainer)]
+        trainer.fit()
+        os._exit(0)
+    ended[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps(ended))
+"""
+
+
+def test_every_kind_of_objective_and_text_tower_has_a_row() -> None:
+    objectives = set(get_args(Objective.model_fields["kind"].annotation))
+    towers = {f"text.{name}" for name in Text.model_fields}
+    assert objectives | towers | {"teacher", "captions.mix"} == KINDS.keys()
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures of four colours, each with a label, a sentence and an alternative text."""
+    folder, members = tmp_path_factory.mktemp("captioned"), dict[str, bytes]()
+    for number in range(80):
+        colour = list(COLOURS)[number % len(COLOURS)]
+        said = {"label": colour, "captions": [f"a {colour} dog"], "alt": f"dog, {colour}"}
+        members |= {f"{number}.png": picture(colour, number), f"{number}.json": json.dumps(said).encode()}
+    write_shard(folder / "train-0.tar", members)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(captioned: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """The folder of runs that were killed, by kind, and how their processes ended."""
+    folder = tmp_path_factory.mktemp("killed")
+    files = {name: str(configuration(folder, tiny, name)) for name in KINDS if can_run(name)}
+    arguments = [json.dumps(files), str(folder), str(captioned)]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+def can_run(name: str) -> bool:
+    return name != "categories" or (WORDNET / "data.noun").exists()
+
+
+def configuration(folder: Path, tiny: Path, name: str) -> Path:
+    changes = json.loads(json.dumps(KINDS[name]).replace("BUNDLE", str(tiny)))
+    every = {"steps": STEPS, "evaluate_every": STEPS, "checkpoint_every": SAVED_EVERY}
+    return write_config(folder, **further(tiny, **every, **changes))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
+    killed: tuple[Path, dict[str, int]], captioned: Path, tiny: Path, tmp_path: Path, name: str
+) -> None:
+    if not can_run(name):
+        pytest.skip("WordNet's data files are not here: apt-get install wordnet-base")
+    folder, ended = killed
+    assert ended[name] == -signal.SIGKILL
+    config = load_config(configuration(tmp_path, tiny, name))
+    whole = setup(config, tmp_path / "whole", captioned)
+    whole.fit()
+    resumed = setup(config, folder / name, captioned)
+    assert resumed.state.step == SAVED_EVERY
+    resumed.fit()
+    last = f"checkpoints/step-{STEPS:06d}"
+    for file in (f"{last}/network", f"{last}/average", f"{last}/optimizer", "best"):
+        one, other = (load_file(run / f"{file}.safetensors") for run in (tmp_path / "whole", folder / name))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), file
+    assert resumed.state == whole.state
+    records = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (tmp_path / "whole", folder / name)
+    ]
+    losses, again = ([record["loss"] for record in each] for each in records)
+    assert losses == again
+    assert len(set(losses)) == STEPS
