@@ -30,6 +30,7 @@ from model.manifest import (
     Manifest,
     read_manifest,
 )
+from model.pretrained_text import TransformersTextConfig
 from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer, Tokenizer, TokenizerError
 from model.tokenizers.fast import FastTokenizer
@@ -167,12 +168,14 @@ class Bundle:
 
 
 def _parse_tokenizer(
-    content: str, text: TextConfig | SiglipTextConfig | CategoriesConfig | LibraryTextConfig
+    content: str, text: TextConfig | SiglipTextConfig | CategoriesConfig | LibraryTextConfig | TransformersTextConfig
 ) -> TextTokenizer:
     if isinstance(text, CategoriesConfig):
         return CategoryTokenizer.parse(content)
     if isinstance(text, SiglipTextConfig):
         return SentenceTokenizer.parse(content, text)
+    if isinstance(text, TransformersTextConfig):
+        return FastTokenizer.parse(content, text)
     if isinstance(text, LibraryTextConfig) and text.tokenizer == "hugging_face":
         return FastTokenizer.parse(content, text)
     return Tokenizer.parse(content, text.context_length, text.pad_id, text.fixed_length)

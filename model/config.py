@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from model.category_config import CategoriesConfig
 from model.frozen import Frozen
+from model.pretrained_text import TransformersTextConfig
 from model.suggestions import did_you_mean
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -225,7 +226,8 @@ class ModelConfig(Frozen):
     text: Annotated[
         Annotated[TextConfig, Tag("clip")]
         | Annotated[SiglipTextConfig, Tag("siglip")]
-        | Annotated[CategoriesConfig, Tag("categories")],
+        | Annotated[CategoriesConfig, Tag("categories")]
+        | Annotated[TransformersTextConfig, Tag("transformers")],
         Discriminator(_text_kind),
     ]
     mixture: MixtureConfig | None = None  # of a vision transformer: one vector a picture where it is None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.network import Network
+from model.network import Network, PretrainedText
 from model.network.gradient_checkpointing import CheckpointedModule, set_grad_checkpointing
 from training.loop.precision import ComputePrecision, autocast
 
@@ -38,7 +38,8 @@ class CostProfiler:
         with self._device:
             self._pixels = torch.zeros(SAMPLES, 3, side, side).contiguous(memory_format=torch.channels_last)
             length = min(TEXT_TOKENS, network.config.text.context_length)
-            self._ids = torch.ones(SAMPLES, length, dtype=torch.int64)
+            token = 1 if network.config.text.pad_id != 1 else 2
+            self._ids = torch.full((SAMPLES, length), token, dtype=torch.int64)
             patches = (side // getattr(network.config.image, "patch_size", side)) ** 2
             kept = torch.arange(max(1, round(patches * (1 - dropped))))
             self._kept = kept.expand(SAMPLES, -1) if dropped else None
@@ -82,8 +83,17 @@ class CostProfiler:
 
     def _forward(self) -> Tensor:
         with autocast(self._precision, self._device):
-            image, text = self._network.encode_image(self._pixels, self._kept), self._network.encode_text(self._ids)
+            image, text = self._network.encode_image(self._pixels, self._kept), self._encode_text()
         return image.float().sum() + text.float().sum()
+
+    def _encode_text(self) -> Tensor:
+        """Without what a frozen language model makes of a text, which is computed once in a run."""
+        tower = getattr(self._network, "text", None)
+        if not isinstance(tower, PretrainedText):
+            return self._network.encode_text(self._ids)
+        with torch.device(self._device):
+            tokens = self._ids.shape[1] if tower.alignment is not None else 1
+            return tower.align(torch.zeros(SAMPLES, tokens, tower.config.width), self._ids)
 
     def _block_count(self) -> int:
         """Of the tower with the most: transformer blocks, or the four stages of a ResNet."""

@@ -20,7 +20,7 @@ from model.tokenizers.clip import TextTokenizer, Tokenizer
 from training.categories.vocabulary import Vocabulary
 from training.config import ConfigError, Text, TrainConfig
 from training.objectives import build_objective
-from training.text_towers import fresh_text_tower
+from training.text_towers import build_text_tower
 
 # Goes into the manifest of what is trained on categories, as it carries names of synsets.
 WORDNET_NOTICE = "synsets of WordNet 3.0, Copyright 2006 by Princeton University, used under the WordNet 3.0 license"
@@ -81,9 +81,8 @@ def _from_preset(config: TrainConfig) -> InitialModel:
 
 def _with_text_tower(model: InitialModel, text: Text) -> InitialModel:
     """The model with another text tower, and its tokenizer."""
-    network, tokenizer = fresh_text_tower(model.network, text.preset)
-    origin = {**model.origin, "text": {"preset": text.preset}}
-    return InitialModel(network, tokenizer, model.preprocessing, origin)
+    network, tokenizer, described = build_text_tower(model.network, text)
+    return InitialModel(network, tokenizer, model.preprocessing, {**model.origin, "text": described})
 
 
 def _with_categories(config: TrainConfig, vocabulary: Vocabulary) -> InitialModel:

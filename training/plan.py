@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from model.network import Network
+from model.network.pretrained_text import frozen_names
 from model.progress import format_duration
 from training.config import Stage, TrainConfig
 from training.cost import Cost, CostProfiler
@@ -18,6 +19,7 @@ from training.data.index import index_cache, open_index
 from training.data.split import MAX_HOLDOUT
 from training.initial_model import build_initial_model
 from training.loop.batch_partition import check_partition
+from training.loop.frozen_outputs import CACHE_BYTES
 from training.loop.loader import read_ahead
 from training.loop.precision import DTYPE_NAMES, allow_tf32, channels_last, choose_precision
 from training.loop.processes import device_of
@@ -64,11 +66,13 @@ def estimate(config: TrainConfig, base: Path) -> Estimate:
     names = config.data.captions.field_names
     indexes = [open_index(source, base, index_cache(config.data), names) for source in config.data.train]
     samples = sum(map(len, indexes))
+    frozen = _frozen_numbers(network)
     size = config.batch_size
     lines = [
         f"{config.name}: {config.steps:,} steps of {size:,} = {config.steps * size:,} samples",
         f"  from {_origin(config)}; {samples:,} pictures, {config.data.holdout:.0%} of them held out",
-        f"  parameters: {_parameters(network):,}, {_parameters(network.visual):,} of them in the picture tower",
+        f"  parameters: {_parameters(network):,}, {_parameters(network.visual):,} of them in the picture tower"
+        + (f"; and {frozen:,} of a language model that stays as it is" if frozen else ""),
         *_division(config, processes),
         *([f"  categories: {len(categories.vocabulary):,}, all of them texts of every batch"] if categories else []),
     ]
@@ -101,6 +105,8 @@ def estimate(config: TrainConfig, base: Path) -> Estimate:
     if config.data.pictures == "disk":
         host = {"pictures": batches * decoded}
     host["pictures"] += sum(index.nbytes for index in indexes)
+    if frozen:
+        host["outputs of the language model"] = CACHE_BYTES
     held_once = config.data.pictures == "memory" and processes > 1
     text = "\n".join(
         [
@@ -117,7 +123,7 @@ def estimate(config: TrainConfig, base: Path) -> Estimate:
 
 def _origin(config: TrainConfig) -> str:
     """What the run begins with, for people."""
-    text = config.text and f" with the text tower of {config.text.preset}"
+    text = config.text and f" with the text tower of {config.text.preset or config.text.frozen}"
     return f"{config.start or config.model}{text or ''}"
 
 
@@ -141,7 +147,7 @@ def _weights(network: Network, config: TrainConfig, processes: int) -> int:
     """Bytes of the weights and of what has their size, in one process."""
     learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     copies = WEIGHT_COPIES * _parameters(network) + LEARNED_COPIES * learning
-    return 4 * copies // (processes if config.parallel == "fsdp" else 1)
+    return 4 * (copies // (processes if config.parallel == "fsdp" else 1) + _frozen_numbers(network))
 
 
 def _memory(weights: int, activations: int, host: dict[str, int], device: torch.device) -> list[str]:
@@ -172,6 +178,12 @@ def _stages(config: TrainConfig) -> list[tuple[Stage, int]]:
 
 def _parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _frozen_numbers(network: Network) -> int:
+    """Weights of a language model that is kept as it is: once, as its average is itself."""
+    state = network.state_dict()
+    return sum(state[name].numel() for name in frozen_names(network))
 
 
 def _format_range(low: float, high: float, format_value: Callable[[float], str]) -> str:

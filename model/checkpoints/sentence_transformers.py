@@ -1,6 +1,7 @@
-"""Folders of sentence-transformers that have a dual encoder of transformers inside: which it is, and what surrounds it.
+"""Folders of sentence-transformers: which model of transformers is inside, and what surrounds it.
 
-Its vectors are those of that model, of any length; a module Normalize, where there is one, gives them unit length.
+That may be a dual encoder, whose vectors a module Normalize gives unit length, or a language model, which embeds texts
+alone, with a module that pools its outputs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from model.checkpoints.checkpoint import CheckpointError
 from model.checkpoints.folders import read_json, read_object
+from model.pretrained_text import Pooling
 
 MODULES, CLIP_FOLDER = "modules.json", "0_CLIPModel"
 _SETTINGS, _PROMPTS = "sentence_bert_config.json", "config_sentence_transformers.json"
@@ -20,6 +22,9 @@ _OURS = "sentence_transformers."  # before the names of its own modules; others 
 _MODELS = ("CLIPModel", "Transformer")
 _NORMALIZE = "Normalize"
 _MAX_MODULES = 32
+_POOLINGS: dict[str, Pooling] = {
+    "mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls", "max": "max", "max_tokens": "max",
+}  # fmt: skip
 _TEXTS_ALONE = (
     "it embeds texts alone ({}), for the pictures of another model, and a bundle has both towers. For CLIP's pictures "
     "and English texts take sentence-transformers/clip-ViT-B-32; for texts in many languages, in a space of its own, "
@@ -62,6 +67,58 @@ def find_model(folder: Path) -> InnerModel | None:
     return InnerModel(inner, tuple(_warnings(folder, is_normalised=_NORMALIZE in names)))
 
 
+@dataclass(frozen=True)
+class SentenceEncoder:
+    """A language model inside such a folder, how its outputs are pooled, and the most tokens of a text."""
+
+    folder: Path
+    pooling: Pooling
+    max_tokens: int | None
+    lowers: bool  # texts get small letters before the tokenizer
+    warnings: tuple[str, ...]
+
+
+def find_sentence_encoder(folder: Path) -> SentenceEncoder | None:
+    """The language model in a folder, or None for a folder that is not of sentence-transformers.
+
+    Raises CheckpointError for one without a language model, and for a pooling that is not ours.
+    """
+    modules = _read_modules(folder)
+    if not modules:
+        return None
+    kinds = [module.rpartition(".")[2] for module, _ in modules]
+    if kinds[0] != "Transformer" or "Pooling" not in kinds[1:2]:
+        raise CheckpointError(
+            f"{folder / MODULES} has {', '.join(kinds)[:200]}: Transformer and Pooling must come first"
+        )
+    inner, file = folder / modules[0][1], folder / modules[1][1] / "config.json"
+    settings = read_object(inner / _SETTINGS) if (inner / _SETTINGS).exists() else {}
+    most = settings.get("max_seq_length")
+    if most is not None and (not isinstance(most, int) or most < 1):
+        raise CheckpointError(f"{inner / _SETTINGS}: max_seq_length is {most!r:.50}: it must be a number of tokens")
+    warnings = _prompt_warnings(folder)
+    if left_out := [kind for kind in kinds[2:] if kind != _NORMALIZE]:
+        warnings.append(
+            f"{MODULES} has {', '.join(left_out)[:200]} behind the pooling, in whose place the new layers are"
+        )
+    return SentenceEncoder(inner, _pooling(file), most, settings.get("do_lower_case") is True, tuple(warnings))
+
+
+def _pooling(file: Path) -> Pooling:
+    """The one way that a module Pooling has."""
+    content = read_object(file)
+    named = content.get("pooling_mode")
+    chosen = [named] if named is not None else [
+        key.removeprefix("pooling_mode_") for key, value in content.items() if key.startswith("pooling_mode_") and value
+    ]  # fmt: skip
+    pooling = _POOLINGS.get(str(chosen[0])) if len(chosen) == 1 else None
+    if pooling is None:
+        raise CheckpointError(
+            f"{file} pools by {', '.join(map(str, chosen))[:200] or 'nothing'}: it must be one of mean, cls and max"
+        )
+    return pooling
+
+
 def _read_modules(folder: Path) -> list[tuple[str, str]]:
     """Class and folder of each module; of folders from before there was a list of them, those of CLIP."""
     file = folder / MODULES
@@ -98,9 +155,13 @@ def _warnings(folder: Path, *, is_normalised: bool) -> list[str]:
             f"{MODULES} has no {_NORMALIZE}: sentence-transformers gives vectors of other lengths, here they are of "
             "unit length; cosines are the same"
         )
+    return found + _prompt_warnings(folder)
+
+
+def _prompt_warnings(folder: Path) -> list[str]:
     settings: dict[str, Any] = read_object(folder / _PROMPTS) if (folder / _PROMPTS).exists() else {}
     name, prompts = settings.get("default_prompt_name"), settings.get("prompts")
     prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
-    if prompt:
-        found.append(f"sentence-transformers puts {str(prompt)[:100]!r} before each text, here whoever asks must do so")
-    return found
+    if not prompt:
+        return []
+    return [f"sentence-transformers puts {str(prompt)[:100]!r} before each text, here whoever asks must do so"]

@@ -28,6 +28,7 @@ from model.export.simplified import simplified
 from model.export.tensors import write_tensors
 from model.manifest import TOKENIZER, WEIGHTS, ExportReport
 from model.network import AnyNetwork, LibraryNetwork
+from model.network.pretrained_text import frozen_names
 from model.runtime.engine import Engine
 from model.tokenizers.clip import TextTokenizer
 
@@ -111,6 +112,12 @@ def _round_to_half(network: AnyNetwork) -> None:
     for parameter in network.parameters():
         if parameter.dim() > 1:
             parameter.data = parameter.data.half().float()
+    for name in frozen_names(network):
+        path, _, last = name.rpartition(".")
+        module = network.get_submodule(path)
+        frozen: Tensor = getattr(module, last)
+        if frozen.dim() > 1:
+            setattr(module, last, frozen.half().float())
 
 
 def _write_weights(state: Mapping[str, Tensor], file: Path, dtype: WeightsDtype) -> None:

@@ -273,9 +273,10 @@ def used_state(graph: nn.Module, example: Tensor) -> dict[str, Tensor]:
         return {name: tensor for name, tensor in touched_state(graph, example).items() if name.startswith(PREFIX)}
     pictures = isinstance(graph, ImageGraph)
     state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
+    saved = graph.state_dict()  # what is computed, such as positions, becomes a constant of the graph
     used = {}
     for key, value in state.items():
         mine = key.startswith(IMAGE_TOWER) if pictures else not key.startswith((IMAGE_TOWER, MIXTURE))
-        if mine and key.startswith(PREFIX) and not key.endswith(NOT_IN_A_GRAPH):
+        if mine and key in saved and key.startswith(PREFIX) and not key.endswith(NOT_IN_A_GRAPH):
             used[key] = value.detach()
     return used

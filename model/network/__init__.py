@@ -8,18 +8,24 @@ from model.config import ModelConfig
 from model.network.categories import CategoryTable
 from model.network.clip import CLIP
 from model.network.library import LibraryNetwork
+from model.network.pretrained_text import PretrainedText
 from model.network.siglip import INITIAL_LOGIT_BIAS, INITIAL_LOGIT_SCALE, SigLIP
+from model.pretrained_text import TransformersTextConfig
 
 Network = CLIP | SigLIP
 AnyNetwork = Network | LibraryNetwork
 
-__all__ = ["CLIP", "AnyNetwork", "LibraryNetwork", "Network", "SigLIP", "build_network", "loss_parameters"]
+__all__ = [
+    "CLIP", "AnyNetwork", "LibraryNetwork", "Network", "PretrainedText", "SigLIP", "build_network", "loss_parameters",
+]  # fmt: skip
 
 
 def build_network(config: ModelConfig) -> Network:
     """The network of a configuration, with random weights."""
     if isinstance(config.text, CategoriesConfig):
         return _of_categories(config, config.text)
+    if isinstance(config.text, TransformersTextConfig):
+        return CLIP(config, PretrainedText(config.text, config.embed_dim))
     return SigLIP(config) if config.image.kind == "siglip" else CLIP(config)
 
 

@@ -127,20 +127,23 @@ class Transformer(CheckpointedModule):
         super().__init__()
         self.resblocks = nn.ModuleList(ResidualAttentionBlock(stack) for _ in range(stack.layers))
 
-    def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, causal: bool = False, at: Position | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """[batch, tokens, width] -> the same, or with `at` what is at that position of each row, [batch, width].
 
-        Of positions that are a slice it is [batch, positions, width]. `causal` hides later tokens from earlier ones. Of
-        the last block nothing is computed but what was asked for.
+        Of positions that are a slice it is [batch, positions, width]. `causal` hides later tokens from earlier ones; or
+        `mask` is true where a token may be looked at, [batch, 1, 1, tokens]. Of the last block nothing is computed but
+        what was asked for.
         """
         *blocks, last = self.resblocks
-        mask = causal_mask(x) if causal else None
+        mask = causal_mask(x) if causal else mask
         for block in blocks:
             x = self.run(block, x, mask)
         if at is None:
             whole: Tensor = self.run(last, x, mask)
             return whole
-        pooled: Tensor = self.run(last, x, causal_mask(x, at) if causal else None, at)
+        pooled: Tensor = self.run(last, x, causal_mask(x, at) if causal else mask, at)
         return pooled if isinstance(at, slice) else pooled[:, 0]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.library_config import LibraryTextConfig
+from model.pretrained_text import TransformersTextConfig
 from model.tokenizers.cleaning import repaired, text_of
 from model.tokenizers.clip import READ_WHOLE, Side, TokenizerError, pad_rows
 from model.tokenizers.tokenizer_json import TokenizerJsonError, failure, open_tokenizer_json
@@ -21,7 +22,7 @@ from model.tokenizers.tokenizer_json import TokenizerJsonError, failure, open_to
 class FastTokenizer:
     """Texts to the ids of a `tokenizer.json` and rows of ids to one padded array."""
 
-    def __init__(self, content: str, text: LibraryTextConfig) -> None:
+    def __init__(self, content: str, text: LibraryTextConfig | TransformersTextConfig) -> None:
         """`text` says how a text is cleaned before the file's own steps, how long a row is and what fills it.
 
         Raises TokenizerError.
@@ -43,9 +44,14 @@ class FastTokenizer:
             raise TokenizerError(f"its control tokens leave no room in {self.context_length} tokens")
 
     @classmethod
-    def parse(cls, content: str, text: LibraryTextConfig) -> FastTokenizer:
+    def parse(cls, content: str, text: LibraryTextConfig | TransformersTextConfig) -> FastTokenizer:
         """The content of a `tokenizer.json`. Raises TokenizerError."""
         return cls(content, text)
+
+    @property
+    def content(self) -> str:
+        """What its `tokenizer.json` holds."""
+        return self._saved
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""

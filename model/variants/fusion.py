@@ -45,13 +45,16 @@ def fused_operators(proto: onnx.ModelProto) -> dict[str, int]:
 class FusedTransformer(Transformer):
     """Attention, residual sum with the norm behind it, and activation: one operator each."""
 
-    def forward(self, x: Tensor, causal: bool = False, at: Position | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, causal: bool = False, at: Position | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """As `Transformer.forward`."""
+        visible = None if mask is None else mask.expand(-1, -1, x.shape[1], -1)  # its queries are not broadcast
         blocks = cast("list[ResidualAttentionBlock]", list(self.resblocks))
         change: Tensor | None = None
         for block in blocks:
             normed, x = (block.ln_1(x), x) if change is None else _add_norm(x, change, block.ln_1)
-            queries, bias = None, None
+            queries, bias = None, None if visible is None else torch.where(visible, 0.0, -math.inf).to(x.dtype)
             if at is not None and block is blocks[-1]:
                 bias = torch.where(causal_mask(x, at), 0.0, -math.inf).to(x.dtype) if causal else None
                 queries, x = select_tokens(normed, at), select_tokens(x, at)

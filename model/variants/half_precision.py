@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from model.config import Preprocessing
 from model.export.graphs import ImageGraph, TextGraph
@@ -52,6 +53,8 @@ def to_bfloat16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**state, **narrow}
 
 
-def _require_finite(name: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
-    if not output.isfinite().all():
+def _require_finite(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+    # A library's layers may give several outputs, some of them none, or an object with them.
+    tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise VariantError(f"the output of {name} leaves the range of fp16: {INSTEAD}")

@@ -21,7 +21,7 @@ DELIMITED = f"{HERE}/test_delimited.py"
 SETTINGS, OPTIMIZER = f"{HERE}/test_settings.py", f"{HERE}/test_optimizer_settings.py"
 SOURCES, PICTURES, LEARNING = f"{HERE}/test_sources.py", f"{HERE}/test_pictures.py", f"{HERE}/test_learning.py"
 OBJECTIVES, LOOP, SEVERAL = f"{HERE}/test_objectives.py", f"{HERE}/test_loop.py", f"{HERE}/test_distributed.py"
-TEXT = f"{HERE}/test_text_section.py"
+TEXT, FROZEN = f"{HERE}/test_text_section.py", f"{HERE}/test_frozen_text.py"
 CATEGORIES, WHICH = f"{HERE}/categories/test_vocabulary.py", "test_settings_say_which_synsets_become_categories"
 
 DATA: dict[str, tuple[str, str]] = {
@@ -230,6 +230,8 @@ RUN: Table = {
         f"{OBJECTIVES}::test_the_bundled_checkpoint_is_trained_further_and_keeps_its_pixels_and_words",
     ),
     "text.preset": ("the text tower", f"{TEXT}::test_a_fresh_text_tower_learns_over_the_image_tower_of_a_start"),
+    "text.frozen": ("the text tower", f"{FROZEN}::test_the_language_model_keeps_its_bits_and_all_else_learns"),
+    "text.alignment_layers": ("blocks that learn", f"{FROZEN}::test_alignment_layers_are_as_many_as_asked_for"),
     "image_size": ("position embeddings", f"{OBJECTIVES}::test_a_bundle_is_trained_further_for_larger_pictures"),
     "steps": ("length of the run", f"{OPTIMIZER}::test_the_rate_follows_the_schedule_of_the_configured_run"),
     "batch_size": ("pictures of a step", f"{SETTINGS}::test_more_pictures_in_a_batch"),

@@ -77,7 +77,7 @@ class TrainConfig(Section):
             self.with_mixture(preset)
             if self.image_size is not None:
                 raise ValueError("image_size: a preset has its own; set it where a bundle is trained further")
-            if self.text is not None:
+            if self.text is not None and self.text.preset is not None:
                 raise ValueError(
                     f"text.preset: it goes over the image tower of a start, and there is none: {self.model} has its "
                     "own text tower. Name the bundle in start, in place of model"
@@ -164,7 +164,7 @@ def _set_field(content: Any, override: str) -> None:
 
 
 def _with_absolute_paths(config: TrainConfig, base: Path) -> TrainConfig:
-    """Make the paths of the bundles that it names absolute, so that the run's folder can be opened from anywhere."""
+    """Make the paths of bundles and models that it names absolute, so that the run's folder opens from anywhere."""
     start = str(base / config.start) if config.start else None
     teacher, categories = config.objective.teacher, config.objective.categories
     teacher = teacher if teacher in (None, STORED) else str(base / teacher)
@@ -177,4 +177,7 @@ def _with_absolute_paths(config: TrainConfig, base: Path) -> TrainConfig:
     if captions.teacher not in (None, STORED):
         captions = captions.model_copy(update={"teacher": str(base / captions.teacher)})
     data = config.data.model_copy(update={"captions": captions})
-    return config.model_copy(update={"start": start, "objective": objective, "data": data})
+    text = config.text
+    if text is not None and text.frozen is not None and (base / text.frozen).exists():  # it may be a package's name
+        text = text.model_copy(update={"frozen": str(base / text.frozen)})
+    return config.model_copy(update={"start": start, "objective": objective, "data": data, "text": text})

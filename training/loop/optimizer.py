@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from model.network import Network
+from model.network.pretrained_text import frozen_names
 from training.config import Optimizer
 from training.loop.processes import Processes
 
@@ -99,18 +100,23 @@ def average_decay(decay: float, step: int) -> float:
 class MovingAverage:
     """Exponential moving average of parameters and buffers: what is evaluated and exported.
 
-    `state` is a state dict like the network's, with DTensors where that has them.
+    `state` is a state dict like the network's, with DTensors where that has them. What is frozen for good is in both.
     """
 
     def __init__(self, network: Network, decay: float) -> None:
-        self.decay = decay
-        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self.decay, self._frozen = decay, frozen_names(network)
+        self.state = {
+            name: tensor.detach() if name in self._frozen else tensor.detach().clone()
+            for name, tensor in network.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, network: Network, step: int) -> None:
         """Move the average towards the weights of `network`, by `average_decay`."""
         decay = average_decay(self.decay, step)
-        for average, weights in zip(self.state.values(), network.state_dict().values(), strict=True):
+        for (name, average), weights in zip(self.state.items(), network.state_dict().values(), strict=True):
+            if name in self._frozen:
+                continue
             if average.dtype.is_floating_point:
                 local_tensor(average).lerp_(local_tensor(weights), 1 - decay)
             else:

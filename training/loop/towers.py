@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from model.config import Preprocessing
-from model.network import Network, loss_parameters
+from model.network import Network, PretrainedText, loss_parameters
 from model.network.gradient_checkpointing import set_grad_checkpointing
+from model.network.pretrained_text import frozen_names
 from model.network.resnet import ModifiedResNet
 from model.network.transformer import ResidualAttentionBlock, Transformer
 from training.config import ConfigError, Lock, Span, TrainConfig
+from training.loop.frozen_outputs import FrozenOutputs
 from training.loop.optimizer import layer_depths
 from training.loop.precision import ComputePrecision
 from training.loop.processes import Processes
@@ -37,6 +39,8 @@ class Towers(nn.Module):
     def __init__(self, network: Network, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
+        text = getattr(network, "text", None)
+        self._frozen = FrozenOutputs(text) if isinstance(text, PretrainedText) else None
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, 3, 1, 1), persistent=False)
 
@@ -49,8 +53,14 @@ class Towers(nn.Module):
         """
         pixels = ((rgb - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         image = self.network.encode_image(pixels, kept)
-        text = torch.cat([self.network.encode_text(ids) for ids in token_ids])[order]
+        text = torch.cat([self._encode_text(ids) for ids in token_ids])[order]
         return F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
+
+    def _encode_text(self, token_ids: Tensor) -> Tensor:
+        if self._frozen is None:
+            return self.network.encode_text(token_ids)
+        tower: PretrainedText = self.network.get_submodule("text")  # type: ignore[assignment]
+        return tower.align(self._frozen(token_ids), token_ids)
 
 
 class TowerFreezing:
@@ -140,8 +150,10 @@ class SharedTowers:
             return self.towers
         # Private in name, and the only way to keep a parameter out of DDP's sums; torchrec does the same.
         ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-        # Of the parameters of the loss every process has a share: their gradients are summed there.
-        ignore(self.towers, list(loss_parameters(self.towers, NETWORK)))  # type: ignore[no-untyped-call]
+        # Of the parameters of the loss every process has a share: their gradients are summed there. What is frozen for
+        # good is the same in all of them.
+        ignored = [*loss_parameters(self.towers, NETWORK), *frozen_names(self.towers)]
+        ignore(self.towers, ignored)  # type: ignore[no-untyped-call]
         # Kernels of 1x1 convolutions have two names for the same layout; torch would tell users of a slow copy.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(self.towers)

@@ -23,6 +23,7 @@ from model.config import (
     TextConfig,
     ViTConfig,
 )
+from model.pretrained_text import TransformersTextConfig
 from training.categories.vocabulary import read_vocabulary
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
@@ -139,9 +140,15 @@ def _image_tower(config: ViTConfig | ResNetConfig | SiglipViTConfig) -> str:
     return f"vision transformer, {config.layers} layers, width {config.width}, patches of {config.patch_size} pixels"
 
 
-def _text_tower(config: TextConfig | SiglipTextConfig | CategoriesConfig) -> str:
+def _text_tower(config: TextConfig | SiglipTextConfig | CategoriesConfig | TransformersTextConfig) -> str:
     if isinstance(config, CategoriesConfig):
         return f"a table of {config.categories:,} categories, which are known by name only"
+    if isinstance(config, TransformersTextConfig):
+        kind, layers = config.architecture["model_type"], config.alignment_layers
+        return (
+            f"frozen {kind}, width {config.width}, under {layers} trained layers; {config.context_length} tokens in a "
+            "text"
+        )
     return (
         f"transformer, {config.layers} layers, width {config.width}; {config.vocab_size:,} tokens in the vocabulary, "
         f"{config.context_length} in a text"

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from model import smoke_inputs
-from model.network import LibraryNetwork
+from model.network import AnyNetwork, LibraryNetwork
 from model.tokenizers.clip import TextTokenizer, pad_rows
 
 TRIMMING_TOLERANCE = 1e-5  # of any component of a vector: what the order of sums makes of the same vector is below
@@ -15,7 +15,7 @@ _MANY_TOKENS = 512  # a longer context is compared at that length: the time is q
 
 
 @torch.no_grad()
-def padding_matters(network: LibraryNetwork, tokenizer: TextTokenizer) -> bool:
+def padding_matters(network: AnyNetwork, tokenizer: TextTokenizer) -> bool:
     """Whether rows of ids that end with a text give other vectors than rows that are padded to the context length."""
     text = network.config.text
     rows = smoke_inputs.token_rows(tokenizer)

@@ -44,11 +44,11 @@ def read_folder(
     family = FAMILIES[architecture]
     if options.image_size is not None:
         raise CheckpointError(f"{architecture} takes pictures of the size that it was trained for: leave --image-size")
-    with _transformers() as library:
+    with quiet_transformers() as library:
         native = read_native_config(content, library, folder / "config.json")
         kind = getattr(library, family.head_of or architecture)
         file = find_weights(folder, weights)
-        model, source, warnings = _load(kind, native, file, folder / "config.json")
+        model, source, warnings = load_model(kind, native, file, folder / "config.json")
         tokenizer = read_tokenizer(folder)
         with naming(folder):
             preprocessing = pixels.from_transformers(
@@ -86,12 +86,17 @@ def architecture_of(content: Mapping[str, Any]) -> str:
     return str(named[0]) if isinstance(named, list) and named else ""
 
 
-def _load(kind: Any, native: Any, file: Path, config: Path) -> tuple[Any, dict[str, str], list[str]]:
-    """The network with its weights, what was taken off around them, and warnings."""
+def load_model(
+    kind: Any, native: Any, file: Path, config: Path, **arguments: Any
+) -> tuple[Any, dict[str, str], list[str]]:
+    """The network with its weights, what was taken off around them, and warnings; `kind` is built with `arguments`.
+
+    Raises CheckpointError naming the file, and the tensor that is missing, misshapen or not finite.
+    """
     from transformers.core_model_loading import revert_weight_conversion
 
     with torch.device("meta"), naming_failures(config, f"builds no {kind.__name__} of it"):
-        empty = kind(native)
+        empty = kind(native, **arguments)
         expected = empty.state_dict()
         published = revert_weight_conversion(empty, dict(expected))
     read = read_state(file, {**expected, **published})
@@ -111,6 +116,7 @@ def _load(kind: Any, native: Any, file: Path, config: Path) -> tuple[Any, dict[s
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                **arguments,
             )
         _expect_whole(report)
     surplus = sorted(name for name in report["unexpected_keys"] if not name.endswith(_POSITIONS))
@@ -151,8 +157,8 @@ def _image_size(native: Any, family: Family, settings: Mapping[str, Any] | None)
 
 
 @contextmanager
-def _transformers() -> Iterator[Any]:
-    """transformers, which says nothing meanwhile."""
+def quiet_transformers() -> Iterator[Any]:
+    """transformers, which says nothing meanwhile. Raises CheckpointError that says what to install."""
     try:
         import transformers
     except ImportError as error:

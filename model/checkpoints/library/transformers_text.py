@@ -57,7 +57,7 @@ def wrap(
     Raises CheckpointError where tokenizer and towers do not go together.
     """
     family = FAMILIES[architecture]
-    lengths = [_positions(model, text), tokenizer.model_max_length, family.max_tokens]
+    lengths = [positions(model, text), tokenizer.model_max_length, family.max_tokens]
     known = [length for length in lengths if length is not None]
     if not known:
         raise CheckpointError("neither config.json nor the tokenizer says how long a text may be")
@@ -89,7 +89,7 @@ def wrap(
         raise CheckpointError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _positions(model: Any, text: Any) -> int | None:
+def positions(model: Any, text: Any) -> int | None:
     """Tokens for which the text tower has positions."""
     most = getattr(text, "max_position_embeddings", None)
     for module in model.modules():
