@@ -59,7 +59,7 @@ def test_a_fresh_text_tower_learns_over_the_image_tower_of_a_start(colours: Path
         ({"preset": PRESET}, r"text\.preset: it goes over the image tower of a start, and there is none"),
         ({"alignment_layers": 1}, "text: name one: preset, a fresh text tower, or frozen"),
         ({"preset": PRESET, "frozen": "minilm"}, "text: name one"),
-        ({"preset": PRESET, "alignment_layers": 1}, "alignment_layers: they are on a frozen text tower"),
+        ({"preset": PRESET, "alignment_layers": 2}, "alignment_layers: they are on a frozen text tower"),
         ({"preset": "sightword-smal"}, r"no preset 'sightword-smal' \(did you mean sightword-small"),
     ],
 )

@@ -17,7 +17,7 @@ class Text(Section):
     # A folder of transformers or sentence-transformers, relative to the configuration file; or the name of an installed
     # package that holds one.
     frozen: str | None = None
-    alignment_layers: int = Field(default=2, ge=0, le=MAX_ALIGNMENT_LAYERS)  # transformer blocks on the frozen outputs
+    alignment_layers: int = Field(default=1, ge=0, le=MAX_ALIGNMENT_LAYERS)  # transformer blocks on the frozen outputs
 
     @model_validator(mode="after")
     def _one_tower(self) -> Text:
