@@ -223,11 +223,12 @@ from pathlib import Path
 import torch.distributed as dist
 from training.config import load_config
 from training.loop.setup import setup
-dist.init_process_group("gloo")
-for name in ("ddp", "fsdp"):
-    setup(load_config(Path(sys.argv[1]) / f"{name}.yaml"), Path(sys.argv[1]) / name, Path(sys.argv[2])).fit()
-dist.barrier()
-dist.destroy_process_group()
+if __name__ == "__main__":  # what decodes pictures imports it again
+    dist.init_process_group("gloo")
+    for name in ("ddp", "fsdp"):
+        setup(load_config(Path(sys.argv[1]) / f"{name}.yaml"), Path(sys.argv[1]) / name, Path(sys.argv[2])).fit()
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 
