@@ -337,7 +337,7 @@ def test_the_manifest_the_plan_and_the_report_say_what_it_is(
 
 def test_other_formats_have_no_such_text_tower(bundle: Bundle, tmp_path: Path) -> None:
     for write in (write_openclip, write_transformers):
-        with pytest.raises(CheckpointError, match="is a language model of transformers under layers of ours, which no"):
+        with pytest.raises(CheckpointError, match="has a pretrained text tower, which no other format holds"):
             write(bundle, tmp_path / write.__module__)
 
 
