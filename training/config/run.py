@@ -130,6 +130,8 @@ def load_config(file: Path, overrides: Sequence[str] = (), changes: Sequence[Map
     content = _read_fields(file)
     for each in changes:
         merge_fields(content, each)
+    if isinstance(content.get("objective"), str):  # the name of a kind alone, of which an override names a field
+        content["objective"] = {"kind": content["objective"]}
     for override in overrides:
         _set_field(content, override)
     try:

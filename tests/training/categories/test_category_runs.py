@@ -219,7 +219,7 @@ def test_a_dry_run_tells_the_categories_and_the_time(animals: Path, animal_bundl
 
 
 def test_the_command_prints_the_categories_and_writes_them(animals: Path, tmp_path: Path) -> None:
-    file = category_config(animals, objective={"kind": "contrastive"})
+    file = category_config(animals, objective="contrastive")
     rule = ["--set", "objective.categories.min_count=20", "--shown", "1", "--output", str(tmp_path / "mine.json")]
     done = CliRunner().invoke(app, ["categories", "--config", str(file), *rule])
     assert done.exit_code == 0, done.output
