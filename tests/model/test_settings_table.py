@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from model.__main__ import app
 from model.bundle import Bundle
+from model.category_config import CategoriesConfig
 from model.config import (
     MixtureConfig,
     ModelConfig,
@@ -31,6 +32,7 @@ from model.export.graphs import ImageGraph
 from model.images.preprocessing import load_image
 from model.manifest import MANIFEST, Manifest
 from model.network import CLIP, build_network
+from tests.category_models import category_config
 from tests.model.conftest import TINY_LLIP, TINY_RESNET, TINY_VIT
 from tests.settings_table import check_table
 
@@ -71,6 +73,7 @@ CHANGES: dict[type[BaseModel], tuple[ModelConfig, str, dict[str, Any]]] = {
             "heads": 8,
         },
     ),
+    CategoriesConfig: (category_config(9), "text", {"categories": 20}),
     SiglipViTConfig: (SIGLIP, "image", {**TOWER, "image_size": 64, "patch_size": 8}),
     SiglipTextConfig: (SIGLIP, "text", {**TOWER, "context_length": 20, "vocab_size": 600}),
 }

@@ -50,19 +50,26 @@ def fit_head(
     rows = vectors.astype(np.float64)
     classes, dimensions = initial.shape
     offsets, truth = rows @ initial.T, np.arange(len(rows))
+    # Steps of the weights are measured in units in which a strong penalty is as steep as a weak one: with the biases,
+    # which have none, it would be a narrow valley of hundreds of iterations.
+    unit = max(1.0, strength) ** -0.5
+
+    def split(flat: Floats) -> tuple[Floats, Floats]:
+        return unit * flat[: classes * dimensions].reshape(classes, dimensions), flat[classes * dimensions :]
 
     def loss(flat: Floats) -> tuple[float, Floats]:
-        moved, biases = flat[: classes * dimensions].reshape(classes, dimensions), flat[classes * dimensions :]
+        moved, biases = split(flat)
         logarithms = log_softmax(offsets + rows @ moved.T + biases, axis=1)
         residues = np.exp(logarithms)
         residues[truth, targets] -= 1
         value = -logarithms[truth, targets].sum() + strength / 2 * (moved**2).sum()
-        gradient = np.concatenate([(residues.T @ rows + strength * moved).ravel(), residues.sum(axis=0)])
+        slopes = unit * (residues.T @ rows + strength * moved)
+        gradient = np.concatenate([slopes.ravel(), residues.sum(axis=0)])
         return float(value) / len(rows), gradient / len(rows)
 
     options = {"maxiter": ITERATIONS, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
     found = minimize(loss, np.zeros(classes * (dimensions + 1)), jac=True, method="L-BFGS-B", options=options)
     if found.nit >= ITERATIONS:
         log.warning("a linear head has not converged in %d iterations, with a penalty of %.2g", ITERATIONS, strength)
-    moved, biases = found.x[: classes * dimensions].reshape(classes, dimensions), found.x[classes * dimensions :]
+    moved, biases = split(found.x)
     return LinearHead(initial + moved, biases)

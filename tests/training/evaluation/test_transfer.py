@@ -175,10 +175,9 @@ def evaluated(*arguments: str | Path, output: Path) -> tuple[list[dict[str, Any]
 
 
 def test_the_command_shows_both_curves(folder: Path, tmp_path: Path) -> None:
-    records, shown = evaluated("--data", folder, "--task", "transfer", output=tmp_path / "r.json")
-    name = folder.name
+    records, shown = evaluated("--data", f"colours={folder}", "--task", "transfer", output=tmp_path / "r.json")
     assert [record["dataset"] for record in records] == [
-        f"{name}, no picture", *(f"{name}, {shots} shots" for shots in (1, 2)), f"{name}, all",
+        "colours, no picture", "colours, 1 shots", "colours, 2 shots", "colours, all",
     ]  # fmt: skip
     assert all("acc1_from_zero" in record["metrics"] for record in records[1:])
     assert records[0]["settings"]["initial_rows"] == {"the text tower": 4}
@@ -220,8 +219,9 @@ def test_a_bundle_is_judged_by_the_classes_that_it_knows(colour_categories: Bund
 def test_what_it_cannot_be_asked_is_refused(folder: Path, colour_categories: Bundle, tmp_path: Path) -> None:
     path = str(colour_categories.path)
     shapes = tmp_path / "shapes"
-    (shapes / "test" / "circle").mkdir(parents=True)
-    (shapes / "test" / "circle" / "1.png").write_bytes(picture("red", 1))
+    for name in ("circle", "square"):
+        (shapes / "test" / name).mkdir(parents=True)
+        (shapes / "test" / name / "1.png").write_bytes(picture("red", 1))
     for arguments, message in (
         (["--data", str(shapes)], "nothing is measured"),
         (["--data", str(folder), "--template", "a {}"], "leave prompts out"),
