@@ -7,7 +7,6 @@ the distance to zero. With an initial head of zeros that is the logistic regress
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,6 @@ from scipy.special import log_softmax
 from model.embedder import Vectors
 from training.evaluation.zeroshot import Targets
 
-log = logging.getLogger(__name__)
 ITERATIONS = 1000
 TOLERANCE = 1e-4  # of the gradient of the mean loss, as scikit-learn's logistic regression has it
 
@@ -31,6 +29,7 @@ class LinearHead:
 
     weights: Floats
     biases: Floats
+    converged: bool = True
 
     def logits(self, vectors: Vectors) -> Vectors:
         """[pictures, classes]."""
@@ -69,7 +68,5 @@ def fit_head(
 
     options = {"maxiter": ITERATIONS, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
     found = minimize(loss, np.zeros(classes * (dimensions + 1)), jac=True, method="L-BFGS-B", options=options)
-    if found.nit >= ITERATIONS:
-        log.warning("a linear head has not converged in %d iterations, with a penalty of %.2g", ITERATIONS, strength)
     moved, biases = split(found.x)
-    return LinearHead(initial + moved, biases)
+    return LinearHead(initial + moved, biases, found.nit < ITERATIONS)

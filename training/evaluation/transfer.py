@@ -9,13 +9,14 @@ same pictures, the same penalty and the same choice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from training.evaluation.initial_head import InitialHead
-from training.evaluation.linear_head import Floats, LinearHead, fit_head
+from training.evaluation.linear_head import ITERATIONS, Floats, LinearHead, fit_head
 from training.evaluation.linear_probe import (
     DRAWS,
     SHOTS,
@@ -28,6 +29,7 @@ from training.evaluation.linear_probe import (
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import Targets, classify
 
+log = logging.getLogger(__name__)
 TASK = "transfer"
 FROM_ZERO = "_from_zero"
 
@@ -80,7 +82,10 @@ def _fitted(
         return float((found == data.train_targets[choosing]).mean())
 
     strength = search_strength(score)
-    return fit_head(data.train[final], data.train_targets[final], initial, strength), strength
+    head = fit_head(data.train[final], data.train_targets[final], initial, strength)
+    if not head.converged:
+        log.warning("a linear head has not converged in %d iterations, with a penalty of %.2g", ITERATIONS, strength)
+    return head, strength
 
 
 def _scored(name: str, data: ProbeData, head: LinearHead, headline: str) -> Result:
