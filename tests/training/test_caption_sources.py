@@ -182,9 +182,21 @@ def test_what_a_mix_never_draws_is_told_and_a_label_takes_its_place(
     told = capsys.readouterr().err
     assert "no weight to captions from `alt_text`: 480 are not drawn" in told
     assert "no weight to captions from `syn_text`: 960 are not drawn" in told
-    corpus(tmp_path)  # without a label a picture keeps its captions: it must be said something of
-    without = [text for text in TrainingSet(data(mix={"human": 1}), tmp_path, 0).batch(0, 240).texts if text[0] != "h"]
-    assert len(without) == 60
+    assert "are left out" not in told
+    corpus(tmp_path)  # without a label there is nothing to say of those without a human caption
+    training_set = TrainingSet(data(mix={"human": 1}), tmp_path, 0)
+    assert len(training_set) == 180
+    assert training_set.skip_counts == {"no caption that the mix draws": 60}
+    assert "60 pictures have only such captions, and are left out" in capsys.readouterr().err
+    assert all(text[0] == "h" for text in training_set.batch(0, 240).texts)
+
+
+def test_a_source_without_weight_now_is_drawn_where_a_picture_has_no_other(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    mixed = TrainingSet(data(mix={"human": 1, "synthetic": [0, 1]}), tmp_path, 0, steps=10)
+    drawn = [text for text in mixed.batch(0, 240).texts if text[0] != "h"]
+    assert len(drawn) == 60
+    assert all(text[0] == "s" for text in drawn)  # never alt
 
 
 def test_long_texts_leave_out_what_weighs_nothing(tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ from training.loop.setup import setup, without_effect
         ({"parallel": "fsdp"}, "parallel: fsdp divides nothing where there is one process"),
         ({"ema_decay": 0.5, "steps": 8}, "ema_decay: 0.5 is not reached in 8 steps"),
         ({"stages": [{"start": 0, "pixels": 32}, {"start": 0.8, "pixels": 24}]}, "stages: the one at 0.8 begins after"),
+        (
+            {"data": {"train": [{"shards": ["train-*.tar"]}], "captions": {"teacher": "a bundle"}}},
+            "data.captions.teacher: it judges captions for filters.min_similarity, which is not set",
+        ),
         ({"patch_dropout": 0.01}, "patch_dropout: 0.01 of 16 patches is none of them"),
     ],
 )

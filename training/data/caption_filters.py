@@ -94,7 +94,7 @@ def filter_captions(
             if reason is not None:
                 kept[place] = False
                 filtered.counts[reason] += 1
-        filtered.usable.append(_usable(index, kept))
+        filtered.usable.append(usable_samples(index, kept))
     return filtered
 
 
@@ -156,8 +156,8 @@ def _low(config: CaptionFilters, similarities: Similarities | None, count: int) 
     return low
 
 
-def _usable(index: SampleIndex, kept: Mask) -> Mask:
-    """Which samples have a phrase left that a text can be drawn from [samples]."""
+def usable_samples(index: SampleIndex, kept: Mask) -> Mask:
+    """Which samples have a phrase among those `kept` that a text can be drawn from [samples]."""
     said = kept & (index.phrases["kind"] != DESCRIPTION)
     ends = np.concatenate([[0], np.cumsum(said)])
     first, count = index.samples["phrase"], index.samples["phrase_count"]

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from training.config import Captions
+from training.data.caption_filters import usable_samples
 from training.data.index import SampleIndex
 from training.data.phrases import CAPTION, MAX_FIELDS
 
 Numbers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 class CaptionMix:
@@ -40,6 +42,30 @@ class CaptionMix:
         """The weight of each source where the share `progress` of all steps is done."""
         return [first + (last - first) * progress for first, last in self._ramps] + [0.0]
 
+    @property
+    def drawn(self) -> list[bool]:
+        """Whether each source has a weight at any time."""
+        return [ramp != (0, 0) for ramp in self._ramps] + [False]
+
+    def drawn_phrases(self, index: SampleIndex, numbers: Numbers) -> Mask:
+        """Which phrases of an index are drawn at any time: all but captions of other sources.
+
+        `numbers` is the index's row of `source_numbers`.
+        """
+        drawn: Mask = np.array(self.drawn)[numbers[index.phrases["field"]]] | (index.phrases["kind"] != CAPTION)
+        return drawn
+
+    def usable(self, indexes: Sequence[SampleIndex], kept: Sequence[Mask] | None) -> Mask:
+        """Which samples of all indexes have something to say that is drawn at some time [samples].
+
+        `kept` says of all phrases of each index which are not filtered out; None where all are kept.
+        """
+        found = []
+        for number, (index, numbers) in enumerate(zip(indexes, self.source_numbers(indexes), strict=True)):
+            drawn = self.drawn_phrases(index, numbers)
+            found.append(usable_samples(index, drawn if kept is None else drawn & kept[number]))
+        return np.concatenate(found)
+
     def never_drawn(self, indexes: Sequence[SampleIndex]) -> dict[str, int]:
         """How many captions are of each field whose source never has a weight."""
         counts: dict[str, int] = {}
@@ -52,14 +78,15 @@ class CaptionMix:
         return counts
 
 
-def choose_caption(sources: Sequence[int], weights: Sequence[float], rng: random.Random) -> int:
+def choose_caption(sources: Sequence[int], weights: Sequence[float], drawn: Sequence[bool], rng: random.Random) -> int:
     """The place of one of an image's captions: a source by weight among those that it has, then any of that source.
 
-    `sources` are those of the captions. Where all of them weigh nothing, any caption.
+    `sources` are those of the captions. Where all of them weigh nothing now, any caption of those that are `drawn` at
+    another time, of which there must be one.
     """
     present = sorted(set(sources))
     shares = [weights[source] for source in present]
     if not any(shares):
-        return rng.randrange(len(sources))
-    drawn = rng.choices(present, shares)[0]
-    return rng.choice([place for place, source in enumerate(sources) if source == drawn])
+        return rng.choice([place for place, source in enumerate(sources) if drawn[source]])
+    chosen = rng.choices(present, shares)[0]
+    return rng.choice([place for place, source in enumerate(sources) if source == chosen])

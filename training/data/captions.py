@@ -88,7 +88,7 @@ class CaptionSampler:
                 places: Sequence[int] = range(first[row], first[row + DESCRIPTION])
                 description = first[row + DESCRIPTION] if counts[row + DESCRIPTION] else None
                 if sources is not None:
-                    places = _weighted(places, counts[row], sources, weights)
+                    places = _weighted(places, counts[row], sources, weights, self.mix.drawn)
                 sampled.append(_sample_long(table, places, description, rng))
                 continue
             kinds, cumulative = self._choices[choice]
@@ -99,7 +99,7 @@ class CaptionSampler:
                 sampled.append(_joined(table, tags))
                 continue
             if kind == CAPTION and sources is not None:
-                place = start + choose_caption(sources[start : start + count], weights, rng)
+                place = start + choose_caption(sources[start : start + count], weights, self.mix.drawn, rng)
             else:
                 place = start + rng.randrange(count)
             digest = int(table.phrases["digest"][place])
@@ -132,13 +132,15 @@ def _kind_choice(present: int, weights: Mapping[str, float]) -> tuple[list[int],
     return kinds, list(accumulate(weights[KIND_NAMES[kind]] for kind in kinds))
 
 
-def _weighted(places: Sequence[int], captions: int, sources: Sequence[int], weights: Sequence[float]) -> Sequence[int]:
+def _weighted(
+    places: Sequence[int], captions: int, sources: Sequence[int], weights: Sequence[float], drawn: Sequence[bool]
+) -> Sequence[int]:
     """The phrases of an image at `places`, of which `captions` come first, without captions whose source weighs 0.
 
-    All of them where nothing else is left.
+    Where nothing else is left, those of sources that are `drawn` at another time.
     """
-    drawn = [place for place in places[:captions] if weights[sources[place]]]
-    return [*drawn, *places[captions:]] or places
+    weighted = [place for place in places[:captions] if weights[sources[place]]]
+    return [*weighted, *places[captions:]] or [place for place in places if drawn[sources[place]]]
 
 
 def _sample_long(

@@ -61,7 +61,7 @@ class TrainingSet:
         image and every caption must have one, and batches say which it is.
         """
         self.data, self.seed, self._steps = data, seed, steps
-        self._stored_vectors = stored_vectors
+        self._stored_vectors, self._without_source = stored_vectors, 0
         self.skipped = SkippedSamples()  # those whose images turned out to be broken
         self._broken: set[int] = set()
         self._lock = threading.Lock()
@@ -71,6 +71,9 @@ class TrainingSet:
         self._indexes, self.filtered, self._reader = opened.indexes, opened.filtered, opened.reader
         self._phrases = PhraseColumns(self._indexes, opened.synonyms, self._mixed_sources(), opened.kept_phrases)
         sources, numbers, included, held_out = opened.sources, opened.numbers, opened.included, opened.held_out
+        if data.captions.mix and categories is None:
+            drawn = self._of_the_mix(included, opened.kept_phrases)
+            included, held_out = included & drawn, held_out & drawn
         kept = included & ~held_out
         self._without_category = 0
         if categories is not None:
@@ -107,8 +110,8 @@ class TrainingSet:
         found = SkippedSamples()
         for record in (*(index.skipped.as_record() for index in self._indexes), self.skipped.as_record()):
             found.merge(record)
-        without = {"no category": self._without_category} if self._without_category else {}
-        return {**found.counts, **without}
+        without = {"no category": self._without_category, "no caption that the mix draws": self._without_source}
+        return {**found.counts, **{reason: count for reason, count in without.items() if count}}
 
     def batch(self, step: int, size: int) -> Batch:
         """The batch of `step`: `size` images, the distinct texts sampled for them, and which belong together.
@@ -208,6 +211,16 @@ class TrainingSet:
         for field, count in mix.never_drawn(self._indexes).items():
             write_line(f"data.captions.mix gives no weight to captions from `{field}`: {count:,} are not drawn")
         return mix.source_numbers(self._indexes)
+
+    def _of_the_mix(
+        self, included: npt.NDArray[np.bool_], kept: list[npt.NDArray[np.bool_]] | None
+    ) -> npt.NDArray[np.bool_]:
+        """The samples that have something else to say than captions the mix never draws; how many have not is told."""
+        usable = self._captions.mix.usable(self._indexes, kept)
+        self._without_source = int((included & ~usable).sum())
+        if self._without_source:
+            write_line(f"{self._without_source:,} pictures have only such captions, and are left out")
+        return usable
 
     def _find_transparent(self, index: SampleIndex) -> npt.NDArray[np.bool_]:
         if (index.samples["size"] == PARQUET_ROW).any():

@@ -98,6 +98,9 @@ def without_effect(config: TrainConfig, model: ModelConfig, processes: int) -> l
             f"ema_decay: {config.ema_decay:g} is not reached in {config.steps} steps; the average keeps less at first, "
             f"{last:.3f} at the end, and would with any value above that"
         )
+    captions = config.data.captions
+    if captions.teacher and captions.filters.min_similarity is None:
+        lines.append("data.captions.teacher: it judges captions for filters.min_similarity, which is not set")
     lines += [
         f"stages: the one at {stage.start:g} begins after the last of {config.steps} steps"
         for stage in config.stages
