@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class MixtureSession:
     def run(self, images: Vectors, texts: Vectors) -> Vectors:
         """[images, tokens, dimensions] and [texts, dimensions], both of unit length -> cosines [images, texts]."""
         cosines = np.empty((len(images), len(texts)), np.float32)
-        for rows, columns in mixture_tiles(self._mixture, texts.shape[1], len(images), len(texts)):
+        for rows, columns in product(*mixture_tiles(self._mixture, texts.shape[1], len(images), len(texts))):
             with self._lock:
                 [cosines[rows, columns]] = self.session.run(OUTPUTS, {"images": images[rows], "texts": texts[columns]})
         return cosines

@@ -49,6 +49,7 @@ def test_a_run_learns_exports_evaluates_and_is_trained_further(colours: Path, ti
     assert bundle is not None
     assert bundle.mixture == MixtureConfig(tokens=3, heads=2)
     assert bundle.logit_bias is not None
+    assert "3 vectors of a picture, mixed for each text" in (bundle.path / "MODEL_CARD.md").read_text()
     assert bundle.manifest.scores["colours"]["value"] > 0.5  # chance is 0.25
     learned = load_network(bundle)
     assert learned.mixture is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -90,11 +91,11 @@ class Holdout:
 def _cosines(network: Network, images: Vectors, texts: Vectors) -> Vectors:
     """[images, texts], of vectors that are mixed for each text where the network does so."""
     if network.mixture is None or network.config.mixture is None:
-        product: Vectors = images @ texts.T
-        return product
+        plain: Vectors = images @ texts.T
+        return plain
     device = network.logit_scale.device
     cosines = np.empty((len(images), len(texts)), np.float32)
-    for rows, columns in mixture_tiles(network.config.mixture, texts.shape[1], len(images), len(texts)):
+    for rows, columns in product(*mixture_tiles(network.config.mixture, texts.shape[1], len(images), len(texts))):
         parts = (torch.from_numpy(each).to(device) for each in (images[rows], texts[columns]))
         cosines[rows, columns] = network.mixture(*parts).cpu().numpy()
     return cosines

@@ -7,6 +7,8 @@ where y is 1 for what is true and -1 for what is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -87,19 +89,25 @@ def _image_losses(image: Tensor, text: Tensor, network: Network, masks: MaskRows
     assert config is not None
     assert mixture is not None
     assert bias is not None
-    queries, targets = mixture.ask(text)
-    first, stop, _ = images.indices(len(image))
+    own, first = image[images], images.indices(len(image))[0]
+    rows, columns = mixture_tiles(config, text.shape[1], len(own), len(text), MAX_NUMBERS)
+    # Split once: the gradient of a slice would be as large as all images, for every tile.
+    queries, targets = (_split(each, columns, dim=1) for each in mixture.ask(text))
 
-    def tile(rows: slice, columns: slice, *given: Tensor) -> Tensor:
-        logits = scale * mixture.compare(image[rows], *(each[:, columns] for each in given)) + bias
-        return pair_losses(logits, *(mask[:, columns] for mask in masks(rows)))
+    def tile(part: Tensor, of: slice, texts: slice, queries: Tensor, targets: Tensor) -> Tensor:
+        logits = scale * mixture.compare(part, queries, targets) + bias
+        return pair_losses(logits, *(mask[:, texts] for mask in masks(of)))
 
-    tiles = list(mixture_tiles(config, text.shape[1], stop - first, len(text), MAX_NUMBERS))
-    if len(tiles) <= 1:
-        return tile(images, slice(None), queries, targets)
-    parts: dict[int, list[Tensor]] = {}
-    for rows, columns in tiles:
-        chosen = slice(first + rows.start, first + rows.stop)
-        done = checkpoint(tile, chosen, columns, queries, targets, use_reentrant=False, preserve_rng_state=False)
-        parts.setdefault(rows.start, []).append(done)
-    return torch.cat([torch.stack(of_rows).sum(dim=0) for of_rows in parts.values()])
+    losses = []
+    for row, part in zip(rows, _split(own, rows), strict=True):
+        of = slice(first + row.start, first + row.stop)
+        tiles = [(part, of, *given) for given in zip(columns, queries, targets, strict=True)]
+        if len(rows) == len(columns) == 1:
+            return tile(*tiles[0])
+        parts = [checkpoint(tile, *given, use_reentrant=False, preserve_rng_state=False) for given in tiles]
+        losses.append(torch.stack(parts).sum(dim=0))
+    return torch.cat(losses)
+
+
+def _split(x: Tensor, slices: Sequence[slice], dim: int = 0) -> Sequence[Tensor]:
+    return torch.split(x, [part.stop - part.start for part in slices], dim)

@@ -16,6 +16,7 @@ import yaml
 from model.bundle import Bundle
 from model.category_config import CategoriesConfig
 from model.config import (
+    MixtureConfig,
     ModelConfig,
     ResNetConfig,
     SiglipTextConfig,
@@ -107,7 +108,7 @@ def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> d
         "manifest": manifest,
         "source": source,
         "parameters": source["parameters"],
-        "image_tower": _image_tower(towers.image),
+        "image_tower": _image_tower(towers.image) + _mixed(towers.mixture),
         "text_tower": _text_tower(towers.text),
         "steps": configuration["steps"],
         "batch_size": size,
@@ -138,6 +139,10 @@ def _image_tower(config: ViTConfig | ResNetConfig | SiglipViTConfig) -> str:
         blocks = ", ".join(map(str, config.layers))
         return f"ModifiedResNet, {config.block} blocks ({blocks}), width {config.width}"
     return f"vision transformer, {config.layers} layers, width {config.width}, patches of {config.patch_size} pixels"
+
+
+def _mixed(mixture: MixtureConfig | None) -> str:
+    return "" if mixture is None else f", {mixture.tokens} vectors of a picture, mixed for each text"
 
 
 def _text_tower(config: TextConfig | SiglipTextConfig | CategoriesConfig | TransformersTextConfig) -> str:
