@@ -43,8 +43,9 @@ async def rank(
     pipeline.comparison.check([query], documents)
     items = [query, *documents]
     embedded = await pipeline.embed(items, context, truncate=truncate, keep_errors=False, tokens=True)
+    one, others = embedded.compared(slice(1)), embedded.compared(slice(1, None))
+    [cosine] = await pipeline.comparison.cosines(one, others, context.timing)
     with context.timing.stage("serialize"):
-        [cosine] = await pipeline.comparison.cosines(embedded.compared(slice(1)), embedded.compared(slice(1, None)))
         order = top_k_indices(cosine[np.newaxis], top_n)[0].tolist()
         return Ranking(order, cosine if raw_scores else relevance(cosine, pipeline.bundle), embedded.usage)
 

@@ -79,10 +79,10 @@ class ZeroShotClassifier:
         embedded = await pipeline.embed(
             items, context, truncate=options.truncate, keep_errors=options.on_error == "item", tokens=True
         )
+        background = needs_background(pipeline.bundle, options.multi_label)
+        rows = choice.classes.vectors if background else choice.classes.vectors[: len(choice.labels)]
+        cosine = await pipeline.comparison.cosines(embedded.compared(), Compared(rows), context.timing)
         with context.timing.stage("serialize"):
-            background = needs_background(pipeline.bundle, options.multi_label)
-            rows = choice.classes.vectors if background else choice.classes.vectors[: len(choice.labels)]
-            cosine = await pipeline.comparison.cosines(embedded.compared(), Compared(rows))
             arguments = (cosine, choice.labels, options, pipeline.bundle)
             scores = len(items) * len(choice.labels)
             data = await self._pool.run_inline_or_in_thread(scores, INLINE_SCORES, _predictions, *arguments)

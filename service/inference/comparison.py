@@ -6,6 +6,7 @@ compared with texts alone, and one vector of it there is none: what asks for suc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from model.config import MixtureConfig
 from model.runtime.engine import Engine
 from service.errors import ApiError
 from service.inference.records import Compared
+from service.request_context import Timing
 from service.schema.items import BadItem, ImageItem, Item, UrlItem
 from service.thread_pool import INLINE_COSINES, ThreadPool
 
@@ -30,6 +32,7 @@ class Comparison:
 
     def __init__(self, bundle: Bundle, engine: Engine, pool: ThreadPool) -> None:
         self._mixture, self._engine, self._pool = bundle.mixture, engine, pool
+        self._turn = asyncio.Lock()  # of one request's part: the other threads are left to those who decode
 
     def check(self, first: Sequence[Item], second: Sequence[Item]) -> None:
         """Raise `unsupported_modality` where images would be compared with images of a mixture model."""
@@ -45,12 +48,18 @@ class Comparison:
             return items
         return [_refused(item, self._mixture) for item in items]
 
-    async def cosines(self, first: Compared, second: Compared) -> Matrix:
+    async def cosines(self, first: Compared, second: Compared, timing: Timing) -> Matrix:
         """How alike each of the one and of the other are [first, second].
 
         Those of images of a mixture model are computed part by part in threads: when the request is cancelled, no other
         part begins, and none holds much memory.
         """
+        if first.tokens or second.tokens:
+            with timing.stage("inference"):
+                return await self._cosines(first, second)
+        return await self._cosines(first, second)
+
+    async def _cosines(self, first: Compared, second: Compared) -> Matrix:
         pairs = len(first.vectors) * len(second.vectors)
         result = await self._pool.run_inline_or_in_thread(
             pairs, INLINE_COSINES, _product, first.vectors, second.vectors
@@ -72,7 +81,8 @@ class Comparison:
         for row in range(0, len(images), rows):
             some = np.stack(images[row : row + rows])
             for column in range(0, len(texts), columns):
-                part = await self._pool.run_in_thread(self._engine.cosines, some, texts[column : column + columns])
+                async with self._turn:
+                    part = await self._pool.run_in_thread(self._engine.cosines, some, texts[column : column + columns])
                 result[row : row + rows, column : column + columns] = part
         return result
 

@@ -41,13 +41,14 @@ async def similarity(
         embedded = await pipeline.embed(
             items, context, truncate=request.truncate, keep_errors=request.on_error == "item", tokens=True
         )
-        with context.timing.stage("serialize"):
-            count = len(request.queries)
-            valid = np.array([index for index in range(count, len(items)) if index not in embedded.errors], np.int64)
-            cosine = await pipeline.comparison.cosines(embedded.compared(slice(count)), embedded.compared(valid))
-            return await service.shared.pool.run_inline_or_in_thread(
-                cosine.size, INLINE_WRITTEN_NUMBERS, _answer, cosine, valid - count, embedded, request, pipeline.bundle
-            )
+        count = len(request.queries)
+        valid = np.array([index for index in range(count, len(items)) if index not in embedded.errors], np.int64)
+        queries, candidates = embedded.compared(slice(count)), embedded.compared(valid)
+        cosine = await pipeline.comparison.cosines(queries, candidates, context.timing)
+    with context.timing.stage("serialize"):
+        return await service.shared.pool.run_inline_or_in_thread(
+            cosine.size, INLINE_WRITTEN_NUMBERS, _answer, cosine, valid - count, embedded, request, pipeline.bundle
+        )
 
 
 def _answer(

@@ -117,9 +117,9 @@ def bundle(bundle_path: Path) -> Bundle:
 
 @pytest.fixture(scope="session")
 def llip(tmp_path_factory: pytest.TempPathFactory) -> Llip:
-    from tests.service.llip import export_llip  # with torch, which most tests do without
+    from tests.service.llip import exported_llip  # with torch, which most tests do without
 
-    return export_llip(tmp_path_factory.mktemp("llip") / "bundle")
+    return exported_llip(tmp_path_factory.mktemp("llip") / "bundle")
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,16 @@ def picture(name: str, size: int | None = None) -> bytes:
     return file.getvalue()
 
 
+_exported: list[Llip] = []
+
+
+def exported_llip(folder: Path) -> Llip:
+    """One for all tests of a process: tracing its graphs takes seconds."""
+    if not _exported:
+        _exported.append(export_llip(folder))
+    return _exported[0]
+
+
 def export_llip(folder: Path, seed: int = 0) -> Llip:
     """Random weights, the mixture's far from where it begins: each text mixes in its own way."""
     torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from model.runtime.engine import Engine
 from service.inference import comparison
 from service.inference.comparison import Comparison
 from service.inference.records import Compared
+from service.request_context import Timing
 from service.thread_pool import ThreadPool
 from tests.service.llip import Llip
 
@@ -64,13 +65,13 @@ def test_parts_are_the_whole(
     first, second = sides(llip, images, max(texts, 1))
     second = Compared(second.vectors[:texts])
     compare = Comparison(llip.bundle, engine, pool)
-    found = asyncio.run(compare.cosines(first, second))
+    found = asyncio.run(compare.cosines(first, second, Timing()))
     expected = llip.cosines(np.stack(list(first.tokens.values())), second.vectors)
     np.testing.assert_allclose(found[1:], expected, atol=1e-5)
     np.testing.assert_allclose(found[0], first.vectors[0] @ second.vectors.T, atol=1e-6)
     assert len(engine.parts) == parts
     assert all(rows * columns <= 10 and rows <= 4 for rows, columns in engine.parts)
-    np.testing.assert_allclose(asyncio.run(compare.cosines(second, first)), found.T, atol=1e-6)
+    np.testing.assert_allclose(asyncio.run(compare.cosines(second, first, Timing())), found.T, atol=1e-6)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -78,7 +79,7 @@ def test_who_has_gone_is_not_computed_for(llip: Llip, engine: CountingEngine, po
     first, second = sides(llip, 40, 100)
 
     async def scenario() -> None:
-        task = asyncio.ensure_future(Comparison(llip.bundle, engine, pool).cosines(first, second))
+        task = asyncio.ensure_future(Comparison(llip.bundle, engine, pool).cosines(first, second, Timing()))
         while len(engine.parts) < 3:
             await asyncio.sleep(0)  # the loop turns while a part is computed
         task.cancel()

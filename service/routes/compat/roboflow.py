@@ -70,7 +70,8 @@ async def compare(
     with service.model(request.clip_version_id) as pipeline:
         pipeline.comparison.check([request.subject], request.prompt.items)
         embedded = await pipeline.embed(items, context, truncate=None, keep_errors=False, tokens=True)
-        [cosines] = await pipeline.comparison.cosines(embedded.compared(slice(1)), embedded.compared(slice(1, None)))
+        subject, prompts = embedded.compared(slice(1)), embedded.compared(slice(1, None))
+        [cosines] = await pipeline.comparison.cosines(subject, prompts, context.timing)
     names = request.prompt.names
     similarity = cosines if names is None else dict(zip(names, cosines, strict=True))
     return json_response({**_head(context), "similarity": similarity, "parent_id": None})
