@@ -122,17 +122,16 @@ def collect(records: Sequence[Record], dimensions: int, has_tokens: bool = False
         if record.error is not None:
             errors[index] = record.error
             continue
-        is_text = isinstance(record.payload, TokenizedText)
-        if has_tokens and not is_text:
-            assert record.vector is not None, "computed or found before"
-            mixture_tokens[index] = record.vector.reshape(-1, dimensions)
-        else:
-            vectors[index] = record.vector
         if isinstance(record.payload, TokenizedText):
             texts += 1
             tokens += len(record.payload.ids)
         else:
             images += 1
+            if has_tokens:
+                assert record.vector is not None, "computed or found before"
+                mixture_tokens[index] = record.vector.reshape(-1, dimensions)
+                continue
+        vectors[index] = record.vector
     usage = {"texts": texts, "tokens": tokens, "images": images}
     return EmbeddingResult(vectors, truncated, errors, usage, mixture_tokens)
 
