@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
+from tests.training.reinforced import write_reinforced
 from training.categories.wordnet import WORDNET
 from training.config import Objective, load_config
 from training.config.text import Text
@@ -30,6 +31,10 @@ KINDS: dict[str, dict[str, Any]] = {
         "objective": "categories", "model": "sightword-small", "start": None, "stages": [{"start": 0, "pixels": 64}],
     },
     "teacher": {"objective": {"teacher": "BUNDLE"}},
+    "teacher.stored": {
+        "objective": {"teacher": "stored"},
+        "data": {"train": [{"shards": ["stored-*.tar"]}], "holdout": 0.1, "store_pixels": 48, "max_long_text": 0},
+    },
     "text.preset": {"text": {"preset": "sightword-small"}, "lock": {"image": 1.0}},
     "captions.mix": {
         "data": {
@@ -41,30 +46,30 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 STEPS, KILLED_AT, SAVED_EVERY = 4, 3, 2
-# Each is killed in a process of its own; torch is imported once, and not used before the fork.
+# One process that is killed while all of them are in the middle: each waits there for the next one to come as far.
 KILLED = f"""
-import json, os, sys
+import json, os, sys, threading
 from pathlib import Path
 from training.config import load_config
 from training.loop.setup import setup
-class Killer:
+class Halt:
     def __init__(self, trainer):
-        self.trainer = trainer
+        self.trainer, self.reached = trainer, threading.Event()
     def log(self, record):
         if record["step"] == {KILLED_AT}:
             self.trainer.checkpoints.wait()  # for what is written aside
-            os.kill(os.getpid(), 9)
+            self.reached.set()
+            threading.Event().wait()
 files, output, data = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-ended = {{}}
 for name, file in files.items():
-    child = os.fork()
-    if not child:
-        trainer = setup(load_config(Path(file)), output / name, data)
-        trainer.loggers = [Killer(trainer)]
-        trainer.fit()
-        os._exit(0)
-    ended[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-print(json.dumps(ended))
+    trainer = setup(load_config(Path(file)), output / name, data)
+    halt = Halt(trainer)
+    trainer.loggers = [halt]
+    run = threading.Thread(target=trainer.fit, daemon=True)
+    run.start()
+    while not halt.reached.wait(0.1):
+        if not run.is_alive(): sys.exit(f"{{name}} ended before it was killed")
+os.kill(os.getpid(), 9)
 """
 
 
@@ -72,30 +77,31 @@ def test_every_kind_of_objective_and_text_tower_has_a_row() -> None:
     objectives = set(get_args(Objective.model_fields["kind"].annotation))
     fields = Text.model_fields.items()
     towers = {f"text.{name}" for name, field in fields if field.is_required() or field.default is None}
-    assert objectives | towers | {"teacher", "captions.mix"} == KINDS.keys()
+    assert objectives | towers | {"teacher", "teacher.stored", "captions.mix"} == KINDS.keys()
 
 
 @pytest.fixture(scope="module")
 def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of pictures of four colours, each with a label, a sentence and an alternative text."""
+    """Pictures of four colours, each with a label, a sentence and an alternative text; others with stored vectors."""
     folder, members = tmp_path_factory.mktemp("captioned"), dict[str, bytes]()
     for number in range(80):
         colour = list(COLOURS)[number % len(COLOURS)]
         said = {"label": colour, "captions": [f"a {colour} dog"], "alt": f"dog, {colour}"}
         members |= {f"{number}.png": picture(colour, number), f"{number}.json": json.dumps(said).encode()}
     write_shard(folder / "train-0.tar", members)
+    write_reinforced(folder / "stored-0.tar", 60)
     return folder
 
 
 @pytest.fixture(scope="module")
-def killed(captioned: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
-    """The folder of runs that were killed, by kind, and how their processes ended."""
+def killed(captioned: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs that were killed, by kind."""
     folder = tmp_path_factory.mktemp("killed")
     files = {name: str(configuration(folder, tiny, name)) for name in KINDS if can_run(name)}
     arguments = [json.dumps(files), str(folder), str(captioned)]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return folder
 
 
 def can_run(name: str) -> bool:
@@ -110,27 +116,25 @@ def configuration(folder: Path, tiny: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
-    killed: tuple[Path, dict[str, int]], captioned: Path, tiny: Path, tmp_path: Path, name: str
+    killed: Path, captioned: Path, tiny: Path, tmp_path: Path, name: str
 ) -> None:
     if not can_run(name):
         pytest.skip("WordNet's data files are not here: apt-get install wordnet-base")
-    folder, ended = killed
-    assert ended[name] == -signal.SIGKILL
     config = load_config(configuration(tmp_path, tiny, name))
     whole = setup(config, tmp_path / "whole", captioned)
     whole.fit()
-    resumed = setup(config, folder / name, captioned)
+    resumed = setup(config, killed / name, captioned)
     assert resumed.state.step == SAVED_EVERY
     resumed.fit()
     last = f"checkpoints/step-{STEPS:06d}"
     for file in (f"{last}/network", f"{last}/average", f"{last}/optimizer", "best"):
-        one, other = (load_file(run / f"{file}.safetensors") for run in (tmp_path / "whole", folder / name))
+        one, other = (load_file(run / f"{file}.safetensors") for run in (tmp_path / "whole", killed / name))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), file
     assert resumed.state == whole.state
     records = [
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for run in (tmp_path / "whole", folder / name)
+        for run in (tmp_path / "whole", killed / name)
     ]
     losses, again = ([record["loss"] for record in each] for each in records)
     assert losses == again

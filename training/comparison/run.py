@@ -13,6 +13,7 @@ from training.comparison.statistics import tabulate
 from training.comparison.supervisor import is_done, run_all
 from training.comparison.text_table import text_table
 from training.config import ConfigError
+from training.config.captions import STORED
 from training.data.tar_members import ShardError
 from training.plan import estimate
 
@@ -66,7 +67,8 @@ def _lines(comparison: Comparison, output: Path) -> Iterator[str]:
 
 def _bundles(planned: PlannedRun) -> list[str]:
     """What it begins with, and what it learns from."""
-    return [bundle for bundle in (planned.config.start, planned.config.objective.teacher) if bundle]
+    teacher = planned.config.objective.teacher
+    return [bundle for bundle in (planned.config.start, teacher if teacher != STORED else None) if bundle]
 
 
 def _counts(left: list[PlannedRun]) -> str:
