@@ -94,7 +94,7 @@ def tabulate(runs: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
     for outcome in outcomes:
         if outcome.record is not None:
             by_run[outcome.planned.run][outcome.planned.seed] = _read(outcome.record)
-    _add_means(by_run)
+    _add_means(by_run, by_run[runs[0]])
     figures = list(dict.fromkeys(f for seeds in by_run.values() for measured in seeds.values() for f in measured))
     figures.sort(key=lambda figure: (figure.is_cost, figure.task != "mean"))
     cells = {}
@@ -131,11 +131,13 @@ def _interval(result: Mapping[str, Any], metric: str) -> tuple[float, float] | N
     return 100 * low, 100 * high
 
 
-def _add_means(by_run: Mapping[str, dict[int, _Measured]]) -> None:
-    """The mean over the data sets of a task that has several; only where a run has all that any other has."""
-    everything = dict.fromkeys(f for seeds in by_run.values() for measured in seeds.values() for f in measured)
+def _add_means(by_run: Mapping[str, dict[int, _Measured]], first: Mapping[int, _Measured]) -> None:
+    """The mean over the data sets of a task of which the first run has several; not of a run that lacks one of them.
+
+    What knows some of the classes only is measured on fewer pictures of a data set, which is another figure.
+    """
     groups: dict[str, list[Figure]] = {}
-    for figure in everything:
+    for figure in dict.fromkeys(figure for measured in first.values() for figure in measured):
         if figure.headline:
             groups.setdefault(figure.task, []).append(figure)
     for task, figures in groups.items():

@@ -50,12 +50,19 @@ def format_difference(figure: Figure, cell: Cell) -> str:
 
 
 def heading(table: Table, figure: Figure) -> tuple[str, str, str]:
-    """Data set; task and metric; unit, with half of the interval by pictures of the first run. Of a cost its name."""
+    """Data set; task and metric; unit, half of the interval by pictures of the first run, and how many pictures.
+
+    Of a cost its name.
+    """
     if figure.is_cost:
         return "cost", figure.title, figure.unit
     first = table.cells.get((table.runs[0], figure))
     around = f" ±{(first.interval[1] - first.interval[0]) / 2:.1f}" if first and first.interval else ""
-    return figure.title, f"{figure.task}, {figure.metric}" if figure.task != "mean" else figure.metric, f"%{around}"
+    return (
+        figure.title,
+        f"{figure.task}, {figure.metric}" if figure.task != "mean" else figure.metric,
+        f"%{around}, {figure.images:,} pictures",
+    )
 
 
 def _column(table: Table, figure: Figure) -> list[str]:
