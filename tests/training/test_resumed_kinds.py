@@ -90,6 +90,7 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
         members |= {f"{number}.png": picture(colour, number), f"{number}.json": json.dumps(said).encode()}
     write_shard(folder / "train-0.tar", members)
     write_reinforced(folder / "stored-0.tar", 60)
+    write_shard(folder / "test-0.tar", {"0.png": picture("red", 1000), "0.json": b'{"label": "red"}'})
     return folder
 
 

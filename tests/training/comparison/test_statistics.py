@@ -97,9 +97,9 @@ def test_means_over_data_sets_are_of_runs_that_have_all_of_them(outcomes_of: Any
 
 def test_what_is_measured_on_fewer_pictures_is_another_figure(outcomes_of: Any) -> None:
     both, fewer = [result("x", 0.2), result("y", 0.4)], [result("x", 0.9, 50), result("y", 0.4)]
-    table = outcomes_of({"a": {0: both, 1: both}, "knows some": {0: fewer, 1: fewer}})
+    table = outcomes_of({"a": {0: both, 1: both}, "knows-some": {0: fewer, 1: fewer}})
     columns = [(figure.images, {run for run in table.runs if (run, figure) in table.cells}) for figure in table.figures]
-    assert columns == [(20_000, {"a"}), (10_000, {"a"}), (10_000, {"a", "knows some"}), (50, {"knows some"})]
+    assert columns == [(20_000, {"a"}), (10_000, {"a"}), (10_000, {"a", "knows-some"}), (50, {"knows-some"})]
     assert "50 pictures" in text_table(table)
 
 
