@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -9,14 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from benchmarks.service_process import PATIENCE_S, running
 from model.bundle import Bundle
+from model.checkpoints.networks import load_network
 from model.embedder import Embedder
+from model.export.graphs import ImageGraph, TextGraph
+from model.images.preprocessing import load_image
 from tests.training.categories.conftest import SAID, category_config, further_on_categories
 from tests.training.conftest import COLOURS, picture, write_config
 from tests.training.test_distributed import ENVIRONMENT, TORCHRUN, assert_alike
@@ -120,9 +126,7 @@ def test_a_run_that_is_not_finished_is_measured_with_its_own_categories(
         (tmp_path / "one" / label).mkdir()
         colour = next(colour for colour in COLOURS if label in SAID[colour])
         (tmp_path / "one" / label / "a.png").write_bytes(picture(colour, 77))
-    done = CliRunner().invoke(
-        app, ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "one"), "--template", "{}"]
-    )
+    done = CliRunner().invoke(app, ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "one")])
     assert done.exit_code == 0, done.output
     assert "| 2 | 2 |" in done.output
     (tmp_path / "run" / CATEGORIES).unlink()
@@ -307,3 +311,27 @@ def test_a_text_section_does_not_go_with_categories(animals: Path, animal_bundle
     changes = further_on_categories(animal_bundle, text={"preset": "sightword-small"})
     with pytest.raises(ConfigError, match="text: a text tower learns from captions"):
         setup(load_config(write_config(animals, **changes)), tmp_path / "run", animals)
+
+
+def test_what_is_trained_is_served_as_torch_computes_it(trained: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(trained / "bundle")
+    network, pictures = load_network(bundle).float().eval(), [picture(colour, 2000) for colour in COLOURS]
+    assert network.logit_bias is not None
+    pixels = torch.from_numpy(np.stack([load_image(each, bundle.preprocessing) for each in pictures]))
+    tokenizer = bundle.tokenizer()
+    names = [each.names[0] for each in read_vocabulary(trained / CATEGORIES).categories]
+    token_ids = torch.from_numpy(tokenizer.pad(tokenizer.encode(names)))
+    with torch.no_grad():
+        cosines = ImageGraph(network, bundle.preprocessing)(pixels) @ TextGraph(network)(token_ids).T
+        scores = (network.logit_scale.exp() * cosines + network.logit_bias).sigmoid()
+    request = {"inputs": [{"image": base64.b64encode(each).decode()} for each in pictures], "top_k": len(names)}
+    with running(tmp_path, bundle.path, timeout_s="120") as service:
+        answer = httpx.post(f"{service.url}/classify", json=request, timeout=PATIENCE_S)
+    assert answer.status_code == 200, answer.text
+    for number, (colour, entry) in enumerate(zip(COLOURS, answer.json()["data"], strict=True)):
+        assert {label["label"] for label in entry["predictions"]} == {*names}
+        assert entry["label"] in f"{SAID[colour]} animal"
+        for label in entry["predictions"]:
+            column = names.index(label["label"])
+            assert label["cosine"] == pytest.approx(float(cosines[number, column]), abs=1e-4)
+            assert label["score"] == pytest.approx(float(scores[number, column]), abs=1e-4)
