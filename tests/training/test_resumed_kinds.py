@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.model.language_models import write_sentence_encoder
 from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
 from tests.training.reinforced import write_reinforced
 from training.categories.wordnet import WORDNET
@@ -21,7 +22,7 @@ from training.config.text import Text
 from training.loop.setup import setup
 
 pytestmark = pytest.mark.timeout(900)  # of which the first one waits for all that are killed
-# What a run of each kind changes; BUNDLE stands for the folder of a small one. A new kind needs a row.
+# What a run of each kind changes; BUNDLE and LANGUAGE_MODEL stand for folders of small ones. A new kind needs a row.
 KINDS: dict[str, dict[str, Any]] = {
     "contrastive": {},
     "sigmoid": {"objective": "sigmoid"},
@@ -36,6 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "data": {"train": [{"shards": ["stored-*.tar"]}], "holdout": 0.1, "store_pixels": 48, "max_long_text": 0},
     },
     "text.preset": {"text": {"preset": "sightword-small"}, "lock": {"image": 1.0}},
+    "text.frozen": {"text": {"frozen": "LANGUAGE_MODEL"}},
     "captions.mix": {
         "data": {
             "train": [{"shards": ["train-*.tar"]}],
@@ -95,10 +97,15 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def killed(captioned: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sentence_encoder(tmp_path_factory.mktemp("language-model") / "tiny-bert")
+
+
+@pytest.fixture(scope="module")
+def killed(captioned: Path, tiny: Path, language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs that were killed, by kind."""
     folder = tmp_path_factory.mktemp("killed")
-    files = {name: str(configuration(folder, tiny, name)) for name in KINDS if can_run(name)}
+    files = {name: str(configuration(folder, tiny, language_model, name)) for name in KINDS if can_run(name)}
     arguments = [json.dumps(files), str(folder), str(captioned)]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -109,19 +116,20 @@ def can_run(name: str) -> bool:
     return name != "categories" or (WORDNET / "data.noun").exists()
 
 
-def configuration(folder: Path, tiny: Path, name: str) -> Path:
-    changes = json.loads(json.dumps(KINDS[name]).replace("BUNDLE", str(tiny)))
+def configuration(folder: Path, tiny: Path, language_model: Path, name: str) -> Path:
+    written = json.dumps(KINDS[name]).replace("BUNDLE", str(tiny)).replace("LANGUAGE_MODEL", str(language_model))
+    changes = json.loads(written)
     every = {"steps": STEPS, "evaluate_every": STEPS, "checkpoint_every": SAVED_EVERY}
     return write_config(folder, **further(tiny, **every, **changes))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
-    killed: Path, captioned: Path, tiny: Path, tmp_path: Path, name: str
+    killed: Path, captioned: Path, tiny: Path, language_model: Path, tmp_path: Path, name: str
 ) -> None:
     if not can_run(name):
         pytest.skip("WordNet's data files are not here: apt-get install wordnet-base")
-    config = load_config(configuration(tmp_path, tiny, name))
+    config = load_config(configuration(tmp_path, tiny, language_model, name))
     whole = setup(config, tmp_path / "whole", captioned)
     whole.fit()
     resumed = setup(config, killed / name, captioned)
