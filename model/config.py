@@ -203,6 +203,9 @@ class Preprocessing(Frozen):
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 
 
+MAX_MIXTURE_WEIGHTS = 4096  # of a picture and a text: a picture alone with a thousand texts has four million
+
+
 class MixtureConfig(Frozen):
     """Llip (arXiv 2405.00740): a picture has `tokens` vectors, which attention of `heads` heads mixes for each text.
 
@@ -213,6 +216,15 @@ class MixtureConfig(Frozen):
     tokens: int = Field(default=16, ge=1, le=256)
     heads: int = Field(default=8, ge=1, le=256)
     temperature: float = Field(default=5.0, ge=1e-3, le=1e6)  # the higher, the more alike all texts mix
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.tokens * self.heads > MAX_MIXTURE_WEIGHTS:
+            raise ValueError(
+                f"{self.tokens} tokens times {self.heads} heads are more weights for each picture and text than "
+                f"{MAX_MIXTURE_WEIGHTS:,}"
+            )
+        return self
 
 
 class ModelConfig(Frozen):

@@ -129,6 +129,7 @@ def test_what_belongs_to_the_loss() -> None:
         (TINY_VIT, {"heads": 3}, "embed_dim 32 is not a multiple of the 3 heads"),
         (TINY_VIT, {"tokens": 0}, "greater than or equal to 1"),
         (TINY_VIT, {"temperature": 0}, "greater than or equal to 0.001"),
+        (TINY_VIT, {"tokens": 256, "heads": 32}, "more weights for each picture and text than 4,096"),
     ],
 )
 def test_a_mixture_that_cannot_be_is_refused(config: ModelConfig, mixture: dict[str, Any], reason: str) -> None:
