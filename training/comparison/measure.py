@@ -23,12 +23,13 @@ from training.evaluation.datasets import DatasetSpec
 from training.evaluation.evaluator import EvaluationOptions, ResultCallback, evaluate
 from training.evaluation.paraphrase import K
 from training.evaluation.paraphrase_pairs import pairs_of_split
-from training.evaluation.results import TASKS, Result
+from training.evaluation.results import Result
 
 log = logging.getLogger(__name__)
 
-ROBUSTNESS, PROBE, FEW_SHOT, PARAPHRASE = "robustness", "linear-probe", "few-shot", "paraphrase"
-OF_EVERY_TEST = tuple(task for task in TASKS if task not in (ROBUSTNESS, PROBE, FEW_SHOT, PARAPHRASE))
+OF_EVERY_TEST = ("zeroshot", "retrieval")
+ROBUSTNESS, PROBE, PARAPHRASE = "robustness", "linear-probe", "paraphrase"
+ON_REQUEST = ("few-shot", "transfer")  # other heads on the vectors, which take long
 WARM_UP, REPEATS = 3, 15  # of a latency
 TEXT = "a photo of a dog"
 
@@ -57,7 +58,7 @@ class BundleMeasurement:
         tasks = [task for task in OF_EVERY_TEST if self._is_asked_for(task)]
         probed = spec.name in self.measure.probe
         tasks += [PROBE] * (probed and self._is_asked_for(PROBE))
-        tasks += [FEW_SHOT] * (probed and FEW_SHOT in self.measure.tasks)
+        tasks += [task for task in ON_REQUEST if probed and task in self.measure.tasks]
         tasks += [PARAPHRASE] * (PARAPHRASE in self.measure.tasks or self._allows_paraphrases(spec))
         return self._try(tasks, spec.name, partial(self._run, embedder, [spec], on_result)) if tasks else []
 

@@ -12,9 +12,18 @@ from model.bundle import Bundle
 from model.embedder import Embedder
 from tests.training.conftest import picture, write_config, write_shard
 from training.comparison.config import Measure
-from training.comparison.measure import BundleMeasurement, measure_costs
+from training.comparison.measure import (
+    OF_EVERY_TEST,
+    ON_REQUEST,
+    PARAPHRASE,
+    PROBE,
+    ROBUSTNESS,
+    BundleMeasurement,
+    measure_costs,
+)
 from training.comparison.worker import PeakMemory, training_costs
 from training.config import load_config
+from training.evaluation.results import TASKS
 
 
 def captioned(folder: Path) -> None:
@@ -56,6 +65,7 @@ def test_what_is_measured_is_what_was_asked_for(colours: Path, tiny: Path, tmp_p
     one = {"colours": test["colours"]}
     found, _ = measured(embedder, tmp_path, test=one, tasks=["linear-probe"], probe={"colours": "train-*.tar"})
     assert found == [("colours", "linear_probe")]
+    assert set(TASKS) == {*OF_EVERY_TEST, ROBUSTNESS, PROBE, PARAPHRASE, *ON_REQUEST}  # a new task has its place
     found, _ = measured(embedder, tmp_path, test=test, tasks="robustness", robustness={"other": "colours"})
     assert found == [("other against colours", "robustness")]
 
