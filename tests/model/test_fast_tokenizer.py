@@ -150,24 +150,6 @@ def test_what_is_saved_is_what_was_read(pair: tuple[Tokenizer, FastTokenizer], t
     assert (tmp_path / "tokenizer.json").read_text("utf-8") == backend.to_str()
 
 
-def test_short_texts_take_what_the_library_takes() -> None:
-    backend, pad_id = TRAINED["wordpiece"]
-    ours = FastTokenizer.parse(backend.to_str(), text_config(backend, pad_id))
-    texts = [f"{PASSAGE[start : start + 60]} {start}" for start in range(250)] * 4
-
-    def seconds(encode: Callable[[list[str]], Any]) -> float:
-        started = time.perf_counter()
-        encode(texts)
-        return time.perf_counter() - started
-
-    def bare(texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in backend.encode_batch_fast(texts)]
-
-    # In turn, so that a slow moment of the machine does not decide.
-    rounds = [(seconds(bare), seconds(ours.encode)) for _ in range(15)]
-    assert min(own for _, own in rounds) < 1.2 * min(theirs for theirs, _ in rounds)
-
-
 def changed(name: str, change: Callable[[dict[str, Any]], None]) -> str:
     content = json.loads(TRAINED[name][0].to_str())
     change(content)

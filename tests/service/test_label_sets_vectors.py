@@ -41,7 +41,7 @@ class FakePipeline:
     """Embeds when it is told to, and counts."""
 
     def __init__(self, digest: str = "one", vectors_id: str = "cpu-1") -> None:
-        self.bundle, self.engine = FakeBundle(digest), FakeEngine(vectors_id)
+        self.bundle, self.engine, self.own_labels = FakeBundle(digest), FakeEngine(vectors_id), None
         self.go = asyncio.Event()
         self.asked: list[list[str]] = []
         self.finished = self.users = 0

@@ -128,8 +128,9 @@ def test_a_request_is_a_span_with_its_stages_inside(traced: Running, collector: 
         assert request.start_time_unix_nano <= stage.start_time_unix_nano
         assert stage.start_time_unix_nano <= stage.end_time_unix_nano <= request.end_time_unix_nano
     began = {stage.name: stage.start_time_unix_nano for stage in stages}
-    assert began["decode"] < began["preprocess"] < began["inference"] < began["serialize"]
-    assert began["tokenize"] < began["inference"]  # beside the picture, in whichever order the threads are run
+    assert began["decode"] < began["preprocess"] < began["serialize"]
+    # Of the inference of the picture and that of the text the longer one is told, and the text does not wait.
+    assert began["tokenize"] < began["inference"] < began["serialize"]
     assert abs(time.time_ns() - request.end_time_unix_nano) < 60e9
     resource = attributes(collector.requests[0].resource_spans[0].resource)
     assert resource["service.name"] == "sightword"

@@ -92,7 +92,7 @@ def saved(run: Path, what: str) -> dict[str, Tensor]:
 
 
 def assert_alike(one: Path, other: Path) -> None:
-    assert figures(other, "loss") == pytest.approx(figures(one, "loss"), abs=1e-5)
+    assert figures(other, "loss") == pytest.approx(figures(one, "loss"), rel=1e-6, abs=1e-5)
     assert figures(other, "gradient_norm") == pytest.approx(figures(one, "gradient_norm"), rel=1e-4)
     assert figures(other, "logit_scale") == pytest.approx(figures(one, "logit_scale"), rel=1e-5)
     ours, theirs = saved(one, "optimizer"), saved(other, "optimizer")

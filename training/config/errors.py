@@ -48,7 +48,7 @@ def _suggest_field(path: tuple[str | int, ...], value: Any, config: Fields) -> s
     if near:
         return f": did you mean {' or '.join(near)}?{_suggest_nested(near[0], value, section)}"
     places: dict[str, list[str]] = {}
-    for name in _all_fields(config):
+    for name in _all_fields(config, with_sections=isinstance(value, Mapping)):
         places.setdefault(name.rpartition(".")[2], []).append(name)
     if wrong in places:
         owners = [name.rpartition(".")[0] or "the top level" for name in places[wrong]]
@@ -86,12 +86,14 @@ def _section(annotation: Any) -> Fields | None:
     return next((found for each in get_args(annotation) if (found := _section(each))), None)
 
 
-def _all_fields(config: Fields, before: str = "") -> Iterator[str]:
-    """The dotted paths of all fields, those of lists without numbers."""
+def _all_fields(config: Fields, with_sections: bool, before: str = "") -> Iterator[str]:
+    """The dotted paths of all fields, those of lists without numbers; of sections, where they are wanted, too."""
     for name, field in config.model_fields.items():
-        yield before + name
-        if inner := _section(field.annotation):
-            yield from _all_fields(inner, f"{before}{name}.")
+        inner = _section(field.annotation)
+        if with_sections or inner is None:
+            yield before + name
+        if inner is not None:
+            yield from _all_fields(inner, with_sections, f"{before}{name}.")
 
 
 def known_encoding(name: str | None) -> str | None:
