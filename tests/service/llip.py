@@ -6,7 +6,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import torch
 from PIL import Image
@@ -25,6 +27,9 @@ from tests.service import pictures
 assert TINY_LLIP.mixture is not None
 TOKENS, DIMENSIONS = TINY_LLIP.mixture.tokens, TINY_LLIP.embed_dim
 PICTURES = ("cat", "coffee", "temple")
+TEXTS = ["a cat that sleeps", "a cup of coffee", "two temples", "rain"]
+IMAGES = [{"image": pictures.as_base64(name)} for name in PICTURES]
+BAD = {"image": "bad!"}
 Matrix = np.ndarray
 
 
@@ -95,3 +100,15 @@ def export_llip(folder: Path, seed: int = 0) -> Llip:
         network, folder, tokenizer=Tokenizer.clip(1024, 77), preprocessing=Preprocessing(size=48), bundle_id="llip"
     )
     return Llip(network.eval(), bundle)
+
+
+def post(client: httpx.Client, path: str, status: int = 200, **body: Any) -> Any:
+    """What is answered, which must be of that status."""
+    response = client.post(path, json=body)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def close(found: Any, expected: Any) -> None:
+    """As torch computes it."""
+    np.testing.assert_allclose(np.array(found), expected, atol=1e-4)

@@ -13,14 +13,11 @@ import pytest
 from benchmarks.service_process import Running
 from tests.service import pictures
 from tests.service.conftest import checking_client
-from tests.service.llip import PICTURES, Llip, picture
+from tests.service.llip import BAD, IMAGES, PICTURES, TEXTS, Llip, close, picture, post
 
-TEXTS = ["a cat that sleeps", "a cup of coffee", "two temples", "rain"]
 LABELS = ["cat", "cup of coffee", "temple"]
 TEMPLATES = ["a photo of a {}.", "the {} in a book", "{}"]
-IMAGES = [{"image": pictures.as_base64(name)} for name in PICTURES]
 SMALL = [{"image": base64.b64encode(picture(name, 64)).decode()} for name in PICTURES]
-BAD = {"image": "bad!"}
 Matrix = np.ndarray
 
 
@@ -30,24 +27,10 @@ def client(llip_service: Running) -> Iterator[httpx.Client]:
         yield client
 
 
-def post(client: httpx.Client, path: str, status: int = 200, **body: Any) -> Any:
-    response = client.post(path, json=body)
-    assert response.status_code == status, response.text
-    return response.json()
-
-
-def embeddings(answer: Any) -> Matrix:
-    return np.array([entry["embedding"] for entry in answer["data"]], np.float32)
-
-
 def scores_of(answer: Any, kind: str = "cosine") -> Matrix:
     """Of /classify, in the order of the labels."""
     rows = [{each["label"]: each[kind] for each in entry["predictions"]} for entry in answer["data"]]
     return np.array([[row[label] for label in LABELS] for row in rows])
-
-
-def close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.array(found), expected, atol=1e-4)
 
 
 def test_each_picture_is_mixed_for_each_text(client: httpx.Client, llip: Llip) -> None:

@@ -15,11 +15,8 @@ from benchmarks.service_process import Running
 from tests.service import pictures
 from tests.service.browser import browsing
 from tests.service.conftest import checking_client
-from tests.service.llip import DIMENSIONS, PICTURES, TOKENS, Llip
+from tests.service.llip import BAD, DIMENSIONS, IMAGES, PICTURES, TEXTS, TOKENS, Llip, close, post
 
-TEXTS = ["a cat that sleeps", "a cup of coffee", "two temples", "rain"]
-IMAGES = [{"image": pictures.as_base64(name)} for name in PICTURES]
-BAD = {"image": "bad!"}
 Matrix = np.ndarray
 
 
@@ -29,18 +26,8 @@ def client(llip_service: Running) -> Iterator[httpx.Client]:
         yield client
 
 
-def post(client: httpx.Client, path: str, status: int = 200, **body: Any) -> Any:
-    response = client.post(path, json=body)
-    assert response.status_code == status, response.text
-    return response.json()
-
-
 def embeddings(answer: Any) -> Matrix:
     return np.array([entry["embedding"] for entry in answer["data"]], np.float32)
-
-
-def close(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.array(found), expected, atol=1e-4)
 
 
 def test_the_tokens_of_pictures(client: httpx.Client, llip: Llip) -> None:
