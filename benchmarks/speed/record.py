@@ -77,7 +77,7 @@ class Record:
         """As JSON."""
         file.parent.mkdir(parents=True, exist_ok=True)
         document = {**vars(self), "samples": [list(sample) for sample in self.samples]}
-        file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        file.write_bytes(orjson.dumps(document))
 
     @classmethod
     def read(cls, file: Path) -> Record:
