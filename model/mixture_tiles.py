@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
 from model.config import MixtureConfig
+
+Vectors = npt.NDArray[np.float32]
 
 MAX_NUMBERS = 2**24  # that are held at once: 64 MiB in float32
 
@@ -21,6 +29,19 @@ def mixture_tiles(
     image = weights * (weights + dimensions) + 3 * mixture.tokens * dimensions
     rows = max(1, most // (image + 4 * weights * columns))
     return _slices(images, rows), _slices(texts, columns)
+
+
+def mix_in_tiles(
+    mix: Callable[[Vectors, Vectors], Vectors], mixture: MixtureConfig, images: Vectors, texts: Vectors
+) -> Vectors:
+    """Vectors of images [images, tokens, dimensions] and of texts [texts, dimensions] -> cosines [images, texts].
+
+    `mix` gives them of the images and the texts of a tile.
+    """
+    cosines = np.empty((len(images), len(texts)), np.float32)
+    for rows, columns in product(*mixture_tiles(mixture, texts.shape[1], len(images), len(texts))):
+        cosines[rows, columns] = mix(images[rows], texts[columns])
+    return cosines
 
 
 def _slices(count: int, size: int) -> list[slice]:

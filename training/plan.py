@@ -15,7 +15,7 @@ from model.progress import format_duration
 from training.config import Stage, TrainConfig
 from training.cost import Cost, CostProfiler
 from training.data.dataset import refuse_tests_in_training
-from training.data.index import index_cache, open_index
+from training.data.index import SampleIndex, index_cache, open_index
 from training.data.split import MAX_HOLDOUT
 from training.initial_model import build_initial_model
 from training.loop.batch_partition import check_partition
@@ -27,10 +27,8 @@ from training.loop.timing import most_at_once, time_steps
 from training.loop.towers import TowerFreezing
 from training.run_categories import choose_categories
 
-WEIGHT_COPIES, LEARNED_COPIES = (
-    2,
-    3,
-)  # of all weights: themselves, the average; of those that learn: gradients, AdamW's two moments
+WEIGHT_COPIES = 2  # of all weights: themselves, the average
+LEARNED_COPIES = 3  # of those that learn: gradients, AdamW's two moments
 # A step is about three forward passes (Kaplan et al. 2020, section 2.1), and a fourth where one is repeated.
 STEP_FORWARDS = 3
 
@@ -63,8 +61,7 @@ def estimate(config: TrainConfig, base: Path) -> Estimate:
     network = channels_last(initial.network).to(device)
     TowerFreezing(network, config.lock, config.steps).apply(config.steps - 1)
     refuse_tests_in_training(config.data, base)
-    names = config.data.captions.field_names
-    indexes = [open_index(source, base, index_cache(config.data), names) for source in config.data.train]
+    indexes = categories.of_samples.opened.indexes if categories else _open_indexes(config, base)
     samples = sum(map(len, indexes))
     frozen = _frozen_numbers(network)
     size = config.batch_size
@@ -125,6 +122,11 @@ def _origin(config: TrainConfig) -> str:
     """What the run begins with, for people."""
     text = config.text and f" with the text tower of {config.text.preset or config.text.frozen}"
     return f"{config.start or config.model}{text or ''}"
+
+
+def _open_indexes(config: TrainConfig, base: Path) -> list[SampleIndex]:
+    fields = config.data.captions.field_names
+    return [open_index(source, base, index_cache(config.data), fields) for source in config.data.train]
 
 
 def _division(config: TrainConfig, processes: int) -> list[str]:

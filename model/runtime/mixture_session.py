@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import threading
-from itertools import product
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from model.config import MixtureConfig
-from model.mixture_tiles import mixture_tiles
+from model.mixture_tiles import Vectors, mix_in_tiles
 
 OUTPUTS = ["cosines"]
-Vectors = npt.NDArray[np.float32]
 
 
 class MixtureSession:
@@ -25,11 +20,13 @@ class MixtureSession:
 
     def run(self, images: Vectors, texts: Vectors) -> Vectors:
         """[images, tokens, dimensions] and [texts, dimensions], both of unit length -> cosines [images, texts]."""
-        cosines = np.empty((len(images), len(texts)), np.float32)
-        for rows, columns in product(*mixture_tiles(self._mixture, texts.shape[1], len(images), len(texts))):
-            with self._lock:
-                [cosines[rows, columns]] = self.session.run(OUTPUTS, {"images": images[rows], "texts": texts[columns]})
-        return cosines
+        return mix_in_tiles(self._run_tile, self._mixture, images, texts)
+
+    def _run_tile(self, images: Vectors, texts: Vectors) -> Vectors:
+        with self._lock:
+            [cosines] = self.session.run(OUTPUTS, {"images": images, "texts": texts})
+        found: Vectors = cosines
+        return found
 
     def close(self) -> None:
         """Give back the memory of the device at once."""

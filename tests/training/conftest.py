@@ -13,11 +13,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
 
 from model.config import ModelConfig, Preprocessing, TextConfig, ViTConfig
 from model.export.bundle import export_bundle
 from model.network import Network, build_network
 from model.tokenizers.clip import Tokenizer
+from training.run_folder import list_checkpoints
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 190, 60), "blue": (40, 60, 220), "yellow": (230, 220, 40)}
 
@@ -116,3 +118,14 @@ def further(bundle: Path, **changes: Any) -> dict[str, Any]:
     optimizer = {"learning_rate": 1e-3, "warmup_steps": 1, "clip_norm": 1e9}
     few = {"steps": 4, "evaluate_every": 4, "stages": [{"start": 0, "pixels": 32}], "optimizer": optimizer}
     return {"model": None, "start": str(bundle), **few, **changes}
+
+
+def assert_same_bits(one: Path, other: Path) -> None:
+    """The last checkpoints of two runs hold the same weights, averages and moments."""
+    names = [list_checkpoints(run)[-1].name for run in (one, other)]
+    assert names[0] == names[1]
+    for what in ("network", "average", "optimizer"):
+        file = f"checkpoints/{names[0]}/{what}.safetensors"
+        first, second = load_file(one / file), load_file(other / file)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[key], second[key]) for key in first), what

@@ -38,7 +38,7 @@ from model.variants.make_variant import make_variant
 from model.variants.options import VariantOptions
 from model.zeroshot import DEFAULT_TEMPLATES, fill
 from tests.model.language_models import write_language_model, write_sentence_encoder
-from tests.training.conftest import COLOURS, TINY, further, picture, write_config
+from tests.training.conftest import COLOURS, TINY, assert_same_bits, further, picture, write_config
 from tests.training.test_distributed import ENVIRONMENT, TORCHRUN, assert_alike
 from tests.training.test_loop import KILLED, losses
 from training.__main__ import app
@@ -187,10 +187,7 @@ def test_a_killed_run_ends_with_the_same_bits(colours: Path, tiny: Path, languag
     assert resumed.state.step == 3
     resumed.fit()
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
-    for what in ("network", "average", "optimizer"):
-        name = f"checkpoints/step-000008/{what}.safetensors"
-        one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
-        assert all(torch.equal(one[key], other[key]) for key in one), what
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from model.checkpoints.networks import load_network
 from model.config import MixtureConfig, ModelConfig
 from model.embedder import Embedder
 from model.network import CLIP
-from tests.training.conftest import TINY, export_tiny, further, write_config
+from tests.training.conftest import TINY, assert_same_bits, export_tiny, further, write_config
 from tests.training.test_llip import network_of, unit
 from tests.training.test_loop import KILLED, losses
 from training.__main__ import app
@@ -113,11 +113,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     resumed = setup(load_config(file), tmp_path / "killed", colours)
     assert resumed.state.step == 3
     resumed.fit()
-    for what in ("network", "average", "optimizer"):
-        name = f"checkpoints/step-000008/{what}.safetensors"
-        one, other = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one), what
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
     assert {"mixture.query", "visual.mixture_tokens"} <= load_file(tmp_path / "whole/best.safetensors").keys()
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.model.language_models import write_sentence_encoder
-from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
+from tests.training.conftest import COLOURS, assert_same_bits, further, picture, write_config, write_shard
 from tests.training.reinforced import write_reinforced
 from training.categories.wordnet import WORDNET
 from training.config import Objective, load_config
@@ -135,11 +135,10 @@ def test_a_run_that_was_killed_ends_with_the_bits_of_one_that_was_not(
     resumed = setup(config, killed / name, captioned)
     assert resumed.state.step == SAVED_EVERY
     resumed.fit()
-    last = f"checkpoints/step-{STEPS:06d}"
-    for file in (f"{last}/network", f"{last}/average", f"{last}/optimizer", "best"):
-        one, other = (load_file(run / f"{file}.safetensors") for run in (tmp_path / "whole", killed / name))
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one), file
+    assert_same_bits(tmp_path / "whole", killed / name)
+    one, other = (load_file(run / "best.safetensors") for run in (tmp_path / "whole", killed / name))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[key], other[key]) for key in one)
     assert resumed.state == whole.state
     records = [
         [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

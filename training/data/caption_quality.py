@@ -18,7 +18,7 @@ from training.data.caption_similarity import Similarities, caption_similarities
 from training.data.image_reader import ImageReader
 from training.data.index import SampleIndex, index_cache, open_index
 from training.data.languages import LanguageFilter, words_of
-from training.data.phrases import CAPTION, decode_phrase
+from training.data.phrases import CAPTION
 from training.progress import track
 
 Places = npt.NDArray[np.int64]  # of captions among the phrases of an index
@@ -164,7 +164,7 @@ class _Judge:
         for number, found in enumerate(places):
             index = self._indexes[number]
             for place in found.tolist():
-                yield _text(index, place), int(index.phrases["digest"][place])
+                yield index.phrase_text(place), int(index.phrases["digest"][place])
 
     def _owners(self, number: int, places: Places) -> Places:
         """The samples that phrases are of."""
@@ -200,12 +200,7 @@ class _Judge:
     def _example(self, number: int, place: int, similarity: float) -> Example:
         index = self._indexes[number]
         sample = int(self._owners(number, np.array([place]))[0])
-        return Example(index.record(sample).key, _text(index, place)[:300], similarity)
-
-
-def _text(index: SampleIndex, place: int) -> str:
-    start, size = int(index.phrases["start"][place]), int(index.phrases["size"][place])
-    return decode_phrase(index.texts.data[start : start + size])
+        return Example(index.record(sample).key, index.phrase_text(place)[:300], similarity)
 
 
 def _spread(values: npt.NDArray[Any]) -> dict[str, float]:

@@ -24,7 +24,7 @@ from training.config import ConfigError
 from training.config.captions import STORED
 from training.data.image_reader import ImageReader
 from training.data.index import SampleIndex
-from training.data.phrases import CAPTION, decode_phrase
+from training.data.phrases import CAPTION
 from training.data.stored_vectors import read_vectors
 from training.progress import track
 from training.settings import Settings
@@ -130,7 +130,7 @@ def _compute(index: SampleIndex, embedder: Embedder, reader: ImageReader) -> Sim
         captioned = [(number, places) for number in numbers if len(places := _captions_of(index, number))]
         read = [(places, image) for number, places in captioned if (image := _read(index, number, reader))]
         vectors = _embed_images(embedder, [image for _, image in read])
-        texts = [_text(index, int(place)) for places, _ in read for place in places]
+        texts = [index.phrase_text(int(place)) for places, _ in read for place in places]
         distinct = {text: column for column, text in enumerate(dict.fromkeys(texts))}
         cosines = embedder.cosines(vectors, embedder.embed_texts(list(distinct)))
         columns = iter(distinct[text] for text in texts)
@@ -158,8 +158,3 @@ def _embed_images(embedder: Embedder, images: Sequence[bytes]) -> Vectors:
         except ImageError:
             continue
     return vectors
-
-
-def _text(index: SampleIndex, place: int) -> str:
-    start, size = int(index.phrases["start"][place]), int(index.phrases["size"][place])
-    return decode_phrase(index.texts.data[start : start + size])

@@ -25,7 +25,7 @@ from model.progress import Count, log_periodically
 from training.config import Data, Source
 from training.data.annotation import note_labels
 from training.data.folders import scan_folder
-from training.data.phrases import PHRASE, write_phrases
+from training.data.phrases import PHRASE, decode_phrase, write_phrases
 from training.data.sample import PARQUET_ROW, WHOLE_FILE, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError, find_shards, scan_shard
 from training.data.skipped_samples import SkippedSamples
@@ -93,6 +93,11 @@ class SampleIndex:
         return SampleLocation(
             Path(self.files[file] if file >= 0 else stored["file"]), offset, size, stored.get("column", "")
         )
+
+    def phrase_text(self, place: int) -> str:
+        """The text of a phrase, by its place among those of all samples."""
+        start, size = int(self.phrases["start"][place]), int(self.phrases["size"][place])
+        return decode_phrase(self.texts.data[start : start + size])
 
     def vectors(self, number: int) -> SampleLocation | None:
         """Where the stored vectors of a sample are, if there are any."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from model.config import Preprocessing
 from model.embedder import Vectors, embed_texts
 from model.export.graphs import ImageGraph, TextGraph
 from model.images.preprocessing import ImageError, load_image
-from model.mixture_tiles import mixture_tiles
+from model.mixture_tiles import mix_in_tiles
 from model.network import Network
 from model.tokenizers.clip import TextTokenizer
 from model.zeroshot import label_vectors
@@ -93,12 +92,13 @@ def _cosines(network: Network, images: Vectors, texts: Vectors) -> Vectors:
     if network.mixture is None or network.config.mixture is None:
         plain: Vectors = images @ texts.T
         return plain
-    device = network.logit_scale.device
-    cosines = np.empty((len(images), len(texts)), np.float32)
-    for rows, columns in product(*mixture_tiles(network.config.mixture, texts.shape[1], len(images), len(texts))):
-        parts = (torch.from_numpy(each).to(device) for each in (images[rows], texts[columns]))
-        cosines[rows, columns] = network.mixture(*parts).cpu().numpy()
-    return cosines
+    mixture, device = network.mixture, network.logit_scale.device
+
+    def mix(*tile: Vectors) -> Vectors:
+        cosines: Vectors = mixture(*(torch.from_numpy(each).to(device) for each in tile)).cpu().numpy()
+        return cosines
+
+    return mix_in_tiles(mix, network.config.mixture, images, texts)
 
 
 def load_pixels(

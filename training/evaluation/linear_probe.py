@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from model.embedder import Vectors
+from model.zeroshot import class_vectors
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import Targets, classify
 
@@ -39,11 +40,7 @@ class ProbeData:
 
 def single_vectors(images: Vectors) -> Vectors:
     """[images, dim] as they are, and of [images, tokens, dim] the mean over the tokens, normalised again."""
-    if images.ndim == 2:
-        return images
-    means = images.mean(axis=1)
-    vectors: Vectors = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.float32(1e-12))
-    return vectors
+    return images if images.ndim == 2 else class_vectors(images)
 
 
 def linear_probe(dataset: str, data: ProbeData, headline: str = "acc1") -> Result:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from model.network import Network
 from training.config import ConfigError
-from training.config import Objective as ObjectiveConfig
-from training.data.collate import Batch
-from training.objectives.objective import Features, LocalRows
 from training.objectives.sigmoid import Sigmoid
 
 
-class CategoryLoss:
+class CategoryLoss(Sigmoid):
     """Binary cross-entropy of an image's categories, summed over all of them and meaned over images, as an `Objective`.
 
     The paper's logits are a linear layer with a bias for each class. Here they are cosines with the rows of a table,
     under one learned scale and one bias: SigLIP's loss over [images, all categories], which a bundle serves exactly.
+    The features of its texts are those of all categories, in their order.
     """
-
-    def __init__(self, config: ObjectiveConfig) -> None:
-        """Its fields say which categories there are; the loss has none."""
-        self._pairs = Sigmoid(config)
 
     def initialize(self, network: Network) -> None:
         """Raise ConfigError for a network that has no table of categories; scale and bias are there with the table."""
@@ -31,12 +22,3 @@ class CategoryLoss:
                 "objective: categories trains a table of categories, and the start has a text tower of kind "
                 f"{network.config.text.kind}: begin with a preset as `model`, or with a bundle that was trained so"
             )
-
-    def loss(self, features: Features, network: Network, batch: Batch, local: LocalRows, progress: float) -> Tensor:
-        """As `Objective.loss`: `features` are of the images and of all categories, in their order."""
-        return self._pairs.loss(features, network, batch, local, progress)
-
-    @torch.no_grad()
-    def image_losses(self, features: Features, network: Network, batch: Batch) -> Tensor:
-        """As `Objective.image_losses`."""
-        return self._pairs.image_losses(features, network, batch)

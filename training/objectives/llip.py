@@ -80,12 +80,8 @@ def _image_losses(image: Tensor, text: Tensor, network: Network, masks: MaskRows
 
     Tiles of images and texts are mixed one after the other, and again for the gradient: memory is that of a tile.
     """
-    config, mixture, bias, scale = (
-        network.config.mixture,
-        network.mixture,
-        network.logit_bias,
-        network.logit_scale.exp(),
-    )
+    config, mixture = network.config.mixture, network.mixture
+    bias, scale = network.logit_bias, network.logit_scale.exp()
     assert config is not None
     assert mixture is not None
     assert bias is not None

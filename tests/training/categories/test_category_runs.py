@@ -24,7 +24,7 @@ from model.embedder import Embedder
 from model.export.graphs import ImageGraph, TextGraph
 from model.images.preprocessing import load_image
 from tests.training.categories.conftest import SAID, category_config, further_on_categories
-from tests.training.conftest import COLOURS, picture, write_config
+from tests.training.conftest import COLOURS, assert_same_bits, picture, write_config
 from tests.training.test_distributed import ENVIRONMENT, TORCHRUN, assert_alike
 from training.__main__ import app
 from training.categories.vocabulary import read_vocabulary
@@ -35,7 +35,7 @@ from training.loop.setup import setup
 from training.plan import plan
 from training.run import train_and_export
 from training.run_categories import choose_categories
-from training.run_folder import CATEGORIES, list_checkpoints
+from training.run_folder import CATEGORIES
 
 KILLED = """
 import os, sys
@@ -145,12 +145,7 @@ def test_a_killed_run_ends_with_the_same_bits(animals: Path, animal_bundle: Path
     resumed = setup(load_config(file), tmp_path / "killed", animals)
     assert resumed.state.step == 2
     resumed.fit()
-    for what in ("network", "average", "optimizer"):
-        one, other = (
-            load_file(list_checkpoints(tmp_path / run)[-1] / f"{what}.safetensors") for run in ("whole", "killed")
-        )
-        assert one.keys() == other.keys()
-        assert all(torch.equal(one[name], other[name]) for name in one), what
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_other_categories_than_the_runs_are_refused_with_the_reason(
