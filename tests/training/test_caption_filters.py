@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.config import Preprocessing
 from model.embedder import Embedder
+from model.export.bundle import export_bundle
+from model.tokenizers.clip import Tokenizer
+from tests.model.conftest import TINY_LLIP, random_network
 from tests.training.conftest import COLOURS, further, picture, write_config, write_shard
 from training.config import ConfigError, Data, load_config
 from training.data.caption_filters import is_file_name
+from training.data.caption_similarity import caption_similarities
 from training.data.dataset import TrainingSet
+from training.data.image_reader import ImageReader
+from training.data.index import open_index
 from training.data.languages import LanguageFilter, words_of
 from training.run import train_and_export
 
@@ -157,6 +164,22 @@ def test_captions_below_a_similarity_under_a_teacher_are_left_out_and_it_is_comp
     monkeypatch.setenv("SIGHTWORD_TRAINING_CACHE", str(shard.parent / "file"))
     few = TrainingSet(data(teacher=str(tiny), filters={"min_similarity": -1}), shard.parent, 0)
     assert few.batch(0, 2).texts == ["x y"]
+
+
+def test_a_broken_picture_has_no_similarity_under_a_teacher_of_several_vectors_either(
+    shard: Path, tmp_path: Path
+) -> None:
+    members = {"a.png": picture("red", 0), "a.json": b'{"captions": ["x y"]}', "b.png": b"\x89PNG"}
+    write_shard(shard, {**members, "b.json": b'{"captions": ["z"]}'})
+    bundle = export_bundle(
+        random_network(TINY_LLIP),
+        tmp_path / "llip",
+        tokenizer=Tokenizer.clip(1024, 77),
+        preprocessing=Preprocessing(size=48),
+    )
+    index = open_index(Data.model_validate({"train": [{"shards": "a.tar"}]}).train[0], shard.parent)
+    [found] = caption_similarities([index], str(bundle.path), ImageReader(), shard.parent)
+    assert np.isfinite(found).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(

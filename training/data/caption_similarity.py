@@ -151,7 +151,7 @@ def _embed_images(embedder: Embedder, images: Sequence[bytes]) -> Vectors:
     try:
         return embedder.embed_images(images)
     except ImageError:
-        vectors = np.full((len(images), embedder.bundle.dimensions), np.nan, np.float32)
+        vectors = np.full((len(images), *embedder.bundle.image_shape), np.nan, np.float32)
     for row, image in enumerate(images):
         try:
             vectors[row] = embedder.embed_images([image])[0]
