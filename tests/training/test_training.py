@@ -47,7 +47,7 @@ def test_a_run_learns_evaluates_and_exports(colours: Path, tmp_path: Path) -> No
     assert "held-out top-1, %" in page
     assert "| colours | zero-shot classification | 40 | 4 | top-1 |" in card
     assert str(tmp_path) not in card + page
-    assert not (bundle.path / "ATTRIBUTIONS.tsv").exists()  # nobody has to be named
+    assert not (bundle.path / "ATTRIBUTIONS.tsv.gz").exists()  # nobody has to be named
 
 
 def test_a_run_can_be_measured_before_it_ends(colours: Path, tmp_path: Path) -> None:

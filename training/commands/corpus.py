@@ -74,7 +74,9 @@ def duplicates(
 
 def attributions(
     config: Annotated[Path, typer.Option(help="Configuration whose training shards are listed.")],
-    output: Annotated[Path, typer.Option(help="Tab-separated file to write.")] = Path("ATTRIBUTIONS.tsv"),
+    output: Annotated[
+        Path, typer.Option(help="Tab-separated file to write; compressed where it ends with .gz.")
+    ] = Path("ATTRIBUTIONS.tsv"),
 ) -> None:
     """List the authors and licences that must be named with a checkpoint trained by this configuration.
 

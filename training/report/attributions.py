@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -54,13 +55,17 @@ def count_attributions(shards: Iterable[Path]) -> AttributionCounts:
 
 
 def write_attributions(counts: AttributionCounts, output: Path) -> int:
-    """Write one line for each distinct author and licence, tab-separated; returns how many images they cover."""
+    """Write one line for each distinct author and licence, tab-separated; returns how many images they cover.
+
+    Compressed where the name ends with .gz: of thousands of photographs it is a large part of what a bundle adds.
+    """
     found = Counter[str]()
     for (licence, _, author), count in counts.items():
         if author:
             found[f"{licence}\t{author}"] += count
     lines = [f"{count}\t{line}\n" for line, count in sorted(found.items())]
-    output.write_text(HEADER + "".join(lines), "utf-8")
+    content = (HEADER + "".join(lines)).encode()
+    output.write_bytes(gzip.compress(content, mtime=0) if output.suffix == ".gz" else content)
     return found.total()
 
 

@@ -40,7 +40,7 @@ from training.report.tables import (
 )
 from training.run_folder import CATEGORIES
 
-REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv"
+REPORT, CARD, ATTRIBUTIONS = "report.html", "MODEL_CARD.md", "ATTRIBUTIONS.tsv.gz"
 MAX_IMAGES = 420  # of a report, about 4 kB each
 MAX_DATASETS = 12  # whose images are shown
 

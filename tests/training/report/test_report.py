@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -268,4 +269,7 @@ def test_licences_and_authors_are_counted_and_bad_json_is_passed_over(tmp_path: 
     assert (first.licence, first.images, first.sources) == ("CC BY 4.0", 3, ["set"])
     assert (second.licence, second.images) == (NOT_STATED, 1)
     assert write_attributions(count_attributions([shard, plain]), tmp_path / "authors.tsv") == 3
-    assert (tmp_path / "authors.tsv").read_text() == "pictures\tlicence\tattribution\n3\tCC BY 4.0 (photo 7)\tAnn\n"
+    expected = "pictures\tlicence\tattribution\n3\tCC BY 4.0 (photo 7)\tAnn\n"
+    assert (tmp_path / "authors.tsv").read_text() == expected
+    write_attributions(count_attributions([shard, plain]), tmp_path / "authors.tsv.gz")
+    assert gzip.decompress((tmp_path / "authors.tsv.gz").read_bytes()).decode() == expected
