@@ -1,7 +1,8 @@
 """Admission control: requests, items, bytes and expected seconds are reserved here, before any work is done.
 
 Whatever is over a limit is refused with `overloaded` (429), by this module alone. What is larger than a limit by itself
-gets in only when nobody else is.
+gets in only when nobody else is. With several worker processes, requests, items and bytes are those of all of them; the
+seconds are this process' own, which has a queue of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Self
 
 from prometheus_client import Gauge
 
+from service.board import Board, Field, Row
 from service.errors import ApiError
 
 
@@ -20,13 +22,35 @@ class Admission:
     """What is reserved now: `requests` at work, `items` at work or queued, `bytes` held, and `seconds` of work left."""
 
     def __init__(
-        self, limit_items: int, limit_bytes: int, items_gauge: Gauge, bytes_gauge: Gauge, limit_s: float = math.inf
+        self,
+        limit_items: int,
+        limit_bytes: int,
+        items_gauge: Gauge,
+        bytes_gauge: Gauge,
+        limit_s: float = math.inf,
+        row: Row | None = None,
     ) -> None:
+        """`row` is where this process writes what it holds; without one, it is alone. The gauges are of it alone."""
         self.limit_items, self.limit_bytes, self.limit_s = limit_items, limit_bytes, limit_s
-        self.requests = self.items = self.bytes = 0
+        self.row = row or Board.of_one().row(0)
         self.reservations: set[ItemReservation] = set()
-        items_gauge.set_function(lambda: self.items)
-        bytes_gauge.set_function(lambda: self.bytes)
+        items_gauge.set_function(lambda: self.row.get(Field.ITEMS))
+        bytes_gauge.set_function(lambda: self.row.get(Field.BYTES))
+
+    @property
+    def requests(self) -> int:
+        """Requests at work, of all workers."""
+        return self.row.board.total(Field.REQUESTS)
+
+    @property
+    def items(self) -> int:
+        """Items at work or queued, of all workers."""
+        return self.row.board.total(Field.ITEMS)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes held, of all workers."""
+        return self.row.board.total(Field.BYTES)
 
     @property
     def full(self) -> bool:
@@ -35,10 +59,11 @@ class Admission:
 
     def check(self, items: int = 0, size: int = 0) -> None:
         """Raise `overloaded` if so many more items, or bytes, do not fit now. Reserves nothing."""
-        if self.items and self.items + items > self.limit_items:
-            raise overloaded(f"{self.items} items are at work or waiting, of {self.limit_items} places")
-        if self.bytes and self.bytes + size > self.limit_bytes:
-            raise overloaded(f"{self.bytes} bytes of requests are held and the limit is {self.limit_bytes}")
+        held_items, held_bytes = self.items, self.bytes
+        if held_items and held_items + items > self.limit_items:
+            raise overloaded(f"{held_items} items are at work or waiting, of {self.limit_items} places")
+        if held_bytes and held_bytes + size > self.limit_bytes:
+            raise overloaded(f"{held_bytes} bytes of requests are held and the limit is {self.limit_bytes}")
 
     def reserve_bytes(self, *, refusable: bool = True) -> ByteReservation:
         """The bytes of one request, none yet, until the end of the `with`."""
@@ -50,26 +75,27 @@ class Admission:
 
         Raises `overloaded`. How many items they hold is known only once they have been parsed, which is work, too.
         """
-        if self.requests >= self.limit_items:
-            raise overloaded(f"{self.requests} requests are at work or waiting and the limit is {self.limit_items}")
-        self.requests += 1
+        requests = self.requests
+        if requests >= self.limit_items:
+            raise overloaded(f"{requests} requests are at work or waiting and the limit is {self.limit_items}")
+        self.row.add(Field.REQUESTS, 1)
         try:
             yield
         finally:
-            self.requests -= 1
+            self.row.add(Field.REQUESTS, -1)
 
     @contextmanager
     def reserve_items(self, items: int) -> Iterator[ItemReservation]:
         """Places for so many items. Raises `overloaded`."""
         self.check(items)
         reservation = ItemReservation(self)
-        self.items += items
+        self.row.add(Field.ITEMS, items)
         self.reservations.add(reservation)
         try:
             yield reservation
         finally:
             self.reservations.discard(reservation)
-            self.items -= items
+            self.row.add(Field.ITEMS, -items)
 
 
 class ItemReservation:
@@ -119,12 +145,12 @@ class ByteReservation:
     def add_unconditionally(self, size: int) -> None:
         """Hold so many more bytes, however many there are: an answer, which is not refused any more."""
         self.size += size
-        self._admission.bytes += size
+        self._admission.row.add(Field.BYTES, size)
 
     def release(self, size: int) -> None:
         """Hold so many bytes less."""
         self.size -= size
-        self._admission.bytes -= size
+        self._admission.row.add(Field.BYTES, -size)
 
 
 def overloaded(reason: str) -> ApiError:

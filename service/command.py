@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic_core import PydanticUndefined
@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from model.requirements import needs
 from service.platforms import SAGEMAKER_ARGUMENT, SAGEMAKER_PORT, SAGEMAKER_PORT_VARIABLE
 from service.settings import PREFIX, Settings, SettingsError, unknown_variables
+from service.workers import handover
 
 log = logging.getLogger("service")
 SECRETS = ("api_keys", "admin_key")  # settings that an option would show to everybody
@@ -26,6 +27,8 @@ def _option(name: str) -> Parameter:
     field = Settings.model_fields[name]
     kinds = {field.annotation, *get_args(field.annotation)}
     kind = next((each for each in (bool, int, float, Path) if each in kinds), str)  # Settings parses the others
+    if any(get_origin(each) is Literal for each in kinds):  # or a word
+        kind = str
     default = "" if field.default in (None, (), "", PydanticUndefined) else f" [default: {field.default}]"
     option = typer.Option(help=f"{field.description}{default} ({PREFIX}{name.upper()})", show_default=False)
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
@@ -65,30 +68,24 @@ def serve(argument: str | None = None, **flags: Any) -> None:
         curl 'localhost:8000/classify?labels=cat,dog' -H 'content-type: image/jpeg' --data-binary @cat.jpg
 
     Then see http://localhost:8000/docs for every endpoint and /info for the limits in force.
-    One process serves one device; for more throughput run more of them behind a balancer.
+    One service has one device, and SIGHTWORD_WORKERS processes on one port; for more devices or machines run more
+    services behind a balancer.
     """
     if argument not in (None, SAGEMAKER_ARGUMENT):
         raise typer.BadParameter(f"there are no arguments, only options: {argument}")
     if argument is not None:
         os.environ.setdefault(SAGEMAKER_PORT_VARIABLE, SAGEMAKER_PORT)
+    handed_down = handover.take()
     try:
-        settings = Settings.read(flags)
-        unknown = unknown_variables(settings)
+        settings = Settings.read(flags) if handed_down is None else handed_down.read_settings()
+        unknown = unknown_variables(settings) if handed_down is None else {}
     except SettingsError as error:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
-        from model.manifest import BundleError
-        from model.runtime.engine import EngineError
-        from model.runtime.processor import usable_cores
-        from service import logs
-        from service.http.sockets import BindingError, bind
-        from service.memory import configure_malloc, container_limit, warn_if_memory_is_short
-        from service.server import Server, end_now
-        from service.state import Service
-        from service.threads import still_running
-        from service.web.auth import warn_if_open
+        from service import logs, starting
+    if handed_down is not None:
+        raise typer.Exit(starting.run_worker(handed_down, settings))
     logs.configure(settings.log_format)
-    configure_malloc()
     for name, suggestion in unknown.items():
         log.warning("%s is not a setting: %s", name, suggestion or "see --help for those there are")
     for name in SECRETS:
@@ -96,20 +93,6 @@ def serve(argument: str | None = None, **flags: Any) -> None:
             option, variable = name.replace("_", "-"), PREFIX + name.upper()
             log.warning("--%s shows a secret to everybody on this machine; use %s", option, variable)
     try:
-        service = Service(settings)
-        server = Server(service)
+        raise typer.Exit(starting.run(settings))
     except SettingsError as error:  # what only shows when it is used, such as a URL
         raise typer.BadParameter(str(error)) from None
-    warn_if_open(service.keys, settings.host)
-    warn_if_memory_is_short(settings, usable_cores(), container_limit())
-    try:
-        server.loading = service.models.check()
-        sockets = bind(settings.host, settings.port)
-    except (BundleError, EngineError, BindingError) as error:
-        log.critical("cannot start: %s", error)
-        raise typer.Exit(1) from None
-    server.run(sockets)
-    status = 1 if server.failed or not server.started else 0
-    if still_running():  # to take the interpreter down under it would abort the process
-        end_now(status)
-    raise typer.Exit(status)

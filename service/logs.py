@@ -23,9 +23,14 @@ _requests = logging.getLogger("service.request")
 class JsonFormatter(logging.Formatter):
     """One JSON object per line."""
 
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
+
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        fields: dict[str, object] = {name: getattr(record, name, None) for name in _FIELDS}
+        fields: dict[str, object] = {"worker": self._worker}
+        fields |= {name: getattr(record, name, None) for name in _FIELDS}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return _as_json(record.created, record.levelname.lower(), record.name, record.getMessage(), fields)
@@ -45,14 +50,16 @@ def _as_json(created: float, level: str, logger: str, message: str, fields: Mapp
 class JsonHandler(logging.StreamHandler[TextIO]):
     """Writes JSON lines to stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int | None = None) -> None:
         super().__init__(sys.stderr)
-        self.setFormatter(JsonFormatter())
+        self.setFormatter(JsonFormatter(worker))
+        self._always: Mapping[str, object] = {} if worker is None else {"worker": worker}
 
     def write_request(self, message: str, fields: Mapping[str, object]) -> None:
         """Write the line that a LogRecord would give, without making one: that takes longer than many a request."""
         with suppress(OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
-            self.stream.write(_as_json(time.time(), "info", _requests.name, message, fields) + self.terminator)
+            line = _as_json(time.time(), "info", _requests.name, message, {**self._always, **fields})
+            self.stream.write(line + self.terminator)
 
 
 def log_request(message: str, fields: Mapping[str, object]) -> None:
@@ -96,11 +103,12 @@ class Sampler:
         return left_out
 
 
-def configure(log_format: Literal["text", "json"]) -> None:
-    """Write all logs of the process to stderr in this format."""
-    handler = JsonHandler() if log_format == "json" else logging.StreamHandler(sys.stderr)
+def configure(log_format: Literal["text", "json"], worker: int | None = None) -> None:
+    """Write all logs of the process to stderr in this format, with its number where it is one of several workers."""
+    handler = JsonHandler(worker) if log_format == "json" else logging.StreamHandler(sys.stderr)
     if log_format == "text":
-        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        whose = "" if worker is None else f"[{worker}] "
+        handler.setFormatter(TextFormatter(f"%(asctime)s %(levelname)-7s {whose}%(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # Neither format shows them, and finding them takes longer than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

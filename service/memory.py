@@ -55,20 +55,25 @@ def container_limit(cgroup: Path = _CGROUP) -> int | None:
     return None
 
 
-def needed_bytes(settings: Settings, cores: int) -> int:
-    """Bytes of the worst case: the bundled model, a full queue and cache, and the costliest pictures admitted."""
-    files = settings.max_body_bytes * (cores + 1)
-    pictures = BYTES_PER_PIXEL * settings.max_image_pixels + ALLOWANCE + _SMALL_PICTURE_BYTES * cores
-    return _AT_REST_BYTES + settings.queue_bytes + settings.cache_bytes + pictures + files
+def needed_bytes(settings: Settings, cores: int, workers: int = 1) -> int:
+    """Bytes of the worst case: the bundled model, a full queue and cache, and the costliest pictures admitted.
+
+    Of several workers each has the model, and one of the costliest pictures at a time; the rest is of all together.
+    """
+    cores = max(cores, workers)
+    files = settings.max_body_bytes * (cores + workers)
+    pictures = workers * (BYTES_PER_PIXEL * settings.max_image_pixels + ALLOWANCE) + _SMALL_PICTURE_BYTES * cores
+    return workers * _AT_REST_BYTES + settings.queue_bytes + settings.cache_bytes + pictures + files
 
 
-def warn_if_memory_is_short(settings: Settings, cores: int, limit: int | None) -> None:
+def warn_if_memory_is_short(settings: Settings, cores: int, limit: int | None, workers: int = 1) -> None:
     """Warn where the worst case exceeds the container's limit: the kernel would end it in the middle of requests."""
-    needed = needed_bytes(settings, cores)
+    needed = needed_bytes(settings, cores, workers)
     if limit is not None and needed > limit:
         log.warning(
             "this container may hold %d MB, and clients can make the service need %d MB: raise its limit, or lower "
-            "SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BODY_BYTES, SIGHTWORD_QUEUE_BYTES or SIGHTWORD_CACHE_BYTES",
+            "SIGHTWORD_WORKERS, SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BODY_BYTES, SIGHTWORD_QUEUE_BYTES or "
+            "SIGHTWORD_CACHE_BYTES",
             limit // 1_000_000,
             needed // 1_000_000,
         )

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import uvicorn
@@ -17,6 +18,7 @@ import uvicorn
 from model.manifest import BundleError
 from model.runtime.engine import EngineError
 from service.app import create_app
+from service.board import Field, Phase
 from service.errors import ApiError
 from service.http.connection_limits import ConnectionLimits
 from service.http.early_rejection import EarlyRejectionProtocol
@@ -25,10 +27,12 @@ from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
 from service.threads import run_in_daemon_thread, still_running
+from service.workers.channel import ChannelError
 
 log = logging.getLogger(__name__)
 QUIET_S = 1.0  # a drain ends early when there has been nothing to do for so long
 POLL_S = 0.05
+REPORT_S = 3 * 3600.0  # for the parent's answer: it may have all others reload first
 FAILURE_SHUTDOWN_S = 5  # for what was accepted, when the process ends because it failed
 FORCED_EXIT_S = 10.0  # after all that may take its time: for what hangs
 KEEP_ALIVE_S = 75  # longer than the idle time of the usual balancers, so that they close first
@@ -37,7 +41,8 @@ KEEP_ALIVE_S = 75  # longer than the idle time of the usual balancers, so that t
 class Server(uvicorn.Server):
     """Drains on SIGTERM and SIGINT, and a second signal ends the drain at once; SIGHUP reloads.
 
-    Of uvicorn's server it keeps the main loop and the graceful shutdown; connections are accepted by `Listener`.
+    Of uvicorn's server it keeps the main loop and the graceful shutdown; connections are accepted by `Listener`. One of
+    several workers leaves reloads and the second signal to its parent.
     """
 
     def __init__(self, service: Service, limits: ConnectionLimits | None = None) -> None:
@@ -61,23 +66,28 @@ class Server(uvicorn.Server):
             )
         )
         self.service = service
+        self._row = service.shared.admission.row
         self._app = app
         self._limits = limits or ConnectionLimits.of_this_process()
         self.failed = False
         self.loading: Sequence[str] = ()  # names of the models that are to be served
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections on `sockets`, which listen already, and begin to load the models."""
         assert sockets is not None
         await self.service.check_stores()
-        listener = Listener(sockets, self._make_protocol, self._limits.accepts_per_turn)
+        listener = Listener(sockets, self._make_protocol, self._limits.accepts_per_turn, self._row)
         self.servers = [listener]  # type: ignore[list-item]  # all that uvicorn asks of an asyncio.Server
         self.started = True
         freeze_garbage_collector()
         host, port = sockets[0].getsockname()[:2]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        log.info("running on http://%s, loading %s (Ctrl-C ends it)", address, ", ".join(self.loading))
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        if self.service.worker is None:
+            log.info("running on %s, loading %s (Ctrl-C ends it)", url, ", ".join(self.loading))
+        else:
+            self._spawn(self.service.worker.serve({}, partial(self.fail, "the parent process is gone")))
+            self._spawn(self._report("listening", {"url": url, "loading": ", ".join(self.loading)}))
         self._spawn(self._load())
 
     def _make_protocol(self) -> asyncio.Protocol:
@@ -88,6 +98,7 @@ class Server(uvicorn.Server):
             limits=self._limits,
             is_full=self._app.full,
             reject=self._app.refuse,
+            on_lost=partial(self._row.add, Field.CONNECTIONS, -1),
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -109,7 +120,25 @@ class Server(uvicorn.Server):
             self.fail("cannot start")
         else:
             log.info("ready after %.1f s", self.service.uptime_s())
+            await self._report_ready()
             await Supervisor(self.service.models, self.service.metrics, self.fail).watch()
+
+    async def _report_ready(self) -> None:
+        """Where there are others, take connections only when the parent knows."""
+        if await self._report("ready"):
+            self._row.set(Field.READY, 1)
+
+    async def _report(self, what: str, argument: dict[str, str] | None = None) -> bool:
+        """Tell the parent, where there is one; without it, this process ends anyway."""
+        try:
+            if self.service.worker is not None:
+                await self.service.worker.ask_parent(what, argument, REPORT_S)
+        except ChannelError:
+            return False
+        except ApiError as error:
+            self.fail(str(error))
+            return False
+        return True
 
     def fail(self, reason: str) -> None:
         """End with an exit code other than 0, so that an orchestrator starts the process again."""
@@ -118,6 +147,7 @@ class Server(uvicorn.Server):
         log.critical("%s", reason)
         self.failed = self.should_exit = True
         self.service.draining = True
+        self._row.set(Field.READY, 0)  # new connections are for others
         self.config.timeout_graceful_shutdown = FAILURE_SHUTDOWN_S
         self._force_exit_after(2 * FAILURE_SHUTDOWN_S, 1)
 
@@ -131,7 +161,9 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Unlike uvicorn's own, does not raise the signal again afterwards: a finished drain is a success."""
         loop = asyncio.get_running_loop()
-        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
+        handlers = {signal.SIGTERM: self._stop}
+        if self.service.worker is None:
+            handlers |= {signal.SIGINT: self._stop, signal.SIGHUP: self._reload}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         try:
@@ -141,11 +173,16 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def _stop(self) -> None:
-        if self.service.draining:
+        worker, phase = self.service.worker, self._row.board.phase
+        if self.service.draining if worker is None else phase is Phase.ENDING:
             self.should_exit = self.force_exit = True
             self._force_exit_after(FORCED_EXIT_S, 1)
             return
+        if self.service.draining:  # a signal to the whole group, and the parent's
+            return
         self.service.draining = True
+        if worker is not None and phase is Phase.SERVING:  # this one alone is to end
+            self._row.set(Field.READY, 0)
         log.info("draining for at most %g s; a second signal ends it at once", self.service.settings.drain_s)
         self._force_exit_after(self.service.settings.drain_s + FORCED_EXIT_S, 1)
         self._spawn(self._drain_then_exit())
@@ -163,7 +200,7 @@ class Server(uvicorn.Server):
         else:
             log.info("reloaded: %s", ", ".join(change.describe() for change in changes))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -176,10 +213,15 @@ class Server(uvicorn.Server):
         quiet_since = loop.time()
         while loop.time() < ends - drain_s / 2 and loop.time() - quiet_since < min(QUIET_S, drain_s / 2):
             await asyncio.sleep(POLL_S)
-            if self.service.shared.admission.requests:
+            if self._is_busy():
                 quiet_since = loop.time()
         self.config.timeout_graceful_shutdown = max(1, round(ends - loop.time()))
         self.should_exit = True
+
+    def _is_busy(self) -> bool:
+        """Whether there are requests; of all workers where all of them drain, so that all close together."""
+        alone = self._row.board.phase is Phase.SERVING
+        return bool(self._row.get(Field.REQUESTS) if alone else self.service.shared.admission.requests)
 
 
 def end_now(status: int) -> NoReturn:

@@ -11,6 +11,7 @@ _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 # Those that Vertex AI chooses itself end in :predict.
 _ROUTE = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~:-]+)+")
 MAX_SERVER_CHARACTERS = 1000
+MAX_WORKERS = 256
 _SERVER = re.compile(
     r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?"
 )
@@ -41,3 +42,13 @@ def check_server(url: str) -> str:
     if url and (len(url) > MAX_SERVER_CHARACTERS or not _SERVER.fullmatch(url)):
         raise ValueError("must be a URL such as http://immich-machine-learning:3003, without user name or query")
     return url
+
+
+def parse_workers(value: object) -> object:
+    """A number of processes, or `auto`."""
+    text = str(value).strip().lower()
+    if text == "auto":
+        return text
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_WORKERS):
+        raise ValueError(f"must be a number of processes from 1 to {MAX_WORKERS}, or auto")
+    return int(text)

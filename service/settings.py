@@ -24,7 +24,7 @@ from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
 from model.suggestions import did_you_mean
 from service import platforms
 from service.addresses import HostRule, parse_network
-from service.setting_values import check_root_path, check_route, check_server
+from service.setting_values import check_root_path, check_route, check_server, parse_workers
 
 PREFIX = environment.PREFIX
 SECRETS_FOLDER = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         "the start.",
     )
     device: int = Field(0, ge=0, le=MAX_DEVICE, description="Number of the GPU to compute on.")
+    workers: Annotated[Literal["auto"] | int, BeforeValidator(parse_workers)] = Field(
+        1,
+        description="Worker processes that serve the port together, each with the models and its part of the cores; "
+        "auto for one for every 8 cores, or every 4 beside a GPU.",
+    )
     gpu_memory_bytes: int | None = Field(
         None,
         ge=MIN_GPU_MEMORY,

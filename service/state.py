@@ -27,6 +27,7 @@ from service.settings import Settings
 from service.supervisor import is_healthy
 from service.threads import run_in_daemon_thread
 from service.tracing import from_environment
+from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 CLOSE_S = 7.0  # more than a pull and the traces are given
@@ -52,13 +53,13 @@ class Change:
 class Service:
     """One running service."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Everything but the models, which `models.load` brings."""
-        self.settings = settings
+    def __init__(self, settings: Settings, worker: Worker | None = None) -> None:
+        """Everything but the models, which `models.load` brings; `worker` is this process, one of several."""
+        self.settings, self.worker = settings, worker
         self.keys = Keys(settings)
         self.metrics = Metrics()
         self.traces = from_environment()
-        self.shared = SharedResources(settings, self.metrics)
+        self.shared = SharedResources(settings, self.metrics, worker)
         self.models = Models(self.shared)
         self.label_sets = LabelSets(settings, self.metrics)
         self.classes = ClassVectorCache(self.shared, self.models.use)

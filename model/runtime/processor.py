@@ -33,10 +33,24 @@ def multiplies_bf16() -> bool:
     return any(flag.endswith("bf16") for flag in flags.split())
 
 
+_shares = (0, 1)  # which part of the cores is this process', of how many
+
+
+def divide_cores(number: int, parts: int) -> None:
+    """Have this process count as its own one part, the `number`th from 0, of the cores that it may use.
+
+    For several processes that do the same on one machine; none is bound to certain cores.
+    """
+    global _shares
+    _shares = (number, parts)
+
+
 def usable_cores() -> int:
-    """How many cores this process may use: of those it may run on, as many as its control group pays for."""
+    """How many cores this process may use: of those it may run on, its share of what its control group pays for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, quota_cores())))
+    number, parts = _shares
+    cores = math.ceil(min(cores, quota_cores()))
+    return max(1, cores // parts + (number < cores % parts))
 
 
 def quota_cores(mounted: Path = _GROUPS, own: Path = _OWN_GROUPS) -> float:

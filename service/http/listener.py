@@ -4,12 +4,14 @@ uvloop accepts one a turn, and has no setting for it; `backlog` only says how ma
 long, new connections would wait in the kernel for many seconds, where nothing refuses them and no health check gets
 past them. A server of the event loop also asks again at once where no descriptor is left, which takes a whole core, and
 at its end resets the connections that the kernel has already accepted.
+
+Where several worker processes accept on the same sockets, each leaves new connections to those that have fewer, for a
+moment: kept-alive connections stay where they are, so that what one process takes too many of lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import math
@@ -17,10 +19,15 @@ import resource
 import socket
 from collections.abc import Callable, Sequence
 
+from service.board import Field, Phase, Row
+
 log = logging.getLogger(__name__)
 PAUSE_S = 0.5  # between looks for new connections while there is no room for them
 WARN_EVERY_S = 60.0
 MAX_BACKLOG = 4096  # more than the kernel keeps
+SLACK = 1  # connections that a worker may have more than another that is ready
+YIELD_S = 0.002  # for each connection above that, a new one is left to others for so long,
+MAX_YIELD_S = 0.05  # and at most for so long: their event loops may be in a long turn
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -32,8 +39,10 @@ class Listener:
         sockets: Sequence[socket.socket],
         make_protocol: Callable[[], asyncio.Protocol],
         accepts_per_turn: int,
+        row: Row,
     ) -> None:
-        self.sockets = sockets
+        """`row` counts the connections, those of other workers too; `make_protocol`'s take themselves off it."""
+        self.sockets, self._row = sockets, row
         self._make_protocol, self._accepts_per_turn = make_protocol, accepts_per_turn
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -49,20 +58,42 @@ class Listener:
 
     def _accept(self, listening: socket.socket, limit: int) -> None:
         for _ in range(limit):
-            try:
-                connection, _ = listening.accept()
-            except OSError as error:  # there is none; or it is gone again; or there is no room for it
-                if error.errno in NO_ROOM:
-                    self._pause(listening, error)
-                return
-            task = self._loop.create_task(self._connect(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            others = self._row.ready_others()
+            if others and not self._row.get(Field.READY):
+                return self._pause(listening, MAX_YIELD_S, self._resume)
+            if (excess := self._row.excess(others) - SLACK) > 0:
+                return self._pause(listening, min(MAX_YIELD_S, excess * YIELD_S), self._take_one)
+            if not self._take(listening):
+                return None
+        return None
 
-    def _pause(self, listening: socket.socket, error: OSError) -> None:
+    def _take_one(self, listening: socket.socket) -> None:
+        """Take a connection that none of the others has taken meanwhile."""
+        del self._pauses[listening]
+        self._take(listening)
+        if listening not in self._pauses:
+            self._resume(listening)
+
+    def _take(self, listening: socket.socket) -> bool:
+        try:
+            connection, _ = listening.accept()
+        except OSError as error:  # there is none; or it is gone again; or there is no room for it
+            if error.errno in NO_ROOM:
+                self._wait_for_room(listening, error)
+            return False
+        self._row.add(Field.CONNECTIONS, 1)
+        task = self._loop.create_task(self._connect(connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _pause(self, listening: socket.socket, seconds: float, go_on: Callable[[socket.socket], None]) -> None:
         """Leave new connections in the kernel for a while."""
         self._loop.remove_reader(listening)
-        self._pauses[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
+        self._pauses[listening] = self._loop.call_later(seconds, go_on, listening)
+
+    def _wait_for_room(self, listening: socket.socket, error: OSError) -> None:
+        self._pause(listening, PAUSE_S, self._resume)
         if self._loop.time() - self._warned_s > WARN_EVERY_S:
             self._warned_s = self._loop.time()
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -74,15 +105,20 @@ class Listener:
             )
 
     async def _connect(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # reset before it began
+        try:
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._make_protocol, connection)
+        except OSError:  # reset before it began
+            self._row.add(Field.CONNECTIONS, -1)
 
     def close(self) -> None:
-        """Accept what waits in the kernel, then listen no more."""
+        """Accept what waits in the kernel, unless other workers go on accepting; then listen no more."""
+        left_to_others = self._row.board.phase is Phase.SERVING and self._row.ready_others()
         for listening in self.sockets:
-            self._accept(listening, MAX_BACKLOG)
+            for _ in range(0 if left_to_others else MAX_BACKLOG):
+                if not self._take(listening):
+                    break
             self._loop.remove_reader(listening)
             if (pause := self._pauses.pop(listening, None)) is not None:
                 pause.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -40,9 +41,11 @@ class Protocol(HttpToolsProtocol):
     _refusal_log = Sampler()
     cycle: Cycle
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, limits: ConnectionLimits, on_lost: Callable[[], None] = lambda: None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.limits = limits
+        self.limits, self._on_lost = limits, on_lost
         self._head_timer, self._answer_timer = Timer(self.loop, self.abort), Timer(self.loop, self.abort)
         self._unframed_bytes = 0  # received since the last head, piece of a body, or end
         self._in_message = self._in_head = False
@@ -94,6 +97,7 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._head_timer.stop()
         self._answer_timer.stop()
+        self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Parse it; refuse what is not HTTP, or too much of it.

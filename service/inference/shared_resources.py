@@ -10,6 +10,7 @@ from service.inference.fetch import Fetcher
 from service.metrics import Metrics
 from service.settings import Settings
 from service.thread_pool import ThreadPool
+from service.workers.worker import Worker
 
 ARENAS_PER_MODEL = 4  # two towers, and during a reload those of the model that takes their place
 SHARE_OF_TIMEOUT = 0.7  # may be expected to be at work; the rest is for what takes longer than expected
@@ -18,7 +19,8 @@ SHARE_OF_TIMEOUT = 0.7  # may be expected to be at work; the rest is for what ta
 class SharedResources:
     """They live as long as the process; models come and go."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, worker: Worker | None = None) -> None:
+        """`worker` is this process where it is one of several."""
         self.settings, self.metrics = settings, metrics
         self.device = _device(settings)
         self.admission = Admission(
@@ -27,6 +29,7 @@ class SharedResources:
             metrics.queue_items,
             metrics.queue_bytes,
             SHARE_OF_TIMEOUT * settings.timeout_s,
+            None if worker is None else worker.row,
         )
         self.cache = Cache(settings, metrics)
         self.fetcher = Fetcher(settings, self.admission)

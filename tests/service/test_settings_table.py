@@ -63,6 +63,7 @@ SETTINGS = {
     "truncate": ("long texts", _test("settings_table", "test_truncate")),
     "device": ("which GPU", _test("gpu_settings", "test_the_device_reaches_the_engine")),
     "gpu_memory_bytes": ("how much of it", _test("gpu_settings", "test_the_memory_is_divided_among_all_arenas")),
+    "workers": ("how many processes serve", _test("workers", "test_kept_connections_are_spread_evenly")),
     "log_format": ("lines of the log", _test("settings_table", "test_log_format")),
 }
 HUB = {
