@@ -15,19 +15,17 @@ from typing import TypeVar
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
 from model.runtime.providers import choose, usable
-from model.suggestions import did_you_mean
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
+from service.model_names import ModelNames
 from service.opening import OPEN_S, Opener
-from service.published_names import published_id
 from service.pulling import Puller
 from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 STALL_S = 30.0  # in which a folder gives nothing of a file
-MAX_SUGGESTED = 200  # characters of a name that are compared with others
 RELOAD_WAIT_S = 10.0  # for a reload that goes on already
 
 
@@ -38,7 +36,7 @@ class Models:
         self._shared = shared
         self._puller = Puller()
         self._folders: list[Path] = []
-        self._aliases = shared.settings.aliases()
+        self._names = ModelNames(shared.settings.aliases())
         self.opener = Opener(shared)
         self._serving: tuple[Pipeline, ...] = ()
         self._changing = asyncio.Lock()
@@ -80,8 +78,7 @@ class Models:
         opened: list[Pipeline] = []
         try:
             opened.extend(self.opener.open(self._read(folder)) for folder in self._folders)
-            _expect_different_ids(opened)
-            self._check_aliases(opened)
+            self._names.check(_bundles(opened))
         except Exception:
             _close_all(opened)
             raise
@@ -91,19 +88,7 @@ class Models:
         """The model of that id; the default one for None."""
         if not self._serving:
             raise ApiError("unavailable", "The model is still loading; try again shortly.")
-        if name is None:
-            return self._serving[0]
-        by_id = {pipeline.bundle.id: pipeline for pipeline in self._serving}
-        asked = self._aliases.get(name, name)
-        if asked in by_id:
-            return by_id[asked]
-        published = published_id(asked, [pipeline.bundle for pipeline in self._serving])
-        if published is not None:
-            return by_id[published]
-        near = did_you_mean(name[:MAX_SUGGESTED], [*by_id, *self._aliases], most=1)
-        served = f"{near} There is" if near else "there is"
-        message = f"No model of this name is served here; {served} {', '.join(by_id)}."
-        raise ApiError("model_not_found", message, "model")
+        return self._serving[0 if name is None else self._names.find(name, _bundles(self._serving))]
 
     @contextmanager
     def use(self, pipeline: Pipeline) -> Iterator[Pipeline]:
@@ -188,8 +173,7 @@ class Models:
         try:
             for folder, pipeline in zip(self._folders, before, strict=True):
                 after.append(self._successor(folder, pipeline) if pipeline in chosen else pipeline)
-            _expect_different_ids(after)
-            self._check_aliases(after)
+            self._names.check(_bundles(after))
         except Exception:
             _close_all(pipeline for pipeline in after if pipeline not in before)
             raise
@@ -227,20 +211,7 @@ class Models:
 
     def aliases_of(self, pipeline: Pipeline) -> list[str]:
         """The further names of a model."""
-        bundles = [each.bundle for each in self._serving]
-        return [
-            alias for alias, name in self._aliases.items() if pipeline.bundle.id in (name, published_id(name, bundles))
-        ]
-
-    def _check_aliases(self, pipelines: Sequence[Pipeline]) -> None:
-        """Raise BundleError for an alias of a model that is not served, or that is the id of one."""
-        ids = [pipeline.bundle.id for pipeline in pipelines]
-        for alias, name in self._aliases.items():
-            if name not in ids and published_id(name, [pipeline.bundle for pipeline in pipelines]) is None:
-                guess = did_you_mean(name, ids, most=1) or f"there is {', '.join(ids)}"
-                raise BundleError(f"SIGHTWORD_MODEL_ALIASES: {alias} is to be {name}, which is not served: {guess}")
-            if alias in ids:
-                raise BundleError(f"SIGHTWORD_MODEL_ALIASES: {alias} is the id of a model that is served")
+        return self._names.aliases_of(pipeline.bundle, _bundles(self._serving))
 
     def serve(self, pipelines: Sequence[Pipeline]) -> None:
         """Let these take the requests from now on."""
@@ -288,8 +259,5 @@ def _close_all(pipelines: Iterable[Pipeline]) -> None:
         pipeline.close()
 
 
-def _expect_different_ids(pipelines: Sequence[Pipeline]) -> None:
-    ids = [pipeline.bundle.id for pipeline in pipelines]
-    for name in ids:
-        if ids.count(name) > 1:
-            raise BundleError(f"two of the bundles are called {name}: clients could not tell them apart")
+def _bundles(pipelines: Iterable[Pipeline]) -> list[Bundle]:
+    return [pipeline.bundle for pipeline in pipelines]
