@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from model.bundle import Bundle, bundled
 from model.manifest import BundleError, Manifest, read_manifest
+from model.runtime.engine import EngineError
 from model.runtime.providers import choose, usable
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
@@ -21,6 +22,7 @@ from service.inference.shared_resources import SharedResources
 from service.model_names import ModelNames
 from service.opening import OPEN_S, Opener
 from service.pulling import Puller
+from service.reloading import Change, PreparedReload
 from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
@@ -111,49 +113,76 @@ class Models:
             del self._unused[pipeline]
         await run_in_daemon_thread(_retire, pipeline)
 
-    async def reload(self, name: str | None = None) -> list[tuple[Pipeline, Pipeline]]:
-        """Swap in what the folders hold now, of one model or of all: pairs of before and after, the same if unchanged.
+    async def reload(self, name: str | None = None) -> list[Change]:
+        """Swap in what the folders hold now, of one model or of all; gives each model served, changed or not.
 
         All or nothing. Raises BundleError, EngineError, or `unavailable` where one is still going on, and then what
         was served still is.
         """
-        async with self._change(RELOAD_WAIT_S):
+        reloads = self._shared.metrics.reloads
+        try:
+            prepared = await self.prepare(name)
+        except ApiError:  # nothing was begun
+            raise
+        except Exception:
+            reloads.labels("failed").inc()
+            raise
+        self.commit(prepared)
+        reloads.labels("done").inc()
+        return prepared.changes()
+
+    async def prepare(self, name: str | None = None) -> PreparedReload[Pipeline]:
+        """Read, verify, open and warm up what is to be swapped in, beside what serves: all of a reload that can fail.
+
+        Raises as `reload` does. Until `commit` or `drop` of the result, no other change of models begins.
+        """
+        await self._begin_change(RELOAD_WAIT_S)
+        try:
             await self._wait_for_retired()
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
-            try:
-                after = await run_in_daemon_thread(self._renew, before, chosen)
-            except Exception:
-                self._shared.metrics.reloads.labels("failed").inc()
-                raise
-            self._swap(before, after)
-            self._shared.metrics.reloads.labels("done").inc()
-            return list(zip(before, after, strict=True))
+            return PreparedReload(before, await run_in_daemon_thread(self._renew, before, chosen))
+        except BaseException:
+            self._changing.release()
+            raise
+
+    def commit(self, prepared: PreparedReload[Pipeline]) -> None:
+        """Let what was prepared take the requests from now on."""
+        self._swap(prepared.before, prepared.after)
+        self._changing.release()
+
+    def drop(self, prepared: PreparedReload[Pipeline]) -> None:
+        """Close what was prepared, and go on with what serves."""
+        self._retire_all(pipeline for pipeline in prepared.after if pipeline not in prepared.before)
+        self._changing.release()
 
     async def _wait_for_retired(self) -> None:
         """Until what gave way to an earlier reload is closed, its memory of a GPU is not free; wait for a while."""
         if self._retiring and self.opener.device_memory.may_use_gpu():
             await asyncio.wait(self._retiring, timeout=RELOAD_WAIT_S)
 
-    def without_paths(self, message: str) -> str:
-        """The message with names of files, but not of folders of this machine."""
+    def refusal(self, error: BundleError | EngineError) -> ApiError:
+        """What a client is told of a failed reload: names of files, but not of folders of this machine."""
+        message = str(error)
         for folder in self._folders:
             message = message.replace(f"{folder}/", "").replace(str(folder), "the bundle")
-        return message
+        return ApiError("invalid_bundle", f"Nothing was reloaded: {message}.")
 
     async def reopen(self, failed: Pipeline) -> None:
         """Put a new engine in the place of one that fails. Raises BundleError or EngineError."""
-        async with self._change(STALL_S + OPEN_S):
+        await self._begin_change(STALL_S + OPEN_S)
+        try:
             before = list(self._serving)
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
             fresh = await run_in_daemon_thread(lambda: self.opener.open(self._read(folder), failed.profiles, failed))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
+        finally:
+            self._changing.release()
 
-    @asynccontextmanager
-    async def _change(self, timeout_s: float) -> AsyncIterator[None]:
+    async def _begin_change(self, timeout_s: float) -> None:
         """One change at a time. Raises `unavailable` where the one before has not ended within `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -163,10 +192,6 @@ class Models:
             message = f"Models have been loading for {took_s:.0f} s, and still are; try again when that has ended."
             raise ApiError("unavailable", message) from None
         self._changing_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._changing.release()
 
     def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline]) -> list[Pipeline]:
         after: list[Pipeline] = []
@@ -203,11 +228,13 @@ class Models:
 
     def _swap(self, before: Sequence[Pipeline], after: Sequence[Pipeline]) -> None:
         self.serve(after)
-        for pipeline in before:
-            if pipeline not in after:
-                task = asyncio.create_task(self._retire(pipeline))
-                self._retiring.add(task)
-                task.add_done_callback(self._retiring.discard)
+        self._retire_all(pipeline for pipeline in before if pipeline not in after)
+
+    def _retire_all(self, pipelines: Iterable[Pipeline]) -> None:
+        for pipeline in pipelines:
+            task = asyncio.create_task(self._retire(pipeline))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
 
     def aliases_of(self, pipeline: Pipeline) -> list[str]:
         """The further names of a model."""

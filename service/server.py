@@ -192,13 +192,13 @@ class Server(uvicorn.Server):
 
     async def _reload_and_log(self) -> None:
         try:
-            changes = await self.service.reload()
+            reloaded = await self.service.reload()
         except (ApiError, BundleError, EngineError) as error:
             log.error("nothing was reloaded, what was served still is: %s", error)
         except Exception:
             log.exception("nothing was reloaded, what was served still is")
         else:
-            log.info("reloaded: %s", ", ".join(change.describe() for change in changes))
+            log.info("reloaded: %s", ", ".join(change.describe() for change in reloaded.changes))
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -7,12 +7,10 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from model.bundle import Bundle
 from service.classification.class_vectors import ClassVectorCache
 from service.classification.label_sets import LabelSets
 from service.classification.zero_shot import ZeroShotClassifier
@@ -22,6 +20,7 @@ from service.inference.shared_resources import SharedResources
 from service.keys import Keys
 from service.metrics import Metrics
 from service.models import Models
+from service.reloading import Change, Reloaded
 from service.request_context import RequestContext
 from service.settings import Settings
 from service.supervisor import is_healthy
@@ -31,23 +30,6 @@ from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 CLOSE_S = 7.0  # more than a pull and the traces are given
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A model before and after a reload; the same bundle if it did not change."""
-
-    old: Bundle
-    new: Bundle
-
-    @property
-    def changed(self) -> bool:
-        """Whether vectors differ from now on."""
-        return self.old is not self.new
-
-    def describe(self) -> str:
-        """The model as log lines name it."""
-        return f"{self.new.id} ({self.new.digest[:12]})" if self.changed else f"{self.new.id} is unchanged"
 
 
 class Service:
@@ -65,7 +47,7 @@ class Service:
         self.classes = ClassVectorCache(self.shared, self.models.use)
         self.zero_shot = ZeroShotClassifier(settings, self.shared.pool, self.label_sets, self.classes)
         self.immich = ImmichForwarder(settings)
-        self._reloads: set[asyncio.Future[list[tuple[Pipeline, Pipeline]]]] = set()
+        self._reloads: set[asyncio.Future[list[Change]]] = set()
         self.draining = False
         self.started = time.monotonic()
         self.metrics.ready.set_function(self._seems_ready)
@@ -80,7 +62,7 @@ class Service:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
-    async def reload(self, model: str | None = None) -> list[Change]:
+    async def reload(self, model: str | None = None) -> Reloaded:
         """What SIGHUP and /admin/reload do. Raises ApiError, BundleError or EngineError."""
         await self.keys.reload()
         task = asyncio.ensure_future(self.models.reload(model))
@@ -88,7 +70,7 @@ class Service:
         task.add_done_callback(self._reloads.discard)
         # Goes on when the one who asked has no more patience: half of a swap is none.
         try:
-            return [Change(old.bundle, new.bundle) for old, new in await asyncio.shield(task)]
+            return Reloaded(await asyncio.shield(task), self.keys.problem)
         finally:
             del task  # raised in this frame, its error would lead back to it, and to half a model
 

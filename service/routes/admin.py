@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from model.manifest import BundleError
 from model.runtime.engine import EngineError
-from service.errors import ApiError, error_responses
+from service.errors import error_responses
 from service.schema.answers import ReloadAnswer, ReloadedModel
 from service.state import ServiceDep
 
@@ -33,19 +34,11 @@ async def reload(
     Requests at work end with the model they began with. What SIGHUP does, with an answer.
     """
     try:
-        changes = await service.reload(model)
+        reloaded = await service.reload(model)
     except (BundleError, EngineError) as error:
         log.error("nothing was reloaded, what was served still is: %s", error)
-        raise ApiError("invalid_bundle", f"Nothing was reloaded: {service.models.without_paths(str(error))}.") from None
+        raise service.models.refusal(error) from None
     return ReloadAnswer(
-        models=[
-            ReloadedModel(
-                id=change.new.id,
-                digest=change.new.digest,
-                previous_digest=change.old.digest,
-                changed=change.changed,
-            )
-            for change in changes
-        ],
-        api_keys_problem=service.keys.problem,
+        models=[ReloadedModel(**asdict(change)) for change in reloaded.changes],
+        api_keys_problem=reloaded.keys_problem,
     )

@@ -1,0 +1,70 @@
+"""A reload: what it changes, and what the two phases of it pass on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from model.bundle import Bundle
+
+
+class Served(Protocol):
+    """A model that is open: a pipeline, which whoever supervises workers has no need to import."""
+
+    bundle: Bundle
+
+
+P = TypeVar("P", bound=Served)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A model before and after a reload. `changed`: whether answers differ from now on, which needs no other digest."""
+
+    id: str
+    digest: str
+    previous_digest: str
+    changed: bool
+
+    def describe(self) -> str:
+        """The model as log lines name it."""
+        return f"{self.id} ({self.digest[:12]})" if self.changed else f"{self.id} is unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a reload has done; `keys_problem` says why the keys are still those from before, None if they are not."""
+
+    changes: Sequence[Change]
+    keys_problem: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For another process."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """What `as_json` gave."""
+        return cls([Change(**change) for change in value["changes"]], value["keys_problem"])
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedReload(Generic[P]):
+    """What serves, and in the same order what is to take its place: the same pipeline where nothing has changed."""
+
+    before: Sequence[P]
+    after: Sequence[P]
+
+    def changes(self) -> list[Change]:
+        """What differs."""
+        return [
+            Change(new.bundle.id, new.bundle.digest, old.bundle.digest, old.bundle is not new.bundle)
+            for old, new in zip(self.before, self.after, strict=True)
+        ]
+
+
+def fingerprint(bundle: Bundle) -> str:
+    """Of all that its manifest says: a bundle's digest is that of its vectors alone, and a logit scale can change."""
+    return hashlib.sha256(bundle.manifest.model_dump_json().encode()).hexdigest()
