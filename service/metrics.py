@@ -14,6 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
 from service.request_context import Timing
 
@@ -153,8 +154,13 @@ class Metrics:
         self.device_memory_bytes.labels("free").set(free)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type: OpenMetrics, which alone has exemplars, where `accept` asks for it."""
-        if "application/openmetrics-text" in accept:
-            content: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
-            return content, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        """The exposition of this process and its content type."""
+        return render(self.registry, accept)
+
+
+def render(collector: Collector, accept: str = "") -> tuple[bytes, str]:
+    """The exposition and its content type: OpenMetrics, which alone has exemplars, where `accept` asks for it."""
+    if "application/openmetrics-text" in accept:
+        content: bytes = openmetrics.generate_latest(collector)  # type: ignore[no-untyped-call]
+        return content, openmetrics.CONTENT_TYPE_LATEST
+    return generate_latest(collector), CONTENT_TYPE_LATEST
