@@ -84,7 +84,9 @@ def serve(argument: str | None = None, **flags: Any) -> None:
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
         from service import logs, starting
     if handed_down is not None:
-        raise typer.Exit(starting.run_worker(handed_down, settings))
+        from service.serving import run_worker
+
+        raise typer.Exit(run_worker(handed_down, settings))
     logs.configure(settings.log_format)
     for name, suggestion in unknown.items():
         log.warning("%s is not a setting: %s", name, suggestion or "see --help for those there are")

@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 PAUSE_S = 0.5  # between looks for new connections while there is no room for them
 WARN_EVERY_S = 60.0
 MAX_BACKLOG = 4096  # more than the kernel keeps
-SLACK = 1  # connections that a worker may have more than another that is ready
-YIELD_S = 0.002  # for each connection above that, a new one is left to others for so long,
-MAX_YIELD_S = 0.05  # and at most for so long: their event loops may be in a long turn
+# For each connection that a worker has more than another that is ready, it leaves a new one to others for so long, and
+YIELD_S = 0.002
+MAX_YIELD_S = 0.05  # at most for so long: their event loops may be in a long turn
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -61,7 +61,7 @@ class Listener:
             others = self._row.ready_others()
             if others and not self._row.get(Field.READY):
                 return self._pause(listening, MAX_YIELD_S, self._resume)
-            if (excess := self._row.excess(others) - SLACK) > 0:
+            if (excess := self._row.excess(others)) > 0:
                 return self._pause(listening, min(MAX_YIELD_S, excess * YIELD_S), self._take_one)
             if not self._take(listening):
                 return None

@@ -44,6 +44,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
     return InfoAnswer(
         name="sightword",
         version=__version__,
+        workers=1 if service.worker is None else service.worker.count,
         models=[_served(pipeline, service) for pipeline in service.models.serving],
         device_memory=None if memory is None else DeviceMemoryAnswer(total_bytes=memory.total, free_bytes=memory.free),
         template_sets={name: list(templates) for name, templates in template_sets().items()},

@@ -218,6 +218,7 @@ class InfoAnswer(ModelsAnswer):
 
     name: str
     version: str
+    workers: int = Field(description="processes that serve on this port")
     device_memory: DeviceMemoryAnswer | None = Field(None, description="null without a GPU")
     template_sets: dict[str, list[str]] = Field(description="what /classify knows as template_set")
     limits: dict[str, int | float | None]

@@ -14,7 +14,6 @@ from typing import Any
 
 from service import shared_memory
 from service.board import Board, Phase
-from service.settings import Settings
 from service.workers.channel import Channel, ChannelError, Handlers
 from service.workers.handover import Handover
 
@@ -26,9 +25,8 @@ LAST_S = 20.0  # after the parent is gone, for what was accepted; then the proce
 class Worker:
     """What was handed down to this process."""
 
-    def __init__(self, handover: Handover, settings: Settings) -> None:
-        """`settings` are those handed down."""
-        self.number, self.count, self.settings = handover.number, handover.count, settings
+    def __init__(self, handover: Handover) -> None:
+        self.number, self.count = handover.number, handover.count
         self.board = Board(_attach(handover.board), handover.count)
         self.row = self.board.row(handover.number)
         self.cache: mmap.mmap | None = None if handover.cache is None else _attach(handover.cache)
