@@ -64,7 +64,7 @@ class Metrics:
         self.cache_lookups = Counter(
             "sightword_cache_lookups", "Cache lookups, by tier and outcome.", ["tier", "outcome"], registry=registry
         )
-        self.cache_bytes = Gauge("sightword_cache_bytes", "Bytes of the cache in this process.", registry=registry)
+        self.cache_bytes = Gauge("sightword_cache_bytes", "Bytes of the cache in memory.", registry=registry)
         self.redis_up = Gauge(
             "sightword_redis_up", "1 while Redis answers and is asked, 0 while it is left alone.", registry=registry
         )

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     )
     redis_prefix: str = Field("sightword:", description="What every key in Redis begins with.")
     cache_bytes: int = Field(
-        256 * 2**20, ge=0, le=MAX_BYTES, description="Memory for the cache in this process; 0 for none."
+        256 * 2**20, ge=0, le=MAX_BYTES, description="Memory for the cache, which workers share; 0 for none."
     )
     cache_ttl_s: int = Field(
         7 * 86_400, ge=1, le=10 * 365 * 86_400, description="How long a cached vector is kept, here and in Redis."

@@ -1,4 +1,4 @@
-"""The cache of vectors, in two tiers: this process, and Redis where it is configured."""
+"""The cache of vectors, in two tiers: memory, and Redis where it is configured."""
 
 from service.cache.tiers import Cache
 from service.cache.value import Vector

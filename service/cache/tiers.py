@@ -1,13 +1,15 @@
-"""The cache of vectors, in two tiers: this process, then Redis."""
+"""The cache of vectors, in two tiers: memory, of this process or of all workers, then Redis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service.cache.memory_tier import MemoryTier
+from service.cache.shared_memory_tier import LEAST_BYTES, SharedMemoryTier
 from service.cache.value import Vector
 from service.metrics import Metrics
 from service.settings import Settings
@@ -28,14 +30,16 @@ class Cache:
         settings: Settings,
         metrics: Metrics,
         *,
+        shared_memory: mmap | None = None,
         redis_timeout_s: float = REDIS_TIMEOUT_S,
         probe_timeout_s: float = PROBE_TIMEOUT_S,
     ) -> None:
         """Opens no connection yet. Raises SettingsError where `redis_url` cannot be used.
 
+        `shared_memory` is used in place of memory of its own, with other processes.
         `redis_timeout_s` bounds what a request waits for Redis, `probe_timeout_s` what nothing but a check waits for.
         """
-        self._memory = MemoryTier(settings.cache_bytes, settings.cache_ttl_s)
+        self._memory = _memory_tier(settings, shared_memory)
         metrics.cache_bytes.set_function(self._memory.held_bytes)
         self._hits, self._misses = (metrics.cache_lookups.labels("memory", outcome) for outcome in ("hit", "miss"))
         self._redis = _redis_tier(settings, metrics, redis_timeout_s, probe_timeout_s)
@@ -81,6 +85,12 @@ class Cache:
         """Write what is queued for Redis, and close the connections."""
         if self._redis is not None:
             await self._redis.aclose()
+
+
+def _memory_tier(settings: Settings, shared_memory: mmap | None) -> MemoryTier | SharedMemoryTier:
+    if shared_memory is None or len(shared_memory) < LEAST_BYTES:
+        return MemoryTier(settings.cache_bytes, settings.cache_ttl_s)
+    return SharedMemoryTier(shared_memory, settings.cache_ttl_s)
 
 
 def _redis_tier(settings: Settings, metrics: Metrics, timeout_s: float, probe_timeout_s: float) -> RedisTier | None:

@@ -31,7 +31,7 @@ class SharedResources:
             SHARE_OF_TIMEOUT * settings.timeout_s,
             None if worker is None else worker.row,
         )
-        self.cache = Cache(settings, metrics)
+        self.cache = Cache(settings, metrics, shared_memory=None if worker is None else worker.cache)
         self.fetcher = Fetcher(settings, self.admission)
         self.pool = ThreadPool(usable_cores())
 

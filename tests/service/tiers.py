@@ -7,6 +7,7 @@ import gc
 import time
 import warnings
 from collections.abc import Awaitable, Callable
+from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,20 @@ PATIENCE_S = 60.0
 class Tiers(Cache):
     """A cache that is looked at from outside."""
 
-    def __init__(self, redis_url: str | None, *, redis_timeout_s: float = REDIS_TIMEOUT_S, **settings: Any) -> None:
+    def __init__(
+        self,
+        redis_url: str | None,
+        *,
+        shared_memory: mmap | None = None,
+        redis_timeout_s: float = REDIS_TIMEOUT_S,
+        **settings: Any,
+    ) -> None:
         self.metrics = Metrics()
         super().__init__(
-            Settings.read({"redis_url": redis_url} | settings), self.metrics, redis_timeout_s=redis_timeout_s
+            Settings.read({"redis_url": redis_url} | settings),
+            self.metrics,
+            shared_memory=shared_memory,
+            redis_timeout_s=redis_timeout_s,
         )
 
     def count(self, tier: str, outcome: str) -> float:
