@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.service_process import PATIENCE_S, Running, free_port, starting
+from benchmarks.service_process import PATIENCE_S, Running, starting
 from tests.service.several_workers import COUNT, several, starts, wait_until, workers_of
 from tests.service.test_lifecycle import start, wait_for_draining
 
@@ -64,7 +64,7 @@ def load(service: Running) -> Iterator[Load]:
 
 
 def test_what_one_held_is_all_that_its_death_costs(bundle_path: Path, tmp_path: Path) -> None:
-    """Killed, ended by its signal, and stopped for ever: each is replaced, and its place is taken by the others."""
+    """Killed, ended by its signal, and stopped for ever, it is replaced; when the parent is killed, they all end."""
     module = "tests.service.impatient_parent"
     with several(tmp_path, bundle_path, module=module) as service, load(service) as clients:
         clients.more()
@@ -85,33 +85,29 @@ def test_what_one_held_is_all_that_its_death_costs(bundle_path: Path, tmp_path: 
         assert clients.outcomes["lost"] <= killed + CLIENTS
         for line in ("ended by SIGKILL", "ended with exit code 0", "has not answered for"):
             assert line in service.log()
-        assert len(workers_of(service)) == COUNT
-        assert service.stop() == 0
+        workers = workers_of(service)
+        assert len(workers) == COUNT
+        service.process.kill()
+        service.process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive
+        assert service.log().count("the parent process is gone") == COUNT
 
 
-@pytest.mark.parametrize("whom", ["the parent", "the group"])
-def test_sigterm_under_load_loses_nothing_accepted(bundle_path: Path, tmp_path: Path, whom: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_under_load_loses_nothing_accepted(
+    bundle_path: Path, tmp_path: Path, number: int
+) -> None:
+    """As systemd and Ctrl-C send it: to the workers, and to the parent, which tells them again."""
     with several(tmp_path, bundle_path, before=os.setpgrp) as service, load(service) as clients:
         clients.more()
-        if whom == "the parent":
-            service.process.send_signal(signal.SIGTERM)
-        else:  # as systemd does
-            os.killpg(service.process.pid, signal.SIGTERM)
+        os.killpg(service.process.pid, number)
         wait_for_draining(service.url)
         clients.more()
         draining = httpx.post(f"{service.url}/embed", json={"inputs": "still served"}, timeout=60)
         assert (draining.status_code, draining.headers["connection"]) == (200, "close")
         clients.stop()
         assert set(clients.outcomes) == {200}
-        assert service.process.wait(30) == 0
-        assert "Traceback" not in service.log()
-
-
-def test_ctrl_c_goes_to_the_whole_group_and_drains_once(bundle_path: Path, tmp_path: Path) -> None:
-    port = free_port()
-    flags = ("--port", str(port))
-    with several(tmp_path, bundle_path, module=f"service {' '.join(flags)}", before=os.setpgrp) as service:
-        os.killpg(service.process.pid, signal.SIGINT)
         assert service.process.wait(30) == 0
         assert "Traceback" not in service.log()
 
@@ -141,16 +137,6 @@ def ask(service: Running) -> int | str:
         return httpx.post(f"{service.url}/embed", json={"inputs": "a text"}, timeout=PATIENCE_S).status_code
     except httpx.TransportError:
         return "lost"
-
-
-def test_workers_end_with_their_parent(bundle_path: Path, tmp_path: Path) -> None:
-    with several(tmp_path, bundle_path) as service:
-        workers = workers_of(service)
-        service.process.kill()
-        service.process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=30)
-        assert not alive
-        assert service.log().count("the parent process is gone") == COUNT
 
 
 def test_a_start_that_cannot_succeed_tells_why_once(bundle_path: Path, tmp_path: Path) -> None:
