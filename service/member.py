@@ -41,9 +41,7 @@ class Member:
         }
 
     async def _samples(self, _: None) -> Families:
-        memory = await self._models.opener.device_memory.current()
-        if memory is not None:
-            self._metrics.record_device_memory(memory.total, memory.free)
+        await self._models.opener.record_device_memory()
         return dump(self._metrics.registry)
 
     async def _reload_keys(self, _: None) -> str | None:

@@ -23,6 +23,12 @@ class Opener:
         self._watchdog = Watchdog(OPEN_S)
         self.device_memory = DeviceMemoryReader(shared.settings.provider, shared.settings.device)
 
+    async def record_device_memory(self) -> None:
+        """Set the gauges of the GPU's memory, where there is one."""
+        memory = await self.device_memory.current()
+        if memory is not None:
+            self._shared.metrics.record_device_memory(memory.total, memory.free)
+
     def open(
         self,
         bundle: Bundle,

@@ -23,6 +23,7 @@ from service.errors import ApiError
 from service.http.connection_limits import ConnectionLimits
 from service.http.early_rejection import EarlyRejectionProtocol
 from service.http.listener import Listener
+from service.member import Member
 from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
@@ -86,7 +87,9 @@ class Server(uvicorn.Server):
         if self.service.worker is None:
             log.info("running on %s, loading %s (Ctrl-C ends it)", url, ", ".join(self.loading))
         else:
-            self._spawn(self.service.worker.serve({}, partial(self.fail, "the parent process is gone")))
+            member = Member(self.service.metrics, self.service.keys, self.service.models)
+            gone = partial(self.fail, "the parent process is gone")
+            self._spawn(self.service.worker.serve(member.handlers(), gone))
             self._spawn(self._report("listening", {"url": url, "loading": ", ".join(self.loading)}))
         self._spawn(self._load())
 

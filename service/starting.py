@@ -11,6 +11,7 @@ from service.keys import Keys
 from service.memory import container_limit, warn_if_memory_is_short
 from service.settings import Settings
 from service.web.auth import warn_if_open
+from service.workers.one_service import join_workers
 from service.workers.parent import Parent
 
 log = logging.getLogger(__name__)
@@ -55,4 +56,5 @@ def _run_parent(settings: Settings, workers: int) -> int:
     except (BindingError, OSError) as error:
         log.critical("cannot start: %s", error)
         return 1
+    join_workers(parent)
     return asyncio.run(parent.run())

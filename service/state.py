@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from service.classification.class_vectors import ClassVectorCache
 from service.classification.label_sets import LabelSets
 from service.classification.zero_shot import ZeroShotClassifier
+from service.errors import ApiError
 from service.forwarding import ImmichForwarder
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
@@ -26,10 +27,13 @@ from service.settings import Settings
 from service.supervisor import is_healthy
 from service.threads import run_in_daemon_thread
 from service.tracing import from_environment
+from service.workers.channel import ChannelError
 from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 CLOSE_S = 7.0  # more than a pull and the traces are given
+METRICS_S = 10.0  # for all workers, twice as long as any of them is waited for
+RELOAD_S = 3 * 3600.0  # for all workers; whoever asks over HTTP has less patience
 
 
 class Service:
@@ -62,8 +66,27 @@ class Service:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
+    async def render_metrics(self, accept: str) -> tuple[bytes, str]:
+        """The exposition of the service, of all its workers, and its content type, for a header `accept`."""
+        if self.worker is not None:
+            answer = await self._ask_parent("metrics", accept, METRICS_S)
+            return answer["content"].encode(), answer["media_type"]
+        await self.models.opener.record_device_memory()
+        return self.metrics.render(accept)
+
+    async def _ask_parent(self, what: str, argument: Any, timeout_s: float) -> Any:
+        assert self.worker is not None
+        try:
+            return await self.worker.ask_parent(what, argument, timeout_s)
+        except ChannelError as error:
+            log.error("the parent process does not answer: %s", error)
+            message = "The process that has an overview of all workers does not answer; try again shortly."
+            raise ApiError("unavailable", message) from None
+
     async def reload(self, model: str | None = None) -> Reloaded:
-        """What SIGHUP and /admin/reload do. Raises ApiError, BundleError or EngineError."""
+        """What SIGHUP and /admin/reload do, in all workers. Raises ApiError, BundleError or EngineError."""
+        if self.worker is not None:
+            return Reloaded.from_json(await self._ask_parent("reload", model, RELOAD_S))
         await self.keys.reload()
         task = asyncio.ensure_future(self.models.reload(model))
         self._reloads.add(task)

@@ -65,10 +65,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
 )
 async def metrics(request: Request, service: ServiceDep) -> Response:
     """Requests, stages, batches, queue, rejections; in OpenMetrics, slow requests lead to their traces."""
-    memory = await service.models.opener.device_memory.current()
-    if memory is not None:
-        service.metrics.record_device_memory(memory.total, memory.free)
-    content, media_type = service.metrics.render(request.headers.get("accept", ""))
+    content, media_type = await service.render_metrics(request.headers.get("accept", ""))
     return Response(content, media_type=media_type)
 
 

@@ -26,7 +26,7 @@ GAUGES: Mapping[str, Callable[[Iterable[float]], float]] = {
     "sightword_queue_items_limit": max,  # of the service, and the same in each
     "sightword_queue_bytes_limit": max,
     "sightword_ready": max,  # requests may be sent as long as one takes them
-    "sightword_cache_bytes": sum,
+    "sightword_cache_bytes": max,  # of the memory that all share
     "sightword_redis_up": min,
     "sightword_redis_writable": min,
     "sightword_max_batch": min,

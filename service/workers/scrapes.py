@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
@@ -43,7 +42,7 @@ class ServiceMetrics:
             "Workers that did not answer this scrape: their gauges are missing, their counters are those of before.",
             registry=registry,
         )
-        self.restarts = Counter(
+        self._restarts = Counter(
             "sightword_worker_restarts", "Workers started in the place of one that had ended.", registry=registry
         )
         self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
@@ -68,7 +67,7 @@ class ServiceMetrics:
             answers = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
             heard = [families for families in answers.values() if families is not None]
             self._silent.set(len(asked) - len(heard))
-            self._ready.set(sum(_is_ready(families) for families in heard))
+            self._ready.set(sum(self._is_ready(number, families) for (number, _), families in answers.items()))
             others = [families for worker, families in self._last.items() if answers.get(worker) is None]
             return merge([dump(self.registry), *heard, *others, self._ended])
 
@@ -83,15 +82,16 @@ class ServiceMetrics:
 
     def forget(self, number: int) -> None:
         """A worker has ended: keep what it had counted."""
+        self._restarts.inc()
         self._predecessors[number] += 1
+
+    def _is_ready(self, number: int, families: Families | None) -> bool:
+        """Whether it takes connections, as the parent knows, and says itself that it is well."""
+        if families is None or number not in self._workers.serving():
+            return False
+        return any(sample[2] for name, _, _, samples in families if name == "sightword_ready" for sample in samples)
 
     def _keep_counters_of_ended(self) -> None:
         for worker in list(self._last):
             if worker[1] != self._predecessors[worker[0]]:
                 self._ended = merge([self._ended, self._last.pop(worker)])
-
-
-def _is_ready(families: Families) -> bool:
-    [ready] = [family for family in families if family[0] == "sightword_ready"]
-    value: Any = ready[3][0][2]
-    return bool(value)

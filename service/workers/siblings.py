@@ -15,6 +15,9 @@ class Workers(Protocol):
     def connected(self) -> Sequence[int]:
         """Those that can be asked, whether they serve or still load."""
 
+    def serving(self) -> Sequence[int]:
+        """Those that take connections."""
+
     async def ask(self, number: int, what: str, argument: Any = None, timeout_s: float = 10.0) -> Any:
         """As `Channel.ask`."""
 

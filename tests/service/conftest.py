@@ -116,6 +116,12 @@ def bundle(bundle_path: Path) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Other weights than those of `bundle`."""
+    return Bundle.load(random_bundle(tmp_path_factory.mktemp("other") / "bundle"))
+
+
+@pytest.fixture(scope="session")
 def llip(tmp_path_factory: pytest.TempPathFactory) -> Llip:
     from tests.service.llip import exported_llip  # with torch, which most tests do without
 

@@ -50,6 +50,9 @@ class Processes:
     def connected(self) -> Sequence[int]:
         return [number for number, channel in self._channels.items() if not channel.closed]
 
+    def serving(self) -> Sequence[int]:
+        return self.connected()
+
     async def ask(self, number: int, what: str, argument: Any = None, timeout_s: float = 10.0) -> Any:
         await self.before(number, what)
         return await self._channels[number].ask(what, argument, timeout_s)

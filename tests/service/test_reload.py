@@ -17,15 +17,9 @@ import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import Bundle, write_manifest
-from tests.service.conftest import random_bundle
 
 KEY = "an operator's long key"
 ADMIN = {"x-api-key": KEY}
-
-
-@pytest.fixture(scope="module")
-def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.load(random_bundle(tmp_path_factory.mktemp("other") / "bundle"))
 
 
 @pytest.fixture
