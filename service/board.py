@@ -24,6 +24,7 @@ class Field(IntEnum):
     BYTES = 3
     READY = 4  # 1 while it takes requests
     BEAT = 5  # nanoseconds of time.monotonic_ns() at the last beat of its event loop
+    LABEL_SET_CHANGES = 6  # how often it has stored or removed a label set, or tried to
 
 
 class Phase(IntEnum):
@@ -69,6 +70,10 @@ class Board:
     def total(self, field: Field) -> int:
         """The sum over all workers."""
         return sum(self._columns[field])
+
+    def column(self, field: Field) -> tuple[int, ...]:
+        """A word of every worker."""
+        return tuple(self._columns[field])
 
     def clear(self, number: int) -> None:
         """Forget what a worker held that has ended."""

@@ -47,7 +47,7 @@ class Service:
         self.traces = from_environment()
         self.shared = SharedResources(settings, self.metrics, worker)
         self.models = Models(self.shared)
-        self.label_sets = LabelSets(settings, self.metrics)
+        self.label_sets = LabelSets(settings, self.metrics, None if worker is None else worker.row)
         self.classes = ClassVectorCache(self.shared, self.models.use)
         self.zero_shot = ZeroShotClassifier(settings, self.shared.pool, self.label_sets, self.classes)
         self.immich = ImmichForwarder(settings)

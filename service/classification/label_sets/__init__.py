@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from service.board import Board, Field, Row
 from service.classification.label_sets.file_store import FileStore
 from service.classification.label_sets.store import (
     NAME_PATTERN,
@@ -44,13 +45,16 @@ class _CachedLabelSet:
     label_set: LabelSet
     version: str
     checked: float  # on the monotonic clock
+    changes: Sequence[int]  # by each worker, before it was read or written
 
 
 class LabelSets:
     """In Redis where it is configured, else in files. What this process has cached it uses while the store is down."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, row: Row | None = None) -> None:
+        """`row` is where this process counts its changes, for the other workers; without one, it is alone."""
         self._store = _open_store(settings)
+        self._row = row or Board.of_one().row(0)
         self._redis_errors = None if settings.redis_url is None else metrics.redis_errors
         # From the start at 0: of a counter that appears with its first failure, Prometheus sees no increase.
         self._errors = {kind: metrics.label_set_errors.labels(kind) for kind in REASONS}
@@ -58,14 +62,14 @@ class LabelSets:
         self._failing = False
 
     async def find(self, name: str, param: str) -> LabelSet:
-        """The label set of that name, as it was at most FRESH_S ago.
+        """The label set of that name, as workers of this service left it, and others at most FRESH_S ago.
 
         Raises ApiError `label_set_not_found`, or `unavailable` when it is not cached and the store is down.
         """
         if not is_name(name):
             raise _not_found(param)
         cached = self._cached.get(name)
-        if cached is not None and time.monotonic() - cached.checked < FRESH_S:
+        if cached is not None and cached.changes == self._changes() and time.monotonic() - cached.checked < FRESH_S:
             return cached.label_set
         found = await (self._fetch(name) if cached is None else self._refresh(cached))
         if found is None:
@@ -85,18 +89,26 @@ class LabelSets:
 
     async def put(self, label_set: LabelSet) -> bool:
         """Store it, replacing one of the same name; returns whether it is new. Raises ApiError `too_many_inputs`."""
+        changes = self._changes()
         try:
             is_new, version = await self._call(self._store.write(label_set, MAX_LABEL_SETS), WRITE_S)
         except LimitError as error:  # others came while this one was embedded
             raise _too_many(error.count) from None
-        self._cache(label_set, version)
+        finally:
+            self._record_change()  # also of what has failed: it may have been written, or will be
+        self._cache(label_set, version, changes)
         return is_new
 
     async def remove(self, name: str) -> None:
         """Remove it. Raises ApiError `label_set_not_found`."""
         # A store that is down is best noticed by reading: what it is told to write, it may still do later.
-        if name not in await self._call(self._store.names()) or not await self._call(self._store.remove(name), WRITE_S):
+        if name not in await self._call(self._store.names()):
             raise _not_found("name")
+        try:
+            if not await self._call(self._store.remove(name), WRITE_S):
+                raise _not_found("name")
+        finally:
+            self._record_change()
         self._cached.pop(name, None)
 
     async def check(self) -> None:
@@ -108,16 +120,25 @@ class LabelSets:
         """Close the store."""
         await self._store.aclose()
 
+    def _changes(self) -> Sequence[int]:
+        """Differs once any worker of this service has stored or removed a set."""
+        return self._row.board.column(Field.LABEL_SET_CHANGES)
+
+    def _record_change(self) -> None:
+        self._row.add(Field.LABEL_SET_CHANGES, 1)
+
     async def _refresh(self, cached: _CachedLabelSet) -> LabelSet | None:
-        cached.checked = time.monotonic()  # those who come meanwhile do not ask too
-        name = cached.label_set.name
+        cached.checked = time.monotonic()  # those who come meanwhile do not ask too, unless a worker has changed a set
+        name, changes = cached.label_set.name, self._changes()
         try:
             version = await self._with_timeout(self._store.version(name), CHECK_S)
             if version == cached.version:
+                cached.changes = changes
                 return cached.label_set
             if version is not None:
                 return await self._with_timeout(self._read(name), READ_S)
         except StoreError:
+            cached.changes = changes  # not every request is to wait for a store that is down
             return cached.label_set
         self._cached.pop(name, None)
         return None
@@ -126,14 +147,14 @@ class LabelSets:
         return await self._call(self._read(name))
 
     async def _read(self, name: str) -> LabelSet | None:
-        before = self._cached.get(name)
+        before, changes = self._cached.get(name), self._changes()
         found = await self._store.read(name)
         if found is not None and self._cached.get(name) is before:  # else somebody stored a newer one meanwhile
-            self._cache(*found)
+            self._cache(*found, changes)
         return None if found is None else found[0]
 
-    def _cache(self, label_set: LabelSet, version: str) -> None:
-        cached = _CachedLabelSet(label_set, version, time.monotonic())
+    def _cache(self, label_set: LabelSet, version: str, changes: Sequence[int]) -> None:
+        cached = _CachedLabelSet(label_set, version, time.monotonic(), changes)
         if _size(cached) <= CACHE_BYTES:
             self._cached[label_set.name] = cached
 
