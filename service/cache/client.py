@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 from service.cache.breaker import CircuitBreaker
 from service.cache.connection import KINDS, address, describe_failure, error_kind, error_message
+from service.cache.pipeline import Pipeline
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-LAST_READ_S = 0.005  # of a timeout: time to read what arrived while the loop was busy with other things
 CLOSE_S = 0.5
 
 
@@ -25,7 +25,7 @@ class ProtocolError(Exception):
 
 
 class RedisClient:
-    """Reads and writes values under keys that all begin with `prefix`. For the event loop only.
+    """Reads and writes values under keys that all begin with `prefix`, on a connection each. For the event loop only.
 
     `timeout_s` bounds a call that a request waits for, `probe_timeout_s` the first call and those of the breaker.
     """
@@ -34,6 +34,7 @@ class RedisClient:
         self, redis: Redis, prefix: str, metrics: Metrics, *, timeout_s: float, probe_timeout_s: float
     ) -> None:
         self._redis, self._prefix = redis, prefix
+        self._reads, self._writes = Pipeline(redis.connection_pool), Pipeline(redis.connection_pool)
         self._timeout_s, self._probe_timeout_s = timeout_s, probe_timeout_s
         self._errors = {kind: metrics.redis_errors.labels(kind) for kind in KINDS}
         self._writable = metrics.redis_writable
@@ -43,8 +44,7 @@ class RedisClient:
         """Try a read and a write that stores nothing, and log the outcome; returns whether Redis can be read."""
         at = address(self._redis)
         try:
-            async with asyncio.timeout(self._probe_timeout_s):
-                await self._mget(["probe"])
+            await self._mget(["probe"], self._probe_timeout_s)
         except Exception as error:
             self.count(error_kind(error))
             self.breaker.open()
@@ -55,9 +55,11 @@ class RedisClient:
             )
             return False
         try:
-            async with asyncio.timeout(self._probe_timeout_s):
-                # Of a key that there is not: all is checked that may refuse a write, and nothing is written.
-                await self._redis.set(self._prefix + "probe", b"", xx=True, px=1)
+            # Of a key that there is not: all is checked that may refuse a write, and nothing is written.
+            probe = ("SET", self._prefix + "probe", b"", "XX", "PX", 1)
+            [answer] = await self._writes.execute([probe], self._probe_timeout_s)
+            if isinstance(answer, Exception):
+                raise answer
         except Exception as error:
             self.count(error_kind(error))
             self._writable.set(0)
@@ -69,11 +71,13 @@ class RedisClient:
 
     async def read(self, keys: Sequence[str]) -> list[object] | None:
         """MGET: for each key its bytes, or None where there are none. None if the call failed."""
-        return await self._guarded(self._mget(keys))
+        return await self._guarded(self._mget(keys, self._timeout_s))
 
     async def write(self, values: Sequence[tuple[str, bytes]], ttl_s: int) -> list[object] | None:
         """SET all pairs in one pipeline: for each the reply, an exception if refused. None if the call failed."""
-        return await self._guarded(self._set_all(values, ttl_s))
+        prefix = self._prefix
+        commands = [("SET", prefix + key, value, "EX", ttl_s) for key, value in values]
+        return await self._guarded(self._writes.execute(commands, self._timeout_s))
 
     def count(self, kind: str, number: int = 1) -> None:
         """Count failures of a kind, one of KINDS, in the metrics."""
@@ -92,13 +96,14 @@ class RedisClient:
         await self.breaker.aclose()
         with suppress(Exception):
             async with asyncio.timeout(CLOSE_S):
-                await self._redis.aclose()
+                await self._reads.aclose()
+                await self._writes.aclose()
 
     async def _guarded(self, call: Awaitable[T]) -> T | None:
         """The result of a call, or None where it failed; the breaker and the metrics hear of it."""
         started = asyncio.get_running_loop().time()
         try:
-            answer = await _with_timeout(call, self._timeout_s)
+            answer = await call
         except Exception as error:  # there is no telling what nonsense from the network makes of the client
             self.count(error_kind(error))
             self.breaker.record_failure(started, describe_failure(error, self._redis))
@@ -109,38 +114,18 @@ class RedisClient:
     async def _probe(self) -> bool:
         try:
             # Connecting takes more than one turn of the loop, which a busy process does not make in 50 ms.
-            async with asyncio.timeout(self._probe_timeout_s):
-                await self._mget(["probe"])
-            await _with_timeout(self._mget(["probe"]), self._timeout_s)
+            for timeout_s in (self._probe_timeout_s, self._timeout_s):
+                await self._mget(["probe"], timeout_s)
         except Exception as error:
             self.count(error_kind(error))
             return False
         return True
 
-    async def _mget(self, keys: Sequence[str]) -> list[object]:
-        names = [self._prefix + key for key in keys]
-        answer: object = await self._redis.execute_command("MGET", *names)  # type: ignore[no-untyped-call]
+    async def _mget(self, keys: Sequence[str], timeout_s: float) -> list[object]:
+        prefix = self._prefix
+        [answer] = await self._reads.execute([("MGET", *[prefix + key for key in keys])], timeout_s)
+        if isinstance(answer, Exception):
+            raise answer
         if not isinstance(answer, list) or len(answer) != len(keys):
             raise ProtocolError
         return answer
-
-    async def _set_all(self, values: Sequence[tuple[str, bytes]], ttl_s: int) -> list[object]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for key, value in values:
-                pipeline.set(self._prefix + key, value, ex=ttl_s)
-            return list(await pipeline.execute(raise_on_error=False))
-
-
-async def _with_timeout(call: Awaitable[T], timeout_s: float) -> T:
-    """Await for at most so long. Raises TimeoutError.
-
-    When a loop is late, timers come before what has arrived meanwhile. So the time ends in two steps, between which
-    the loop reads.
-    """
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
-        first = loop.call_later(timeout_s - LAST_READ_S, lambda: limit.reschedule(loop.time() + LAST_READ_S))
-        try:
-            return await call
-        finally:
-            first.cancel()
