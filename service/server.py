@@ -24,6 +24,7 @@ from service.http.connection_limits import ConnectionLimits
 from service.http.early_rejection import EarlyRejectionProtocol
 from service.http.listener import Listener
 from service.member import Member
+from service.http.protocol import Idle
 from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
@@ -70,6 +71,7 @@ class Server(uvicorn.Server):
         self._row = service.shared.admission.row
         self._app = app
         self._limits = limits or ConnectionLimits.of_this_process()
+        self._idle: Idle = Idle()
         self.failed = False
         self.loading: Sequence[str] = ()  # names of the models that are to be served
         self._tasks: set[asyncio.Task[object]] = set()
@@ -99,6 +101,7 @@ class Server(uvicorn.Server):
             self.server_state,
             self.lifespan.state,
             limits=self._limits,
+            idle=self._idle,
             is_full=self._app.full,
             reject=self._app.refuse,
             on_lost=partial(self._row.add, Field.CONNECTIONS, -1),

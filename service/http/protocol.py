@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,7 @@ from service.http.cycle import Cycle
 from service.logs import Sampler
 
 log = logging.getLogger(__name__)
+Idle = OrderedDict["Protocol", None]  # connections between two requests, that which has been so for longest first
 
 
 class Protocol(HttpToolsProtocol):
@@ -42,8 +44,9 @@ class Protocol(HttpToolsProtocol):
     cycle: Cycle
 
     def __init__(
-        self, *args: Any, limits: ConnectionLimits, on_lost: Callable[[], None] = lambda: None, **kwargs: Any
+        self, *args: Any, limits: ConnectionLimits, idle: Idle, on_lost: Callable[[], None], **kwargs: Any
     ) -> None:
+        self._idle = idle
         super().__init__(*args, **kwargs)
         self.limits, self._on_lost = limits, on_lost
         self._head_timer, self._answer_timer = Timer(self.loop, self.abort), Timer(self.loop, self.abort)
@@ -54,6 +57,18 @@ class Protocol(HttpToolsProtocol):
         self._parser_refusal = NOT_HTTP  # the answer if the parser fails, also where a callback made it fail
         self._pending_refusal: Refusal | None = None  # until the requests before it are answered
         self._active_cycle: Cycle | None = None  # uvicorn's `cycle` is the last one, which may have to wait
+
+    @property  # of uvicorn's attribute: to look through thousands of connections for an idle one took milliseconds
+    def timeout_keep_alive_task(self) -> asyncio.TimerHandle | None:
+        """What ends it when it has been idle for too long; None while it is not idle."""
+        return self._keep_alive_timer
+
+    @timeout_keep_alive_task.setter
+    def timeout_keep_alive_task(self, timer: asyncio.TimerHandle | None) -> None:
+        self._keep_alive_timer = timer
+        self._idle.pop(self, None)
+        if timer is not None:
+            self._idle[self] = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Accept it, in the place of an idle one if need be.
@@ -270,11 +285,11 @@ class Protocol(HttpToolsProtocol):
             self._answer_timer.stop()
 
     def _evict_idle_connection(self) -> bool:
-        for connection in self.connections:
-            if isinstance(connection, Protocol) and connection.timeout_keep_alive_task is not None:
-                connection._unset_keepalive_if_required()
-                connection.abort()
-                return True
+        if self._idle:
+            connection, _ = self._idle.popitem(last=False)
+            connection._unset_keepalive_if_required()
+            connection.abort()
+            return True
         return False
 
 

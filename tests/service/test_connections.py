@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import select
 import socket
 import struct
 import threading
@@ -163,6 +164,22 @@ class TestMany:
                 connection = stack.enter_context(connected(crowded))
                 connection.sendall(LIVE)
                 assert statuses(answer(connection)) == [200]
+
+    def test_the_one_that_has_been_idle_for_longest_makes_room(self, crowded: Running) -> None:
+        with ExitStack() as stack:
+            first, second = (stack.enter_context(connected(crowded)) for _ in range(2))
+            for connection in (second, first, second):  # whoever was used last is idle for the least time
+                connection.sendall(LIVE)
+                assert statuses(answer(connection)) == [200]
+            closed: list[socket.socket] = []
+            while not closed:
+                another = stack.enter_context(connected(crowded))
+                another.sendall(LIVE)
+                assert statuses(answer(another)) == [200]
+                closed, _, _ = select.select([first, second], [], [], 0)
+            assert closed == [first]
+            with suppress(ConnectionResetError):
+                assert first.recv(1) == b""
 
 
 @pytest.mark.parametrize("reset", [False, True])
