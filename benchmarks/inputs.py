@@ -69,7 +69,7 @@ def text_requests(seed: int = 0) -> Iterator[bytes]:
 def image_requests(files: Sequence[bytes]) -> Iterator[bytes]:
     """`/embed` of one file each, as raw bodies, never the same twice: what is asked for twice is computed once."""
     for number, file in enumerate(itertools.cycle(files)):
-        yield raw_body(_commented(file, number))
+        yield raw_body(commented(file, number))
 
 
 def raw_body(file: bytes) -> bytes:
@@ -77,7 +77,22 @@ def raw_body(file: bytes) -> bytes:
     return request("POST", "/embed", file, content_type="image/jpeg")
 
 
-def _commented(file: bytes, number: int) -> bytes:
+def jpeg_squares(count: int, side: int, seed: int = 0) -> list[bytes]:
+    """So many different JPEG files of `side` by `side` pixels."""
+    rng = random.Random(seed)
+    sources = [Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
+    return [_jpeg_square(rng.choice(sources), rng, side) for _ in range(count)]
+
+
+def _jpeg_square(source: Image.Image, rng: random.Random, side: int) -> bytes:
+    part = int(min(source.size) * rng.uniform(0.5, 1.0))
+    left, top = rng.randint(0, source.width - part), rng.randint(0, source.height - part)
+    file = io.BytesIO()
+    source.resize((side, side), box=(left, top, left + part, top + part)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def commented(file: bytes, number: int) -> bytes:
     """The same JPEG picture in a file of its own: with a comment after the marker that begins it."""
     return file[:2] + b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big") + file[2:]
 

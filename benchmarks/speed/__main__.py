@@ -13,7 +13,7 @@ with needs("dev"):
     from model.commands.common import one_of
 
 SIZES = ("full", "quick", "smallest")
-PHASES = ("generator", "ladder", "loops", "peers", "cache", "camera", "start", "memory")
+PHASES = ("generator", "ladder", "loops", "peers", "cache", "camera", "start", "memory", "ceiling")
 PROVIDERS = ("cpu", "cuda", "tensorrt", "openvino")
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 

@@ -86,7 +86,7 @@ async def drive_open(url: str, requests: Iterator[bytes], rate: float, seconds: 
     client = Client(url, timeout_s=TIMEOUT_S)
     try:
         with _generating():
-            return _require_ok(await open_loop(client, requests, rate, seconds))
+            return require_ok(await open_loop(client, requests, rate, seconds))
     finally:
         client.close()
 
@@ -108,7 +108,7 @@ async def _closed_loop(
 ) -> tuple[list[Answer], list[Answer], float]:
     """All answers, those in the measured window, and their number a second."""
     started = time.perf_counter()
-    answers = _require_ok(await closed_loop(sender, requests, clients, for_seconds((1 + RAMP) * seconds)))
+    answers = require_ok(await closed_loop(sender, requests, clients, for_seconds((1 + RAMP) * seconds)))
     window = started + RAMP * seconds
     in_window = [answer for answer in answers if window <= answer.sent + answer.seconds < window + seconds]
     if not in_window:  # too slow for so short a time, which then was too short for anything but a trial
@@ -116,7 +116,8 @@ async def _closed_loop(
     return answers, in_window, len(in_window) / seconds
 
 
-def _require_ok(answers: list[Answer]) -> list[Answer]:
+def require_ok(answers: list[Answer]) -> list[Answer]:
+    """The answers. Raises LoadError if one is not 200."""
     if bad := [answer.status for answer in answers if answer.status != 200]:
         raise LoadError(f"{len(bad)} of {len(answers)} requests failed, the first with status {bad[0]}")
     return answers

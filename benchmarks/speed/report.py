@@ -11,10 +11,10 @@ from model.requirements import needs
 with needs("dev"):
     import typer
 
-    from benchmarks.speed import ratios
+    from benchmarks.speed import ratios, scaling
     from benchmarks.speed.plot import plot
     from benchmarks.speed.ratios import format_number, format_spread
-    from benchmarks.speed.record import Record
+    from benchmarks.speed.record import Record, Spread
     from benchmarks.speed.targets import Target, targets
 
 PAGE = Path(__file__).parents[1] / "RESULTS.md"
@@ -40,6 +40,7 @@ READINGS = {
     "memory/service_mib": "the service while it serves, MiB",
 }
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+PROJECTED = (2, 16, 64)  # processes, each with cores of its own
 NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
@@ -52,7 +53,7 @@ def page(record: Record, picture: str | None = None) -> str:
         if record.values(model, "640x480/A"):
             lines += _ladder(record, model)
         lines += _loops(record, model)
-    lines += [*_beside(record), *_other_readings(record)]
+    lines += [*_beside(record), *_ceiling(record), *_other_readings(record)]
     if not any(facts.get("provider") in NVIDIA for facts in record.facts.values()):
         lines += [
             "## GPU",
@@ -176,6 +177,59 @@ def _beside(record: Record) -> list[str]:
         return []
     head = ["base64 in JSON", "pictures/s, 32 clients", "pictures/s, 8 clients", "texts/s, 32 clients", ""]
     return ["## Beside others", "", *table(head, rows)]
+
+
+def _ceiling(record: Record) -> list[str]:
+    names = [sample.name.split("/")[1:] for sample in record.samples if sample.name.startswith("ceiling/")]
+    costs = ("items_s", "loop_ms", "core_ms", "lock_ms", "lock_loop_ms", "lock_decode_ms", "lock_tower_ms")
+    rows = []
+    for kind in dict.fromkeys(kind for kind, *_ in names):
+        spreads = [record.spread("", f"ceiling/{kind}/{cost}") for cost in costs]
+        loop_ms, lock_ms = spreads[1], spreads[3]
+        if loop_ms and lock_ms:
+            ends_at = 1e3 / max(loop_ms.median, lock_ms.median)
+            medians = [format_number(each.median) if each else "" for each in spreads]
+            rows.append([kind, *medians, format_number(ends_at)])
+    if not rows:
+        return []
+    head = [
+        "",
+        "items/s here",
+        "loop's thread",
+        "all threads",
+        "lock held",
+        "by the loop",
+        "decoding",
+        "towers",
+        "ends at",
+    ]
+    return [
+        "## Where one process ends",
+        "",
+        "Before an engine that computes nothing; core-ms, and ms of the lock, an item. The last column is the items a "
+        "second at which either the loop's thread or the lock has no time left.",
+        "",
+        *table(head, rows),
+        *_scaling(record),
+    ]
+
+
+def _scaling(record: Record) -> list[str]:
+    rows = []
+    for kind in dict.fromkeys(sample.name.split("/")[1] for sample in record.samples if sample.name[:8] == "scaling/"):
+        rounds = scaling.rounds(record, kind)
+        told = [format_spread(Spread.of([each[number] for each in rounds])) for number in sorted(rounds[0])]
+        law = scaling.fit(scaling.medians(rounds))
+        ends = [format_spread(scaling.projected(rounds, number)) for number in PROJECTED]
+        rows.append([kind, "; ".join(told), f"{law.alpha:.3g}, {law.beta:.3g}", *ends])
+    if not rows:
+        return []
+    head = ["", "core-ms an item, of 1, 2, ... processes", "alpha, beta", *(f"C({number})" for number in PROJECTED)]
+    return [
+        "Of several processes, by the universal scalability law (`benchmarks/speed/scaling.py`):",
+        "",
+        *table(head, rows),
+    ]
 
 
 def _other_readings(record: Record) -> list[str]:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from benchmarks.machine import machine
 from benchmarks.speed import models, other_phases
 from benchmarks.speed.bench import SIZES, Bench, Inputs
+from benchmarks.speed.ceiling import ceiling
 from benchmarks.speed.ladder import ladder
 from benchmarks.speed.latency import loops
 from benchmarks.speed.load import leave_generator_core
@@ -36,6 +37,7 @@ PHASES: dict[str, Callable[[Bench], Awaitable[None]]] = {
     "camera": other_phases.camera,
     "start": other_phases.start,
     "memory": other_phases.memory,
+    "ceiling": ceiling,
 }
 
 

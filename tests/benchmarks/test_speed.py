@@ -34,6 +34,7 @@ PHASES = (
     "camera",
     "start",
     "memory",
+    "ceiling",
 )  # "peers" needs what is installed by hand
 
 
@@ -57,6 +58,10 @@ def test_every_phase_reads_what_it_is_for(run: tuple[Record, str]) -> None:
     for name in (*rungs, *(f"{rung}/core_ms" for rung in rungs), *loops, *single):
         assert list(record.values(BUNDLED, name)) == [0], name
         assert record.values(BUNDLED, name)[0] > 0, name
+    for kind in ("text", "small raw", "640x480 raw", "small base64, list of 4", "text, hit", "text, list of 4, hit"):
+        for cost in ("items_s", "loop_ms", "core_ms", "lock_ms", "lock_loop_ms"):
+            assert record.values("", f"ceiling/{kind}/{cost}")[0] > 0, (kind, cost)
+        assert record.values("", f"ceiling/{kind}/core_ms")[0] >= record.values("", f"ceiling/{kind}/loop_ms")[0], kind
     for name in ("generator/raw/core_ms", "cache/picture/hit", "cache/picture/empty", "cache/text/hit"):
         assert record.values("", name)[0] > 0, name
 
@@ -73,6 +78,7 @@ def test_readings_are_sane(run: tuple[Record, str]) -> None:
     assert record.values(BUNDLED, "memory/service_mib")[0] > record.values(BUNDLED, "memory/bare_mib")[0] / 2
     assert f"## {BUNDLED}" in told
     assert "| 640x480: the limit |" in told
+    assert "## Where one process ends" in told
 
 
 def test_the_report_is_made_from_the_readings_alone(tmp_path: Path) -> None:
