@@ -17,7 +17,8 @@ import numpy as np
 from model.runtime.engine import SHORTEST_ROW, token_row
 from service.errors import ApiError
 from service.inference.batcher import Batcher
-from service.inference.pipeline import Pipeline, abandon
+from service.inference.fair_queue import abandon
+from service.inference.pipeline import Pipeline
 from service.metrics import Metrics
 from service.models import Models
 from service.request_context import Timing

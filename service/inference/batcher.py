@@ -3,7 +3,7 @@
 There is no timer. A worker takes what is queued as soon as it is free, so a lone request never waits and a busy service
 fills its batches by itself. Five promises hold here, each with a test:
 
-- every future is resolved, whatever fails;
+- every entry is finished, whatever fails;
 - one poisoned item fails alone: when a batch raises, its halves are run again, and theirs, down to the one;
 - an entry whose request was cancelled is not run;
 - requests are served round robin: one of a single item does not wait for all the items of a large one before it;
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from model.runtime.device_memory import is_out_of_memory
 from service.errors import ApiError
-from service.inference.fair_queue import URGENT, Entry, FairQueue, Vector
+from service.inference.fair_queue import URGENT, Entry, FairQueue, FutureEntry, Vector
 from service.inference.padding import smaller_size
 from service.request_context import Timing
 
@@ -94,21 +94,23 @@ class Batcher:
         `urgent` is for health probes: a long queue must not make them late.
         """
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Vector]] = [loop.create_future() for _ in payloads]
-        enqueued = 0.0 if urgent else time.perf_counter()
-        with self._condition:
-            for payload, future in zip(payloads, futures, strict=True):
-                group = URGENT if urgent else self._group(payload)
-                self._enqueue(Entry(payload, future, timing, enqueued), group)
-        # Not at once but in the loop's next turn: requests that came in together then share the batch.
+        entries = [FutureEntry(payload, timing, loop) for payload in payloads]
+        self._add(entries, URGENT if urgent else None)
         loop.call_soon(self._wake)
-        return futures
+        return [entry.future for entry in entries]
 
-    def put(self, payload: Any, future: asyncio.Future[Vector], timing: Timing) -> None:
-        """Queue one payload for a future of the event loop. From any thread; raises ApiError when closed."""
-        with self._condition:
-            self._enqueue(Entry(payload, future, timing, time.perf_counter()), self._group(payload))
-            self._notify()
+    def put_soon(self, entries: Sequence[Entry], loop: asyncio.AbstractEventLoop) -> None:
+        """Queue entries, on the event loop. Raises ApiError when closed.
+
+        They are taken not at once but in the loop's next turn: requests that came in together then share the batch.
+        """
+        self._add(entries)
+        loop.call_soon(self._wake)
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        """Queue entries, to be taken at once. From any thread; raises ApiError when closed."""
+        self._add(entries)
+        self._wake()
 
     def close(self) -> None:
         """Finish the running batches and resolve what still waits with `unavailable`."""
@@ -118,10 +120,14 @@ class Batcher:
         for thread in self._threads:
             thread.join()
 
-    def _enqueue(self, entry: Entry, group: int) -> None:
-        if self.closed:
-            raise _stopping()
-        self._waiting.add(entry, group)
+    def _add(self, entries: Sequence[Entry], group: int | None = None) -> None:
+        now = 0.0 if group == URGENT else time.perf_counter()
+        with self._condition:
+            if self.closed:
+                raise stopping()
+            for entry in entries:
+                entry.enqueued = now
+                self._waiting.add(entry, self._group(entry.payload) if group is None else group)
 
     def _wake(self) -> None:
         with self._condition:
@@ -228,7 +234,7 @@ class Batcher:
             self._live_workers -= 1
             if not self._live_workers:
                 del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
-        _resolve(left, [_stopping()] * len(left), time.perf_counter())
+        _resolve(left, [stopping()] * len(left), time.perf_counter())
 
 
 def _inference_error() -> ApiError:
@@ -239,7 +245,8 @@ def _no_memory() -> ApiError:
     return ApiError("inference_error", "The device has no memory left for this item; try again later.")
 
 
-def _stopping() -> ApiError:
+def stopping() -> ApiError:
+    """The error of what a process that ends does not do any more."""
     return ApiError("unavailable", "The service is stopping; send the request again.")
 
 
@@ -250,17 +257,15 @@ def _resolve(batch: Sequence[Entry], outcomes: Sequence[Vector | ApiError], star
     finished = time.perf_counter()
 
     def resolve() -> None:
+        # Of the entries of one request, the first one has waited longest.
+        for first in {id(entry.timing): entry for entry in reversed(batch)}.values():
+            first.timing.record("queue", first.enqueued, started)
+            first.timing.record("inference", started, finished)
         for entry, outcome in zip(batch, outcomes, strict=True):
-            if entry.future.done():  # cancelled while it ran
-                continue
-            entry.timing.record("queue", entry.enqueued, started)
-            entry.timing.record("inference", started, finished)
-            if isinstance(outcome, ApiError):
-                entry.future.set_exception(outcome)
-            else:
-                entry.future.set_result(outcome)
+            if not entry.cancelled:  # while it ran
+                entry.finish(outcome)
 
     try:
-        batch[0].future.get_loop().call_soon_threadsafe(resolve)
+        batch[0].loop.call_soon_threadsafe(resolve)
     except RuntimeError:
         log.warning("the event loop has ended before %d items were answered", len(batch))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from model.config import Preprocessing
 from model.images.preprocessing import ImageError, open_header, preprocess
 from service.errors import ApiError, internal_error, without_frames
-from service.inference.batcher import Batcher
-from service.inference.fair_queue import Vector
+from service.inference.batcher import Batcher, stopping
+from service.inference.fair_queue import Entry
 from service.inference.records import EncodedImage
 from service.inference.shared_resources import SharedResources
 from service.inference.throughput import UnitCost
@@ -25,6 +25,7 @@ from service.request_context import Timing
 
 log = logging.getLogger(__name__)
 SECONDS_PER_IMAGE = 0.01  # first guess
+BYTES_AT_ONCE = 32 * 1024  # of small files, which are decoded in one turn
 LARGE_PIXELS = 9_000_000  # those of more, or that take as much memory, are decoded one at a time; a 4K screen has less
 
 
@@ -62,62 +63,87 @@ class Decoder:
 
 
 class DecodeJob:
-    """The images of one request, a few at a time, so that many leave room for others. Made on the event loop."""
+    """The images of one request, a few at a time, so that many leave room for others. Made on the event loop.
 
-    def __init__(self, decoder: Decoder, batcher: Batcher, timing: Timing) -> None:
+    Each entry's payload is an EncodedImage, and pixels [size, size, 3] when it enters the batcher.
+    """
+
+    def __init__(self, decoder: Decoder, batcher: Batcher, timing: Timing, entries: Sequence[Entry]) -> None:
         self._decoder, self._pool, self._batcher, self._timing = decoder, decoder.shared.pool, batcher, timing
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[EncodedImage, asyncio.Future[Vector]]] = deque()
+        self._waiting = deque(entries)
+        self._turns = min(len(entries), 2 * self._pool.size)
+        self._most_at_once = -(-len(entries) // self._turns)  # so that all threads have some
 
-    def start(self, images: Iterable[tuple[EncodedImage, asyncio.Future[Vector]]]) -> None:
-        """Each future gets the vector [dim] of its image or raises ApiError; one that is cancelled costs no work."""
-        self._waiting.extend(images)
-        for _ in range(min(len(self._waiting), 2 * self._pool.size)):
+    def start(self) -> None:
+        """Each entry gets the vector [dim] of its image or an ApiError; one that is cancelled costs no work."""
+        for _ in range(self._turns):
             self._submit_next()
 
     def _submit_next(self) -> None:
-        """Queue one more image in the pool: behind those that other requests have there by now."""
+        """Queue some more images in the pool: behind those that other requests have there by now."""
         try:
-            self._pool.submit(self._decode_next).add_done_callback(self._fail_if_cancelled)
+            self._pool.submit(self._decode_some).add_done_callback(self._fail_if_cancelled)
         except RuntimeError:  # the pool has ended
             self._fail_all()
 
-    def _decode_next(self) -> None:
-        with suppress(IndexError):  # the rest was cancelled
-            image, future = self._waiting.popleft()
-            while future.cancelled():
-                image, future = self._waiting.popleft()
-            try:
-                pixels = self._decoder.decode(image, self._timing, LARGE_PIXELS)
-                if pixels is None:
-                    self._loop.call_soon_threadsafe(self._start_exclusively, image, future)
-                    return
-                self._batcher.put(pixels, future, self._timing)
-            except Exception as error:
-                self._fail(future, error)
-            if self._waiting:
-                self._submit_next()
+    def _decode_some(self) -> None:
+        """One image, or several small ones: what is done for each turn takes as long as to decode one of them."""
+        decoded: list[Entry] = []
+        size = 0
+        with suppress(IndexError):  # there are no more
+            while size < BYTES_AT_ONCE and len(decoded) < self._most_at_once:
+                entry = self._waiting.popleft()
+                if not entry.cancelled:
+                    size += len(entry.payload.file)
+                    if self._decode(entry):
+                        decoded.append(entry)
+        self._put(decoded)
+        self._go_on()
 
-    def _start_exclusively(self, image: EncodedImage, future: asyncio.Future[Vector]) -> None:
-        task = asyncio.ensure_future(self._decode_exclusively(image, future))
-        future.add_done_callback(lambda _: task.cancel())
-
-    async def _decode_exclusively(self, image: EncodedImage, future: asyncio.Future[Vector]) -> None:
+    def _decode(self, entry: Entry) -> bool:
+        """Whether the entry's payload is pixels now; if not, it has failed or is decoded by itself."""
         try:
-            pixels = await self._pool.run_exclusively(self._decoder.decode, image, self._timing, None)
-            self._batcher.put(pixels, future, self._timing)
+            pixels = self._decoder.decode(entry.payload, self._timing, LARGE_PIXELS)
         except Exception as error:
-            self._fail(future, error)
-        finally:
-            if self._waiting:
-                self._submit_next()
+            self._fail(entry, error)
+            return False
+        if pixels is None:
+            entry.loop.call_soon_threadsafe(self._start_exclusively, entry)
+            return False
+        entry.payload = pixels
+        return True
 
-    def _fail(self, future: asyncio.Future[Vector], error: Exception) -> None:
+    def _put(self, decoded: Sequence[Entry]) -> None:
+        try:
+            self._batcher.put(decoded)
+        except ApiError as error:
+            for entry in decoded:
+                self._fail(entry, error)
+
+    def _start_exclusively(self, entry: Entry) -> None:
+        if entry.cancelled:
+            self._go_on()
+            return
+        entry.task = asyncio.ensure_future(self._decode_exclusively(entry))
+        entry.task.add_done_callback(self._go_on)
+
+    async def _decode_exclusively(self, entry: Entry) -> None:
+        try:
+            entry.payload = await self._pool.run_exclusively(self._decoder.decode, entry.payload, self._timing, None)
+            self._batcher.put([entry])
+        except Exception as error:
+            self._fail(entry, error)
+
+    def _go_on(self, _: object = None) -> None:
+        if self._waiting:
+            self._submit_next()
+
+    def _fail(self, entry: Entry, error: Exception) -> None:
         if not isinstance(error, ApiError):
             log.error("a picture could not be decoded", exc_info=error)
             error = internal_error()
         with suppress(RuntimeError):  # the loop has ended before the thread
-            self._loop.call_soon_threadsafe(_set_exception, future, without_frames(error))
+            entry.loop.call_soon_threadsafe(entry.finish, without_frames(error))
 
     def _fail_if_cancelled(self, queued: Future[None]) -> None:
         if queued.cancelled():
@@ -126,15 +152,9 @@ class DecodeJob:
     def _fail_all(self) -> None:
         with suppress(IndexError):  # until none is left
             while True:
-                _, future = self._waiting.popleft()
-                self._fail(future, ApiError("unavailable", "The service is stopping; send the request again."))
+                self._fail(self._waiting.popleft(), stopping())
 
 
 def _to_api_error(error: ImageError) -> ApiError:
     text = str(error)
     return ApiError(error.code, text[:1].upper() + text[1:].rstrip(".") + ".")
-
-
-def _set_exception(future: asyncio.Future[Vector], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -8,26 +8,72 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import ApiError
 from service.request_context import Timing
 
 Vector = NDArray[np.float32]  # [dimensions]
 URGENT = -1  # the group of health probes; enqueued at time 0, it is always served first
 
 
-@dataclass(slots=True, eq=False)
 class Entry:
-    """One queued item, the future of its vector, and when it was enqueued (of time.perf_counter)."""
+    """One queued item, the timing of its request, and when it was enqueued (of time.perf_counter).
 
-    payload: Any
-    future: asyncio.Future[Vector]
-    timing: Timing
-    enqueued: float
+    `task` is what works for it on the event loop, and ends with it.
+    """
+
+    __slots__ = ("enqueued", "loop", "payload", "task", "timing")
+
+    def __init__(self, payload: Any, timing: Timing, loop: asyncio.AbstractEventLoop) -> None:
+        self.payload, self.timing, self.loop = payload, timing, loop
+        self.enqueued = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Nobody waits for it any more: it is dropped from the queue, and not finished. Asked from any thread."""
+        raise NotImplementedError
+
+    def finish(self, outcome: Vector | ApiError) -> None:
+        """Take the vector [dim] of the item, or why there is none. On the event loop, once at most."""
+        raise NotImplementedError
+
+
+class FutureEntry(Entry):
+    """An entry whose outcome is that of a future, and which is cancelled by it."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, payload: Any, timing: Timing, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(payload, timing, loop)
+        self.future: asyncio.Future[Vector] = loop.create_future()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the future is."""
+        return self.future.cancelled()
+
+    def finish(self, outcome: Vector | ApiError) -> None:
+        """Resolve the future, unless it was cancelled meanwhile."""
+        if self.future.done():
+            return
+        if isinstance(outcome, ApiError):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+def abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
+    """Take what is not done out of its queue, and retrieve the failures that nobody will ask for."""
+    for future in futures:
+        if not future.cancel() and not future.cancelled():
+            future.exception()
 
 
 @dataclass(slots=True)
@@ -62,7 +108,7 @@ class RoundRobin:
         self._items += 1
 
     def take(self, limit: int) -> list[Entry]:
-        """Remove and return up to `limit` entries; those whose future was cancelled are dropped."""
+        """Remove and return up to `limit` entries; those that were cancelled are dropped."""
         now = time.perf_counter()
         batch: list[Entry] = []
         while self._requests and len(batch) < limit:
@@ -72,7 +118,7 @@ class RoundRobin:
             if queue.entries:
                 queue.waiting_since = now
                 self._requests[request] = queue
-            if not entry.future.cancelled():
+            if not entry.cancelled:
                 batch.append(entry)
         return batch
 
@@ -100,7 +146,9 @@ class FairQueue:
 
     def add(self, entry: Entry, group: int) -> None:
         """Append to that group."""
-        self._groups.setdefault(group, RoundRobin()).add(entry)
+        if (entries := self._groups.get(group)) is None:
+            entries = self._groups[group] = RoundRobin()
+        entries.add(entry)
 
     def next_group(self) -> RoundRobin:
         """The group to serve next; the queue must not be empty."""

@@ -1,6 +1,6 @@
 """From the items of a request to vectors: one record an item, and stages over the list of them.
 
-read (token ids, file bytes) -> look up (cache) -> run (single flight, decode, batcher, engine) -> collect. Admission
+read (token ids, file bytes) -> look up (cache) -> run (computations, decode, batcher, engine) -> collect. Admission
 control is asked before reading and again before running, when it is known what is left to compute.
 """
 
@@ -20,8 +20,8 @@ from model.runtime.engine import Engine
 from service.admission import ItemReservation
 from service.inference.batcher import Batcher
 from service.inference.comparison import Comparison
+from service.inference.computations import Computation, Computations, Share, Wait
 from service.inference.decoding import DecodeJob, Decoder
-from service.inference.fair_queue import Vector
 from service.inference.padding import fill_up, fill_up_rows, is_padded, length_group, padded_size, padded_sizes
 from service.inference.reading import Reader, refuse_too_long
 from service.inference.records import (
@@ -36,7 +36,6 @@ from service.inference.records import (
     take_outcome,
 )
 from service.inference.shared_resources import SharedResources
-from service.inference.single_flight import SingleFlight
 from service.inference.throughput import ThroughputEstimate
 from service.inference.warmup import TowerProfile, warm_up
 from service.request_context import RequestContext, Timing
@@ -88,7 +87,7 @@ class Pipeline:
             kind: ThroughputEstimate(self.profiles[tower].seconds_per_item)
             for kind, tower in ((EncodedImage, "image"), (TokenizedText, "text"))
         }
-        self._single_flight: SingleFlight[Vector] = SingleFlight()
+        self._computations = Computations(shared.cache.put)
         # Not with the first request: of many categories, that one would wait.
         self.own_labels = own_labels(
             self.reader.tokenizer, lambda ids: self._embed_texts(ids.tolist()), self._largest["text"]
@@ -202,61 +201,44 @@ class Pipeline:
         self, records: Sequence[Record], timing: Timing, keep_errors: bool, reservation: ItemReservation
     ) -> None:
         """Set the vector or the error of each record. Without `keep_errors`, the first error ends the wait for all."""
+        loop = asyncio.get_running_loop()
+        wait = Wait(loop, impatient=not keep_errors)
         try:
-            self._start(records, timing, reservation)
-            futures = [record.future for record in records if record.future is not None]
-            await asyncio.wait(futures, return_when=asyncio.ALL_COMPLETED if keep_errors else asyncio.FIRST_EXCEPTION)
+            self._start(records, wait, timing, loop, reservation)
+            await wait.future
             for record in records:
                 take_outcome(record)
         finally:
-            abandon(record.future for record in records if record.future is not None)
             for record in records:
-                record.future = None
+                if record.computation is not None:
+                    record.computation.leave(wait)
+                    record.computation = None
 
-    def _start(self, records: Sequence[Record], timing: Timing, reservation: ItemReservation) -> None:
-        """Set the future of each record: of the computation in progress for its key, or else of a new one."""
-        texts: dict[str, TokenizedText] = {}  # by key: what a request holds twice is computed once
-        images: dict[str, EncodedImage] = {}
+    def _start(
+        self,
+        records: Sequence[Record],
+        wait: Wait,
+        timing: Timing,
+        loop: asyncio.AbstractEventLoop,
+        reservation: ItemReservation,
+    ) -> None:
+        """Set the computation of each record: the one in progress for its key, or else a new one."""
+        started: dict[type, list[Computation]] = {TokenizedText: [], EncodedImage: []}
+        shares = {kind: Share(throughput, reservation) for kind, throughput in self._throughput.items()}
         for record in records:
             payload = _payload(record)
-            record.future = self._single_flight.join(payload.key)
-            if record.future is not None:
-                continue
-            if isinstance(payload, TokenizedText):
-                texts[payload.key] = payload
-            else:
-                images[payload.key] = payload
-        if texts:
-            futures = self.texts.submit([text.ids for text in texts.values()], timing)
-            for text, future in zip(texts.values(), futures, strict=True):
-                self._track(text, future, reservation)
-        if images:
-            loop = asyncio.get_running_loop()
-            decoding = [(image, loop.create_future()) for image in images.values()]
-            DecodeJob(self.decoder, self.images, timing).start(decoding)
-            for image, future in decoding:
-                self._track(image, future, reservation)
-        for record in records:
-            if record.future is None:
-                record.future = self._single_flight.join(_payload(record).key)
-
-    def _track(
-        self, payload: EncodedImage | TokenizedText, computed: asyncio.Future[Vector], reservation: ItemReservation
-    ) -> None:
-        """Let others join the computation; when it ends, store its vector in the cache and give back its seconds."""
-        throughput = self._throughput[type(payload)]
-        seconds, key = throughput.seconds_per_item, payload.key
-
-        def on_done(done: asyncio.Future[Vector]) -> None:
-            answered = not done.cancelled() and done.exception() is None
-            throughput.finish_item(answered)
-            reservation.done(seconds)
-            if answered:
-                self.shared.cache.put(key, done.result())
-
-        throughput.start_item()
-        computed.add_done_callback(on_done)
-        self._single_flight.start(key, computed)
+            computation = self._computations.get(payload.key)
+            if computation is None:
+                kind = type(payload)
+                queued = payload.ids if isinstance(payload, TokenizedText) else payload
+                computation = self._computations.start(payload.key, queued, timing, loop, shares[kind])
+                started[kind].append(computation)
+            record.computation = computation
+            computation.join(wait)
+        if texts := started[TokenizedText]:
+            self.texts.put_soon(texts, loop)
+        if images := started[EncodedImage]:
+            DecodeJob(self.decoder, self.images, timing, images).start()
 
     def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         with self.engine.image_session.stacked(self._filled_up("image", pixels)) as batch:
@@ -287,10 +269,3 @@ class Pipeline:
 def _payload(record: Record) -> EncodedImage | TokenizedText:
     assert record.payload is not None, "read before"
     return record.payload
-
-
-def abandon(futures: Iterable[asyncio.Future[Vector]]) -> None:
-    """Take what is not done out of its queue, and retrieve the failures that nobody will ask for."""
-    for future in futures:
-        if not future.cancel() and not future.cancelled():
-            future.exception()

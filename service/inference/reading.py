@@ -36,8 +36,9 @@ class Reader:
     """Reads items for one bundle. `vectors_id` is what the vectors depend on beside it, as its engine says."""
 
     def __init__(self, bundle: Bundle, shared: SharedResources, vectors_id: str = "") -> None:
-        self.bundle, self.shared, self.vectors_id = bundle, shared, vectors_id
+        self.bundle, self.shared = bundle, shared
         self.tokenizer = bundle.tokenizer()
+        self._prefixes = {kind: f"{bundle.digest}:{kind}:{vectors_id}:" for kind in ("text", "image")}
         self.text_cost = UnitCost(SECONDS_PER_CHARACTER, span=CHARACTERS_PER_PART)  # by character
 
     async def read(self, records: Sequence[Record], context: RequestContext, keep_errors: bool) -> None:
@@ -166,7 +167,7 @@ class Reader:
         return EncodedImage(file, self._key("image", file))
 
     def _key(self, modality: str, content: bytes) -> str:
-        return f"{self.bundle.digest}:{modality}:{self.vectors_id}:{hashlib.sha256(content).hexdigest()}"
+        return self._prefixes[modality] + hashlib.sha256(content).hexdigest()
 
 
 def refuse_too_long(records: Sequence[Record], context_length: int) -> None:

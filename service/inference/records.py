@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ApiError, without_frames
+from service.inference.computations import Computation
 from service.inference.fair_queue import Vector
 from service.schema.items import BadItem, Item
 
@@ -38,14 +38,14 @@ class Record:
     """One item on its way to a vector. Each stage fills in one field; one that fails gets an error and goes no further.
 
     `payload` is set by reading, and `excess`, the size of a text that does not fit into the context; `vector` by the
-    cache or by running; `future` while it runs.
+    cache or by running; `computation` while it runs.
     """
 
     item: Item
     payload: EncodedImage | TokenizedText | None = None
     excess: str | None = None
     vector: Vector | None = None
-    future: asyncio.Future[Vector] | None = None
+    computation: Computation | None = None
     error: ApiError | None = None
 
 
@@ -95,17 +95,14 @@ def raise_first_error(records: Sequence[Record]) -> None:
 
 
 def take_outcome(record: Record) -> None:
-    """Set the vector or the error that has come of the record's future."""
-    future, item = record.future, record.item
-    if future is None or not future.done():  # another item failed and ended the wait
-        return
-    error = future.exception()
-    if error is None:
-        record.vector = future.result()
-    elif isinstance(error, ApiError) and not isinstance(item, BadItem):
-        record.error = error.at(item.param)
+    """Set the vector or the error that has come of the record's computation."""
+    assert record.computation is not None, "started before"
+    outcome, item = record.computation.outcome, record.item
+    if isinstance(outcome, ApiError):
+        assert not isinstance(item, BadItem), "those are not computed"
+        record.error = outcome.at(item.param)
     else:
-        raise RuntimeError("a batcher gives vectors and ApiErrors, for items that are good")
+        record.vector = outcome  # None where another item failed and ended the wait
 
 
 def collect(records: Sequence[Record], dimensions: int, has_tokens: bool = False) -> EmbeddingResult:

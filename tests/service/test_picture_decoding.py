@@ -19,6 +19,7 @@ from model.runtime.engine import Engine
 from service.errors import ApiError
 from service.inference.batcher import Batcher
 from service.inference.decoding import LARGE_PIXELS, DecodeJob, Decoder
+from service.inference.fair_queue import FutureEntry
 from service.inference.records import EncodedImage
 from service.inference.shared_resources import SharedResources
 from service.metrics import Metrics
@@ -27,7 +28,6 @@ from service.settings import Settings
 from tests.service import pictures
 from tests.service.gated_tower import drive
 
-Vectors = asyncio.Future[NDArray[np.float32]]
 PHOTOGRAPH = pictures.read("rocket")
 
 
@@ -51,9 +51,16 @@ async def decoding(bundle: Bundle) -> AsyncIterator[Decoder]:
         await shared.aclose()
 
 
-def expected(files: Sequence[bytes]) -> list[tuple[EncodedImage, Vectors]]:
+def expected(files: Sequence[bytes], timing: Timing) -> list[FutureEntry]:
     loop = asyncio.get_running_loop()
-    return [(EncodedImage(file, str(number)), loop.create_future()) for number, file in enumerate(files)]
+    return [FutureEntry(EncodedImage(file, str(number)), timing, loop) for number, file in enumerate(files)]
+
+
+def start(decoder: Decoder, batcher: Batcher, files: Sequence[bytes]) -> list[asyncio.Future[NDArray[np.float32]]]:
+    timing = Timing()
+    entries = expected(files, timing)
+    DecodeJob(decoder, batcher, timing, entries).start()
+    return [entry.future for entry in entries]
 
 
 def large_picture(grey: int) -> bytes:
@@ -86,12 +93,12 @@ def test_a_lone_picture_does_not_wait_for_all_of_a_large_request(
         async with decoding(bundle) as decoder:
             batcher = make_batcher(Recorder(engine), max_batch=1)
             finished: list[str] = []
-            many, one = expected([PHOTOGRAPH] * 60), expected([PHOTOGRAPH])
+            many = start(decoder, batcher, [PHOTOGRAPH] * 60)
+            one = start(decoder, batcher, [PHOTOGRAPH])
             for name, wanted in (("large", many), ("lone", one)):
-                for _, future in wanted:
+                for future in wanted:
                     future.add_done_callback(lambda _, name=name: finished.append(name))
-                DecodeJob(decoder, batcher, Timing()).start(wanted)
-            await asyncio.gather(*(future for _, future in many + one))
+            await asyncio.gather(*many, *one)
             assert finished.index("lone") < 30
 
     drive(scenario())
@@ -103,11 +110,10 @@ def test_pictures_that_nobody_waits_for_cost_no_decoding(
     async def scenario() -> None:
         async with decoding(bundle) as decoder:
             recorder = Recorder(engine)
-            wanted = expected([PHOTOGRAPH] * 200)
-            DecodeJob(decoder, make_batcher(recorder), Timing()).start(wanted)
-            for _, future in wanted[:-1]:
+            wanted = start(decoder, make_batcher(recorder), [PHOTOGRAPH] * 200)
+            for future in wanted[:-1]:
                 future.cancel()
-            await wanted[-1][1]
+            await wanted[-1]
             assert sum(recorder.sizes) < 100
             with Image.open(io.BytesIO(PHOTOGRAPH)) as photograph:
                 pixels = photograph.width * photograph.height
@@ -122,9 +128,7 @@ def test_large_and_broken_pictures_among_others_keep_their_places(
     files = [PHOTOGRAPH, large_picture(20), b"no picture", large_picture(200), PHOTOGRAPH[:2_000], PHOTOGRAPH] * 2
 
     async def outcomes(decoder: Decoder, files: Sequence[bytes], batcher: Batcher) -> list[Any]:
-        wanted = expected(files)
-        DecodeJob(decoder, batcher, Timing()).start(wanted)
-        return await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
+        return await asyncio.gather(*start(decoder, batcher, files), return_exceptions=True)
 
     async def scenario() -> None:
         async with decoding(bundle) as decoder:
@@ -147,12 +151,11 @@ def test_the_end_of_the_pool_leaves_nobody_waiting(
 ) -> None:
     async def scenario() -> None:
         async with decoding(bundle) as decoder:
-            wanted = expected([PHOTOGRAPH] * 100)
             if ends == "before":
                 await decoder.shared.aclose()
-            DecodeJob(decoder, make_batcher(Recorder(engine)), Timing()).start(wanted)
+            wanted = start(decoder, make_batcher(Recorder(engine)), [PHOTOGRAPH] * 100)
             await decoder.shared.aclose()
-            outcomes = await asyncio.gather(*(future for _, future in wanted), return_exceptions=True)
+            outcomes = await asyncio.gather(*wanted, return_exceptions=True)
             refused = [outcome for outcome in outcomes if isinstance(outcome, ApiError)]
             assert refused
             assert {error.code for error in refused} == {"unavailable"}
