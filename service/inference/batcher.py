@@ -62,6 +62,7 @@ class Batcher:
         self.closed = False  # nothing is taken any more
         self._run, self._group, self._on_batch, self._on_halving = run, group, on_batch, on_halving
         self._waiting = FairQueue()
+        self._will_wake = False  # in the event loop's next turn
         self._condition = threading.Condition()
         # By worker: since when it runs, of time.perf_counter, and how many items.
         self._running: dict[int, tuple[float, int]] = {}
@@ -105,7 +106,9 @@ class Batcher:
         They are taken not at once but in the loop's next turn: requests that came in together then share the batch.
         """
         self._add(entries)
-        loop.call_soon(self._wake)
+        if not self._will_wake:
+            self._will_wake = True
+            loop.call_soon(self._wake)
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Queue entries, to be taken at once. From any thread; raises ApiError when closed."""
@@ -130,6 +133,7 @@ class Batcher:
                 self._waiting.add(entry, self._group(entry.payload) if group is None else group)
 
     def _wake(self) -> None:
+        self._will_wake = False
         with self._condition:
             self._notify()
 

@@ -27,6 +27,7 @@ from service.inference.reading import Reader, refuse_too_long
 from service.inference.records import (
     EmbeddingResult,
     EncodedImage,
+    ItemsByKind,
     Record,
     TokenizedText,
     collect,
@@ -39,7 +40,7 @@ from service.inference.shared_resources import SharedResources
 from service.inference.throughput import ThroughputEstimate
 from service.inference.warmup import TowerProfile, warm_up
 from service.request_context import RequestContext, Timing
-from service.schema.items import ImageItem, Item, TextItem, UrlItem, raise_first_bad
+from service.schema.items import Item, TextItem, raise_first_bad
 
 T = TypeVar("T")
 ITEMS_AT_ONCE = 256  # of one request; the rest of a larger one takes no places yet
@@ -151,10 +152,12 @@ class Pipeline:
     ) -> EmbeddingResult:
         """All stages, in their order."""
         records = new_records(items)
-        reservation.expect(self._expected_reading_s(records))
-        await self.reader.read(records, context, keep_errors)
+        by_kind = ItemsByKind.of(records)
+        images = len(by_kind.files) + len(by_kind.urls)
+        reservation.expect(self.reader.expected_s(by_kind.texts) + self.decoder.expected_s(images))
+        await self.reader.read(by_kind, context, keep_errors)
         if not (self.shared.settings.truncate if truncate is None else truncate):
-            refuse_too_long(records, self.bundle.context_length)
+            refuse_too_long(by_kind.texts, self.bundle.context_length)
         if not keep_errors:
             raise_first_error(records)
         readable = [record for record in records if record.error is None]
@@ -168,13 +171,6 @@ class Pipeline:
             if not keep_errors:
                 raise_first_error(part)
         return collect(records, self.bundle.dimensions, self.bundle.mixture is not None)
-
-    def _expected_reading_s(self, records: Sequence[Record]) -> float:
-        texts = [record for record in records if isinstance(record.item, TextItem)]
-        images = (
-            sum(isinstance(record.item, ImageItem | UrlItem) for record in records) if len(texts) < len(records) else 0
-        )
-        return self.reader.expected_s(texts) + self.decoder.expected_s(images)
 
     def _expected_running_s(self, records: Sequence[Record]) -> float:
         images = sum(isinstance(record.payload, EncodedImage) for record in records)

@@ -13,7 +13,7 @@ import numpy as np
 from model.bundle import Bundle
 from model.tokenizers.clip import READ_WHOLE, TokenizerError, UnknownTextError
 from service.errors import ApiError, internal_error, without_frames
-from service.inference.records import EncodedImage, Record, TokenizedText
+from service.inference.records import EncodedImage, ItemsByKind, Record, TokenizedText
 from service.inference.shared_resources import SharedResources
 from service.inference.throughput import UnitCost
 from service.request_context import RequestContext
@@ -41,31 +41,20 @@ class Reader:
         self._prefixes = {kind: f"{bundle.digest}:{kind}:{vectors_id}:" for kind in ("text", "image")}
         self.text_cost = UnitCost(SECONDS_PER_CHARACTER, span=CHARACTERS_PER_PART)  # by character
 
-    async def read(self, records: Sequence[Record], context: RequestContext, keep_errors: bool) -> None:
+    async def read(self, items: ItemsByKind, context: RequestContext, keep_errors: bool) -> None:
         """Set the payload of each record, or its error. Without `keep_errors`, ends at the first URL that fails.
 
         A text that does not fit into the context is still read, cut; the record's `excess` says so.
         """
-        texts: list[Record] = []
-        files: list[Record] = []
-        urls: list[Record] = []
-        for record in records:
-            item = record.item
-            if isinstance(item, TextItem):
-                texts.append(record)
-            elif isinstance(item, ImageItem):
-                files.append(record)
-            elif isinstance(item, UrlItem):
-                urls.append(record)
-        if texts:
+        if items.texts:
             with context.timing.stage("tokenize"):
                 await self._read_in_parts(
-                    self._tokenize, texts, _characters, INLINE_TOKENIZED_CHARACTERS, CHARACTERS_PER_PART
+                    self._tokenize, items.texts, _characters, INLINE_TOKENIZED_CHARACTERS, CHARACTERS_PER_PART
                 )
-        if files:
-            await self._read_in_parts(self._read_files, files, _size, INLINE_HASHED_BYTES, BYTES_PER_PART)
-        if urls:
-            await self._fetch_all(urls, context, keep_errors)
+        if items.files:
+            await self._read_in_parts(self._read_files, items.files, _size, INLINE_HASHED_BYTES, BYTES_PER_PART)
+        if items.urls:
+            await self._fetch_all(items.urls, context, keep_errors)
 
     def expected_s(self, records: Iterable[Record]) -> float:
         """How many seconds tokenizing these texts will take, where nothing else is at work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from service.errors import ApiError, without_frames
 from service.inference.computations import Computation
 from service.inference.fair_queue import Vector
-from service.schema.items import BadItem, Item
+from service.schema.items import BadItem, ImageItem, Item, TextItem, UrlItem
 
 Matrix = NDArray[np.float32]
 ALL = slice(None)
@@ -80,6 +81,24 @@ class EmbeddingResult:
         indices = np.arange(len(self.vectors))[rows].tolist()
         tokens = {row: self.tokens[index] for row, index in enumerate(indices) if index in self.tokens}
         return Compared(self.vectors[rows], tokens)
+
+
+class ItemsByKind(NamedTuple):
+    """Records of texts, of files and of URLs; bad items are none of them."""
+
+    texts: list[Record]
+    files: list[Record]
+    urls: list[Record]
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Self:
+        """Those of a request."""
+        found = cls([], [], [])
+        by_kind = {TextItem: found.texts, ImageItem: found.files, UrlItem: found.urls}
+        for record in records:
+            if (several := by_kind.get(type(record.item))) is not None:
+                several.append(record)
+        return found
 
 
 def new_records(items: Sequence[Item]) -> list[Record]:

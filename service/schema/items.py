@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pybase64
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from model.tokenizers.clip import Side
@@ -123,13 +124,20 @@ def _decode_base64(text: str, param: str) -> bytes:
             raise ApiError("invalid_image", "A data: URI must look like data:image/jpeg;base64,...", param)
         start = header.end()
     try:
-        return binascii.a2b_base64(text[start:], strict_mode=True)
+        return _undo_base64(text[start:] if start else text)
     except ValueError:  # covers binascii.Error, and characters outside ASCII
         raise ApiError(
             "invalid_image",
             "This is not complete base64; use the standard alphabet, padded and without line breaks.",
             param,
         ) from None
+
+
+def _undo_base64(text: str) -> bytes:
+    try:
+        return pybase64.b64decode(text, validate=True)  # thirty times faster, and outside of the interpreter's lock
+    except ValueError:
+        return binascii.a2b_base64(text, strict_mode=True)  # which is not as strict about padding
 
 
 def _parse_items(value: object, info: ValidationInfo[Settings]) -> list[Item]:

@@ -98,6 +98,11 @@ def _blank(model: type[M]) -> M:
     return model.model_construct()
 
 
+@cache
+def _defaults(options: type[M]) -> M:
+    return options.model_validate({})
+
+
 def json_body(model: type[BaseModel], query_key: str | None = None) -> Any:
     """The dependency of a route that takes JSON: `request: Annotated[Model, json_body(Model)]`."""
     return Depends(BodyReader(model, query_key=query_key).read)
@@ -168,6 +173,8 @@ def _parse_options(
     options: type[BaseModel], fields: Mapping[str, list[str]], context: RequestContext, settings: Settings
 ) -> BaseModel:
     """From the strings of a form or a query, by name."""
+    if not fields:
+        return _defaults(options)
     values: dict[str, Any] = {}
     for name, texts in fields.items():
         if name in options.model_fields and name in _LISTS:

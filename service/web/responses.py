@@ -22,6 +22,7 @@ from service.thread_pool import INLINE_WRITTEN_NUMBERS
 
 NPY = "application/x-npy"
 RAW = "application/octet-stream"
+JSON_ONLY = ("", "*/*", "application/json")  # what nearly everybody accepts
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,8})?|1(?:\.0{0,8})?", re.ASCII)  # RFC 9110 has three places
 Matrix = NDArray[np.float32]
 
@@ -31,11 +32,11 @@ def json_response(content: object) -> Response:
     return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
-async def serialize_rows(
-    rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources
-) -> list[orjson.Fragment]:
-    """The rows as JSON, ready for `json_response`; `numbers` is how many they hold."""
-    return await shared.pool.run_inline_or_in_thread(numbers, INLINE_WRITTEN_NUMBERS, lambda: rows_to_json(rows()))
+async def serialize_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources) -> list[Any]:
+    """The rows, ready for `json_response`: as JSON already where that is much. `numbers` is how many they hold."""
+    if numbers <= INLINE_WRITTEN_NUMBERS:
+        return list(rows())
+    return await shared.pool.run_in_thread(lambda: rows_to_json(rows()))
 
 
 def rows_to_json(rows: Iterable[object]) -> list[orjson.Fragment]:
@@ -114,6 +115,8 @@ def negotiate_binary_type(accept: str, options: EmbedOptions) -> str | None:
 
     Raises `invalid_request` for options that a plain float32 matrix has no place for.
     """
+    if accept in JSON_ONLY:
+        return None
     weights = _parse_accept(accept)
     media_type = max((NPY, RAW), key=lambda name: weights.get(name, 0.0))
     if not weights.get(media_type, 0.0) or weights[media_type] < weights.get("application/json", 0.0):

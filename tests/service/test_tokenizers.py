@@ -11,7 +11,7 @@ from tokenizers import Regex, normalizers
 from model.bundle import Bundle, bundled
 from model.tokenizers.fast import FastTokenizer
 from service.inference.reading import Reader
-from service.inference.records import Record, TokenizedText, new_records
+from service.inference.records import ItemsByKind, Record, TokenizedText, new_records
 from service.request_context import RequestContext
 from service.schema.items import TextItem
 from service.settings import Settings
@@ -27,7 +27,7 @@ def read(bundle: Bundle, texts: list[str]) -> list[Record]:
         service = Service(Settings.read({"model": str(bundled())}))
         records = new_records([TextItem(text, f"inputs.{index}") for index, text in enumerate(texts)])
         try:
-            await Reader(bundle, service.shared).read(records, RequestContext("id"), keep_errors=True)
+            await Reader(bundle, service.shared).read(ItemsByKind.of(records), RequestContext("id"), keep_errors=True)
         finally:
             await service.aclose()
         return records
