@@ -23,8 +23,8 @@ from service.errors import ApiError
 from service.http.connection_limits import ConnectionLimits
 from service.http.early_rejection import EarlyRejectionProtocol
 from service.http.listener import Listener
-from service.member import Member
 from service.http.protocol import Idle
+from service.member import Member
 from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
