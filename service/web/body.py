@@ -99,7 +99,7 @@ def _blank(model: type[M]) -> M:
 
 
 @cache
-def _defaults(options: type[M]) -> M:
+def _defaults(options: type[BaseModel]) -> BaseModel:
     return options.model_validate({})
 
 
