@@ -42,11 +42,11 @@ def mixed_requests() -> Iterator[bytes]:
     return (request for together in zip(*map(itertools.cycle, kinds), strict=False) for request in together)
 
 
-async def drive(service: Running, requests: Iterator[bytes], seconds: float) -> list[Answer]:
-    """A closed loop of CLIENTS."""
+async def drive(service: Running, requests: Iterator[bytes], seconds: float, clients: int = CLIENTS) -> list[Answer]:
+    """A closed loop of so many clients."""
     client = Client(service.url)
     try:
-        return await closed_loop(client, requests, CLIENTS, for_seconds(seconds))
+        return await closed_loop(client, requests, clients, for_seconds(seconds))
     finally:
         client.close()
 
@@ -64,10 +64,13 @@ async def vectors(service: Running) -> np.ndarray:
 
 
 def held_bytes(options: Options, service: Running | None) -> int:
-    """Memory of the GPU that is used; on the CPU, the resident memory of the service's process."""
+    """Memory of the GPU that is used; on the CPU, the resident memory of the service's processes."""
     if options.on_gpu:
         return used_bytes()
-    return psutil.Process(service.process.pid).memory_info().rss if service else 0
+    if service is None:
+        return 0
+    process = psutil.Process(service.process.pid)
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
 
 
 class Served:

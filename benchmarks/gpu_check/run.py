@@ -32,7 +32,7 @@ SECTIONS: Mapping[str, Section] = {
     "parity": _section("parity", "Parity with torch", 90),
     "placement": _section("placement", "Placement of nodes", 60),
     "ladder": _section("ladder", "Ladder of the bare model", 120),
-    "service": _section("service", "Service, workers and replicas", 110),
+    "service": _section("service", "Service, workers and replicas", 150),
     "memory": _section("memory", "Memory of the device", 60),
     "soak": _section("out_of_memory", "Soak with memory running out", 120),
     "training": _section("training_steps", "Training", 150),

@@ -1,21 +1,26 @@
-"""The real service on the device, over HTTP: one process and two, against the bare model and against decoding."""
+"""The real service on the device, over HTTP: one process, several workers on one port, and two services.
+
+Each has a session of its own on the device. What they do is held against one process, the bare model and decoding."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import httpx
 import numpy as np
 
 from benchmarks.gpu_check.findings import Findings, Options
-from benchmarks.gpu_check.load import TEXTS_A_REQUEST, drive, text_requests, vectors
+from benchmarks.gpu_check.load import CLIENTS, TEXTS_A_REQUEST, drive, held_bytes, text_requests, vectors
 from benchmarks.gpu_check.models import to_serve
 from benchmarks.gpu_check.sessions import inputs
 from benchmarks.inputs import raw_body, sentences
-from benchmarks.service_process import PATIENCE_S, Running
+from benchmarks.service_process import PATIENCE_S, START_S, Running
 from benchmarks.speed.bare import rate
 from benchmarks.speed.bench import decoder
 from benchmarks.speed.load import serving
@@ -24,44 +29,88 @@ from model.bundle import Bundle
 from model.runtime.engine import Engine
 from model.runtime.processor import usable_cores
 
-MEASURED_S = 8.0
+MEASURED_S = 6.0
 BARE_S = 1.5
-LEAST_GAIN = 0.95  # of a second process on the device over one
+LEAST_GAIN = 0.95  # of several processes on the device over one
 SAME = 5e-3  # difference of a component between batches of other sizes, in fp16
-COLUMNS = ("items", "processes", "items/s", "of the bare model", "failed requests")
+COLUMNS = ("items", "services", "workers of each", "items/s", "of the bare model", "memory, MiB", "failed requests")
+QUEUE_ITEMS = 4 * CLIENTS * TEXTS_A_REQUEST + 1  # of the clients of four workers none is refused
+
+
+class Arrangement(NamedTuple):
+    """So many services, each a port and so many worker processes."""
+
+    services: int
+    workers: int
+
+    def describe(self) -> str:
+        """In words."""
+        if self == ALONE:
+            return "one process"
+        return f"{self.workers} workers" if self.services == 1 else f"{self.services} services"
+
+
+ALONE = Arrangement(1, 1)
+ARRANGEMENTS = (ALONE, Arrangement(1, 2), Arrangement(1, 4), Arrangement(2, 1))
 
 
 def run(options: Options, findings: Findings) -> None:
-    """Measure the limits, then one service, then two beside each other on the device."""
+    """Measure the limits, then each arrangement."""
     bundle = Bundle.load(to_serve(options))
     files = photographs({SMALL: 8 if options.quick else 64})[SMALL]
     limits = _limits(options, findings, bundle, files)
     requests = {"pictures": [raw_body(file) for file in files], "texts": text_requests()}
-    rates: dict[tuple[str, int], float] = {}
-    for count in (1, 2):
-        with ExitStack() as stack:
-            services = [stack.enter_context(serving(options.folder, bundle.path, options.device)) for _ in range(count)]
-            if count == 1:
+    rates: dict[tuple[str, Arrangement], float] = {}
+    for arrangement in ARRANGEMENTS:
+        before = held_bytes(options, None)
+        with _serving(options, bundle, arrangement) as services:
+            if arrangement == ALONE:
                 _add_model_figures(findings, services[0])
-                judge_vectors(findings, asyncio.run(vectors(services[0])), _expected(bundle))
+            judge_vectors(findings, arrangement.describe(), asyncio.run(vectors(services[0])), _expected(bundle))
             for kind, blocks in requests.items():
                 items = TEXTS_A_REQUEST if kind == "texts" else 1
                 seconds = 0.3 if options.quick else MEASURED_S
-                rate_s, failed, total = asyncio.run(_measure(services, blocks, items, seconds))
-                rates[kind, count] = rate_s
-                share = f"{rate_s / limits[kind]:.2f}"
-                findings.row("Over HTTP", COLUMNS, kind, count, f"{rate_s:.0f}", share, failed)
-                what = f"{kind}, {count} process{'es' * (count > 1)}: every request is answered 200"
+                clients = CLIENTS * arrangement.workers
+                rate_s, failed, total = asyncio.run(_measure(services, blocks, items, seconds, clients))
+                rates[kind, arrangement] = rate_s
+                held = _held_bytes(options, services) - before
+                cells = f"{rate_s:.0f}", f"{rate_s / limits[kind]:.2f}", f"{held / 2**20:.0f}", failed
+                findings.row("Over HTTP", COLUMNS, kind, *arrangement, *cells)
+                what = f"{kind}, {arrangement.describe()}: every request is answered 200"
                 findings.promise(what, not failed and total > 0, f"{failed} of {total} failed")
-    for kind in requests:
-        judge_replicas(options, findings, kind, rates[kind, 1], rates[kind, 2])
+    for (kind, arrangement), rate_s in rates.items():
+        if arrangement != ALONE:
+            judge_several(options, findings, kind, arrangement.describe(), rates[kind, ALONE], rate_s)
 
 
-async def _measure(services: list[Running], blocks: list[bytes], items: int, seconds: float) -> tuple[float, int, int]:
+@contextmanager
+def _serving(options: Options, bundle: Bundle, arrangement: Arrangement) -> Iterator[list[Running]]:
+    """The services, once all their workers are ready."""
+    settings = {"workers": str(arrangement.workers), "queue_items": str(QUEUE_ITEMS)}
+    with ExitStack() as stack:
+        services = [
+            stack.enter_context(serving(options.folder, bundle.path, options.device, **settings))
+            for _ in range(arrangement.services)
+        ]
+        ends = time.monotonic() + START_S
+        while any(service.log().count("ready after") < arrangement.workers for service in services):
+            if time.monotonic() > ends:
+                raise RuntimeError(f"the workers are not ready within {START_S:g} s:\n{services[0].log()}")
+            time.sleep(0.1)
+        yield services
+
+
+def _held_bytes(options: Options, services: list[Running]) -> int:
+    return held_bytes(options, None) if options.on_gpu else sum(held_bytes(options, each) for each in services)
+
+
+async def _measure(
+    services: list[Running], blocks: list[bytes], items: int, seconds: float, clients: int
+) -> tuple[float, int, int]:
     """Items a second of all of them together, and how many requests failed, of how many."""
     starts = [itertools.islice(itertools.cycle(blocks), 31 * number, None) for number in range(len(services))]
-    await asyncio.gather(*(drive(*each, seconds / 4) for each in zip(services, starts, strict=True)))
-    answers = await asyncio.gather(*(drive(*each, seconds) for each in zip(services, starts, strict=True)))
+    await asyncio.gather(*(drive(*each, seconds / 4, clients) for each in zip(services, starts, strict=True)))
+    answers = await asyncio.gather(*(drive(*each, seconds, clients) for each in zip(services, starts, strict=True)))
     good = 0.0
     for those in answers:
         last = max(answer.sent + answer.seconds for answer in those)
@@ -70,16 +119,17 @@ async def _measure(services: list[Running], blocks: list[bytes], items: int, sec
     return good * items, sum(answer.status != 200 for answer in every), len(every)
 
 
-def judge_replicas(options: Options, findings: Findings, kind: str, one: float, two: float) -> None:
-    """The promise about a second process on the device, in items a second."""
-    promise = f"{kind}: two processes on the device do ≥ {LEAST_GAIN} of what one does"
-    findings.speed(options, promise, two >= LEAST_GAIN * one, f"{two:.0f} and {one:.0f} items/s")
+def judge_several(options: Options, findings: Findings, kind: str, what: str, one: float, several: float) -> None:
+    """The promise about several processes on the device, in items a second."""
+    promise = f"{kind}: {what} on the device do ≥ {LEAST_GAIN} of what one process does"
+    findings.speed(options, promise, several >= LEAST_GAIN * one, f"{several:.0f} and {one:.0f} items/s")
 
 
-def judge_vectors(findings: Findings, got: np.ndarray, expected: np.ndarray) -> None:
+def judge_vectors(findings: Findings, whose: str, got: np.ndarray, expected: np.ndarray) -> None:
     """The promise that what comes over HTTP is what the engine gives."""
     difference = float(np.abs(got - expected).max()) if got.shape == expected.shape else float("inf")
-    findings.promise(f"vectors over HTTP are the CPU's, within {SAME:g}", difference <= SAME, f"{difference:.1e}")
+    what = f"{whose}: vectors over HTTP are the CPU's, within {SAME:g}"
+    findings.promise(what, difference <= SAME, f"{difference:.1e}")
 
 
 def _expected(bundle: Bundle) -> np.ndarray:

@@ -61,6 +61,8 @@ def test_every_section_runs_without_a_gpu_and_says_what_needs_one(checked: tuple
         assert re.search(f"^- not run: {what}.*: needs CUDA$", page, re.MULTILINE)
     assert "vit fp32, image tower, batches of 1: cosine ≥ 0.99999" in page
     assert "| sightword-small fp32 | text | resident on the device | 4 |" in page
+    for arrangement in ("1 | 1", "1 | 2", "1 | 4", "2 | 1"):
+        assert f"| texts | {arrangement} |" in page
 
 
 def test_no_speed_is_judged_in_a_quick_run(checked: tuple[Path, str, str]) -> None:
@@ -221,9 +223,9 @@ JUDGED: dict[str, tuple[Callable[[Findings], None], int]] = {
     "a good batch size": (lambda f: ladder.judge_choice(ON_GPU, f, "", 950, 1000), 0),
     "a tenth of the speed": (lambda f: ladder.judge_choice(ON_GPU, f, "", 100, 1000), 1),
     "a graph that replays old inputs": (lambda f: ladder.judge_same(f, "", UNIT, UNIT[::-1]), 1),
-    "a second process that helps": (lambda f: service.judge_replicas(ON_GPU, f, "", 100, 150), 0),
-    "a second process that halves": (lambda f: service.judge_replicas(ON_GPU, f, "", 100, 50), 1),
-    "other vectors over HTTP": (lambda f: service.judge_vectors(f, UNIT[::-1], UNIT), 1),
+    "a second process that helps": (lambda f: service.judge_several(ON_GPU, f, "", "", 100, 150), 0),
+    "a second process that halves": (lambda f: service.judge_several(ON_GPU, f, "", "", 100, 50), 1),
+    "other vectors over HTTP": (lambda f: service.judge_vectors(f, "", UNIT[::-1], UNIT), 1),
     "memory as it was": (lambda f: memory.judge_growth(ON_GPU, f, "", 2**30, 2**30 + 2**20), 0),
     "a model that stays": (lambda f: memory.judge_growth(ON_GPU, f, "", 2**30, 2**30 + 2**29), 1),
     "answers and refusals": (lambda f: out_of_memory.judge_answers(f, _answers(200, 503, 500, 200), 3), 0),
