@@ -17,7 +17,7 @@ from benchmarks.redis_server import RedisServer
 from benchmarks.service_process import PATIENCE_S, Running
 from service.settings import MAX_LABEL_SETS
 from tests.service.redis_or_skip import redis_server
-from tests.service.test_cache import fresh
+from tests.service.test_cache import LOOKUPS, fresh
 from tests.service.test_label_sets_stored import GOOD
 from tests.service.test_workers import several, wait_until, workers_of
 
@@ -74,13 +74,24 @@ def _stages(answer: httpx.Response) -> set[str]:
     return {part.strip().partition(";")[0] for part in answer.headers["server-timing"].split(",")}
 
 
+def _counts(service: Running) -> tuple[float, float, float]:
+    """Hits in memory, what was computed, and bytes of the cache, of all workers."""
+    hits = service.metric(LOOKUPS, tier="memory", outcome="hit")
+    return hits, service.metric("sightword_inference_items_total"), service.metric("sightword_cache_bytes")
+
+
 def test_what_one_worker_has_computed_another_finds(on_a_folder: Running) -> None:
     inputs = [{"image": fresh("cat")}, f"a text {os.urandom(8).hex()}", {"image": fresh("logo")}]
     with one_each(on_a_folder) as (one, other):
+        before = _counts(on_a_folder)
         first, second = (client.post("/embed", json={"inputs": inputs}) for client in (one, other))
         assert second.json() == first.json()
+        hits, computed, held = (new - old for new, old in zip(_counts(on_a_folder), before, strict=True))
+        assert (hits, computed) == (3, 3)
         assert {"decode", "queue", "inference"} <= _stages(first)
         assert not {"decode", "queue", "inference"} & _stages(second)
+    width = 4 * len(first.json()["data"][0]["embedding"])
+    assert 3 * width < held < 4 * width  # once, however many workers there are
 
 
 def test_a_label_set_that_one_worker_changes_the_other_has_at_once(service: Running) -> None:
