@@ -53,9 +53,9 @@ class Admission:
         return self.row.board.total(Field.BYTES)
 
     @property
-    def full(self) -> bool:
-        """Whether not even one more item fits: what then comes in is refused by its head, with `queue_full`."""
-        return max(self.items, self.requests) >= self.limit_items
+    def free(self) -> int:
+        """How many more items fit; where none does, what comes in is refused by its head, with `queue_full`."""
+        return self.limit_items - max(self.items, self.requests)
 
     def check(self, items: int = 0, size: int = 0) -> None:
         """Raise `overloaded` if so many more items, or bytes, do not fit now. Reserves nothing."""
@@ -159,5 +159,5 @@ def overloaded(reason: str) -> ApiError:
 
 
 def queue_full() -> ApiError:
-    """The 429 of a request that is refused by its head while `Admission.full`."""
+    """The 429 of a request that is refused by its head while none is `Admission.free`."""
     return overloaded("The queue is full")

@@ -81,7 +81,7 @@ def create_app(service: Service) -> ObservabilityMiddleware:
         ErrorShapes(((api.router, api.error_shape) for api in apis), native_paths),
         service.metrics,
         draining=lambda: service.draining,
-        full=lambda: service.shared.admission.full,
+        free=lambda: service.shared.admission.free,
         allows=partial(is_allowed, service.keys),
         traces=service.traces,
     )

@@ -21,7 +21,7 @@ from service.app import create_app
 from service.board import Field, Phase
 from service.errors import ApiError
 from service.http.connection_limits import ConnectionLimits
-from service.http.early_rejection import EarlyRejectionProtocol
+from service.http.early_rejection import EarlyRejectionProtocol, Gate
 from service.http.listener import Listener
 from service.http.protocol import Idle
 from service.member import Member
@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         self._row = service.shared.admission.row
         self._app = app
         self._limits = limits or ConnectionLimits.of_this_process()
-        self._idle: Idle = Idle()
+        self._idle, self._gate = Idle(), Gate(app.free)
         self.failed = False
         self.loading: Sequence[str] = ()  # names of the models that are to be served
         self._tasks: set[asyncio.Task[object]] = set()
@@ -102,7 +102,7 @@ class Server(uvicorn.Server):
             self.lifespan.state,
             limits=self._limits,
             idle=self._idle,
-            is_full=self._app.full,
+            gate=self._gate,
             reject=self._app.refuse,
             on_lost=partial(self._row.add, Field.CONNECTIONS, -1),
         )

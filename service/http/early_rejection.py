@@ -7,6 +7,7 @@ answers alike.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -17,16 +18,42 @@ from service.http.protocol import Protocol
 Reject = Callable[[Scope], bytes | None]
 
 
+class Gate:
+    """Lets heads through while there are places, `free` of them, for those that it has just let through as well.
+
+    These take their places only in the ready callbacks of the event loop's turn. Of many that come in one turn, those
+    without a place would be refused by the middleware, which takes the time of several refusals.
+    """
+
+    def __init__(self, free: Callable[[], int]) -> None:
+        self._free = free
+        self._entering = 0  # in this turn
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a place for one more."""
+        return self._free() > self._entering
+
+    def enter(self) -> None:
+        """One has been let through."""
+        if not self._entering:
+            asyncio.get_running_loop().call_soon(self._forget)  # runs just before the first of them takes its place
+        self._entering += 1
+
+    def _forget(self) -> None:
+        self._entering = 0
+
+
 class EarlyRejectionProtocol(Protocol):
-    """Asks `is_full` at every head, and then `reject` for the answer.
+    """Asks the gate at every head, and `reject` for the answer where it is closed.
 
     `reject` takes a scope with method, path and headers, and gives all of an answer but its first line and date, or
     None where the request may come in.
     """
 
-    def __init__(self, *args: Any, is_full: Callable[[], bool], reject: Reject, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gate: Gate, reject: Reject, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._is_full, self._reject = is_full, reject
+        self._gate, self._reject = gate, reject
         self._skips_body = False  # of the request that was rejected
         self._may_reject = True
 
@@ -37,8 +64,10 @@ class EarlyRejectionProtocol(Protocol):
 
     def on_headers_complete(self) -> None:
         """Begin with a request, or reject it."""
-        response = self._rejection() if self._may_reject and self._is_full() else None
+        response = None if self._gate.is_open or not self._may_reject else self._rejection()
         if response is None:
+            if self.parser.get_method() == b"POST":
+                self._gate.enter()
             super().on_headers_complete()
             return
         self._may_reject = False

@@ -37,12 +37,12 @@ class ObservabilityMiddleware:
         error_shapes: ErrorShapes,
         metrics: Metrics,
         draining: Callable[[], bool],
-        full: Callable[[], bool],
+        free: Callable[[], int],
         allows: Callable[[Scope], bool],
         traces: RequestTracer | None = None,
     ) -> None:
         self.app, self.metrics, self.traces = app, metrics, traces
-        self.draining, self.full, self.allows = draining, full, allows
+        self.draining, self.free, self.allows = draining, free, allows
         self._static_paths = frozenset(path for path in paths if "{" not in path)
         self._error_shapes = error_shapes
         self._queue_full = {

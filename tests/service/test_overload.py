@@ -26,6 +26,7 @@ QUEUE_ITEMS, QUEUE_BYTES = 64, 300_000
 PER_ITERATION = 8  # of requests that begin in one iteration of the event loop
 LIVE, READY = request("GET", "/health/live"), request("GET", "/health/ready")
 AS_MANY_AS_FIT = {"inputs": [str(number) for number in range(QUEUE_ITEMS)]}
+ALMOST_ALL = {"inputs": [str(number) for number in range(QUEUE_ITEMS - 4)]}
 
 
 @pytest.fixture(scope="module")
@@ -148,16 +149,49 @@ def test_it_is_refused_by_its_head_and_the_connection_goes_on(small: Running, ho
     assert refused == 2
 
 
+def test_of_many_that_come_at_once_those_without_a_place_are_refused_by_their_heads(small: Running, hold: Path) -> None:
+    """To refuse them after they have begun takes several times as long."""
+    wait_until(lambda: all_gone(small))
+    places, count = 4, 40
+    waiting = threading.Thread(
+        target=httpx.post, args=(f"{small.url}/embed",), kwargs={"json": ALMOST_ALL, "timeout": 120}
+    )
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connected(small)) for _ in range(count)]
+        for connection in connections:
+            connection.sendall(LIVE)
+            assert answer_of(connection).status == 200
+        hold.touch()
+        try:
+            waiting.start()
+            wait_until(lambda: small.metric("sightword_queue_items") == QUEUE_ITEMS - places)
+            small.process.send_signal(signal.SIGSTOP)
+            for number, connection in enumerate(connections):
+                connection.sendall(embed(f"text {number}"))
+            small.process.send_signal(signal.SIGCONT)
+            wait_until(lambda: small.metric("sightword_queue_items") == QUEUE_ITEMS)
+        finally:
+            hold.unlink()
+        answers = [(answer.status, body) for answer, body in map(whole_answer_of, connections)]
+    waiting.join()
+    refusals = [body for status, body in answers if status == 429]
+    assert (len(refusals), len(answers)) == (count - places, count)
+    assert all(b"The queue is full" in body for body in refusals)
+
+
 def connected(service: Running) -> socket.socket:
     url = httpx.URL(service.url)
     return socket.create_connection((url.host, url.port or 80), timeout=60)
 
 
 def answer_of(connection: socket.socket) -> http.client.HTTPResponse:
+    return whole_answer_of(connection)[0]
+
+
+def whole_answer_of(connection: socket.socket) -> tuple[http.client.HTTPResponse, bytes]:
     answer = http.client.HTTPResponse(connection)
     answer.begin()
-    answer.read()
-    return answer
+    return answer, answer.read()
 
 
 def unfinished(service: Running, declared: int, sent: int) -> socket.socket:
