@@ -36,6 +36,7 @@ class Size:
     starts: int
     peer_s: float  # a reading of a peer
     lists: Sequence[int]  # of how many items
+    workers: Sequence[int]  # how many, 1 among them
     phases: Sequence[str] = ()  # all of them if empty
 
     def seconds(self, rate: float) -> float:
@@ -48,16 +49,17 @@ SIZES = {
         rounds=5, items=200, least_s=3.0, most_s=8.0, search_s=24.0,
         pictures={SMALL: 320, MEDIUM: 100, LARGE: 64, CAMERA: 20},
         clients=(1, 2, 4, 8, 16, 32, 64, 128), open_s=15.0, starts=5, peer_s=6.0, lists=(1, 16, 512),
+        workers=(1, 2, 3, 4),
     ),
     "quick": Size(
         rounds=3, items=200, least_s=2.0, most_s=6.0, search_s=8.0,
         pictures={SMALL: 160, MEDIUM: 50, LARGE: 32, CAMERA: 10},
-        clients=(1, 8, 32), open_s=4.0, starts=3, peer_s=4.0, lists=(1, 64, 512),
+        clients=(1, 8, 32), open_s=4.0, starts=3, peer_s=4.0, lists=(1, 64, 512), workers=(1, 2, 4),
         phases=("generator", "ladder"),
     ),
     "smallest": Size(
         rounds=1, items=1, least_s=0.3, most_s=1.0, search_s=0.5, pictures={SMALL: 36, MEDIUM: 2, CAMERA: 1},
-        clients=(1, 4), open_s=0.5, starts=1, peer_s=0.5, lists=(4,),
+        clients=(1, 4), open_s=0.5, starts=1, peer_s=0.5, lists=(4,), workers=(1, 2),
     ),
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -18,16 +19,18 @@ from benchmarks.inputs import commented, embed, image_item, jpeg_squares, raw_bo
 from benchmarks.service_process import Running, running
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.interpreter_lock import ThreadTime, held_shares, thread_names, thread_times
-from benchmarks.speed.load import TIMEOUT_S, require_ok
+from benchmarks.speed.load import TIMEOUT_S, drive, require_ok
 from benchmarks.speed.photographs import SMALL
 from model.bundle import Bundle
 from service.settings import Settings
 
 T = TypeVar("T")
 STUB = "benchmarks.speed.stub_service"
-CLIENTS, ITEMS_IN_FLIGHT, BYTES_IN_FLIGHT = 64, 2048, 96 * 2**20  # at most, of all clients together
+# At most, of all clients together: an answer has to come soon, lest what is read be of requests that end later.
+CLIENTS, ITEMS_IN_FLIGHT, BYTES_IN_FLIGHT = 64, 256, 24 * 2**20
 MOST_BYTES = 12 * 2**20  # of one request: a list is as long as fits
 SETTINGS = {"timeout_s": str(TIMEOUT_S), "log_format": "json", "queue_items": "4096", "provider": "cpu"}
+SCALED = ("small raw", "text")  # kinds that several workers are asked for
 GROUPS = {"MainThread": "loop", "decode": "decode", "image-tower": "tower", "text-tower": "tower"}  # by how names begin
 
 
@@ -50,7 +53,7 @@ def _clients(items: int, size: int) -> int:
 
 
 async def ceiling(bench: Bench) -> None:
-    """Every kind on one process, without a cache and then all from the cache."""
+    """Every kind on one process, without a cache and then all from the cache; and what several workers cost."""
     path = bench.models[-1]
     several = list(kinds(bench, Bundle.load(path).image_size))
     for cached in (False, True):
@@ -64,6 +67,26 @@ async def ceiling(bench: Bench) -> None:
                 asked = Kind(f"{kind.name}, hit", kind.items, kind.requests[:1]) if cached else kind
                 for name, value in (await read(service, asked, bench.size.least_s)).items():
                     bench.record.add("", f"ceiling/{asked.name}/{name}", turn, value)
+    await _scaling(bench, [kind for kind in several if kind.name in SCALED])
+
+
+async def _scaling(bench: Bench, several: Sequence[Kind]) -> None:
+    """Core-ms of an item by number of workers: see `benchmarks.speed.scaling`."""
+    path = bench.models[-1]
+    with ExitStack() as stack:
+        services = {
+            workers: stack.enter_context(
+                running(bench.folder, path, module=STUB, workers=str(workers), cache_bytes="0", **SETTINGS)
+            )
+            for workers in bench.size.workers
+        }
+        begin = stack.enter_context(bench.steps("workers", bench.size.rounds * len(several) * len(services)))
+        for turn, kind in itertools.product(range(bench.size.rounds), several):
+            for workers, service in services.items():
+                begin(f"round {turn + 1}, {kind.name}, {workers}")
+                load = await drive(service.url, service.process.pid, kind.requests, bench.size.least_s, kind.clients)
+                bench.record.add("", f"scaling/{kind.name}/{workers}", turn, load.rate.core_ms / kind.items)
+                bench.record.add("", f"scaled/{kind.name}/{workers}", turn, load.rate.items_s * kind.items)
 
 
 def kinds(bench: Bench, side: int) -> Iterator[Kind]:

@@ -29,7 +29,15 @@ Matrix = NDArray[np.float32]
 
 def json_response(content: object) -> Response:
     """JSON of what may hold numpy arrays and numbers."""
-    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return _JsonResponse(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+class _JsonResponse(Response):
+    """Starlette's, whose headers are not put together from text each time."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status_code, self.background, self.body = 200, None, body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
 
 
 async def serialize_rows(rows: Callable[[], Iterable[object]], numbers: int, shared: SharedResources) -> list[Any]:

@@ -62,6 +62,8 @@ def test_every_phase_reads_what_it_is_for(run: tuple[Record, str]) -> None:
         for cost in ("items_s", "loop_ms", "core_ms", "lock_ms", "lock_loop_ms"):
             assert record.values("", f"ceiling/{kind}/{cost}")[0] > 0, (kind, cost)
         assert record.values("", f"ceiling/{kind}/core_ms")[0] >= record.values("", f"ceiling/{kind}/loop_ms")[0], kind
+    for workers in (1, 2):
+        assert record.values("", f"scaling/text/{workers}")[0] > 0
     for name in ("generator/raw/core_ms", "cache/picture/hit", "cache/picture/empty", "cache/text/hit"):
         assert record.values("", name)[0] > 0, name
 
@@ -79,6 +81,7 @@ def test_readings_are_sane(run: tuple[Record, str]) -> None:
     assert f"## {BUNDLED}" in told
     assert "| 640x480: the limit |" in told
     assert "## Where one process ends" in told
+    assert "C(64)" in told
 
 
 def test_the_report_is_made_from_the_readings_alone(tmp_path: Path) -> None:
