@@ -31,6 +31,7 @@ from model.runtime.device_memory import is_out_of_memory
 from service.errors import ApiError
 from service.inference.fair_queue import URGENT, Entry, FairQueue, FutureEntry, Vector
 from service.inference.padding import smaller_size
+from service.inference.wake_ups import WakeUps
 from service.request_context import Timing
 
 Run = Callable[[Sequence[Any]], NDArray[np.float32]]
@@ -63,7 +64,8 @@ class Batcher:
         self._run, self._group, self._on_batch, self._on_halving = run, group, on_batch, on_halving
         self._waiting = FairQueue()
         self._will_wake = False  # in the event loop's next turn
-        self._condition = threading.Condition()
+        self._lock, self._wake_ups = threading.Lock(), WakeUps()
+        self._idle = 0  # workers that wait to be woken
         # By worker: since when it runs, of time.perf_counter, and how many items.
         self._running: dict[int, tuple[float, int]] = {}
         self._live_workers = workers
@@ -117,15 +119,16 @@ class Batcher:
 
     def close(self) -> None:
         """Finish the running batches and resolve what still waits with `unavailable`."""
-        with self._condition:
+        with self._lock:
             self.closed = True
-            self._condition.notify_all()
+            idle, self._idle = self._idle, 0
+        self._wake_ups.release(idle)
         for thread in self._threads:
             thread.join()
 
     def _add(self, entries: Sequence[Entry], group: int | None = None) -> None:
         now = 0.0 if group == URGENT else time.perf_counter()
-        with self._condition:
+        with self._lock:
             if self.closed:
                 raise stopping()
             for entry in entries:
@@ -134,12 +137,15 @@ class Batcher:
 
     def _wake(self) -> None:
         self._will_wake = False
-        with self._condition:
-            self._notify()
+        with self._lock:
+            woken = self._take_idle()
+        self._wake_ups.release(woken)
 
-    def _notify(self) -> None:
-        if self._batch_is_due():
-            self._condition.notify()
+    def _take_idle(self) -> int:
+        """How many workers to wake, once the lock is free: one, if one is idle and a batch is due."""
+        woken = int(self._idle > 0 and self._batch_is_due())
+        self._idle -= woken
+        return woken
 
     def _batch_is_due(self) -> bool:
         """Whether a free worker is to take a batch now."""
@@ -159,18 +165,22 @@ class Batcher:
 
     def _take(self, worker: int) -> list[Entry] | None:
         """The next batch, waiting for one; empty if all of it was cancelled; None when closed."""
-        with self._condition:
-            self._running.pop(worker, None)
-            while not self.closed and not self._batch_is_due():
-                self._condition.wait()
-            if self.closed:
-                return None
-            queue = self._waiting.next_group()
-            batch = queue.take(self._batch_size(len(queue)))
-            self._waiting.drop_empty_groups()
-            self._running[worker] = time.perf_counter(), len(batch)
-            self._notify()  # of what is left, another worker may make a batch
-            return batch
+        while True:
+            with self._lock:
+                self._running.pop(worker, None)
+                if self.closed:
+                    return None
+                if self._batch_is_due():
+                    queue = self._waiting.next_group()
+                    batch = queue.take(self._batch_size(len(queue)))
+                    self._waiting.drop_empty_groups()
+                    self._running[worker] = time.perf_counter(), len(batch)
+                    woken = self._take_idle()  # of what is left, another worker may make a batch
+                    break
+                self._idle += 1
+            self._wake_ups.acquire()
+        self._wake_ups.release(woken)
+        return batch
 
     def _batch_size(self, waiting: int) -> int:
         """How many of the queued items a worker takes: as many as the others have, or will find when they are free."""
@@ -216,7 +226,7 @@ class Batcher:
 
     def _limit(self, max_batch: int) -> int:
         """Let no batch be larger from now on. Returns the largest."""
-        with self._condition:
+        with self._lock:
             if max_batch < self.max_batch:
                 log.warning(
                     "the %s tower has no memory for batches of %d items: from now on they are of at most %d",
@@ -230,13 +240,15 @@ class Batcher:
 
     def _stop(self, worker: int) -> None:
         """End the other workers too: one that ended unforeseen must not leave the rest half able."""
-        with self._condition:
+        with self._lock:
             self.closed = True
             self._running.pop(worker, None)
             left = self._waiting.drain()
-            self._condition.notify_all()
+            self._wake_ups.release(self._idle)
+            self._idle = 0
             self._live_workers -= 1
             if not self._live_workers:
+                self._wake_ups.close()
                 del self._run  # it leads back to a model, which must not wait for the garbage collector to be freed
         _resolve(left, [stopping()] * len(left), time.perf_counter())
 
