@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,9 +12,10 @@ from model.manifest import BundleError
 from model.runtime.engine import EngineError
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
+from service.inference.warmup import TowerProfile
 from service.keys import Keys
 from service.metrics import Metrics
-from service.models import Models
+from service.models import Models, Profiles, performance_key
 from service.reloading import PreparedReload, fingerprint
 from service.workers.samples import Families, dump
 
@@ -34,7 +35,7 @@ class Member:
         return {
             "samples": self._samples,
             "reload_keys": self._reload_keys,
-            "models": self._fingerprints,
+            "served": self._served,
             "prepare": self._prepare,
             "commit": self._commit,
             "drop": self._drop,
@@ -48,22 +49,20 @@ class Member:
         await self._keys.reload()
         return self._keys.problem
 
-    async def _fingerprints(self, _: None) -> list[str]:
-        return [fingerprint(pipeline.bundle) for pipeline in self._models.serving]
+    async def _served(self, _: None) -> dict[str, Any]:
+        return _describe(self._models.serving)
 
     async def _prepare(self, argument: Mapping[str, Any]) -> dict[str, Any]:
         loop, number = asyncio.get_running_loop(), argument["reload"]
-        self._prepared[number] = task = loop.create_task(self._models.prepare(argument["model"]))
+        preparing = self._models.prepare(argument["model"], read_profiles(argument["profiles"]))
+        self._prepared[number] = task = loop.create_task(preparing)
         loop.call_later(UNDECIDED_S, self._forget, number)
         try:
             prepared = await task
         except (BundleError, EngineError) as error:
             log.error("this worker cannot reload: %s", error)
             raise self._models.refusal(error) from None
-        return {
-            "models": [fingerprint(pipeline.bundle) for pipeline in prepared.after],
-            "changes": [asdict(change) for change in prepared.changes()],
-        }
+        return {**_describe(prepared.after), "changes": [asdict(change) for change in prepared.changes()]}
 
     async def _commit(self, number: int) -> None:
         task = self._prepared.pop(number, None)
@@ -83,3 +82,24 @@ class Member:
     def _drop_prepared(self, task: asyncio.Task[PreparedReload[Pipeline]]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._models.drop(task.result())
+
+
+def _describe(pipelines: Iterable[Pipeline]) -> dict[str, Any]:
+    """Which models these are, for comparison; and what warm-up has measured, for workers that start later."""
+    pipelines = list(pipelines)
+    return {
+        "models": [fingerprint(pipeline.bundle) for pipeline in pipelines],
+        "profiles": {
+            performance_key(pipeline.bundle.manifest): {
+                tower: list(profile) for tower, profile in pipeline.profiles.items()
+            }
+            for pipeline in pipelines
+        },
+    }
+
+
+def read_profiles(measured: Mapping[str, Mapping[str, Sequence[Any]]]) -> Profiles:
+    """What `_describe` gave another process."""
+    return {
+        key: {tower: TowerProfile(*profile) for tower, profile in towers.items()} for key, towers in measured.items()
+    }

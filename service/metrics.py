@@ -78,6 +78,8 @@ class Metrics:
             "sightword_label_set_errors", "Failures of the store of label sets, by kind.", ["kind"], registry=registry
         )
         self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
+        for outcome in ("done", "failed"):  # from the start: of one that appears at 1, Prometheus sees no increase
+            self.reloads.labels(outcome)
         self.engine_restarts = Counter(
             "sightword_engine_restarts", "Engines opened again after a failure.", registry=registry
         )

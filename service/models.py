@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from model.runtime.providers import choose, usable
 from service.errors import ApiError
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
+from service.inference.warmup import TowerProfile
 from service.model_names import ModelNames
 from service.opening import OPEN_S, Opener
 from service.pulling import Puller
@@ -27,6 +28,7 @@ from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Profiles = Mapping[str, Mapping[str, TowerProfile]]  # by performance key and tower
 STALL_S = 30.0  # in which a folder gives nothing of a file
 RELOAD_WAIT_S = 10.0  # for a reload that goes on already
 
@@ -41,6 +43,7 @@ class Models:
         self._names = ModelNames(shared.settings.aliases())
         self.opener = Opener(shared)
         self._serving: tuple[Pipeline, ...] = ()
+        self._known: Profiles = {}
         self._changing = asyncio.Lock()
         self._changing_since = 0.0
         self._reading: defaultdict[str, Watchdog] = defaultdict(lambda: Watchdog(STALL_S))  # by folder or name
@@ -69,17 +72,20 @@ class Models:
         }
         return [found[name].id if name in found else name for name in folders]
 
-    def load(self) -> None:
+    def load(self, known: Profiles | None = None) -> None:
         """Pull what is named and not here, verify, open and warm up every bundle; for a thread.
 
-        Raises BundleError or EngineError.
+        What another process has measured, in `known`, is not measured again. Raises BundleError or EngineError.
         """
+        self._known = known or {}
         self._folders = [
             self._ask(name, self._puller.find) or self._puller.pull(name) for name in self._shared.settings.model
         ] or [bundled()]
         opened: list[Pipeline] = []
         try:
-            opened.extend(self.opener.open(self._read(folder)) for folder in self._folders)
+            for folder in self._folders:
+                bundle = self._read(folder)
+                opened.append(self.opener.open(bundle, self._known.get(performance_key(bundle.manifest))))
             self._names.check(_bundles(opened))
         except Exception:
             _close_all(opened)
@@ -131,14 +137,15 @@ class Models:
         reloads.labels("done").inc()
         return prepared.changes()
 
-    async def prepare(self, name: str | None = None) -> PreparedReload[Pipeline]:
+    async def prepare(self, name: str | None = None, known: Profiles | None = None) -> PreparedReload[Pipeline]:
         """Read, verify, open and warm up what is to be swapped in, beside what serves: all of a reload that can fail.
 
-        Raises as `reload` does. Until `commit` or `drop` of the result, no other change of models begins.
+        Raises as `reload` does; `known` is as for `load`. No other change begins until `commit` or `drop` of it.
         """
         await self._begin_change(RELOAD_WAIT_S)
         try:
             await self._wait_for_retired()
+            self._known = known or {}
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
@@ -210,7 +217,8 @@ class Models:
             return pipeline
         same_speed = performance_key(bundle.manifest) == performance_key(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
-        return self.opener.open(bundle, pipeline.profiles if same_speed else None, pipeline)
+        profiles = pipeline.profiles if same_speed else self._known.get(performance_key(bundle.manifest))
+        return self.opener.open(bundle, profiles, pipeline)
 
     def _read(self, folder: Path) -> Bundle:
         return self._watched(str(folder), lambda alive: Bundle.load(folder, alive))
@@ -268,12 +276,12 @@ class Models:
         _close_all(self._serving)
 
 
-def performance_key(manifest: Manifest) -> tuple[object, ...]:
+def performance_key(manifest: Manifest) -> str:
     """What decides how fast a model runs: those of equal keys share the profiles that warm-up measured."""
     variant = manifest.variant
     towers = (variant.image, variant.text) if variant else ()
     computations = [(tower.computes, tower.fused, tower.calibration_pictures > 0) for tower in towers]
-    return manifest.config, manifest.precision, manifest.weights_dtype, computations
+    return repr((manifest.config, manifest.precision, manifest.weights_dtype, computations))
 
 
 def _retire(pipeline: Pipeline) -> None:

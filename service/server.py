@@ -28,7 +28,7 @@ from service.member import Member
 from service.memory import freeze_garbage_collector
 from service.state import Service
 from service.supervisor import Supervisor
-from service.threads import run_in_daemon_thread, still_running
+from service.threads import still_running
 from service.workers.channel import ChannelError
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Server(uvicorn.Server):
 
     async def _load(self) -> None:
         try:
-            await run_in_daemon_thread(self.service.models.load)
+            await self.service.load()
         except (BundleError, EngineError) as error:
             self.fail(f"cannot start: {error}")
         except Exception:

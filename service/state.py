@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from service.forwarding import ImmichForwarder
 from service.inference.pipeline import Pipeline
 from service.inference.shared_resources import SharedResources
 from service.keys import Keys
+from service.member import read_profiles
 from service.metrics import Metrics
 from service.models import Models
 from service.reloading import Change, Reloaded
@@ -32,6 +33,7 @@ from service.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 CLOSE_S = 7.0  # more than a pull and the traces are given
+PROFILES_S = 60.0  # for an answer that waits for nothing
 METRICS_S = 10.0  # for all workers, twice as long as any of them is waited for
 RELOAD_S = 3 * 3600.0  # for all workers; whoever asks over HTTP has less patience
 
@@ -61,6 +63,16 @@ class Service:
     def model(self, name: str | None) -> AbstractContextManager[Pipeline]:
         """The model of that id, or the default one for None; it stays the same and open in the `with`."""
         return self.models.use(self.models.find(name))
+
+    async def load(self) -> None:
+        """Load the models. Where other workers run, they would disturb a measurement, and have made it already.
+
+        Raises BundleError or EngineError.
+        """
+        measured: Mapping[str, Mapping[str, Sequence[Any]]] = {}
+        if self.worker is not None:
+            measured = await self._ask_parent("profiles", None, PROFILES_S)
+        await run_in_daemon_thread(self.models.load, read_profiles(measured))
 
     def uptime_s(self) -> float:
         """Seconds since the start."""

@@ -38,7 +38,8 @@ class Reloads:
         self._workers, self._counted = workers, counted
         self._serving: set[int] = set()
         self._joining: set[int] = set()  # their models are loaded, and may not be what the others serve
-        self._models: Sequence[str] | None = None  # fingerprints of what all workers serve
+        self._models: Sequence[str] = ()  # fingerprints of what all workers serve
+        self.profiles: Mapping[str, Any] = {}  # what their warm-up has measured
         self._changing = asyncio.Lock()
         self._changing_since = 0.0
         self._numbers = itertools.count()
@@ -70,12 +71,13 @@ class Reloads:
         try:
             await self._workers.ask(number, "reload_keys", None, KEYS_S)  # it may have read them before a reload
             async with self._one_at_a_time(PREPARE_S):
-                models = await self._workers.ask(number, "models")
-                if self._serving and models != self._models:
+                found = await self._workers.ask(number, "served")
+                if self._serving and found["models"] != self._models:
                     log.warning("worker %d found other models than the others serve: all are reloaded", number)
+                    self.profiles = {**found["profiles"], **self.profiles}
                     await self._swap(None)
                 else:
-                    self._models = models
+                    self._models, self.profiles = found["models"], found["profiles"]
                 self._serving.add(number)
         finally:
             self._joining.discard(number)
@@ -110,19 +112,20 @@ class Reloads:
 
     async def _swap(self, model: str | None) -> list[Change]:
         """The two phases. Gives each model served, changed or not."""
-        workers = sorted({*self._serving, *self._joining})
+        workers = [*sorted(self._serving), *sorted(self._joining)]
         if not workers:
             raise ApiError("unavailable", "The model is still loading; try again shortly.")
         number = next(self._numbers)
         try:
-            prepared = await self._prepare(workers, {"reload": number, "model": model})
+            prepared = await self._prepare_all(workers, {"reload": number, "model": model})
         except ApiError as error:
             await ask_each(self._workers, workers, "drop", number, DECIDE_S)
             if error.code != "model_not_found":
                 self._counted.labels("failed").inc()
             raise
         committed = await ask_each(self._workers, workers, "commit", number, DECIDE_S)
-        self._models = prepared[workers[0]]["models"]
+        first = prepared[workers[0]]
+        self._models, self.profiles = first["models"], first["profiles"]
         for worker, answer in committed.items():
             if isinstance(answer, BaseException):
                 log.error("worker %d has not switched models (%r), and is replaced", worker, answer)
@@ -131,8 +134,19 @@ class Reloads:
         changes = [[Change(**change) for change in answer["changes"]] for answer in prepared.values()]
         return max(changes, key=lambda each: sum(change.changed for change in each))  # of a newcomer, there are none
 
-    async def _prepare(self, workers: Sequence[int], argument: Mapping[str, Any]) -> Mapping[int, Any]:
-        """What each has prepared, once all have. Raises ApiError where one cannot."""
+    async def _prepare_all(self, workers: Sequence[int], argument: Mapping[str, Any]) -> Mapping[int, Any]:
+        """What each has prepared, once all have. Raises ApiError where one cannot.
+
+        One begins: what warm-up has to measure, it measures undisturbed by the others, and for all.
+        """
+        first, *others = workers
+        answers = await self._prepare([first], {**argument, "profiles": self.profiles})
+        answers |= await self._prepare(others, {**argument, "profiles": answers[first]["profiles"]}) if others else {}
+        if len({tuple(answer["models"]) for answer in answers.values()}) > 1:
+            raise _unavailable("a folder changed while it was read")
+        return answers
+
+    async def _prepare(self, workers: Sequence[int], argument: Mapping[str, Any]) -> dict[int, Any]:
         asking = {
             number: asyncio.ensure_future(self._workers.ask(number, "prepare", argument, PREPARE_S))
             for number in workers
@@ -149,10 +163,7 @@ class Reloads:
         if failed:
             refusals = [error for error in failed.values() if isinstance(error, ApiError)]
             raise refusals[0] if refusals else _unavailable("a worker ended, or hung, meanwhile")
-        answers: dict[int, Any] = outcomes
-        if any(answer["models"] != answers[workers[0]]["models"] for answer in answers.values()):
-            raise _unavailable("a folder changed while it was read")
-        return answers
+        return outcomes
 
 
 def _unavailable(why: str) -> ApiError:

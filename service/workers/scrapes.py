@@ -46,6 +46,8 @@ class ServiceMetrics:
             "sightword_worker_restarts", "Workers started in the place of one that had ended.", registry=registry
         )
         self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
+        for outcome in ("done", "failed"):  # from the start: of one that appears at 1, Prometheus sees no increase
+            self.reloads.labels(outcome)
         self._count.set(workers.count)
 
     async def answer(self, number: int, accept: str) -> dict[str, str]:

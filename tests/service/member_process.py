@@ -45,7 +45,7 @@ class Processes:
             )
         self._channels[number] = Channel(ours, {})
         self._serving[number] = asyncio.create_task(self._channels[number].serve())
-        await self.ask(number, "models", None, START_S)
+        await self.ask(number, "served", None, START_S)
 
     def connected(self) -> Sequence[int]:
         return [number for number, channel in self._channels.items() if not channel.closed]

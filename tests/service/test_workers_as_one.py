@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def pair(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("pair")
     link = folder / "current"
     link.symlink_to(bundle_path)
-    with several(folder, link, admin_key=KEY, max_batch="8") as service:
+    with several(folder, link, module="tests.service.chance_service", admin_key=KEY) as service:
         yield Pair(service, link)
 
 
@@ -175,11 +175,23 @@ def test_a_death_in_the_middle_leaves_all_with_one_model(pair: Pair, bundle: Bun
         victim.kill()
         reload.join()
         wait_for_successor(service, restarts)
-        digests = set()
-        for _ in range(20):
-            with httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=ADMIN) as http:
-                digests.add(embed(http, "a cat")[0])
-        assert digests == {target.digest}  # of the newcomer, if not of the reload
+        # It is what the newcomer has found, if not what the reload brought.
+        assert ask_all(service, lambda http: embed(http, "a cat")[0]) == {target.digest}
+
+
+def test_batches_are_measured_once(pair: Pair) -> None:
+    """By the first worker, while it is alone; here each measurement gives another number."""
+    assert pair.service.metric("sightword_worker_restarts_total") >= 1
+    assert len(ask_all(pair.service, lambda http: str(http.get("/info").json()["models"][0]["max_batch"]))) == 1
+
+
+def ask_all(service: Running, ask: Callable[[httpx.Client], str]) -> set[str]:
+    """The answers on many connections that are kept meanwhile, so that each worker has some."""
+    with ExitStack() as stack:
+        return {
+            ask(stack.enter_context(httpx.Client(base_url=service.url, timeout=PATIENCE_S, headers=ADMIN)))
+            for _ in range(20)
+        }
 
 
 def wait_for_successor(service: Running, restarts: float) -> None:
