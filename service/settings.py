@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         None,
         ge=MIN_GPU_MEMORY,
         le=MAX_BYTES,
-        description="Most memory of the GPU for models and their work in this process; no limit if not given.",
+        description="Most memory of the GPU for models and their work, of all workers; no limit if not given.",
     )
     model_aliases: Annotated[CommaSeparated, _validate_each(_check_alias)] = Field(
         (),

@@ -22,7 +22,7 @@ class SharedResources:
     def __init__(self, settings: Settings, metrics: Metrics, worker: Worker | None = None) -> None:
         """`worker` is this process where it is one of several."""
         self.settings, self.metrics = settings, metrics
-        self.device = _device(settings)
+        self.device = _device(settings, 1 if worker is None else worker.count)
         self.admission = Admission(
             settings.queue_items,
             settings.queue_bytes,
@@ -42,9 +42,9 @@ class SharedResources:
         await self.cache.aclose()
 
 
-def _device(settings: Settings) -> Device:
+def _device(settings: Settings, processes: int) -> Device:
     """The GPU of the settings, and the part of its memory that one arena of one model may take."""
     models = len(settings.model) or 1
     limit = settings.gpu_memory_bytes
-    arena_bytes = None if limit is None else limit // (models * ARENAS_PER_MODEL)
+    arena_bytes = None if limit is None else limit // (models * ARENAS_PER_MODEL * processes)
     return Device(settings.device, arena_bytes, settings.max_batch or Device().largest_batch)

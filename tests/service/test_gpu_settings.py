@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from benchmarks.service_process import running
 from model.runtime import gpu
 from model.runtime.engine import Engine
 from model.runtime.providers import Device, EngineError
-from service import opening
+from service import opening, shared_memory
+from service.board import Board
 from service.settings import Settings, SettingsError
 from service.state import Service
+from service.workers.handover import Handover
+from service.workers.worker import Worker
 
 
 @pytest.fixture
@@ -31,8 +35,8 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[Device]:
     return opened
 
 
-def load(**settings: Any) -> None:
-    service = Service(Settings.read(settings))
+def load(worker: Worker | None = None, **settings: Any) -> None:
+    service = Service(Settings.read(settings), worker)
     service.models.load()
     service.models.close()
 
@@ -47,6 +51,15 @@ def test_the_memory_is_divided_among_all_arenas(bundle_path: Path, devices: list
     """Two towers a model, and two more for the time of a reload."""
     load(model=str(bundle_path), gpu_memory_bytes=8 * 2**30)
     assert [device.arena_bytes for device in devices] == [2 * 2**30]
+
+
+def test_and_among_all_workers(bundle_path: Path, devices: list[Device]) -> None:
+    ours, theirs = socket.socketpair()
+    board = shared_memory.create("board", Board.size(4))
+    worker = Worker(Handover(0, 4, {}, sockets=[], channel=theirs.detach(), board=board, cache=None))
+    with ours:
+        load(worker, model=str(bundle_path), gpu_memory_bytes=8 * 2**30)
+    assert [device.arena_bytes for device in devices] == [2**29]
 
 
 @pytest.mark.parametrize("settings", [{"device": "-1"}, {"device": "all"}, {"gpu_memory_bytes": "8"}])
