@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import tempfile
 
 
 def create(name: str, size: int) -> int:
-    """The descriptor of so many bytes of zeros; they are taken as they are written to. Raises OSError."""
+    """The descriptor of so many bytes of zeros; they are taken as they are written to. Raises OSError.
+
+    On Linux nobody can change their number any more: a process that has mapped more than there is ends by SIGBUS.
+    """
     if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create(name)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(descriptor, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        return descriptor
+    with tempfile.TemporaryFile() as file:
+        descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, size)
     return descriptor
 

@@ -78,10 +78,10 @@ def command() -> list[str]:
     line, left = [sys.executable], sys.orig_argv[1:]
     while left:
         argument = left.pop(0)
-        name, _, value = argument.partition("=")
+        name, has_value, _ = argument.partition("=")
         if name not in _SECRET_OPTIONS:
             line.append(argument)
-        elif not value:
+        elif not has_value:  # which is the next argument
             del left[:1]
     return line
 

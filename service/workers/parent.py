@@ -181,9 +181,10 @@ class Parent:
 
     async def _is_ready(self, number: int, _: object) -> None:
         """Answer `ready`; the worker takes connections from then on."""
+        process = self._processes[number]
         if self.on_ready is not None:
             await self.on_ready(number)
-        self._processes[number].ready = True
+        process.ready = True  # it alone: by now another may have its number
         if not self._is_complete:
             self._is_complete = True
             for other in range(1, self.count):

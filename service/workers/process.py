@@ -49,13 +49,14 @@ class WorkerProcess:
 async def start(handover: Handover, answers: dict[str, Answer], end: socket.socket) -> WorkerProcess:
     """Start a process with what is handed down to it; `end` is the parent's of the channel. Raises OSError."""
     memory = handover.write()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WORKERS)  # which the process inherits
+    # Which the process inherits: it is forked before anything is waited for. Several may be starting at once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_WORKERS)
     try:
         process = await asyncio.create_subprocess_exec(
             *command(), env={**os.environ, VARIABLE: str(memory)}, pass_fds=[memory, *handover.descriptors]
         )
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NOT_FOR_WORKERS)
         os.close(memory)
     handlers: Handlers = {name: partial(answer, handover.number) for name, answer in answers.items()}
     return WorkerProcess(handover.number, process, Channel(end, handlers))

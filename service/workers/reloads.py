@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from prometheus_client import Counter
 
 from service.errors import ApiError
 from service.reloading import Change, Reloaded
+from service.workers.channel import ChannelError
 from service.workers.siblings import Workers, ask_each
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class Reloads:
         self._workers, self._counted = workers, counted
         self._serving: set[int] = set()
         self._joining: set[int] = set()  # their models are loaded, and may not be what the others serve
+        self._lives: defaultdict[int, int] = defaultdict(int)  # by number: how many have ended that had it
         self._models: Sequence[str] = ()  # fingerprints of what all workers serve
         self.profiles: Mapping[str, Any] = {}  # what their warm-up has measured
         self._changing = asyncio.Lock()
@@ -65,12 +68,15 @@ class Reloads:
     async def admit(self, number: int) -> None:
         """A worker has loaded its models: see to it that all serve the same, before it takes connections.
 
-        It read the folders later than the others. Raises ApiError or ChannelError where that cannot be.
+        It read the folders later than the others. Raises ApiError or ChannelError where that cannot be, or where it has
+        ended meanwhile: another may have its number by then, and be far from ready.
         """
+        life = self._lives[number]
         self._joining.add(number)
         try:
             await self._workers.ask(number, "reload_keys", None, KEYS_S)  # it may have read them before a reload
             async with self._one_at_a_time(PREPARE_S):
+                self._check_life(number, life)
                 found = await self._workers.ask(number, "served")
                 if self._serving and found["models"] != self._models:
                     log.warning("worker %d found other models than the others serve: all are reloaded", number)
@@ -78,13 +84,21 @@ class Reloads:
                     await self._swap(None)
                 else:
                     self._models, self.profiles = found["models"], found["profiles"]
+                self._check_life(number, life)
                 self._serving.add(number)
         finally:
-            self._joining.discard(number)
+            if life == self._lives[number]:
+                self._joining.discard(number)
 
     def forget(self, number: int) -> None:
         """A worker has ended."""
+        self._lives[number] += 1
         self._serving.discard(number)
+        self._joining.discard(number)
+
+    def _check_life(self, number: int, life: int) -> None:
+        if life != self._lives[number]:
+            raise ChannelError(f"worker {number} has ended before it could join the others")
 
     @asynccontextmanager
     async def _one_at_a_time(self, timeout_s: float) -> AsyncIterator[None]:

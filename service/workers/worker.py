@@ -32,6 +32,8 @@ class Worker:
         self.cache: mmap.mmap | None = None if handover.cache is None else _attach(handover.cache)
         self.sockets = [socket.socket(fileno=descriptor) for descriptor in handover.sockets]
         self._end = socket.socket(fileno=handover.channel)
+        for each in (*self.sockets, self._end):  # for this process, and none that it starts
+            each.set_inheritable(False)
         self._channel: Channel | None = None
 
     async def serve(self, handlers: Handlers, parent_gone: Callable[[], None]) -> None:

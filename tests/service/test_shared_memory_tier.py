@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from service import shared_memory
 from service.cache.memory_tier import MemoryTier
 from service.cache.shared_memory_tier import LEAST_BYTES, SharedMemoryTier
 from tests.service import shared_memory_hammer
@@ -24,9 +25,8 @@ from tests.service.tiers import DIMENSIONS, Tiers, key, numbers, run, vector
 
 @contextmanager
 def mapping(size: int) -> Iterator[int]:
-    descriptor = os.memfd_create("test")
+    descriptor = shared_memory.create("test", size)
     try:
-        os.ftruncate(descriptor, size)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -121,6 +121,12 @@ def test_it_is_bounded_and_what_is_asked_for_stays(descriptor: int) -> None:
     assert len(kept) > 400  # of the 490 that fit
     assert kept[0] > 2400
     assert os.fstat(descriptor).st_size == 2**20
+
+
+def test_no_process_can_change_its_size(descriptor: int) -> None:
+    for size in (0, 2**21):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, size)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])

@@ -14,6 +14,7 @@ from model.bundle import Bundle, write_manifest
 from service.errors import ApiError
 from service.reloading import fingerprint
 from service.workers import reloads as module
+from service.workers.channel import ChannelError
 from service.workers.reloads import Reloads
 from tests.service.member_process import Processes, processes
 from tests.service.test_reload import point, spoil_graph
@@ -143,6 +144,29 @@ def test_whoever_dies_or_hangs_in_the_middle(
 
 
 async def nothing(number: int, what: str) -> None: ...
+
+
+def test_who_takes_a_number_is_not_let_in_by_what_was_asked_for_the_one_before(folder: Path, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with processes(tmp_path, folder, folder) as workers:
+            reloads = Reloads(workers, Counter("reloads", "By outcome.", ["outcome"], registry=None))
+            await reloads.admit(0)
+            workers.before = hold = Hold("served")
+            late = asyncio.create_task(reloads.admit(1))
+            await hold.reached.wait()
+            workers.send(1, signal.SIGKILL)
+            await workers.gone(1)
+            reloads.forget(1)
+            workers.before = nothing
+            await workers.start(1, folder)
+            hold.go.set()
+            with pytest.raises(ChannelError, match="has ended before"):
+                await late
+            assert reloads._serving == {0}
+            await reloads.admit(1)
+            assert reloads._serving == {0, 1}
+
+    asyncio.run(test())
 
 
 def test_one_at_a_time_and_keys_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,9 @@ from benchmarks.redis_server import RedisServer
 from benchmarks.service_process import PATIENCE_S, Running
 from service.settings import MAX_LABEL_SETS
 from tests.service.redis_or_skip import redis_server
+from tests.service.several_workers import several, wait_until, workers_of
 from tests.service.test_cache import LOOKUPS, fresh
 from tests.service.test_label_sets_stored import GOOD
-from tests.service.test_workers import several, wait_until, workers_of
 
 ROUNDS = 25
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
+import signal
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +21,8 @@ import pytest
 from benchmarks.service_process import PATIENCE_S, Running, starting
 from service.settings import Settings, SettingsError
 from service.starting import count_workers
-from service.workers.handover import Handover, take, to_hand_down
+from service.workers import process
+from service.workers.handover import Handover, command, take, to_hand_down
 from tests.service.several_workers import COUNT, several, wait_until, workers_of
 
 ADMIN_KEY = "0123456789abcdef0123456789abcdef"
@@ -166,3 +171,32 @@ def test_settings_are_handed_down_as_they_were_read(monkeypatch: pytest.MonkeyPa
     assert taken.read_settings().__dict__ == settings.__dict__
     assert taken.read_settings().model_fields_set == settings.model_fields_set
     assert take() is None
+
+
+@pytest.mark.parametrize("secret", [["--api-keys", "abc"], ["--api-keys=abc"], ["--api-keys="]])
+def test_the_command_line_of_a_worker_lacks_secrets_and_nothing_else(
+    secret: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "service", *secret, "--port", "0"])
+    assert command() == [sys.executable, "-m", "service", "--port", "0"]
+
+
+def test_starting_several_at_once_leaves_the_parent_its_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a terminal sends to all is held back from workers, and only from them."""
+    mask = "signal.pthread_sigmask(signal.SIG_BLOCK, [])"
+    code = f"import signal, sys; sys.exit(3 if {{signal.SIGINT, signal.SIGHUP}} <= {mask} else 1)"
+    monkeypatch.setattr(process, "command", lambda: [sys.executable, "-c", code])
+
+    async def one(number: int) -> int:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            handover = Handover(number, 3, {}, sockets=[], channel=theirs.fileno(), board=theirs.fileno(), cache=None)
+            started = await process.start(handover, {}, ours)
+        return await started.wait()
+
+    async def test() -> None:
+        assert await asyncio.gather(*map(one, range(3))) == [3, 3, 3]
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    asyncio.run(test())
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
