@@ -56,10 +56,10 @@ async def redis(bench: Bench) -> Phase:
         phase.check("it recovers by itself", recovered is not None, f"{recovered or RECOVERY_S:.1f} s after the start")
         client.close()
     without = (without + await _rate_without_cache(bench, requests)) / 2
-    for name in ("stopped (SIGSTOP)", "killed"):
+    for name in ("up", "stopped (SIGSTOP)", "killed"):
         measured = f"{rates[name]:.0f} of {without:.0f} requests/s"
         phase.check(f"Redis {name}: 80 % of the speed of no cache", rates[name] >= 0.8 * without, measured, speed=True)
-    phase.figures = {f"Redis {name}": f"{rate:.0f} requests/s" for name, rate in rates.items()}
+    phase.figures = {f"Redis {name}": f"{rate:.0f} requests/s, {rate / without:.0%}" for name, rate in rates.items()}
     return phase
 
 
