@@ -47,3 +47,9 @@ def test_each_setting_that_the_warning_names_lowers_the_need(name: str) -> None:
     default = Settings.read({})
     lower = Settings.read({name: getattr(default, name) // 2})
     assert needed_bytes(lower, cores=2) < needed_bytes(default, cores=2)
+
+
+def test_workers_need_more_each_and_not_as_much_again() -> None:
+    one, two, four = (needed_bytes(Settings.read({}), cores=8, workers=workers) for workers in (1, 2, 4))
+    assert one < two < 2 * one
+    assert four - two == 2 * (two - one)

@@ -12,3 +12,10 @@ import pytest
 def test_the_service_starts_without(module: str) -> None:
     program = f"import sys, service.server, service.command; sys.exit({module!r} in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("module", ["onnxruntime", "uvicorn", "service.state"])
+def test_the_parent_of_workers_starts_without(module: str) -> None:
+    """It only watches, and its memory comes on top of theirs."""
+    program = f"import sys, service.starting, service.command; sys.exit({module!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
