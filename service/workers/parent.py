@@ -19,7 +19,7 @@ from typing import Any
 
 from service import shared_memory
 from service.board import Board, Field, Phase
-from service.settings import Settings
+from service.settings import PREFIX, Settings, SettingsError
 from service.workers.channel import ChannelError
 from service.workers.handover import Handover, to_hand_down
 from service.workers.process import Answer, WorkerProcess, describe, start
@@ -39,7 +39,7 @@ class Parent:
     """`run` is the whole life of the service. Questions of workers are answered by `handlers`."""
 
     def __init__(self, settings: Settings, count: int, sockets: Sequence[socket.socket]) -> None:
-        """`sockets` listen. Raises OSError where there is no memory to share."""
+        """`sockets` listen. Raises OSError where there is no memory to share, SettingsError where not so much."""
         self.settings, self.count, self._sockets = settings, count, sockets
         self.handlers: dict[str, Answer] = {"listening": self._is_listening, "ready": self._is_ready}
         self.on_ready: Callable[[int], Awaitable[None]] | None = None  # before it takes connections; may refuse it
@@ -47,9 +47,7 @@ class Parent:
         self.on_hangup: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._board_file = shared_memory.create("sightword-board", Board.size(count))
         self._board = Board(shared_memory.attach(self._board_file), count)
-        self._cache_file: int | None = None
-        if settings.cache_bytes:
-            self._cache_file = shared_memory.create("sightword-cache", settings.cache_bytes)
+        self._cache_file = _share_cache(settings)
         self._processes: dict[int, WorkerProcess] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._keepers: set[asyncio.Task[None]] = set()
@@ -236,3 +234,16 @@ class Parent:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _share_cache(settings: Settings) -> int | None:
+    """The memory of the cache, mapped once to see that the workers can, and not yet taken."""
+    if not settings.cache_bytes:
+        return None
+    try:
+        descriptor = shared_memory.create("sightword-cache", settings.cache_bytes)
+        shared_memory.attach(descriptor).close()
+    except OSError as error:
+        reason = f"{settings.cache_bytes} bytes cannot be shared by workers ({error.strerror}); take less"
+        raise SettingsError(f"{PREFIX}CACHE_BYTES (--cache-bytes): {reason}") from None
+    return descriptor

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.service_process import PATIENCE_S, Running, starting
+from benchmarks.service_process import PATIENCE_S, Running, clean_environment, starting
 from service.settings import Settings, SettingsError
 from service.starting import count_workers
 from service.workers import process
@@ -171,6 +172,15 @@ def test_settings_are_handed_down_as_they_were_read(monkeypatch: pytest.MonkeyPa
     assert taken.read_settings().__dict__ == settings.__dict__
     assert taken.read_settings().model_fields_set == settings.model_fields_set
     assert take() is None
+
+
+def test_more_memory_for_the_cache_than_can_be_shared_is_refused_by_name(bundle_path: Path) -> None:
+    settings = {"model": str(bundle_path), "workers": "2", "cache_bytes": str(2**50)}
+    command = [sys.executable, "-m", "service", "--port", "0"]
+    environment = clean_environment(settings) | {"COLUMNS": "300"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "SIGHTWORD_CACHE_BYTES (--cache-bytes): 1125899906842624 bytes cannot be shared" in ended.stderr
 
 
 @pytest.mark.parametrize("secret", [["--api-keys", "abc"], ["--api-keys=abc"], ["--api-keys="]])
