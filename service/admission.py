@@ -34,6 +34,7 @@ class Admission:
         self.limit_items, self.limit_bytes, self.limit_s = limit_items, limit_bytes, limit_s
         self.row = row or Board.of_one().row(0)
         self.reservations: set[ItemReservation] = set()
+        self.seconds = 0.0  # of all reservations
         items_gauge.set_function(lambda: self.row.get(Field.ITEMS))
         bytes_gauge.set_function(lambda: self.row.get(Field.BYTES))
 
@@ -95,6 +96,9 @@ class Admission:
             yield reservation
         finally:
             self.reservations.discard(reservation)
+            reservation.done(reservation.seconds)
+            if not self.reservations:
+                self.seconds = 0.0  # without the sum of all roundings
             self.row.add(Field.ITEMS, -items)
 
 
@@ -112,15 +116,23 @@ class ItemReservation:
         robin: of what another has left, as much is done before this one ends as this one has itself. So a large request
         waits for all others, and a small one, whatever is at work, not for long.
         """
-        others_s = sum(min(seconds, other.seconds) for other in self._admission.reservations if other is not self)
-        if others_s and seconds + others_s > self._admission.limit_s:
-            limit = f"{self._admission.limit_s:g} s"
-            raise overloaded(f"with what is at work, this would take {seconds + others_s:.0f} s, of at most {limit}")
-        self.seconds = seconds
+        admission = self._admission
+        if seconds + admission.seconds > admission.limit_s:  # else there is no need to look at a thousand of them
+            others_s = sum(min(seconds, other.seconds) for other in admission.reservations if other is not self)
+            if others_s and seconds + others_s > admission.limit_s:
+                limit = f"{admission.limit_s:g} s"
+                raise overloaded(
+                    f"with what is at work, this would take {seconds + others_s:.0f} s, of at most {limit}"
+                )
+        self._set(seconds)
 
     def done(self, seconds: float) -> None:
         """So many seconds less are left."""
-        self.seconds = max(0.0, self.seconds - seconds)
+        self._set(max(0.0, self.seconds - seconds))
+
+    def _set(self, seconds: float) -> None:
+        self._admission.seconds += seconds - self.seconds
+        self.seconds = seconds
 
 
 class ByteReservation:

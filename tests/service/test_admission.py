@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from benchmarks.service_process import PATIENCE_S, Running, running
-from service.admission import Admission
+from service.admission import Admission, ItemReservation
 from service.errors import ApiError
 from service.inference.throughput import UnitCost
 from service.metrics import Metrics
@@ -72,6 +73,21 @@ def test_nothing_stays_reserved() -> None:
         raise ValueError
     assert not admission.reservations
     assert admission.items == 0
+
+
+def test_the_seconds_of_all_are_the_sum_of_what_each_has_left() -> None:
+    admission = make_admission(limit_s=100)
+    draw = random.Random(0)
+    with ExitStack() as stack:
+        others = [stack.enter_context(admission.reserve_items(1)) for _ in range(20)]
+        with admission.reserve_items(1) as left_early:
+            left_early.expect(7)
+        for _ in range(500):
+            change = draw.choice([ItemReservation.expect, ItemReservation.done])
+            change(draw.choice(others), draw.uniform(0, 3))
+            left_early.done(1)  # what it began may end later than it
+            assert admission.seconds == pytest.approx(sum(other.seconds for other in admission.reservations))
+    assert admission.seconds == 0
 
 
 def test_a_cost_follows_what_is_measured() -> None:
