@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,7 +20,6 @@ from benchmarks.service_process import Running, running
 
 LIVE = request("GET", "/health/live")
 CLIENTS = 64
-NICE = 5  # of the service
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,8 @@ class Bench:
 
     @contextmanager
     def serving(self, model: Path | None = None, **settings: str) -> Iterator[Running]:
-        """The real service as a process of its own.
-
-        The load generator, and Redis, go first where cores are short: they stand for other machines.
-        """
-        first = partial(os.nice, NICE)
-        with running(self.folder, model or self.bundle, before=first, log_format="json", **settings) as service:
+        """The real service as a process of its own."""
+        with running(self.folder, model or self.bundle, log_format="json", **settings) as service:
             yield service
 
     @asynccontextmanager
