@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
+
+from model.images.decoder_names import MODULES, DecoderName
+from model.requirements import pip_install
 
 MAX_ROOT_PATH_CHARACTERS = 200
 # Characters that need no escape anywhere, as it goes into HTML, scripts and JSON; `//host` would be another host, and a
@@ -42,6 +46,14 @@ def check_server(url: str) -> str:
     if url and (len(url) > MAX_SERVER_CHARACTERS or not _SERVER.fullmatch(url)):
         raise ValueError("must be a URL such as http://immich-machine-learning:3003, without user name or query")
     return url
+
+
+def check_decoder(name: DecoderName) -> DecoderName:
+    """A decoder that is installed."""
+    module = MODULES[name]
+    if module is not None and find_spec(module) is None:
+        raise ValueError(f"{name} needs {module}, of which there are builds for x86-64: {pip_install(name)}")
+    return name
 
 
 def parse_workers(value: object) -> object:

@@ -21,10 +21,11 @@ from pydantic_settings import SettingsError as UnreadableSettingError
 
 from model import environment
 from model.environment import ENCODING, ENV_FILE, EnvironmentFileError
+from model.images.decoder_names import DecoderName
 from model.suggestions import did_you_mean
 from service import platforms
 from service.addresses import HostRule, parse_network
-from service.setting_values import check_root_path, check_route, check_server, parse_workers
+from service.setting_values import check_decoder, check_root_path, check_route, check_server, parse_workers
 
 PREFIX = environment.PREFIX
 SECRETS_FOLDER = Path("/run/secrets")  # where container engines mount secrets, each as a file named like its variable
@@ -163,6 +164,10 @@ class Settings(BaseSettings):
         ge=1024,
         le=MAX_BYTES,
         description="Largest request body, counted as received, and largest fetched picture.",
+    )
+    decoder: Annotated[DecoderName, AfterValidator(check_decoder)] = Field(
+        "pillow",
+        description="pillow, or simd: RGB pictures are resized by vector instructions, which takes the extra simd.",
     )
     max_image_pixels: int = Field(50_000_000, ge=1, le=MAX_COUNT, description="Largest picture, told from its header.")
     max_items: int = Field(512, ge=1, le=MAX_COUNT, description="Most items in one list of a request.")

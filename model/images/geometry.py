@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from model.config import Preprocessing
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+Part = tuple[int, int, int, int]
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # Pixels that the widest filter, bicubic, reads to each side of a point, in units of the larger of the two grids.
@@ -67,21 +68,37 @@ def resize_and_crop(
         return image.resize((size, size), resampling, box)
     if config.resize_mode == "longest":
         return _resize_and_pad(image, box, config)
-    part = box is not None
-    left, top, right, bottom = box or (0, 0, *image.size)
-    width, height = right - left, bottom - top
+    resized, offset = _resized(box or (0, 0, *image.size), config)
+    if box is None and resized[0] * resized[1] <= max_resized_pixels:
+        x, y = offset
+        return image.resize(resized, resampling).crop((x, y, x + size, y + size))
+    part, inner = part_under_crop(image.size, box, config)
+    return image.crop(part).resize((size, size), resampling, inner)
+
+
+def part_under_crop(size: tuple[int, int], box: Box | None, config: Preprocessing) -> tuple[Part, Box]:
+    """The pixels of an image of that size, or of what is in `box` of it, which the square is made of.
+
+    And where in that part the square begins and ends. Not for `longest`, which crops nothing.
+    """
+    left, top, right, bottom = box or (0, 0, *size)
+    resized, offset = _resized((left, top, right, bottom), config)
+    first_x, last_x, x0, x1 = _span(size[0], (left, right), resized[0], offset[0], config.size)
+    first_y, last_y, y0, y1 = _span(size[1], (top, bottom), resized[1], offset[1], config.size)
+    return (first_x, first_y, last_x, last_y), (x0, y0, x1, y1)
+
+
+def _resized(box: Box, config: Preprocessing) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size that what is in a box is resized to, and where in that the square begins."""
+    size, resize_size = config.size, config.resize_size or config.size
+    width, height = box[2] - box[0], box[3] - box[1]
     short = min(width, height)
     # The truncation and the rounding to even are torchvision's, and part of the reference; transformers rounds down.
     resized = (int(resize_size * width / short), int(resize_size * height / short))
     if config.resize_mode == "squash":
         resized = (resize_size, resize_size)
     x, y = ((side - size) // 2 if config.crop == "floor" else round((side - size) / 2) for side in resized)
-    if not part and resized[0] * resized[1] <= max_resized_pixels:
-        return image.resize(resized, resampling).crop((x, y, x + size, y + size))
-    # Only the part under the crop.
-    first_x, last_x, x0, x1 = _span(image.width, (left, right), resized[0], x, size)
-    first_y, last_y, y0, y1 = _span(image.height, (top, bottom), resized[1], y, size)
-    return image.crop((first_x, first_y, last_x, last_y)).resize((size, size), resampling, (x0, y0, x1, y1))
+    return resized, (x, y)
 
 
 def _resize_and_pad(image: Image.Image, box: Box | None, config: Preprocessing) -> Image.Image:

@@ -7,7 +7,7 @@ Everything here may run in many threads at once; Pillow's global settings are re
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from itertools import product
@@ -27,7 +27,7 @@ from model.images.samples import declare, eight_bit
 from model.images.unsupported import unsupported
 
 __all__ = ["ACCEPTED_FORMATS", "MAX_PIXELS", "ImageError", "Opened", "decode", "eight_bit", "load_image", "open_header"]
-__all__ += ["orientation", "preprocess"]
+__all__ += ["Resize", "orientation", "preprocess", "resize_with_pillow"]
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
@@ -38,6 +38,7 @@ for _decoder in ("Bmp", "Gif", "Mpo", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_decoder}ImagePlugin")
 Image.preinit()  # what is left of that, lest a first picture be called corrupt while no file can be opened
 
+Resize = Callable[[Image.Image, Box | None, Preprocessing], npt.NDArray[np.uint8]]
 _BLOCK_SIDE = 1024  # of what is composited in one go: five times its memory, 20 MiB
 
 
@@ -141,7 +142,14 @@ def _as_image_errors(data: bytes, header: Header) -> Iterator[None]:
         raise ImageError("invalid_image", unsupported(data, header) or message) from error
 
 
-def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None) -> npt.NDArray[np.uint8]:
+def resize_with_pillow(image: Image.Image, box: Box | None, config: Preprocessing) -> npt.NDArray[np.uint8]:
+    """An upright picture, or what is in `box` of it, as the square [size, size, 3] that the image tower sees."""
+    return np.array(resize_and_crop(image, box, config).convert("RGB"))
+
+
+def preprocess(
+    image: Image.Image, config: Preprocessing, box: Box | None = None, resize: Resize = resize_with_pillow
+) -> npt.NDArray[np.uint8]:
     """Orient, flatten, resize and crop a picture of any Pillow mode: uint8 [size, size, 3].
 
     `box` is where in `image` the picture is, if it was decoded at less than its size.
@@ -153,7 +161,7 @@ def preprocess(image: Image.Image, config: Preprocessing, box: Box | None = None
         image = eight_bit(image)
         if config.alpha == "white":
             image = _on_white(image)
-        return np.array(resize_and_crop(image, box, config).convert("RGB"))
+        return resize(image, box, config)
     # Broken palettes and transparency tables come to light only here, by several exceptions.
     except Exception as error:
         raise ImageError(

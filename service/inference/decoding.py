@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import Preprocessing
-from model.images.preprocessing import ImageError, open_header, preprocess
+from model.images.preprocessing import ImageError, open_header
 from service.errors import ApiError, internal_error, without_frames
 from service.inference.batcher import Batcher, stopping
 from service.inference.fair_queue import Entry
@@ -52,10 +52,10 @@ class Decoder:
                 width, height = opened.size
                 if max_pixels is not None and opened.pixels > max_pixels:
                     return None
-                opened.load()
+                self.shared.image_decoder.load(opened)
             self.shared.metrics.decoded_pixels.inc(width * height)
             with timing.stage("preprocess"):
-                return preprocess(opened.take(), self.preprocessing, opened.box)
+                return self.shared.image_decoder.preprocess(opened, self.preprocessing)
         except ImageError as error:
             raise _to_api_error(error) from None
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model.images.decoders import image_decoder
 from model.runtime.processor import usable_cores
 from model.runtime.providers import Device
 from service.admission import Admission
@@ -33,6 +34,7 @@ class SharedResources:
         )
         self.cache = Cache(settings, metrics, shared_memory=None if worker is None else worker.cache)
         self.fetcher = Fetcher(settings, self.admission)
+        self.image_decoder = image_decoder(settings.decoder)
         self.pool = ThreadPool(usable_cores())
 
     async def aclose(self) -> None:

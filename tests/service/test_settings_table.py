@@ -51,6 +51,7 @@ SETTINGS = {
         _test("fetch_service", "test_no_form_of_a_private_address_is_connected_to"),
     ),
     "max_body_bytes": ("the largest body", _test("settings_table", "test_limits")),
+    "decoder": ("how pictures are resized", _test("decoder", "test_the_setting_chooses_what_resizes")),
     "max_image_pixels": ("the largest picture", _test("errors", "test_pixels_are_counted_from_the_header")),
     "max_items": ("the longest list", _test("settings_table", "test_limits")),
     "max_compatible_items": ("the longest list", _test("compatible_apis", "test_as_many_items_as_openai_takes")),
