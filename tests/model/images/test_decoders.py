@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks.decoding.files import gradient
+from benchmarks.decoding.peak_memory import measure_peak
 from model.config import Preprocessing
 from model.images.decoders import ImageDecoder, PillowDecoder, image_decoder
+from model.images.memory import ALLOWANCE, BYTES_PER_PIXEL
 from model.images.preprocessing import ACCEPTED_FORMATS, ImageError, open_header, preprocess, resize_with_pillow
 from model.runtime.engine import Engine
 from tests.model.images.samples import vectors
@@ -127,6 +132,15 @@ def test_what_would_take_much_memory_is_pillows() -> None:
     assert np.array_equal(simd_resize.resize(large, None, DEFAULT), resize_with_pillow(large, None, DEFAULT))
     tall, squash = large.resize((1, 20_000)), Preprocessing(size=224, resize_mode="squash")
     assert np.array_equal(simd_resize.resize(tall, None, squash), resize_with_pillow(tall, None, squash))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured by Linux' /proc")
+def test_copies_stay_within_what_a_picture_may_take() -> None:
+    side = math.isqrt(simd_resize.MAX_PIXELS)
+    pixels = side * side
+    peak = measure_peak(encoded(gradient(side), "PNG", compress_level=1), pixels, "simd")
+    assert peak.outcome == "read"
+    assert peak.bytes <= min(BYTES_PER_PIXEL * pixels, ALLOWANCE)
 
 
 @pytest.mark.filterwarnings("ignore")
