@@ -23,8 +23,8 @@ _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # of cgroup v2 and v1,
 _UNLIMITED_BYTES = 2**50
 _AT_REST_BYTES = 300_000_000  # with the bundled model
 _SMALL_PICTURE_BYTES = 180_000_000  # decoding one that is decoded beside others
-# A thousand requests at work are some 100,000 objects. To look through them all took the event loop 13 to 40 ms on a busy
-# machine, about once in 3 s with 10 in place of 50, and found next to nothing; all else waits meanwhile.
+# A thousand requests at work are some 100,000 objects. To look through them all took the event loop 13 to 40 ms on a
+# busy machine, about once in 3 s with 10 in place of 50, and found next to nothing; all else waits meanwhile.
 _OBJECTS_BETWEEN_COLLECTIONS = (5_000, 50, 10)
 
 
