@@ -40,10 +40,10 @@ def breaking(self: Engine, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
     return embed_texts(self, token_ids)
 
 
-def load_later(self: Models) -> None:
+def load_later(self: Models, *known: Any) -> None:
     while not Path(mode).exists():
         time.sleep(0.02)
-    load(self)
+    load(self, *known)
 
 
 load = Models.load
