@@ -43,7 +43,9 @@ class ServiceMetrics:
             registry=registry,
         )
         self._restarts = Counter(
-            "sightword_worker_restarts", "Workers started in the place of one that had ended.", registry=registry
+            "sightword_worker_restarts",
+            "Workers that have ended; another takes the place of each until the service ends.",
+            registry=registry,
         )
         self.reloads = Counter("sightword_reloads", "Models swapped in, by outcome.", ["outcome"], registry=registry)
         for outcome in ("done", "failed"):  # from the start: of one that appears at 1, Prometheus sees no increase
