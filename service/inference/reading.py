@@ -38,7 +38,9 @@ class Reader:
     def __init__(self, bundle: Bundle, shared: SharedResources, vectors_id: str = "") -> None:
         self.bundle, self.shared = bundle, shared
         self.tokenizer = bundle.tokenizer()
-        self._prefixes = {kind: f"{bundle.digest}:{kind}:{vectors_id}:" for kind in ("text", "image")}
+        decoder = shared.settings.decoder
+        pixels_id = vectors_id if decoder == "pillow" else f"{vectors_id}-{decoder}"
+        self._prefixes = {"text": f"{bundle.digest}:text:{vectors_id}:", "image": f"{bundle.digest}:image:{pixels_id}:"}
         self.text_cost = UnitCost(SECONDS_PER_CHARACTER, span=CHARACTERS_PER_PART)  # by character
 
     async def read(self, items: ItemsByKind, context: RequestContext, keep_errors: bool) -> None:

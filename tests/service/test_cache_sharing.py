@@ -33,6 +33,23 @@ def test_replicas_that_compute_the_same_share_and_those_of_a_release_with_other_
         assert other.metric("sightword_inference_items_total", tower="image") == 1
 
 
+def test_replicas_of_another_decoder_share_texts_and_no_pictures(
+    redis: RedisServer, bundle_path: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cykooz_resizer", reason="the extra simd is not installed")
+    items = [{"image": fresh("cat")}, "shared by decoders"]
+    with (
+        running(tmp_path, bundle_path, redis_url=redis.url, **PATIENT) as one,
+        running(tmp_path, bundle_path, redis_url=redis.url, decoder="simd", **PATIENT) as other,
+    ):
+        embed(one, *items)
+        while len(redis.client().keys("sightword:*")) < len(items):
+            pass  # what is stored is stored after the answer
+        embed(other, *items)
+        assert other.metric(LOOKUPS, tier="redis", outcome="hit") == 1
+        assert other.metric("sightword_inference_items_total", tower="image") == 1
+
+
 @pytest.mark.parametrize(
     ("provider", "precision", "multiplies_bf16", "expected"),
     [
