@@ -15,7 +15,8 @@ from service.workers.one_service import join_workers
 from service.workers.parent import Parent
 
 log = logging.getLogger(__name__)
-CORES_PER_WORKER = 8  # of `auto`, where the model is computed on them
+# Of `auto`. Measured: with the small model on the same cores, 16 cores keep two processes busy and 64 seven (STEPS.md).
+CORES_PER_WORKER = 8
 CORES_PER_WORKER_OF_GPU, MAX_WORKERS_OF_GPU = 4, 8
 
 
