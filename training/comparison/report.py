@@ -49,16 +49,21 @@ def write_comparison(comparison: Comparison, outcomes: Sequence[Outcome], table:
 def notes(comparison: Comparison, outcomes: Sequence[Outcome]) -> list[str]:
     """What has to be known to read the table: what failed, what could not be measured, what is not alike."""
     failed = [f"{outcome.planned} FAILED: {outcome.reason}" for outcome in outcomes if outcome.record is None]
-    refused: dict[str, list[str]] = {}
+    refused: dict[tuple[str, str, str], dict[str, None]] = {}  # tests, each once, by run, task and reason
     for outcome in outcomes:
         for what, reason in (outcome.record or {}).get("refused", {}).items():
-            refused.setdefault(f"{outcome.planned.run}: {what} is not measured: {reason}", []).append("")
+            test, _, task = what.rpartition(", ")
+            refused.setdefault((outcome.planned.run, task, reason.removeprefix(f"{test}: ")), {})[test] = None
+    left_out = [
+        f"{run}: {task} of {', '.join(tests)} is not measured: {reason}"
+        for (run, task, reason), tests in refused.items()
+    ]
     unlike = [
         f"{run} has other batches or another schedule than the rest: {', '.join(fields)}"
         for run in comparison.runs
         if (fields := comparison.other_batches(run))
     ]
-    return [*failed, *refused, *unlike]
+    return [*failed, *left_out, *unlike]
 
 
 def _cell(figure: Figure, cell: Cell | None) -> dict[str, Any] | None:
