@@ -83,9 +83,10 @@ def serve(argument: str | None = None, **flags: Any) -> None:
         raise typer.BadParameter(str(error)) from None
     with needs("cpu"):  # not above: `--help` takes no time and needs no runtime
         from service import logs, starting
-    if handed_down is not None:
-        from service.serving import run_worker
 
+        if handed_down is not None:
+            from service.serving import run_worker
+    if handed_down is not None:
         raise typer.Exit(run_worker(handed_down, settings))
     logs.configure(settings.log_format)
     for name, suggestion in unknown.items():

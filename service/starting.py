@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from model.requirements import needs
 from model.runtime.processor import usable_cores
 from service.http.sockets import BindingError, bind
 from service.keys import Keys
@@ -26,8 +27,8 @@ def run(settings: Settings) -> int:
     warn_if_memory_is_short(settings, usable_cores(), container_limit(), workers)
     if workers > 1:
         return _run_parent(settings, workers)
-    from service.serving import run_alone  # not above: a parent does without it, which is half of its memory
-
+    with needs("cpu"):  # not above: a parent does without it, which is half of its memory
+        from service.serving import run_alone
     return run_alone(settings)
 
 
@@ -41,8 +42,8 @@ def count_workers(settings: Settings, cores: int) -> int:
 
 
 def _is_on_gpu(provider: str) -> bool:
-    from model.runtime.providers import NVIDIA, PROVIDERS, EngineError, choose  # onnxruntime, only for who asks
-
+    with needs("cpu"):  # only for who asks
+        from model.runtime.providers import NVIDIA, PROVIDERS, EngineError, choose
     try:
         return PROVIDERS[choose(provider)[0]] in NVIDIA
     except EngineError:  # for the one who is to open it to tell

@@ -12,7 +12,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.server import ServerState
 
 from service.http.connection_limits import ConnectionLimits
-from service.http.protocol import Protocol
+from service.http.protocol import Idle, Protocol
 
 START = "http.response.start"
 BODY = "http.response.body"
@@ -54,7 +54,7 @@ async def connected(app: ASGI3Application) -> tuple[Protocol, Transport, ServerS
     config.load()
     state, transport = ServerState(), Transport()
     state.default_headers = [(b"date", b"today")]
-    connection = Protocol(config, state, {}, limits=ConnectionLimits())
+    connection = Protocol(config, state, {}, limits=ConnectionLimits(), idle=Idle(), on_lost=lambda: None)
     connection.connection_made(transport)
     return connection, transport, state
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.admission import Admission
 from service.app import create_app
+from service.board import Field
 from service.metrics import Metrics
 from service.request_context import RequestContext
 from service.settings import Settings
@@ -64,7 +65,7 @@ def test_without_a_key_no_body_is_read(path: str) -> None:
 
 def test_a_full_service_reads_no_body() -> None:
     async def scenario(service: Service, app: ASGIApp) -> None:
-        service.shared.admission.items = service.settings.queue_items
+        service.shared.admission.row.set(Field.ITEMS, service.settings.queue_items)
         start, _ = await call(app, "/embed", body_that_must_not_be_read, content_length="10", x_api_key=KEY)
         assert start["status"] == 429
         assert dict(start["headers"])[b"retry-after"] == b"1"
@@ -79,7 +80,7 @@ def test_bytes_are_counted_as_they_come() -> None:
 
     async def scenario(service: Service, app: ASGIApp) -> None:
         admission = service.shared.admission
-        admission.bytes += 6000
+        admission.row.add(Field.BYTES, 6000)
         start, _ = await call(app, "/embed", body_that_must_not_be_read, content_length="5000", x_api_key=KEY)
         assert start["status"] == 429
         pieces = [b"x" * 1000] * 9
@@ -97,8 +98,8 @@ def test_bytes_are_counted_as_they_come() -> None:
 
 def test_the_operator_is_not_refused_by_a_full_service() -> None:
     async def scenario(service: Service, app: ASGIApp) -> None:
-        service.shared.admission.items = service.settings.queue_items
-        service.shared.admission.bytes += service.settings.queue_bytes
+        service.shared.admission.row.set(Field.ITEMS, service.settings.queue_items)
+        service.shared.admission.row.add(Field.BYTES, service.settings.queue_bytes)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
             answer = await client.post("/admin/reload", content=b"{}", headers={"x-api-key": ADMIN})
         assert answer.status_code not in (401, 429), answer.text

@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 from model.embedder import Vectors
 from training.evaluation.zeroshot import Targets
 
 ITERATIONS = 1000
 TOLERANCE = 1e-4  # of the gradient of the mean loss, as scikit-learn's logistic regression has it
+
+SINGLE_THREAD_NUMBERS = 2**24  # of the vectors
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,6 +38,11 @@ class LinearHead:
         """[pictures, classes]."""
         logits: Vectors = (vectors @ self.weights.T + self.biases).astype(np.float32)
         return logits
+
+
+def limited_threads(vectors: Vectors) -> threadpool_limits:
+    """One thread of BLAS in the `with`, unless there are many vectors: several wait for each other most of the time."""
+    return threadpool_limits(1 if vectors.size <= SINGLE_THREAD_NUMBERS else None, "blas")
 
 
 def fit_head(
@@ -67,6 +75,7 @@ def fit_head(
         return float(value) / len(rows), gradient / len(rows)
 
     options = {"maxiter": ITERATIONS, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps}
-    found = minimize(loss, np.zeros(classes * (dimensions + 1)), jac=True, method="L-BFGS-B", options=options)
+    with limited_threads(vectors):
+        found = minimize(loss, np.zeros(classes * (dimensions + 1)), jac=True, method="L-BFGS-B", options=options)
     moved, biases = split(found.x)
     return LinearHead(initial + moved, biases, found.nit < ITERATIONS)

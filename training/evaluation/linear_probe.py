@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedShuffleSplit
-from threadpoolctl import threadpool_limits
 
 from model.embedder import Vectors
 from model.zeroshot import class_vectors
+from training.evaluation.linear_head import limited_threads
 from training.evaluation.results import Result
 from training.evaluation.zeroshot import Targets, classify
 
 ITERATIONS = 1000
-SINGLE_THREAD_NUMBERS = (
-    2**24
-)  # of the training vectors: up to there, threads of BLAS wait for each other for most of the time
 # Strengths of the L2 penalty from 1e-6 to 1e6, eight a decade (CLIP paper, appendix A.3).
 STRENGTHS = np.logspace(-6, 6, 97)
 FIRST_STEP = 16  # of the search: two decades
@@ -93,7 +90,7 @@ def search_strength(score: Callable[[float], float]) -> float:
 def fit(vectors: Vectors, targets: Targets, strength: float) -> LogisticRegression:
     """Multinomial logistic regression by L-BFGS; `strength` is that of the penalty, 1 / C."""
     regression = LogisticRegression(C=1 / strength, max_iter=ITERATIONS, random_state=0)
-    with threadpool_limits(1 if vectors.size <= SINGLE_THREAD_NUMBERS else None, "blas"):
+    with limited_threads(vectors):
         return regression.fit(vectors, targets)
 
 
