@@ -6,9 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.corpus.concepts import held_out_names
 from training.corpus.emoji import load_concepts, load_set
-from training.corpus.openclipart import load_openclipart
 from training.corpus.photographs import load_photographs
 from training.corpus.recipe import render_all
 from training.corpus.shards import Drawing, Item, write_shards
@@ -23,16 +21,6 @@ CONCEPTS = """
     guitar; key; scissors; light bulb; open book; camera; telephone; alarm clock; bell; balloon; crown; candle;
     soccer ball; basketball; house; castle; fire; red heart; star; sun; rainbow; skull
     """
-# What clip art calls the same thing.
-ALSO = {
-    "red apple": ("apple",), "lady beetle": ("ladybug", "ladybird"), "honeybee": ("bee",), "automobile": ("car",),
-    "red heart": ("heart",), "light bulb": ("lightbulb", "bulb"), "open book": ("book",), "telephone": ("phone",),
-    "birthday cake": ("cake",), "hot beverage": ("coffee", "coffee cup", "teacup", "cup of coffee"), "house": ("home",),
-    "soccer ball": ("football ball",), "sailboat": ("sail boat", "boat"), "alarm clock": ("clock",),
-    "cherries": ("cherry",), "airplane": ("aircraft", "plane"), "beer mug": ("beer", "mug"), "balloon": ("balloons",),
-    "hamburger": ("burger",), "four leaf clover": ("shamrock",),
-}  # fmt: skip
-MAX_CLIP_ART = 3
 QUALITY = 65  # of drawings with gradients, which without loss take four times as much
 
 
@@ -49,22 +37,9 @@ def build_sample(output: Path, cache: Path) -> None:
     def drawn_by(artists: Iterable[str]) -> list[Drawing]:
         return [d for artist in artists for concept, d in load_set(artist, concepts, cache) if concept.name in names]
 
-    clip_art = choose(load_openclipart(cache, held_out_names(concepts.values())))
-    train = list(compressed(render_all("train-sample", [*drawn_by(TRAIN_ARTISTS), *clip_art])))
+    train = list(compressed(render_all("train-sample", drawn_by(TRAIN_ARTISTS))))
     write_shards(output, "train-sample", shuffled([*train, *load_photographs()]))
     write_shards(output, "test-sample", render_all("test-sample", drawn_by([TEST_ARTIST])))
-
-
-def choose(drawings: Iterable[Drawing]) -> list[Drawing]:
-    """Some coloured clip art of every concept."""
-    names = {also: name for name in sample_concepts() for also in (name, *ALSO.get(name, ()))}
-    chosen: dict[str, list[Drawing]] = {}
-    for drawing in drawings:
-        concept = names.get(drawing.annotation.label or "")
-        titled = drawing.annotation.extra["label_from"] == "title"
-        if concept is not None and titled and "black and white" not in drawing.annotation.tags:
-            chosen.setdefault(concept, []).append(drawing)
-    return [drawing for concept in sorted(chosen) for drawing in chosen[concept][:MAX_CLIP_ART]]
 
 
 def compressed(items: Iterable[Item]) -> Iterator[Item]:
