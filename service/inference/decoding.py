@@ -93,25 +93,22 @@ class DecodeJob:
         with suppress(IndexError):  # there are no more
             while size < BYTES_AT_ONCE and len(decoded) < self._most_at_once:
                 entry = self._waiting.popleft()
-                if not entry.cancelled:
-                    size += len(entry.payload.file)
-                    if self._decode(entry):
-                        decoded.append(entry)
+                if entry.cancelled:
+                    continue
+                size += len(entry.payload.file)
+                try:
+                    pixels = self._decoder.decode(entry.payload, self._timing, LARGE_PIXELS)
+                except Exception as error:
+                    self._fail(entry, error)
+                    continue
+                if pixels is None:  # its end goes on with the rest: else all large ones would queue up at once
+                    self._put(decoded)
+                    entry.loop.call_soon_threadsafe(self._start_exclusively, entry)
+                    return
+                entry.payload = pixels
+                decoded.append(entry)
         self._put(decoded)
         self._go_on()
-
-    def _decode(self, entry: Entry) -> bool:
-        """Whether the entry's payload is pixels now; if not, it has failed or is decoded by itself."""
-        try:
-            pixels = self._decoder.decode(entry.payload, self._timing, LARGE_PIXELS)
-        except Exception as error:
-            self._fail(entry, error)
-            return False
-        if pixels is None:
-            entry.loop.call_soon_threadsafe(self._start_exclusively, entry)
-            return False
-        entry.payload = pixels
-        return True
 
     def _put(self, decoded: Sequence[Entry]) -> None:
         try:

@@ -122,6 +122,21 @@ def test_pictures_that_nobody_waits_for_cost_no_decoding(
     drive(scenario())
 
 
+def test_a_large_picture_does_not_wait_for_all_of_a_request_of_large_ones(
+    bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
+) -> None:
+    async def scenario() -> None:
+        async with decoding(bundle) as decoder:
+            batcher, file = make_batcher(Recorder(engine)), large_picture(20)
+            many = start(decoder, batcher, [file] * (8 * decoder.shared.pool.size))
+            await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*start(decoder, batcher, [file]))
+            assert not all(future.done() for future in many)
+            await asyncio.gather(*many)
+
+    drive(scenario())
+
+
 def test_large_and_broken_pictures_among_others_keep_their_places(
     bundle: Bundle, engine: Engine, make_batcher: Callable[..., Batcher]
 ) -> None:
