@@ -63,10 +63,6 @@ class Board:
         """A word of a worker."""
         return self._columns[field][number]
 
-    def set(self, number: int, field: Field, value: int) -> None:
-        """Write a word of a worker."""
-        self._columns[field][number] = value
-
     def total(self, field: Field) -> int:
         """The sum over all workers."""
         return sum(self._columns[field])

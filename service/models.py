@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from service.inference.warmup import TowerProfile
 from service.model_names import ModelNames
 from service.opening import OPEN_S, Opener
 from service.pulling import Puller
-from service.reloading import Change, PreparedReload
+from service.reloading import Change, ChangeLock, PreparedReload
 from service.threads import StalledError, Watchdog, run_in_daemon_thread
 
 log = logging.getLogger(__name__)
@@ -44,8 +43,7 @@ class Models:
         self.opener = Opener(shared)
         self._serving: tuple[Pipeline, ...] = ()
         self._known: Profiles = {}
-        self._changing = asyncio.Lock()
-        self._changing_since = 0.0
+        self._changing = ChangeLock()
         self._reading: defaultdict[str, Watchdog] = defaultdict(lambda: Watchdog(STALL_S))  # by folder or name
         self._users: Counter[Pipeline] = Counter()
         self._unused: dict[Pipeline, asyncio.Event] = {}  # of those that are to be closed once nobody uses them
@@ -142,7 +140,7 @@ class Models:
 
         Raises as `reload` does; `known` is as for `load`. No other change begins until `commit` or `drop` of it.
         """
-        await self._begin_change(RELOAD_WAIT_S)
+        await self._changing.acquire(RELOAD_WAIT_S)
         try:
             await self._wait_for_retired()
             self._known = known or {}
@@ -178,27 +176,13 @@ class Models:
 
     async def reopen(self, failed: Pipeline) -> None:
         """Put a new engine in the place of one that fails. Raises BundleError or EngineError."""
-        await self._begin_change(STALL_S + OPEN_S)
-        try:
+        async with self._changing.hold(STALL_S + OPEN_S):
             before = list(self._serving)
             if failed not in before:
                 return
             folder = self._folders[before.index(failed)]
             fresh = await run_in_daemon_thread(lambda: self.opener.open(self._read(folder), failed.profiles, failed))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
-        finally:
-            self._changing.release()
-
-    async def _begin_change(self, timeout_s: float) -> None:
-        """One change at a time. Raises `unavailable` where the one before has not ended within `timeout_s`."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changing.acquire()
-        except TimeoutError:
-            took_s = time.monotonic() - self._changing_since
-            message = f"Models have been loading for {took_s:.0f} s, and still are; try again when that has ended."
-            raise ApiError("unavailable", message) from None
-        self._changing_since = time.monotonic()
 
     def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline]) -> list[Pipeline]:
         after: list[Pipeline] = []

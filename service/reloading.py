@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+
+from service.errors import ApiError
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -64,6 +69,38 @@ class PreparedReload(Generic[P]):
             Change(new.bundle.id, new.bundle.digest, old.bundle.digest, old.bundle is not new.bundle)
             for old, new in zip(self.before, self.after, strict=True)
         ]
+
+
+class ChangeLock:
+    """Lets one change of the models happen at a time."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._since = 0.0
+
+    async def acquire(self, timeout_s: float) -> None:
+        """Begin one. Raises `unavailable` where the one before has not ended within `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._lock.acquire()
+        except TimeoutError:
+            took_s = time.monotonic() - self._since
+            message = f"Models have been loading for {took_s:.0f} s, and still are; try again when that has ended."
+            raise ApiError("unavailable", message) from None
+        self._since = time.monotonic()
+
+    def release(self) -> None:
+        """End it."""
+        self._lock.release()
+
+    @asynccontextmanager
+    async def hold(self, timeout_s: float) -> AsyncIterator[None]:
+        """One change, in the `with`. Raises as `acquire`."""
+        await self.acquire(timeout_s)
+        try:
+            yield
+        finally:
+            self.release()
 
 
 def fingerprint(bundle: Bundle) -> str:

@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import Counter
 
 from service.errors import ApiError
-from service.reloading import Change, Reloaded
+from service.reloading import Change, ChangeLock, Reloaded
 from service.workers.channel import ChannelError
 from service.workers.siblings import Workers, ask_each
 
@@ -43,14 +41,13 @@ class Reloads:
         self._lives: defaultdict[int, int] = defaultdict(int)  # by number: how many have ended that had it
         self._models: Sequence[str] = ()  # fingerprints of what all workers serve
         self.profiles: Mapping[str, Any] = {}  # what their warm-up has measured
-        self._changing = asyncio.Lock()
-        self._changing_since = 0.0
+        self._changing = ChangeLock()
         self._numbers = itertools.count()
 
     async def reload(self, model: str | None = None) -> Reloaded:
         """What `Service.reload` does, in all workers. Raises ApiError, and then all serve what they did before."""
         problem = await self._reload_keys()  # at once: who takes away a key does not wait for models
-        async with self._one_at_a_time(WAIT_S):
+        async with self._changing.hold(WAIT_S):
             changes = await self._swap(model)
         return Reloaded(changes, problem)
 
@@ -75,7 +72,7 @@ class Reloads:
         self._joining.add(number)
         try:
             await self._workers.ask(number, "reload_keys", None, KEYS_S)  # it may have read them before a reload
-            async with self._one_at_a_time(PREPARE_S):
+            async with self._changing.hold(PREPARE_S):
                 self._check_life(number, life)
                 found = await self._workers.ask(number, "served")
                 if self._serving and found["models"] != self._models:
@@ -99,21 +96,6 @@ class Reloads:
     def _check_life(self, number: int, life: int) -> None:
         if life != self._lives[number]:
             raise ChannelError(f"worker {number} has ended before it could join the others")
-
-    @asynccontextmanager
-    async def _one_at_a_time(self, timeout_s: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changing.acquire()
-        except TimeoutError:
-            took_s = time.monotonic() - self._changing_since
-            message = f"Models have been loading for {took_s:.0f} s, and still are; try again when that has ended."
-            raise ApiError("unavailable", message) from None
-        self._changing_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._changing.release()
 
     async def _reload_keys(self) -> str | None:
         """Why some worker may still have the keys of before; None if none has."""
