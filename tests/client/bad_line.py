@@ -62,8 +62,6 @@ class BadLine:
     script: deque[Fault | None] = field(default_factory=deque)
     seen: list[tuple[str, str, dict[str, str], float]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
 
     @property
     def calls(self) -> list[tuple[str, str]]:
@@ -96,13 +94,7 @@ def bad_line(upstream: str, port: int = 0) -> Iterator[BadLine]:
                     line.seen.append((method, path, headers, time.monotonic()))
                     line.bodies.append(body)
                     fault = line.script.popleft() if path != "/info" and line.script else None
-                    line.at_once += 1
-                    line.most_at_once = max(line.most_at_once, line.at_once)
-                try:
-                    reply(connection, fault, method, path, headers, body)
-                finally:
-                    with lock:
-                        line.at_once -= 1
+                reply(connection, fault, method, path, headers, body)
 
         def reply(
             connection: socket.socket, fault: Fault | None, method: str, path: str, headers: dict[str, str], body: bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -34,16 +35,28 @@ def test_lists_are_split_and_keep_their_order(line: BadLine, local: Local) -> No
     assert sorted(text for inputs in sent for text in inputs) == sorted(texts)
 
 
-def slowly(connection: socket.socket, whole: bytes) -> None:
-    time.sleep(0.2)
-    connection.sendall(whole)
+class Slow:
+    """Answers late, and counts the requests that have come and are not answered: until before the client can see it."""
+
+    def __init__(self) -> None:
+        self.lock, self.at_once, self.most_at_once = threading.Lock(), 0, 0
+
+    def __call__(self, connection: socket.socket, whole: bytes) -> None:
+        with self.lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(0.2)
+        with self.lock:
+            self.at_once -= 1
+        connection.sendall(whole)
 
 
 def test_so_many_requests_are_under_way_as_the_client_may_have(line: BadLine) -> None:
-    line.script.extend([slowly] * 20)
+    slow = Slow()
+    line.script.extend([slow] * 20)
     with sightword.Client(line.url, items_per_request=2, concurrency=3) as client:
         client.embed([f"side by side {index}" for index in range(40)])
-    assert line.most_at_once == 3
+    assert slow.most_at_once == 3
 
 
 def test_requests_to_a_slow_model_stay_small() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
@@ -46,6 +47,7 @@ class Processes:
         meets = count > 1 and not dist.is_initialized()
         if meets:
             dist.init_process_group(**group_options(device))
+            atexit.register(_abandon)
         console.quiet = rank > 0
         return cls(rank, count, device, meets)
 
@@ -108,6 +110,15 @@ class Processes:
             return local
         gathered: Tensor = _Gather.apply(local, slices, self.rank)  # type: ignore[no-untyped-call]
         return gathered
+
+
+def _abandon() -> None:
+    """Leave a process group that is still there when the process ends, as after an error: without waiting for others.
+
+    Else the threads of gloo may still run while it is torn down, and the process dies of SIGABRT instead of its error.
+    """
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def group_options(device: torch.device) -> dict[str, Any]:
