@@ -66,7 +66,7 @@ def create_app(service: Service) -> ObservabilityMiddleware:
     endpoints = find_endpoints(routers)
     native_paths = {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
     aliases = path_aliases(service.settings, native_paths)
-    openapi.install(app, endpoints, service.keys.required, service.settings.root_path, aliases)
+    openapi.install(app, endpoints, service.keys.required, service.settings.root_path, aliases, service.model_id)
     paths = [getattr(route, "path", "") for router in (app.router, *routers) for route in router.routes]
     # From the inside out. What is refused outside the routes is observed, too.
     layers: ASGIApp = DirectDispatchMiddleware(app, endpoints, service)

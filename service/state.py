@@ -64,6 +64,10 @@ class Service:
         """The model of that id, or the default one for None; it stays the same and open in the `with`."""
         return self.models.use(self.models.find(name))
 
+    def model_id(self) -> str:
+        """The id of the first model; `model` while there is none."""
+        return next((pipeline.bundle.id for pipeline in self.models.serving), "model")
+
     async def load(self) -> None:
         """Load the models. Where other workers run, they would disturb a measurement, and have made it already.
 

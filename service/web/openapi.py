@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,8 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.errors import ErrorShape, error_responses
+from service.schema.examples import REQUESTS
 from service.web.auth import is_admin, is_open
-from service.web.body import FORM, REF, BodyReader
+from service.web.body import FORM, JSON, REF, BodyReader
 from service.web.endpoints import Endpoint
 
 FILE = {"type": "string", "format": "binary"}
@@ -99,9 +100,17 @@ def _without_null(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def install(
-    app: FastAPI, endpoints: Sequence[Endpoint], keys_required: bool, root_path: str, aliases: Mapping[str, str]
+    app: FastAPI,
+    endpoints: Sequence[Endpoint],
+    keys_required: bool,
+    root_path: str,
+    aliases: Mapping[str, str],
+    model_id: Callable[[], str],
 ) -> None:
-    """Let `app.openapi()` include the bodies of `endpoints`, keys, the path in front, and paths by their `aliases`."""
+    """Let `app.openapi()` include the bodies of `endpoints`, keys, the path in front, and paths by their `aliases`.
+
+    `model_id` gives the id of the first model, for the examples.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -120,6 +129,7 @@ def install(
             _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF)
             schema["components"]["schemas"].update(definitions["$defs"])
             _describe_keys(schema, keys_required)
+            _add_examples(schema["paths"], {"id": model_id(), "name": "pets"})
             for number, (alias, path) in enumerate(aliases.items()):
                 schema["paths"][alias] = _renamed(schema["paths"][path], f"alias_{number}")
             app.openapi_schema = schema
@@ -134,6 +144,18 @@ def _renamed(operations: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         method: {**operation, "operationId": f"{prefix}_{operation['operationId']}"}
         for method, operation in operations.items()
     }
+
+
+def _add_examples(paths: Mapping[str, Any], path_parameters: Mapping[str, str]) -> None:
+    """Of the bodies, and of what stands in the path."""
+    for path, operations in paths.items():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    parameter["example"] = path_parameters[parameter["name"]]
+            if path in REQUESTS and "requestBody" in operation:
+                examples = {name: {"summary": name, "value": value} for name, value in REQUESTS[path].items()}
+                operation["requestBody"]["content"][JSON]["examples"] = examples
 
 
 def _describe_keys(schema: dict[str, Any], keys_required: bool) -> None:
