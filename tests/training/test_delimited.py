@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from model.data.skipped_samples import SkippedSamples
 from tests.training.conftest import picture
 from tests.training.test_sources import read
 from training.config import Source
 from training.data.image_reader import ImageReader
 from training.data.index import open_index, scan
 from training.data.shards import ShardError
-from training.data.skipped_samples import SkippedSamples
 
 RED = picture("red", 0, (8, 8))
 COUNT = 24

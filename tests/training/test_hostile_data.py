@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from model.data.tar_members import MAX_HEADER_BYTES
 from tests.training.conftest import picture, write_shard
 from tests.training.test_sources import read
 from training.config import Source
 from training.data.index import open_index
 from training.data.shards import ShardError, read_shards
-from training.data.tar_members import MAX_HEADER_BYTES
 
 RED = picture("red", 0, (8, 8))
 GOOD = {"good.png": RED, "good.txt": b"red"}

@@ -150,7 +150,7 @@ def test_every_reason_is_told_with_its_first_example(tmp_path: Path, caplog: pyt
     }
     write_shard(tmp_path / "a.tar", members)
     with caplog.at_level(logging.WARNING):
-        read(tmp_path, shards="a.tar")[1].log_summary()
+        read(tmp_path, shards="a.tar")[1].log_summary(print)
     assert "21 in all: no picture: 20, no readable text: 1" in caplog.text
     assert "\n  no picture, first a.tar/0 (it has .txt)" in caplog.text
     assert "\n  no readable text, first a.tar/z" in caplog.text

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from benchmarks.decoding.tiffs import layout, one_tile, tiff
+from model.data.skipped_samples import skip_reason
 from model.images.preprocessing import ImageError
 from tests.training.conftest import picture, write_config, write_shard
 from training.config import ConfigError, Data, Source, load_config
@@ -24,7 +25,6 @@ from training.data.dataset import TrainingSet
 from training.data.decoded_image import DecodedImage
 from training.data.fingerprints import fingerprint
 from training.data.shard_writer import shard_image
-from training.data.skipped_samples import skip_reason
 from training.plan import plan
 
 

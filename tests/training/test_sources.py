@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from model.data.skipped_samples import SkippedSamples
 from tests.training.conftest import picture, write_shard
 from training.config import Columns, Data, Source
 from training.data.dataset import TrainingSet
@@ -19,7 +19,6 @@ from training.data.image_reader import ImageReader
 from training.data.index import open_index, scan
 from training.data.sample import SampleRecord
 from training.data.shards import ShardError, find_shards, read_shards
-from training.data.skipped_samples import SkippedSamples
 
 RED, BLUE = picture("red", 0), picture("blue", 1)
 
@@ -243,14 +242,3 @@ def test_an_index_is_kept_until_its_files_change(tmp_path: Path, caplog: pytest.
     assert len(open_index(source, tmp_path, cache)) == 2
     (tmp_path / "file").write_bytes(b"")
     assert len(open_index(source, tmp_path, tmp_path / "file" / "cache")) == 2  # where nothing can be kept
-
-
-def test_troubles_are_told_in_full_at_first_and_then_in_total(caplog: pytest.LogCaptureFixture) -> None:
-    skipped = SkippedSamples()
-    with caplog.at_level(logging.WARNING):
-        for number in range(1234):
-            skipped.add(f"key {number}", "broken picture", "cut")
-        skipped.log_summary()
-    assert len(caplog.records) == 5 + 3 + 1
-    assert "key 4: broken picture (cut)" in caplog.text
-    assert "1,234 in all: broken picture: 1,234" in caplog.text

@@ -25,7 +25,7 @@ USER_ERRORS = frozenset(
         "model.zeroshot.TemplateError",
         "training.config.errors.ConfigError",
         "training.corpus.packages.FetchError",
-        "training.data.tar_members.ShardError",
+        "model.data.tar_members.ShardError",
         "training.evaluation.datasets.split.DataError",
         "training.publishing.service_client.PublishError",
     }

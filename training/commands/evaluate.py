@@ -178,8 +178,8 @@ def _class_names(file: Path | None) -> dict[str, list[str]]:
         return {}
     from pydantic import TypeAdapter, ValidationError
 
+    from model.data.files import MAX_LIST_BYTES, read_bounded
     from training.config import ConfigError
-    from training.data.files import MAX_LIST_BYTES, read_bounded
 
     try:
         names = TypeAdapter(dict[str, str | list[str]]).validate_python(json.loads(read_bounded(file, MAX_LIST_BYTES)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.data.tar_members import ShardError
 from model.manifest import MANIFEST, BundleError
 from model.progress import format_duration
 from training.comparison.config import Comparison, PlannedRun
@@ -14,7 +15,6 @@ from training.comparison.supervisor import is_done, run_all
 from training.comparison.text_table import text_table
 from training.config import ConfigError
 from training.config.captions import STORED
-from training.data.tar_members import ShardError
 from training.plan import estimate
 
 

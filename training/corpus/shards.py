@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from model.data.tar_members import group_by_key
 from model.files import write_atomically
 from training.data.shards import member_bytes
-from training.data.tar_members import group_by_key
 
 MAX_ITEMS = 2000
 

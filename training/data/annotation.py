@@ -7,40 +7,22 @@ record there may be KEY.txt with a caption a line, and KEY.cls with a label.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from training.data.files import CAPTION_SUFFIXES, LABEL_SUFFIXES, RECORD_SUFFIX, SYNTHETIC_SUFFIX
+from model.data.column_names import CAPTION_NAMES, LABEL_NAMES, OTHER_NAMES, SYNTHETIC_FIELD, normalized
+from model.data.files import CAPTION_SUFFIXES, LABEL_SUFFIXES, RECORD_SUFFIX, SYNTHETIC_SUFFIX
+from model.data.skipped_samples import SkippedSamples
+from model.data.text_files import AnnotationError, check_undamaged, decode_text, json_object, json_type
 from training.data.sample import Annotation
-from training.data.skipped_samples import SkippedSamples
-from training.data.text_files import AnnotationError, check_undamaged, decode_text, json_object, json_type
 
-SYNTHETIC_FIELD = "syn_text"
-# As img2dataset, open_clip, webdataset, Hugging Face's data sets, Flickr30k and people call them; `normalized`
-# before they are compared. All captions of a record are used, in this order; of its labels the first that is not blank.
-CAPTION_NAMES = (
-    "title", "caption", "captions", "text", "txt", "sentences", "sentence", "alt", "alt_text", "comment", "raw",
-    SYNTHETIC_FIELD,
-)  # fmt: skip
-LABEL_NAMES = ("label", "class", "class_name", "label_name", "category")
-IMAGE_NAMES = (
-    "filepath", "file_name", "filename", "image", "image_path", "path", "jpg", "png", "jpeg", "webp", "picture",
-    "image_name", "image_id", "image_file", "img", "img_path", "file",
-)  # fmt: skip
-OTHER_NAMES = ("tags", "coarse", "description")
 # What `prepare` writes of captions that are not all of one field, and vectors of a teacher, which are read elsewhere.
 ORIGIN_NAMES = ("caption_fields", "caption_rows")
 VECTOR_NAMES = ("image_emb", "text_emb")
 OTHER_TEXTS = (*CAPTION_SUFFIXES, *LABEL_SUFFIXES, SYNTHETIC_SUFFIX)
 MAX_NAME = 100  # characters of a field's name that are kept
-
-
-def normalized(name: str) -> str:
-    """A name as it is compared: `File Name` and `file_name` are one."""
-    return re.sub(r"[\s-]+", "_", name.strip()).casefold()
 
 
 def parse_annotation(record: Mapping[str, Any], caption_names: Sequence[str] = ()) -> tuple[Annotation, str]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from model.data.files import MAX_LIST_BYTES, read_bounded
 from model.suggestions import did_you_mean_path
 from training.config import Captions, ConfigError
 from training.config.captions import templates_of
 from training.data.caption_mix import CaptionMix, choose_caption
-from training.data.files import MAX_LIST_BYTES, read_bounded
 from training.data.phrase_table import Indices, PhraseTable
 from training.data.phrases import CAPTION, DESCRIPTION, KIND_NAMES, TAG, phrase_digest
 

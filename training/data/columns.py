@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.data.column_names import CAPTION_NAMES, IMAGE_NAMES, LABEL_NAMES, OTHER_NAMES, normalized
+from model.data.files import IMAGE_SUFFIXES, suffix_of
 from model.suggestions import did_you_mean
 from training.config import Columns
-from training.data.annotation import CAPTION_NAMES, IMAGE_NAMES, LABEL_NAMES, OTHER_NAMES, normalized
-from training.data.files import IMAGE_SUFFIXES, suffix_of
 from training.data.shards import ShardError
 
 LISTED = 30  # columns in a message

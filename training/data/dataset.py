@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from model.data.skipped_samples import SkippedSamples
 from training.config import ConfigError, Data
 from training.data.captions import CaptionSampler
 from training.data.category_batches import CategoryBatches
@@ -30,7 +31,6 @@ from training.data.phrase_table import PhraseColumns
 from training.data.sample import PARQUET_ROW, Sample, SampleRecord
 from training.data.sampler import BatchSampler, SamplingGroup, sampling_group
 from training.data.shards import ShardError, find_shards
-from training.data.skipped_samples import SkippedSamples
 from training.data.stored_vectors import StoredVectors, Vectors, read_vectors
 from training.data.teacher_vectors import check_stored, collect_vectors, drawn_rows
 from training.progress import write_line
@@ -94,7 +94,7 @@ class TrainingSet:
             )
             self._sources, self._numbers = self._sources[readable], self._numbers[readable]
             kept[np.delete(np.flatnonzero(kept), readable)] = False
-            self.skipped.log_summary()
+            self.skipped.log_summary(write_line)
         self._sampler = BatchSampler([self._sampling_group(number) for number in range(len(self._indexes))], seed)
         self._negatives = Negatives(data.train, self._indexes, self._sources, self._numbers)
         self._categories: CategoryBatches | None = None

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 
+from model.data.files import MAX_IMAGE_BYTES, read_bounded
+from model.data.skipped_samples import skip_reason
 from model.images.preprocessing import ImageError
 from model.runtime.processor import usable_cores
 from training.data.decoded_image import DecodedImage
-from training.data.files import MAX_IMAGE_BYTES, read_bounded
 from training.data.sample import WHOLE_FILE, SampleLocation
 from training.data.shared_images import SharedImages
-from training.data.skipped_samples import skip_reason
 
 TASK_BYTES, TASK_IMAGES = 2**20, 16  # of a task, at most: a task costs as much as a tenth of an image
 AHEAD = 2  # tasks that wait for each process

@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from model.suggestions import did_you_mean_path
-from training.config import Source
-from training.data.annotation import AnnotationReader
-from training.data.files import (
+from model.data.files import (
     IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
     OPAQUE_SUFFIXES,
@@ -19,9 +16,12 @@ from training.data.files import (
     regular_files,
     suffix_of,
 )
+from model.data.skipped_samples import SkippedSamples
+from model.suggestions import did_you_mean_path
+from training.config import Source
+from training.data.annotation import AnnotationReader
 from training.data.sample import Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError
-from training.data.skipped_samples import SkippedSamples
 from training.data.tables import scan_tables
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet")

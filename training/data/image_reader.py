@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from model.data.parquet import ParquetImages
 from model.files import write_atomically
 from model.images.preprocessing import ImageError, eight_bit, open_header
 from training.data.decoded_image import is_transparent
 from training.data.decoding_pool import cores_of_process, read_location
 from training.data.index import SampleIndex
-from training.data.parquet import ParquetImages
 from training.data.sample import PARQUET_ROW, Sample, SampleLocation, SampleRecord
 from training.progress import track
 

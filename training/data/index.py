@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from model.data.skipped_samples import SkippedSamples
+from model.data.text_files import DAMAGED_TEXT
 from model.files import replace_folder
 from model.progress import Count, log_periodically
 from training.config import Data, Source
@@ -28,9 +30,7 @@ from training.data.folders import scan_folder
 from training.data.phrases import PHRASE, decode_phrase, write_phrases
 from training.data.sample import PARQUET_ROW, WHOLE_FILE, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError, find_shards, scan_shard
-from training.data.skipped_samples import SkippedSamples
 from training.data.tables import MAX_LOST_SHARE, scan_tables
-from training.data.text_files import DAMAGED_TEXT
 from training.progress import console, write_line
 from training.settings import Settings
 
@@ -159,7 +159,7 @@ def open_index(source: Source, base: Path, cache: Path | None = None, caption_na
         for line in skipped.remarks():
             log.warning("%s", line)
         raise ShardError(f"no usable sample in {', '.join(source.where)}: skipped {skipped.with_examples()}")
-    skipped.log_summary()
+    skipped.log_summary(write_line)
     _refuse_lost_texts(source, skipped, len(index))
     return index
 
@@ -217,7 +217,7 @@ def _load(folder: Path, silent: bool = False) -> SampleIndex:
     skipped = SkippedSamples()
     skipped.merge(about)
     if not silent:
-        skipped.log_summary()
+        skipped.log_summary(write_line)
     texts, phrases = np.memmap(folder / "texts", np.uint8, "r"), np.memmap(folder / "phrases", PHRASE, "r")
     return SampleIndex(samples, texts, phrases, about["files"], about["fields"], skipped, folder)
 

@@ -12,21 +12,20 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from model.data.files import TABLE_SUFFIXES, suffix_of
+from model.data.skipped_samples import SkippedSamples, skip_reason
 from model.images.preprocessing import ImageError
 from model.prefetch import prefetch
 from model.suggestions import did_you_mean_path
 from training.config import Columns, Source
 from training.data.decoding_pool import cores_of_process
-from training.data.files import suffix_of
 from training.data.fingerprints import Duplicate, Fingerprint, FingerprintIndex, fingerprint
 from training.data.image_reader import ImageReader
 from training.data.index import SampleIndex, open_index
 from training.data.sample import SampleRecord
 from training.data.shard_writer import ShardSample, ShardWriter, shard_image
 from training.data.shards import ShardError
-from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.data.stored_vectors import to_npz
-from training.data.tables import TABLE_SUFFIXES
 from training.progress import track
 
 AHEAD = 4  # images that are read ahead, for each thread

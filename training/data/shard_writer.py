@@ -15,11 +15,11 @@ from typing import Any
 
 from PIL import Image
 
+from model.data.files import VECTOR_SUFFIX
 from model.files import WriteError, write_atomically
 from model.images.geometry import apply_orientation
 from model.images.preprocessing import ImageError, eight_bit, open_header, orientation
 from training.data.decoded_image import is_transparent
-from training.data.files import VECTOR_SUFFIX
 from training.data.shards import ShardError
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import bracex
 
-from model.suggestions import did_you_mean_path
-from training.data.annotation import AnnotationReader
-from training.data.files import (
+from model.data.files import (
     IMAGE_SUFFIXES,
     MAX_TEXT_BYTES,
     OPAQUE_SUFFIXES,
@@ -22,9 +20,12 @@ from training.data.files import (
     VECTOR_SUFFIX,
     read_bounded,
 )
+from model.data.skipped_samples import SkippedSamples
+from model.data.tar_members import ShardError, group_by_key, read_member
+from model.suggestions import did_you_mean_path
+from training.data.annotation import AnnotationReader
 from training.data.sample import Sample, SampleLocation, SampleRecord
-from training.data.skipped_samples import SkippedSamples
-from training.data.tar_members import ShardError, group_by_key, read_member
+from training.progress import write_line
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def read_shards(shards: Iterable[Path], skipped: SkippedSamples | None = None) -
         for record in _scan(shard, counts, None):
             yield Sample(record.key, _read(record.location), record.annotation)
     if skipped is None:
-        counts.log_summary()
+        counts.log_summary(write_line)
 
 
 def scan_shard(

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from model.data.files import MAX_LIST_BYTES, read_bounded
 from model.suggestions import did_you_mean_path
 from training.config import ConfigError
-from training.data.files import MAX_LIST_BYTES, read_bounded
 from training.data.index import SampleIndex
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.data.text_files import json_object
 from training.data.annotation import VECTOR_NAMES
 from training.data.decoding_pool import read_location
 from training.data.sample import SampleLocation
-from training.data.text_files import json_object
 
 Vectors = npt.NDArray[np.float32]
 

@@ -12,21 +12,28 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model.data.column_names import normalized
+from model.data.delimited import DelimitedFile, Dialect
+from model.data.files import (
+    IMAGE_SUFFIXES,
+    JSON_LINES,
+    OPAQUE_SUFFIXES,
+    PARQUET,
+    TABLE_SUFFIXES,
+    TEXT_TABLES,
+    stat_or_none,
+    suffix_of,
+)
+from model.data.parquet import has_image_bytes, parquet_names, parquet_rows, rows_without_image
+from model.data.skipped_samples import SkippedSamples
+from model.data.text_files import AnnotationError, check_undamaged, decode_text, json_type
+from model.data.text_lines import JsonLinesFile, Row
 from training.config import Source
-from training.data.annotation import MAX_NAME, normalized, parse_texts
+from training.data.annotation import MAX_NAME, parse_texts
 from training.data.columns import ColumnMapping, choose_columns, count_known
-from training.data.delimited import DelimitedFile
-from training.data.files import IMAGE_SUFFIXES, OPAQUE_SUFFIXES, stat_or_none, suffix_of
-from training.data.parquet import has_image_bytes, parquet_names, parquet_rows, rows_without_image
 from training.data.sample import PARQUET_ROW, Annotation, SampleLocation, SampleRecord
 from training.data.shards import ShardError
-from training.data.skipped_samples import SkippedSamples
-from training.data.text_files import AnnotationError, check_undamaged, decode_text, json_type
-from training.data.text_lines import JsonLinesFile, Row
 
-TEXT_TABLES = ("csv", "tsv", "txt", "tab", "psv")
-JSON_LINES, PARQUET = ("jsonl", "ndjson"), ("parquet",)
-TABLE_SUFFIXES = (*TEXT_TABLES, *JSON_LINES, *PARQUET)
 MAX_LOST_SHARE = 0.01  # share of a table's rows
 UNREADABLE_ROW = "unreadable row"
 CAPTIONS_OF = "captions of "  # and the column
@@ -95,7 +102,8 @@ def _text_table(
         raise ShardError(
             f"{file} is no table that is read: {', '.join(f'.{each}' for each in TABLE_SUFFIXES)} are. {_hint(suffix)}"
         )
-    table = DelimitedFile(file, source, count_known)
+    dialect = Dialect(source.encoding, source.delimiter, source.quoting)
+    table = DelimitedFile(file, dialect, count_known)
     columns = choose_columns(file, table.names, source.columns, caption_names)
     skipped.note(f"{file}: {table.dialect()}; {columns}")
     return columns, table.rows(columns.image)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
+from model.data.skipped_samples import SkippedSamples
 from model.embedder import Vectors, embed_texts
 from model.export.graphs import ImageGraph, TextGraph
 from model.network import Network
@@ -17,7 +18,6 @@ from model.tokenizers.categories import CategoryTokenizer
 from model.tokenizers.clip import TextTokenizer
 from training.config import TrainConfig
 from training.data.sample import Sample
-from training.data.skipped_samples import SkippedSamples
 from training.evaluation.holdout import Holdout, embed_pixels, load_pixels
 
 Indices = npt.NDArray[np.int64]

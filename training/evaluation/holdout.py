@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from model.config import Preprocessing
+from model.data.skipped_samples import SkippedSamples, skip_reason
 from model.embedder import Vectors, embed_texts
 from model.export.graphs import ImageGraph, TextGraph
 from model.images.preprocessing import ImageError, load_image
@@ -19,7 +20,6 @@ from model.tokenizers.clip import TextTokenizer
 from model.zeroshot import label_vectors
 from training.config import TrainConfig
 from training.data.sample import Sample
-from training.data.skipped_samples import SkippedSamples, skip_reason
 from training.evaluation.metrics import ranks
 
 BATCH = 128

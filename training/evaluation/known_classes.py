@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from model.data.skipped_samples import SkippedSamples
 from model.embedder import Embedder, Vectors
-from training.data.skipped_samples import SkippedSamples
 from training.evaluation.datasets import DataError, Split
 
 log = logging.getLogger(__name__)

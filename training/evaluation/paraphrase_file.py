@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from training.config import Source
-from training.data.annotation import normalized
-from training.data.delimited import DelimitedFile
-from training.data.files import suffix_of
-from training.data.skipped_samples import SkippedSamples
-from training.data.tables import JSON_LINES, TEXT_TABLES
-from training.data.text_files import AnnotationError, check_undamaged, json_type
-from training.data.text_lines import JsonLinesFile, Row
+from model.data.column_names import normalized
+from model.data.delimited import DelimitedFile, Dialect
+from model.data.files import JSON_LINES, TEXT_TABLES, suffix_of
+from model.data.skipped_samples import SkippedSamples
+from model.data.text_files import AnnotationError, check_undamaged, json_type
+from model.data.text_lines import JsonLinesFile, Row
 from training.evaluation.datasets import DataError
 from training.evaluation.paraphrase_pairs import Pair, PairSample, sample_pairs
+from training.progress import write_line
 
 MAX_TEXT = 10_000  # characters of a text
 PARAPHRASE, QUERIES = "paraphrase", ("query", "text", "caption", "sentence")  # names of the columns
@@ -31,7 +30,7 @@ def read_pairs(file: Path) -> PairSample:
     found = sample_pairs(_parse_rows(file, skipped), skipped)
     if not found.pairs:
         raise DataError(f"{file} holds no pair of texts. Skipped {skipped.with_examples()}")
-    skipped.log_summary()
+    skipped.log_summary(write_line)
     return found
 
 
@@ -57,9 +56,7 @@ def _open(file: Path) -> tuple[tuple[str, str], Iterator[Row]]:
     if suffix not in TEXT_TABLES:
         endings = ", ".join(f".{each}" for each in (*TEXT_TABLES, *JSON_LINES))
         raise DataError(f"{file} is no table of pairs that is read: {endings} are")
-    table = DelimitedFile(
-        file, Source(table=[str(file)]), lambda names: sum(normalized(name) in KNOWN for name in names)
-    )
+    table = DelimitedFile(file, Dialect(), lambda names: sum(normalized(name) in KNOWN for name in names))
     columns = _choose_columns(file, table.names)
     return columns, table.rows(columns[0])
 

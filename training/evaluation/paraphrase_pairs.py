@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from model.data.skipped_samples import SkippedSamples
 from model.zeroshot import fill
-from training.data.skipped_samples import SkippedSamples
 from training.evaluation.datasets import Split
 
 MAX_PAIRS = 10_000  # that are measured; more are drawn from

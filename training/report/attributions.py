@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.data.tar_members import group_by_key
 from training.config import TrainConfig
 from training.data.shards import find_shards, text_or_location
-from training.data.tar_members import group_by_key
 
 AttributionCounts = Counter[tuple[str | None, ...]]  # of licence, source and attribution; None where not stated
 

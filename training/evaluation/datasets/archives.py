@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 
-from training.data.files import MAX_LIST_BYTES, MAX_TEXT_BYTES, check_regular, read_bounded
+from model.data.files import MAX_LIST_BYTES, MAX_TEXT_BYTES, check_regular, read_bounded
 from training.evaluation.cards import Cifar, DatasetCard, Folders, Idx, Lists, Voc, class_names
 from training.evaluation.datasets.layouts import read_folders
 from training.evaluation.datasets.split import ArrayImage, DataError, ImageFile, Split

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from model.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
+from model.data.skipped_samples import SkippedSamples
+from model.data.text_files import AnnotationError, decode_text
 from model.embedder import ReadBytes
 from training.data.annotation import note_labels
-from training.data.files import MAX_TEXT_BYTES, is_system_name, read_bounded
 from training.data.sample import Sample
-from training.data.skipped_samples import SkippedSamples
-from training.data.text_files import AnnotationError, decode_text
 from training.evaluation.datasets.split import DataError, ImageFile, Split, TarMember, image_files, read_members
 
 IMAGE_SUFFIXES = ("webp", "png", "jpg", "jpeg")  # in CLIP_benchmark's order

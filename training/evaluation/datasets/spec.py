@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from model.data.skipped_samples import SkippedSamples
 from model.suggestions import did_you_mean, did_you_mean_path
 from training.data.sample import Sample
 from training.data.shards import find_shards, read_shards
-from training.data.skipped_samples import SkippedSamples
 from training.evaluation.cards import DatasetCard, cards
 from training.evaluation.datasets.archives import read_archives
 from training.evaluation.datasets.layouts import is_benchmark, read_benchmark, read_folders, splits_of_samples
 from training.evaluation.datasets.split import DataError, Split
+from training.progress import write_line
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class DatasetSpec:
         """
         found = self._read(split)
         for skipped in {id(each.skipped): each.skipped for each in found.values()}.values():
-            skipped.log_summary()
+            skipped.log_summary(write_line)
         return found
 
     def _read(self, split: str) -> Mapping[str, Split]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.data.files import check_regular
-from training.data.tar_members import ShardError
+from model.data.files import check_regular
+from model.data.tar_members import ShardError
 
 BATCH = 1000  # rows
 CACHED_GROUPS = 2  # row groups whose pictures are in memory: pictures are read in order, by some threads

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from model.images.preprocessing import ImageError
-from training.progress import console
+from model.images.errors import ImageError
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +74,10 @@ class SkippedSamples:
             self.examples = {**record["examples"], **self.examples}
             self.notes |= dict.fromkeys(record["notes"])
 
-    def log_summary(self) -> None:
-        """Print the remarks; log the total of what was skipped, if there is any."""
+    def log_summary(self, write: Callable[[str], object]) -> None:
+        """Give the remarks to `write`, a line each; log the total of what was skipped, if there is any."""
         for line in self.remarks():
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+            write(line)
         if self.counts:
             log.warning("skipped %s", self.with_examples())
 

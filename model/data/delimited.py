@@ -10,11 +10,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from training.config import Source
-from training.data.files import IMAGE_SUFFIXES, suffix_of
-from training.data.text_lines import MAX_LINE, LineReader, Row, open_text
+from model.data.files import IMAGE_SUFFIXES, suffix_of
+from model.data.text_lines import MAX_LINE, LineReader, Row, open_text
 
 DELIMITERS = ("\t", ",", ";", "|")  # in the order in which they are tried
 MAX_CELL = 1 << 20  # characters
@@ -22,15 +23,24 @@ MAX_LINES = 200  # of one record; a longer one is an open quotation mark
 SEPARATOR = re.compile(r'"?sep=(.)"?')  # Excel's first line
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written, as far as it is known."""
+
+    encoding: str | None = None  # of one without a byte order mark; else UTF-8
+    delimiter: str | None = None  # else what fits the first line
+    quoting: Literal["csv", "none"] = "csv"  # none: quotation marks are as they stand
+
+
 class DelimitedFile:
     """A file of rows. Raises OSError."""
 
-    def __init__(self, file: Path, source: Source, count_known: Callable[[Sequence[str]], int]) -> None:
+    def __init__(self, file: Path, dialect: Dialect, count_known: Callable[[Sequence[str]], int]) -> None:
         """`count_known` says how many of some names are known as columns, which finds the delimiter."""
-        self.file, self._source = file, source
-        with open_text(file, source.encoding) as text:
+        self.file, self._dialect = file, dialect
+        with open_text(file, dialect.encoding) as text:
             self.encoding = text.encoding
-            first, configured = text.readline(MAX_LINE).rstrip("\r\n"), source.delimiter
+            first, configured = text.readline(MAX_LINE).rstrip("\r\n"), dialect.delimiter
             self._skipped = int(SEPARATOR.fullmatch(first) is not None)
             if self._skipped:
                 configured = configured or first[first.index("=") + 1]
@@ -46,7 +56,7 @@ class DelimitedFile:
     def rows(self, image: str) -> Iterator[Row]:
         """All rows behind the first. `image` is the column of paths, by which lines are known for rows."""
         self._image_column = self.names.index(image)
-        with open_text(self.file, self._source.encoding) as text:
+        with open_text(self.file, self._dialect.encoding) as text:
             lines = LineReader(text)
             for _ in range(1 + self._skipped):
                 lines.read()
@@ -57,7 +67,7 @@ class DelimitedFile:
     def dialect(self) -> str:
         """How the file is read, in words."""
         names = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
-        quoted = ", quotation marks as they stand" if self._source.quoting == "none" else ""
+        quoted = ", quotation marks as they stand" if self._dialect.quoting == "none" else ""
         return f"{self.encoding}, separated by {names.get(self.delimiter, repr(self.delimiter))}{quoted}"
 
     def _row(self, line: str, lines: LineReader) -> Row:
@@ -74,7 +84,7 @@ class DelimitedFile:
 
     def _cells(self, line: str, lines: LineReader) -> tuple[list[str], bool]:
         plain = line.rstrip("\r\n").split(self.delimiter)
-        if '"' not in line or self._source.quoting == "none":
+        if '"' not in line or self._dialect.quoting == "none":
             return plain, False
         for escape in (None, "\\"):  # as MySQL and Spark write
             if (record := self._quoted(line, lines, escape)) is not None:

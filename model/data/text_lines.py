@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from training.data.files import check_regular
-from training.data.text_files import AnnotationError, detect_encoding, json_object
+from model.data.files import check_regular
+from model.data.text_files import AnnotationError, detect_encoding, json_object
 
 MAX_LINE = 4 << 20  # characters
 SAMPLED_LINES = 100  # of JSON, whose names are the columns

@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar, cast
 
-from training.data.files import MAX_IMAGE_BYTES, check_regular, is_system_name
-from training.data.skipped_samples import SkippedSamples
+from model.data.files import MAX_IMAGE_BYTES, check_regular, is_system_name
+from model.data.skipped_samples import SkippedSamples
 
 MAX_HEADER_BYTES = 2**18  # of one name or PAX record; tarfile would read whatever the header says
 MAX_MEMBERS = 100_000  # of one key

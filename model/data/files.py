@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from training.data.skipped_samples import SkippedSamples
+from model.data.skipped_samples import SkippedSamples
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 OPAQUE_SUFFIXES = ("jpg", "jpeg")  # formats without an alpha channel
@@ -21,6 +21,9 @@ TEXT_SUFFIXES = (RECORD_SUFFIX, *CAPTION_SUFFIXES, *LABEL_SUFFIXES)
 # Of reinforced shards (DataCompDR, Vasu et al. 2024): synthetic captions, vectors of a teacher, and these as a pickle,
 # which is never read.
 SYNTHETIC_SUFFIX, VECTOR_SUFFIX, PICKLE_SUFFIX = "syn.json", "npz", "pth.gz"
+TEXT_TABLES = ("csv", "tsv", "txt", "tab", "psv")
+JSON_LINES, PARQUET = ("jsonl", "ndjson"), ("parquet",)
+TABLE_SUFFIXES = (*TEXT_TABLES, *JSON_LINES, *PARQUET)
 
 MAX_TEXT_BYTES = 16 * 2**20  # of a text or JSON file; captions of a picture take kilobytes
 MAX_LIST_BYTES = 256 * 2**20  # of a JSON file of keys, synonyms or names, a few dozen bytes each
