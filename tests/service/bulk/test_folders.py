@@ -85,5 +85,5 @@ def test_texts_of_a_folder(tmp_path: Path) -> None:
 
 def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(SourceError, match="there is no .*picturs: did you mean .*pictures"):
+    with pytest.raises(SourceError, match=r"there is no .*picturs: did you mean .*pictures"):
         list(plan([tmp_path / "picturs"], SourceOptions()))
