@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from model.data.files import IMAGE_SUFFIXES, suffix_of
-from model.data.text_lines import MAX_LINE, LineReader, Row, open_text
+from model.data.text_lines import MAX_LINE, TOO_LONG, LineReader, Row
 
 DELIMITERS = ("\t", ",", ";", "|")  # in the order in which they are tried
 MAX_CELL = 1 << 20  # characters
@@ -32,37 +32,48 @@ class Dialect:
     quoting: Literal["csv", "none"] = "csv"  # none: quotation marks are as they stand
 
 
+def names_picture(cell: str) -> bool:
+    """Whether a cell is the name of a picture."""
+    return suffix_of(cell) in IMAGE_SUFFIXES
+
+
 class DelimitedFile:
     """A file of rows. Raises OSError."""
 
     def __init__(self, file: Path, dialect: Dialect, count_known: Callable[[Sequence[str]], int]) -> None:
         """`count_known` says how many of some names are known as columns, which finds the delimiter."""
         self.file, self._dialect = file, dialect
-        with open_text(file, dialect.encoding) as text:
-            self.encoding = text.encoding
-            first, configured = text.readline(MAX_LINE).rstrip("\r\n"), dialect.delimiter
-            self._skipped = int(SEPARATOR.fullmatch(first) is not None)
-            if self._skipped:
+        with LineReader(file, dialect.encoding) as lines:
+            self.encoding, configured = lines.encoding, dialect.delimiter
+            first = (lines.read() or "").rstrip("\r\n")
+            if SEPARATOR.fullmatch(first):
                 configured = configured or first[first.index("=") + 1]
-                first = text.readline(MAX_LINE).rstrip("\r\n")
+                first = (lines.read() or "").rstrip("\r\n")
+            self._start = lines.number + 1, lines.offset
         if "\0" in first:
             raise OSError(f"{file} is no text in {self.encoding}: say `encoding: utf-16-le` if it was saved as Unicode")
         options = [(count_known(names), len(names), -number, delimiter, names)
                    for number, delimiter in enumerate([configured] if configured else DELIMITERS)
                    for names in [_header(first, delimiter)]]  # fmt: skip
         *_, self.delimiter, self.names = max(options)
-        self._image_column = 0
+        self._column = 0
+        self._is_value: Callable[[str], bool] = names_picture
 
-    def rows(self, image: str) -> Iterator[Row]:
-        """All rows behind the first. `image` is the column of paths, by which lines are known for rows."""
-        self._image_column = self.names.index(image)
-        with open_text(self.file, self._dialect.encoding) as text:
-            lines = LineReader(text)
-            for _ in range(1 + self._skipped):
-                lines.read()
+    def rows(
+        self, column: str, is_value: Callable[[str], bool] = names_picture, start: tuple[int, int] | None = None
+    ) -> Iterator[Row]:
+        """All rows behind the first, or from `start` on, which is the number of a line and its first byte.
+
+        Where a quotation mark is open, lines that have a value in `column` by `is_value` are rows of their own.
+        """
+        self._column, self._is_value = self.names.index(column), is_value
+        with LineReader(self.file, self._dialect.encoding) as lines:
+            lines.seek(*(start or self._start))
+            begins = lines.offset
             while (line := lines.read()) is not None:
                 if line.strip():
-                    yield self._row(line, lines)
+                    yield self._row(line, lines, begins)
+                begins = lines.offset
 
     def dialect(self) -> str:
         """How the file is read, in words."""
@@ -70,17 +81,19 @@ class DelimitedFile:
         quoted = ", quotation marks as they stand" if self._dialect.quoting == "none" else ""
         return f"{self.encoding}, separated by {names.get(self.delimiter, repr(self.delimiter))}{quoted}"
 
-    def _row(self, line: str, lines: LineReader) -> Row:
+    def _row(self, line: str, lines: LineReader, offset: int) -> Row:
         number = lines.number
         if lines.too_long:
-            return Row(number, {}, f"the line has more than {MAX_LINE:,} characters")
+            return Row(number, {}, TOO_LONG, offset=offset)
         cells, literal = self._cells(line, lines)
         if any(len(cell) > MAX_CELL for cell in cells):
-            return Row(number, {}, f"a cell has more than {MAX_CELL:,} characters")
+            return Row(number, {}, f"a cell has more than {MAX_CELL:,} characters", offset=offset)
         if any(cell.strip() for cell in cells[len(self.names) :]):
             mark = "a quotation mark that is not closed, and " if literal else ""
-            return Row(number, {}, f"{mark}{len(cells)} cells, where the first line names {len(self.names)} columns")
-        return Row(number, dict(zip(self.names, (cell.strip() for cell in cells), strict=False)), literal=literal)
+            problem = f"{mark}{len(cells)} cells, where the first line names {len(self.names)} columns"
+            return Row(number, {}, problem, offset=offset)
+        by_name = dict(zip(self.names, (cell.strip() for cell in cells), strict=False))
+        return Row(number, by_name, literal=literal, offset=offset)
 
     def _cells(self, line: str, lines: LineReader) -> tuple[list[str], bool]:
         plain = line.rstrip("\r\n").split(self.delimiter)
@@ -92,27 +105,27 @@ class DelimitedFile:
         return plain, True
 
     def _quoted(self, line: str, lines: LineReader, escape: str | None) -> list[str] | None:
-        taken: list[str] = []
+        taken, begins = list[tuple[str, int]](), lines.offset
 
         def following() -> Iterator[str]:
             yield line
             while len(taken) < MAX_LINES and (more := lines.read()) is not None:
-                taken.append(more)
+                taken.append((more, lines.offset))
                 if self._is_row(more):
                     return
                 yield more
 
         record = _parse_record(following(), self.delimiter, escape)
-        if escape and not any(f'{escape}"' in part for part in (line, *taken)):
+        if escape and not any(f'{escape}"' in part for part in (line, *(more for more, _ in taken))):
             record = None
         if record is None:
-            lines.unread(taken)
+            lines.unread(taken, begins)
         return record
 
     def _is_row(self, line: str) -> bool:
-        """Whether a line would be a row of its own: as many cells as columns, a picture's name where one belongs."""
+        """Whether a line would be a row of its own: as many cells as columns, a value where one belongs."""
         cells = line.rstrip("\r\n").split(self.delimiter)
-        return len(cells) == len(self.names) and suffix_of(cells[self._image_column].strip(' "')) in IMAGE_SUFFIXES
+        return len(cells) == len(self.names) and self._is_value(cells[self._column].strip(' "'))
 
 
 def _header(line: str, delimiter: str) -> list[str]:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-
-from model.data.skipped_samples import SkippedSamples
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
 OPAQUE_SUFFIXES = ("jpg", "jpeg")  # formats without an alpha channel
@@ -46,56 +43,6 @@ def is_system_name(name: str) -> bool:
 def suffix_of(name: str) -> str:
     """The last suffix in lower case, without the dot."""
     return PurePosixPath(name).suffix.lower().removeprefix(".")
-
-
-def regular_files(folder: Path, skipped: SkippedSamples) -> Iterator[Path]:
-    """The files below `folder`, sorted within each folder, and its own before those of the folders in it.
-
-    Links are followed, into each folder once. System files, links that lead nowhere and what is no file (a pipe, a
-    device) are passed over and counted.
-    """
-
-    def unreadable(error: OSError) -> None:
-        skipped.pass_over(str(error.filename), f"a folder that cannot be read ({error.strerror})")
-
-    seen = {_identity(folder)}
-    for where, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        here = Path(where)
-        folders[:] = [name for name in sorted(folders) if _is_entered(here / name, seen, skipped)]
-        for name in sorted(names):
-            if _is_regular(here / name, skipped):
-                yield here / name
-
-
-def _is_entered(folder: Path, seen: set[tuple[int, int] | None], skipped: SkippedSamples) -> bool:
-    if is_system_name(folder.name):
-        skipped.pass_over(str(folder), "hidden or made by the system")
-        return False
-    identity = _identity(folder)
-    if identity in seen:
-        skipped.pass_over(str(folder), "a link to a folder that is read already")
-        return False
-    seen.add(identity)
-    return True
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    state = stat_or_none(folder)
-    return None if state is None else (state.st_dev, state.st_ino)
-
-
-def _is_regular(file: Path, skipped: SkippedSamples) -> bool:
-    if is_system_name(file.name):
-        skipped.pass_over(str(file), "hidden or made by the system")
-        return False
-    try:
-        mode = file.stat().st_mode
-    except OSError as error:
-        skipped.pass_over(str(file), f"cannot be looked at ({error.strerror})")
-        return False
-    if not stat.S_ISREG(mode):
-        skipped.pass_over(str(file), "no file but a pipe, socket or device")
-    return stat.S_ISREG(mode)
 
 
 def stat_or_none(file: Path) -> os.stat_result | None:

@@ -13,10 +13,10 @@ from model.data.files import (
     TEXT_SUFFIXES,
     is_system_name,
     read_bounded,
-    regular_files,
     suffix_of,
 )
 from model.data.skipped_samples import SkippedSamples
+from model.data.walk import regular_files
 from model.suggestions import did_you_mean_path
 from training.config import Source
 from training.data.annotation import AnnotationReader

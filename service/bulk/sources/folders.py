@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from model.data.files import IMAGE_SUFFIXES, MAX_TEXT_BYTES, regular_files, suffix_of
+from model.data.files import IMAGE_SUFFIXES, MAX_TEXT_BYTES, suffix_of
 from model.data.skipped_samples import SkippedSamples
 from model.data.text_files import AnnotationError, decode_text
+from model.data.walk import regular_files
 from model.files import read_regular_file
 from service.bulk.sources.part import Item, Kind, Part, SourceOptions, printable
 

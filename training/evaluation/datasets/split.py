@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.data.files import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, read_bounded, regular_files, suffix_of
+from model.data.files import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, read_bounded, suffix_of
 from model.data.skipped_samples import SkippedSamples
 from model.data.tar_members import ShardError, group_by_key
+from model.data.walk import regular_files
 from model.embedder import ReadBytes
 
 
