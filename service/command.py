@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+import typer.core
+import typer.main
 from pydantic_core import PydanticUndefined
 
 from model.requirements import needs
@@ -19,7 +21,31 @@ from service.workers import handover
 
 log = logging.getLogger("service")
 SECRETS = ("api_keys", "admin_key")  # settings that an option would show to everybody
+BULK = "bulk"
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+
+
+class _ServeOrBulk(typer.core.TyperCommand):
+    """What it was before there was a second command, options without a name before them; `bulk` first is the other."""
+
+    @property
+    def commands(self) -> dict[str, Any]:
+        """Those with a name."""
+        from service.bulk.command import bulk  # not above: a worker that serves has no use for it
+
+        single = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        single.command()(bulk)
+        return {BULK: typer.main.get_command(single)}
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Of the command that the first argument names."""
+        if args[:1] == [BULK]:
+            return self.commands[BULK].make_context(f"{info_name} {BULK}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command of the context."""
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
 def _option(name: str) -> Parameter:
@@ -50,7 +76,7 @@ def _options_from_settings(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@app.command()
+@app.command(cls=_ServeOrBulk)
 @_options_from_settings
 def serve(argument: str | None = None, **flags: Any) -> None:
     """Serve text and image embeddings, similarity and zero-shot classification over HTTP.
@@ -66,6 +92,9 @@ def serve(argument: str | None = None, **flags: Any) -> None:
         curl localhost:8000/embed -H 'content-type: image/jpeg' --data-binary @cat.jpg
 
         curl 'localhost:8000/classify?labels=cat,dog' -H 'content-type: image/jpeg' --data-binary @cat.jpg
+
+    Vectors of many files, without HTTP, into a folder: `python -m service bulk photos --output vectors`; its options
+    are in `python -m service bulk --help`.
 
     Then see http://localhost:8000/docs for every endpoint and /info for the limits in force.
     One service has one device, and SIGHTWORD_WORKERS processes on one port; for more devices or machines run more

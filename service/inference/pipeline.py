@@ -68,7 +68,7 @@ class Pipeline:
         on_batch, on_halving = shared.metrics.record_batch, shared.metrics.record_halving
         self.images = Batcher(
             "image",
-            self._embed_images,
+            self.run_images,
             self._largest["image"],
             on_batch=on_batch,
             on_halving=on_halving,
@@ -76,7 +76,7 @@ class Pipeline:
         )
         self.texts = Batcher(
             "text",
-            self._embed_texts,
+            self.run_texts,
             self._largest["text"],
             group=lambda ids: length_group(bundle, len(ids)),
             on_batch=on_batch,
@@ -91,7 +91,7 @@ class Pipeline:
         self._computations = Computations(shared.cache.put)
         # Not with the first request: of many categories, that one would wait.
         self.own_labels = own_labels(
-            self.reader.tokenizer, lambda ids: self._embed_texts(ids.tolist()), self._largest["text"]
+            self.reader.tokenizer, lambda ids: self.run_texts(ids.tolist()), self._largest["text"]
         )
 
     @property
@@ -236,13 +236,15 @@ class Pipeline:
         if images := started[EncodedImage]:
             DecodeJob(self.decoder, self.images, timing, images).start()
 
-    def _embed_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def run_images(self, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """One batch, each [size, size, 3] -> [batch, numbers of its vectors]. Raises what the engine raises."""
         with self.engine.image_session.stacked(self._filled_up("image", pixels)) as batch:
             vectors = self.engine.embed_images(batch)[: len(pixels)]
             # All that is one image's goes through queues and caches as one row, several vectors too.
             return vectors.reshape(len(vectors), -1)
 
-    def _embed_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
+    def run_texts(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
+        """One batch, each the token ids of a text -> [batch, dimensions]. Raises what the engine raises."""
         ids = self.reader.tokenizer.pad(self._filled_up("text", rows))
         if is_padded(self.engine.provider):
             ids = fill_up_rows(ids, self.bundle)

@@ -51,7 +51,7 @@ class Reader:
         if items.texts:
             with context.timing.stage("tokenize"):
                 await self._read_in_parts(
-                    self._tokenize, items.texts, _characters, INLINE_TOKENIZED_CHARACTERS, CHARACTERS_PER_PART
+                    self.tokenize, items.texts, _characters, INLINE_TOKENIZED_CHARACTERS, CHARACTERS_PER_PART
                 )
         if items.files:
             await self._read_in_parts(self._read_files, items.files, _size, INLINE_HASHED_BYTES, BYTES_PER_PART)
@@ -75,7 +75,8 @@ class Reader:
         for part in (records,) if total <= part_size else _parts(records, size, part_size):
             await self.shared.pool.run_inline_or_in_thread(total, inline_limit, read, part)
 
-    def _tokenize(self, records: Sequence[Record]) -> None:
+    def tokenize(self, records: Sequence[Record]) -> None:
+        """Set the payload of each text, or its error, and `excess` of one that is too long. For a thread."""
         started = time.perf_counter()
         context_length = self.bundle.context_length
         items = [record.item for record in records if isinstance(record.item, TextItem)]

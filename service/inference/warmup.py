@@ -162,13 +162,15 @@ def measure_costs(
     sizes: Sequence[int],
     worker_counts: Sequence[int],
     longest_run_s: float = LONGEST_RUN_S,
+    measuring_s: float = MEASURING_S,
 ) -> Costs:
     """The least seconds per item. `one` is an input of one item [1, ...]. What there is no memory for is left out.
 
-    Once a run takes longer than half of `longest_run_s`, larger batches are left out.
+    Once a run takes longer than half of `longest_run_s`, larger batches are left out; no round begins after
+    `measuring_s`.
     """
     costs: dict[tuple[int, int], float] = {}
-    ends = time.perf_counter() + MEASURING_S
+    ends = time.perf_counter() + measuring_s
     with ThreadPoolExecutor(worker_counts[-1]) as pool:
         for _ in range(ROUNDS):  # interleaved, so that a slow moment of the machine does not decide
             for workers in worker_counts:

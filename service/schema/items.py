@@ -72,7 +72,7 @@ def parse_item(value: object, param: str, settings: Settings) -> Item:
 
 def _parse(value: object, param: str, settings: Settings) -> Item:
     if isinstance(value, str):
-        return TextItem(_check_text(value, param), param)
+        return TextItem(check_text(value, param), param)
     if not isinstance(value, dict):
         raise _invalid(param, 'An item is a string, {"text": "..."} or {"image": "..."}.')
     if unknown := next((name for name in value if name not in ("text", "image")), None):
@@ -83,7 +83,7 @@ def _parse(value: object, param: str, settings: Settings) -> Item:
     path = f"{param}.{kind}"
     if not isinstance(content, str):
         raise _invalid(path, "This must be a string.")
-    return TextItem(_check_text(content, path), path) if kind == "text" else parse_image(content, path, settings)
+    return TextItem(check_text(content, path), path) if kind == "text" else parse_image(content, path, settings)
 
 
 def parse_image(content: str, param: str, settings: Settings) -> ImageItem | UrlItem:
@@ -99,7 +99,8 @@ def parse_image(content: str, param: str, settings: Settings) -> ImageItem | Url
     return UrlItem(content, param)
 
 
-def _check_text(text: str, param: str) -> str:
+def check_text(text: str, param: str) -> str:
+    """The text. Raises `invalid_request` for an empty one, and for halves of characters."""
     if not text or text.isspace():
         raise _invalid(param, "This text is empty.")
     check_surrogates(text, param)

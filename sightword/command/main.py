@@ -13,7 +13,7 @@ from sightword.command.doctor.command import doctor
 from sightword.command.embed import embed
 from sightword.command.rank import rank
 from sightword.command.search import search
-from sightword.command.serve import PASSED_ON, serve
+from sightword.command.serve import PASSED_ON, bulk, serve
 from sightword.command.status import EXPLAINED
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
     '  sightword rank photos/ "a dog on grass"\n\n'
     "  sightword embed photos/ -o vectors.npy\n\n"
     '  sightword search vectors.npy "red car"\n\n'
+    "  sightword bulk shards/ --output vectors         millions of them, and on after an interruption\n\n"
     "  sightword serve                                 the same over HTTP, on http://127.0.0.1:8000\n\n"
     "  SIGHTWORD_URL=http://127.0.0.1:8000 sightword label-sets put pets --labels cat,dog\n\n"
     "  sightword doctor                                what is wrong, and what to do about it",
@@ -51,6 +52,7 @@ def options(
 
 
 app.command("serve", context_settings=PASSED_ON, add_help_option=False)(serve)
+app.command("bulk", context_settings=PASSED_ON, add_help_option=False)(bulk)
 app.command("embed")(embed)
 app.command("classify")(classify)
 app.command("rank")(rank)

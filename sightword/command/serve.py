@@ -1,4 +1,4 @@
-"""`sightword serve`: the service, with the options of `python -m service`."""
+"""`sightword serve` and `sightword bulk`: the commands of `python -m service`, with their options."""
 
 from __future__ import annotations
 
@@ -17,9 +17,21 @@ def serve(context: typer.Context) -> None:
 
     SIGHTWORD_MODEL=ViT-B-32 sightword serve
     """
+    _run(context.args, "sightword serve")
+
+
+def bulk(context: typer.Context) -> None:
+    """Embed many pictures or texts into a folder of vectors; goes on where it was ended. `sightword bulk --help`.
+
+    sightword bulk photos --output vectors
+    """
+    _run(["bulk", *context.args], "sightword")
+
+
+def _run(arguments: list[str], name: str) -> None:
     gc.disable()  # as in service/__main__.py
     from model.requirements import needs
 
     with needs("cpu"):
         from service.command import app
-    app(context.args, prog_name="sightword serve")
+    app(arguments, prog_name=name)

@@ -46,7 +46,7 @@ def run(bundle: Bundle, bundle_path: Path, named: str, tower: str, payloads: Any
     engine = RecordingEngine(bundle, named)
     pipeline = Pipeline(bundle, engine, service.shared, PROFILES)
     try:
-        embed = pipeline._embed_images if tower == "image" else pipeline._embed_texts
+        embed = pipeline.run_images if tower == "image" else pipeline.run_texts
         vectors = embed(payloads)
         return vectors, engine.shapes[-1], service
     finally:

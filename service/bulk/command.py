@@ -1,0 +1,116 @@
+"""`python -m service bulk`: its options, and which exit code an error is. Loads nothing that computes until it runs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from model.requirements import needs
+
+USAGE, NOT_THERE = 2, 3
+DEFAULT_PART_ROWS = 10_000
+EXIT_CODES = (
+    "Exit codes: 0, all is done. 1, all is done, but some items failed: _errors.jsonl names each. 2, the command has "
+    "to change. 3, it could not be done or not to its end: no such model, a full disk; the same command goes on. 130, "
+    "interrupted; the same command goes on."
+)
+
+
+def bulk(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders, WebDataset shards (.tar), .parquet, .csv, .tsv, .jsonl, or .txt of lines."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the vectors: new, empty, or of the same job, to go on.")
+    ],
+    kind: Annotated[
+        Literal["auto", "image", "text"], typer.Option("--kind", help="What is embedded; auto: told by the inputs.")
+    ] = "auto",
+    layout: Annotated[
+        Literal["parquet", "npy", "clip-retrieval"],
+        typer.Option("--layout", help="Parquet parts, .npy with keys, or the folders of clip-retrieval."),
+    ] = "parquet",
+    precision: Annotated[
+        Literal["float32", "float16"], typer.Option("--precision", help="Of the numbers that are written.")
+    ] = "float32",
+    dimensions: Annotated[
+        int | None, typer.Option("--dimensions", min=1, help="Keep so many components, and normalise again.")
+    ] = None,
+    truncate: Annotated[
+        bool | None,
+        typer.Option(
+            "--truncate/--no-truncate",
+            help="Cut texts that are longer than the model reads, rather than have them fail. (SIGHTWORD_TRUNCATE)",
+            show_default=False,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option("--column", help="Of tables: the column of paths, URLs, pictures or texts.")
+    ] = None,
+    key_column: Annotated[
+        str | None, typer.Option("--key-column", help="Of tables: the column of keys. [default: row numbers]")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Folder of a bundle, or the name of a published model. [default: SIGHTWORD_MODEL, or bundled]",
+        ),
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="auto, cpu, cuda, tensorrt or openvino. (SIGHTWORD_PROVIDER)")
+    ] = None,
+    part_rows: Annotated[
+        int, typer.Option("--part-rows", min=1, max=1_000_000, help="Items of a part, which is written at once.")
+    ] = DEFAULT_PART_ROWS,
+) -> None:
+    """Embed many pictures or texts into a folder of vectors, and go on after whatever ended it.
+
+        python -m service bulk photos --output vectors
+
+        python -m service bulk 'shards/{00000..00099}.tar' --output vectors --precision float16
+
+        python -m service bulk captions.parquet --column caption --key-column id --output vectors
+
+    The same command again goes on where an interrupted one ended, also after kill -9. Items that cannot be embedded
+    do not end it: their vector is null, and _errors.jsonl says why. Settings of the service apply where they concern
+    vectors: SIGHTWORD_DECODER, SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BATCH, SIGHTWORD_URL_HOSTS.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with needs("parquet"):
+        import pyarrow  # noqa: F401
+    with needs("cpu"):
+        from model.manifest import BundleError
+        from model.runtime.engine import EngineError
+        from service.bulk.job import JobError, JobRequest
+        from service.bulk.run import run
+        from service.bulk.sources import SourceError, SourceOptions
+        from service.settings import Settings, SettingsError
+    try:
+        settings = Settings.read({})
+        source = SourceOptions(
+            kind=None if kind == "auto" else kind, column=column, key_column=key_column, part_rows=part_rows,
+            url_hosts=settings.url_hosts, url_networks=settings.url_networks, max_body_bytes=settings.max_body_bytes,
+        )  # fmt: skip
+        request = JobRequest(
+            tuple(str(each.absolute()) for each in inputs), str(output.absolute()), source, layout, precision,
+            dimensions, truncate, model, provider,
+        )  # fmt: skip
+        code = run(request)
+    except (JobError, SourceError, SettingsError) as error:
+        raise _end(str(error), USAGE) from error
+    except (BundleError, EngineError, OSError) as error:
+        raise _end(str(error), NOT_THERE) from error
+    raise typer.Exit(code)
+
+
+def _end(message: str, code: int) -> typer.Exit:
+    typer.echo(message, err=True)
+    return typer.Exit(code)
+
+
+bulk.__doc__ = f"{bulk.__doc__}\n    {EXIT_CODES}"

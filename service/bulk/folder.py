@@ -1,0 +1,145 @@
+"""The output folder: one job, its plan, its lock, and which parts are done. A part is there whole, or it is not there.
+
+    _job.json         what the vectors depend on, and how much there is; the plan is complete where it is
+    _plan.jsonl       a line for each part
+    _errors/          of each part with items that failed, these
+    _errors.jsonl     all of those, once the job has ended
+
+What reads a folder of Parquet leaves out names that begin with an underscore.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+from model.files import DRAFT, write_atomically
+from service.bulk.job import JobError
+from service.bulk.sources import Part
+
+JOB, PLAN, LOCK, ERRORS = "_job.json", "_plan.jsonl", ".lock", "_errors.jsonl"
+_NUMBER_DIGITS = 5
+NumberedPart = tuple[int, Part]
+
+
+class Totals(NamedTuple):
+    """Of the whole job, or of what is done of it."""
+
+    parts: int
+    rows: int
+
+
+class Folder:
+    """`is_done` says of the number of a part whether all of it is there."""
+
+    def __init__(self, path: Path, is_done: Callable[[int], bool]) -> None:
+        self.path, self._is_done = path, is_done
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else works in the folder meanwhile; the lock ends with the process, however that does.
+
+        Raises JobError where somebody does, or where the folder holds something else.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise JobError(
+                    f"another process works in {self.path}: wait until it has ended, or take another --output."
+                ) from None
+            self._refuse_foreign()
+            self._remove_drafts()
+            yield
+
+    def job(self) -> dict[str, Any] | None:
+        """What `_job.json` holds; None where no job was planned to its end. Raises JobError for what is no job."""
+        try:
+            job: dict[str, Any] = orjson.loads((self.path / JOB).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            raise JobError(f"{self.path / JOB} is damaged: take another --output, or remove it.") from None
+        return job
+
+    def write_plan(self, parts: Iterable[Part], advance: Callable[[int], object]) -> Totals:
+        """Write the parts down, as they come."""
+        count = rows = 0
+        with write_atomically(self.path / PLAN) as draft, draft.open("wb") as lines:
+            for part in parts:
+                lines.write(orjson.dumps(part.to_json(), option=orjson.OPT_APPEND_NEWLINE))
+                count, rows = count + 1, rows + part.rows
+                advance(part.rows)
+        return Totals(count, rows)
+
+    def write_job(self, job: Mapping[str, Any]) -> None:
+        """From now on, what is here is this job."""
+        with write_atomically(self.path / JOB) as draft:
+            draft.write_text(json.dumps(job, indent=2) + "\n", "utf-8")
+
+    def pending(self) -> Iterator[NumberedPart]:
+        """The parts that are not done, with their numbers, in the order of the plan."""
+        return ((number, part) for number, part in self._parts() if not self._is_done(number))
+
+    def done(self) -> Totals:
+        """How much is done."""
+        rows = [part.rows for number, part in self._parts() if self._is_done(number)]
+        return Totals(len(rows), sum(rows))
+
+    def write_errors(self, number: int, lines: Iterable[Mapping[str, Any]]) -> None:
+        """The items of a part that failed; before the part itself is there."""
+        file = self._errors_of(number)
+        written = b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        if written:
+            file.parent.mkdir(exist_ok=True)
+            with write_atomically(file, concurrent=True) as draft:
+                draft.write_bytes(written)
+        else:
+            file.unlink(missing_ok=True)  # of a run that ended before the part was there
+
+    def join_errors(self) -> int:
+        """Put the errors of all parts that are done into one file. Returns how many there are."""
+        count = 0
+        with write_atomically(self.path / ERRORS) as draft, draft.open("wb") as all_errors:
+            for number, _ in self._parts():
+                file = self._errors_of(number)
+                if file.exists() and self._is_done(number):
+                    for line in file.open("rb"):
+                        all_errors.write(line)
+                        count += 1
+        if not count:
+            (self.path / ERRORS).unlink()
+        return count
+
+    def _parts(self) -> Iterator[NumberedPart]:
+        with (self.path / PLAN).open("rb") as lines:
+            for number, line in enumerate(lines):
+                yield number, Part.from_json(orjson.loads(line))
+
+    def _errors_of(self, number: int) -> Path:
+        return self.path / "_errors" / f"part-{number:0{_NUMBER_DIGITS}}.jsonl"
+
+    def _refuse_foreign(self) -> None:
+        """Where there is no job yet, the folder is empty but for what one leaves that was killed while it planned."""
+        if (self.path / JOB).exists():
+            return
+        ours = (LOCK, PLAN, f"{PLAN}{DRAFT}", f"{JOB}{DRAFT}")
+        foreign = next((each.name for each in self.path.iterdir() if each.name not in ours), None)
+        if foreign is not None:
+            raise JobError(f"{self.path} holds {foreign}, and no job: take a folder that is new or empty as --output.")
+
+    def _remove_drafts(self) -> None:
+        """What killed runs were writing. Nobody writes now: the lock is ours."""
+        for draft in self.path.rglob(f"*{DRAFT}"):
+            if draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                draft.unlink(missing_ok=True)

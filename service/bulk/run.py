@@ -1,0 +1,125 @@
+"""A job from its command to its last part: lock, plan, the parts that are not there yet, what came of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from model import __version__
+from model.data.skipped_samples import SkippedSamples
+from model.progress import format_duration, log_periodically
+from service.bulk.folder import ERRORS, Folder
+from service.bulk.job import JobError, JobRequest, Planned, refuse_other
+from service.bulk.layouts import open_layout
+from service.bulk.progress import JobProgress, write_line
+from service.bulk.sources import plan
+from service.bulk.worker import PartWorker
+
+SOME_FAILED, INTERRUPTED = 1, 130
+
+
+class StoppedError(Exception):
+    """Ctrl-C or SIGTERM came."""
+
+
+def run(request: JobRequest) -> int:
+    """Do the job, or what is left of it; the exit code.
+
+    Raises JobError, SourceError, SettingsError, BundleError, EngineError, OSError.
+    """
+    folder = Folder(request.folder, lambda number: False)
+    with folder.locked(), _interruptible() as stopped:
+        found = folder.job()
+        if found is not None:
+            refuse_other(folder.path, found, request.described())
+        with closing(PartWorker(request)) as worker:
+            wanted = {**request.described(), **worker.identity()}
+            if found is None:
+                found = _plan(folder, worker, wanted, stopped)
+            else:
+                refuse_other(folder.path, found, wanted)
+            try:
+                return _embed(worker, Planned.from_job(found), stopped)
+            except StoppedError:
+                write_line("The same command goes on.")
+                return INTERRUPTED
+
+
+def _plan(folder: Folder, worker: PartWorker, wanted: dict[str, Any], stopped: threading.Event) -> dict[str, Any]:
+    """Write down the parts, and then the job. Returns what `_job.json` holds."""
+    skipped, request = SkippedSamples(), worker.request
+    parts = plan([Path(path) for path in request.inputs], request.source, skipped)
+    first = next(parts, None)
+    if first is None:
+        raise JobError(f"there is nothing to embed in {', '.join(request.inputs)}.")
+    worker.check(first.kind)
+    count = 0
+
+    def advance(rows: int) -> None:
+        nonlocal count
+        count += rows
+        _stop(stopped)
+
+    with log_periodically(write_line, lambda: f"planning: {count:,} items so far"):
+        totals = folder.write_plan(chain([first], parts), advance)
+    for remark in skipped.remarks():
+        write_line(remark)
+    planned = Planned(first.kind, worker.best_batch(first.kind), *totals)
+    job = {**wanted, **planned._asdict(), "version": __version__}
+    folder.write_job(job)
+    return job
+
+
+def _embed(worker: PartWorker, planned: Planned, stopped: threading.Event) -> int:
+    folder = Folder(worker.request.folder, open_layout(worker.request, planned).is_done)
+    done = folder.done()
+    if done.parts:
+        write_line(f"{done.parts:,} of {planned.parts:,} parts are there, {done.rows:,} items")
+    write_line(f"{worker.bundle.id}, {worker.dimensions} dimensions, {planned.kind}s in batches of {planned.batch}")
+    progress, began = JobProgress(planned.rows, done.rows), time.monotonic()
+    try:
+        with progress.shown():
+            for _ in worker.run(folder.pending(), planned, progress.advance, lambda: _stop(stopped)):
+                pass
+    except StoppedError:
+        left = planned.parts - folder.done().parts
+        write_line(f"interrupted: {left:,} of {planned.parts:,} parts are left, and are computed from their beginning")
+        raise
+    finally:
+        failed = folder.join_errors()
+    seconds, items = time.monotonic() - began, planned.rows - done.rows
+    speed = f", {items / seconds:.3g} a second" if items else ""
+    write_line(f"{planned.rows - failed:,} vectors in {folder.path}; {format_duration(seconds)}{speed}")
+    if failed:
+        write_line(f"{failed:,} of {planned.rows:,} items failed: {folder.path / ERRORS} has each with its reason")
+    return SOME_FAILED if failed else 0
+
+
+def _stop(stopped: threading.Event) -> None:
+    if stopped.is_set():
+        raise StoppedError
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or SIGTERM; the second one ends the process at once, which loses no part that is there."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+        signal.signal(number, signal.SIG_DFL)
+        write_line("ending after the batches that run; once more ends at once")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
