@@ -33,7 +33,7 @@ export async function ask(path, { body, signal } = {}) {
   const requestId = response.headers.get("x-request-id");
   if (!response.ok || answer === null) throw refusal(response, answer, requestId);
   const timing = parseTiming(response.headers.get("server-timing"));
-  return { answer, timing, roundTrip: performance.now() - started };
+  return { answer, timing, digest: response.headers.get("x-model-digest"), roundTrip: performance.now() - started };
 }
 
 async function reach(path, options) {
@@ -41,7 +41,7 @@ async function reach(path, options) {
     return await fetch(server + path, { ...options, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The server cannot be reached, or it closed the connection. Is it running?");
+    throw new ApiError("The server cannot be reached, or it closed the connection. Is it running, and are you online? Then try again.");
   }
 }
 

@@ -1,33 +1,49 @@
 /** The panel that chooses among labels. */
 
-import { byId, el, lines } from "./dom.js";
+import { byId, lines } from "./dom.js";
+import { judge } from "./judging.js";
 import { panel } from "./panel.js";
 import { Complaint, multipart } from "./request.js";
-import { bars, percent, thumbnail } from "./results.js";
+import { judgesAlone } from "./scores.js";
 import { onChange, state } from "./state.js";
+import { verdicts } from "./verdicts.js";
 
+const DEFAULT_TEMPLATES = ["a photo of a {}."];
 const knowsNamesOnly = () => (state.model?.categories ?? null) !== null;
+const multiLabel = () => !knowsNamesOnly() && byId("multi-label").checked;
 
 export function classifyPanel() {
   for (const name of ["label-set", "template-set", "threshold", "labels"]) byId(name).addEventListener("input", follow);
   onChange(follow); // another model may know names of categories only
   follow();
-  panel({ name: "classify", example: ["coffee.jpg"], wantsPictures: () => true, describe, render });
+  panel({ name: "classify", example: ["coffee.jpg"], wantsPictures: () => true, describe, answer });
 }
+
+/** What is shown, which may change without asking again. */
+const view = () => ({ threshold: byId("threshold").valueAsNumber, topK: byId("top-k").valueAsNumber || 6 });
 
 function describe(pictures) {
   const labels = ownLabels();
   const set = byId("label-set").value;
   if (!set && !labels.length) throw new Complaint("Write at least one label.");
-  const threshold = byId("threshold").valueAsNumber;
+  const { threshold } = view();
   return multipart("/classify", pictures, {
     ...(set ? { label_set: set } : { labels: listed(labels) }),
     ...prompts(),
-    multi_label: (!knowsNamesOnly() && byId("multi-label").checked) || null,
+    multi_label: multiLabel() || null,
     threshold: threshold || null,
     top_k: byId("top-k").valueAsNumber || null,
     on_error: pictures.length > 1 ? "item" : null,
   });
+}
+
+async function answer(pictures, work) {
+  const { model } = state;
+  const set = byId("label-set").value;
+  const question = { labels: ownLabels(), labelSet: set, templates: templatesMeant(), multiLabel: multiLabel(), model };
+  question.options = { ...(set ? { label_set: set } : { labels: listed(question.labels) }), ...prompts(), multi_label: multiLabel() || null };
+  const entries = await judge(pictures, question, work);
+  return verdicts(entries, { model, multiLabel: question.multiLabel, alone: judgesAlone(model, question.multiLabel), view });
 }
 
 function ownLabels() {
@@ -49,6 +65,12 @@ function prompts() {
   return { templates };
 }
 
+/** The prompts themselves, whichever way they were chosen. */
+function templatesMeant() {
+  const { templates, template_set: set } = prompts();
+  return templates ?? state.info.template_sets[set] ?? DEFAULT_TEMPLATES;
+}
+
 /** Show what the form's choices ask for. */
 function follow() {
   const count = ownLabels().length;
@@ -59,32 +81,4 @@ function follow() {
   byId("templates").hidden = byId("template-set").value !== "own";
   const threshold = byId("threshold").valueAsNumber;
   byId("threshold-value").textContent = threshold ? `${Math.round(threshold * 100)} %` : "0 % (off)";
-}
-
-function render(answer, { files: pictures }) {
-  const cards = answer.data.map((entry, index) => card(entry, pictures[index]));
-  const summary = answer.data.map((entry, index) => `${pictures[index].name}: ${said(entry)}`).join(". ");
-  return { content: el("ul", { class: cards.length > 1 ? "cards" : "cards single" }, ...cards), summary };
-}
-
-function card(entry, picture) {
-  return el("li", { class: "card result" },
-    thumbnail(picture, "large"),
-    el("div", { class: "verdict" }, el("p", { class: "name" }, picture.name), ...verdict(entry)),
-    entry.predictions?.length ? bars(entry.predictions) : null,
-  );
-}
-
-function verdict({ label, error }) {
-  if (error) return [el("p", { class: "message" }, error.message)];
-  if (label !== null) return [el("p", { class: "best" }, label)];
-  return [
-    el("p", { class: "best none" }, "none of these"),
-    el("p", { class: "hint" }, "No score reaches the threshold."),
-  ];
-}
-
-function said({ label, score, error }) {
-  if (error) return error.message;
-  return label === null ? "none of these" : `${label}, ${percent(score)}`;
 }

@@ -4,7 +4,7 @@ import { key, server } from "./api.js";
 import { announce, el } from "./dom.js";
 import { Complaint } from "./request.js";
 import { curl, python } from "./snippets.js";
-import { onChange } from "./state.js";
+import { onChange, state } from "./state.js";
 
 const LANGUAGES = { curl, Python: python };
 let language = "curl"; // one choice for all panels
@@ -43,7 +43,9 @@ function choose(name) {
 
 function written(describe) {
   try {
-    return LANGUAGES[language](describe({ placeholder: true }), server, key.get() !== null);
+    const request = describe({ placeholder: true });
+    const more = request.more > 0 ? `\n# and ${request.more} more pictures, in requests of at most ${state.info?.limits.max_items ?? 512}` : "";
+    return LANGUAGES[language](request, server, key.get() !== null) + more;
   } catch (error) {
     if (error instanceof Complaint) return `# ${error.message}`;
     throw error;

@@ -3,9 +3,11 @@
 import { copyButton } from "./code.js";
 import { byId, chosen, el, lines, svg } from "./dom.js";
 import { panel } from "./panel.js";
-import { Complaint, json, multipart } from "./request.js";
-import { thumbnail } from "./results.js";
+import { inBatches } from "./batches.js";
+import { Complaint, form, json, multipart } from "./request.js";
+import { longList, thumbnail } from "./results.js";
 import { onChange, state } from "./state.js";
+import { cut, embedPictures, embedTexts, known } from "./vectors.js";
 
 const PREVIEW = 6;
 const MOST_DRAWN = 16; // of the vectors of one picture
@@ -18,7 +20,7 @@ export function embedPanel() {
   byId("embed").addEventListener("input", follow);
   onChange(follow);
   follow();
-  panel({ name: "embed", example: ["coffee.jpg"], wantsPictures, describe, render });
+  panel({ name: "embed", example: ["coffee.jpg"], wantsPictures, describe, answer });
 }
 
 function follow() {
@@ -38,11 +40,39 @@ function describe(pictures) {
   return json("/embed", { inputs: texts, dimensions });
 }
 
-function render({ data }, request) {
-  const items = data.map((entry, index) => card(entry, request.files?.[index] ?? { name: request.json.inputs[index] }));
-  const good = data.find(({ embedding }) => embedding);
-  const summary = good ? `${data.length} ${shape(good.embedding)}` : "No vector could be made";
-  return { content: el("ul", { class: "vectors" }, ...items), summary };
+async function answer(pictures, work) {
+  const items = await embedded(pictures, work);
+  const good = items.find(({ embedding }) => embedding);
+  const summary = good ? `${items.length} ${shape(good.embedding)}` : "No vector could be made";
+  return { content: longList("ul", { class: "vectors" }, items, card), summary };
+}
+
+/** {name, url?} with its embedding or error, in order. */
+async function embedded(pictures, work) {
+  if (wantsTokens()) return tokens(pictures, work);
+  const dimensions = byId("dimensions").valueAsNumber || null;
+  const most = state.model.dimensions;
+  if (dimensions > most) throw new Complaint(`This model makes vectors of ${most} dimensions: ask for that many or fewer.`);
+  if (wantsPictures()) {
+    await embedPictures(pictures, work);
+    return pictures.map((picture) => {
+      const { vector, error } = known(picture);
+      return { name: picture.name, url: picture.url, ...(error ? { error } : { embedding: [...cut(vector, dimensions)] }) };
+    });
+  }
+  const texts = lines(byId("texts"));
+  const vectors = await embedTexts(texts, work);
+  return texts.map((name, index) => ({ name, embedding: [...cut(vectors[index], dimensions)] }));
+}
+
+async function tokens(pictures, work) {
+  const found = new Map();
+  await inBatches(pictures, {
+    request: (pairs) => form("/embed", pairs, { output: "tokens", on_error: pictures.length > 1 ? "item" : null }),
+    take: ({ answer: { data } }, some) => data.forEach((entry, index) => found.set(some[index], entry)),
+    spare: (picture, message) => found.set(picture, { error: { message } }),
+  }, { ...work, progress: (done) => work.progress(done, pictures.length) });
+  return pictures.map((picture) => ({ name: picture.name, url: picture.url, ...found.get(picture) }));
 }
 
 /** Of one item: a vector, or a list of them. */
@@ -53,7 +83,7 @@ function shape(embedding) {
   return `${vectors.length > 1 ? `times ${vectors.length} ` : ""}vectors of ${vectors[0].length} dimensions`;
 }
 
-function card({ embedding, error }, item) {
+function card({ embedding, error, ...item }) {
   const picture = item.url ? thumbnail(item, "small") : null;
   if (error) {
     return el("li", { class: "card vector" }, picture, el("div", {}, el("p", { class: "name" }, item.name), el("p", { class: "message" }, error.message)));

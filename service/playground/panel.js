@@ -1,58 +1,109 @@
-/** What all three panels do: describe the form as a request, send it, show what comes back. */
+/** What all panels do: describe the form as a request, do the work with progress, show what comes, say when it is stale. */
 
-import { ask } from "./api.js";
 import { showCode } from "./code.js";
 import { announce, byId, el } from "./dom.js";
 import { takeSamples } from "./pictures.js";
-import { Complaint, encode } from "./request.js";
+import { progressLine } from "./progress.js";
+import { Complaint } from "./request.js";
 import { failure, timeTaken } from "./results.js";
-import { state } from "./state.js";
+import { copiesTold } from "./sending.js";
+import { onChange, state } from "./state.js";
+import { known } from "./vectors.js";
 
 const PLACEHOLDER = { name: "picture.jpg", sample: false };
+const MOST_WRITTEN = 20; // pictures in a command that is shown
+const SHOWN_LATER = new Set(["threshold", "top_k"]); // these change what is shown, and no answer
 
 /**
  * Bring a panel to life.
- * `describe(pictures)` -> a request (see request.js); `render(answer, request)` -> {content, summary}.
+ * `describe(pictures)` -> the request that gets the same without this page (see request.js).
+ * `answer(pictures, work)` -> {content, summary}; `work` has the signal that ends it, and takes progress(done, total), pause(why)
+ * and the timings of requests.
  * `wantsPictures()` tells whether the form, as it stands, asks about pictures; `example` names samples to try it with.
  */
-export function panel({ name, example, wantsPictures, describe, render }) {
+export function panel({ name, example, wantsPictures, describe, answer }) {
   const form = byId(name);
   const outcome = byId(`${name}-outcome`);
   const button = form.querySelector("button[type=submit]");
+  const progress = progressLine();
+  outcome.before(progress.element);
   const request = ({ placeholder = false } = {}) => {
-    const pictures = wantsPictures() ? [...state.pictures] : [];
-    if (wantsPictures() && !pictures.length && !placeholder) throw new Complaint("Choose a picture first, or take a sample.");
-    return describe(pictures.length || !wantsPictures() ? pictures : [PLACEHOLDER]);
+    if (!wantsPictures()) return describe([]);
+    if (!state.pictures.length && !placeholder) throw new Complaint("Choose a picture first, or take a sample.");
+    const written = state.pictures.slice(0, MOST_WRITTEN);
+    return { ...describe(written.length ? written : [PLACEHOLDER]), more: state.pictures.length - written.length };
   };
   const invitation = el("div", { class: "empty" },
     el("p", {}, "The answer appears here."),
     el("button", { type: "button", click: () => takeSamples(example).then(run) }, example.length > 1 ? "Try it with the samples" : "Try it with a sample"),
   );
   const redraw = showCode(byId(`${name}-snippet`), request);
+  const stale = el("p", { class: "stale-note warning", role: "status", hidden: true });
+  let answered = null; // the question of what is shown
   let running = null;
 
   const run = async () => {
     running?.abort();
     const abort = (running = new AbortController());
+    const pictures = wantsPictures() ? [...state.pictures] : [];
+    const work = { signal: abort.signal, timings: [], progress: progress.show, pause: progress.pause };
     button.setAttribute("aria-busy", "true");
+    progress.start(() => abort.abort("cancel"));
     try {
-      const described = request();
-      const result = await ask(described.path, { body: await encode(described), signal: abort.signal });
-      const { content, summary } = render(result.answer, described);
-      outcome.replaceChildren(content, timeTaken(result));
+      request();
+      if (!state.model) throw new Complaint("The server has not said yet which model it serves. Is it ready?");
+      const asked = question(describe);
+      const { content, summary } = await answer(pictures, work);
+      const copies = copiesTold(pictures);
+      outcome.replaceChildren(stale, content, ...(copies ? [el("p", { class: "hint copies" }, copies)] : []), timeTaken(work.timings));
+      answered = asked;
       if (outcome.getBoundingClientRect().top > innerHeight * 0.8) outcome.scrollIntoView({ block: "nearest" });
       announce(summary);
+      mark();
     } catch (error) {
-      if (error.name === "AbortError") return;
-      outcome.replaceChildren(failure(error), ...(wantsPictures() && !state.pictures.length ? [invitation] : []));
+      if (error.name === "AbortError" && abort.signal.reason !== "cancel") return; // another run took its place
+      const kept = keptTold(pictures);
+      const told = error.name === "AbortError" ? el("p", { class: "card hint", role: "status" }, `Stopped. ${kept}`) : failure(error, kept);
+      outcome.replaceChildren(told, ...(wantsPictures() && !state.pictures.length ? [invitation] : []));
     }
+    progress.stop();
     button.removeAttribute("aria-busy");
+  };
+
+  const mark = () => {
+    const changed = answered !== null && question(describe) !== answered && outcome.contains(stale);
+    stale.hidden = !changed;
+    stale.textContent = changed ? `The question has changed since this answer. Press ${button.textContent} again.` : "";
+    outcome.classList.toggle("stale", changed);
   };
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     run();
   });
-  form.addEventListener("input", redraw);
+  form.addEventListener("input", () => {
+    redraw();
+    mark();
+  });
+  onChange(mark);
   outcome.append(invitation);
+}
+
+/** All that an answer depends on but the pictures, as text. */
+function question(describe) {
+  const digest = state.model?.digest;
+  try {
+    const { path, fields = [], json = {} } = describe([]);
+    const options = [...fields, ...Object.entries(json)].filter(([name]) => !SHOWN_LATER.has(name));
+    return JSON.stringify([digest, path, options]);
+  } catch (error) {
+    if (error instanceof Complaint) return error.message;
+    throw error;
+  }
+}
+
+/** What of the work is not lost. */
+function keptTold(pictures) {
+  const done = pictures.filter((picture) => known(picture)?.vector).length;
+  return pictures.length > 1 && done ? `${done} of ${pictures.length} pictures are done and kept; ask again to go on.` : "";
 }

@@ -2,6 +2,7 @@
 
 import { server } from "./api.js";
 import { announce, byId, el } from "./dom.js";
+import { filesOfChoice, filesOfDrop, sorted } from "./intake.js";
 import { thumbnail } from "./results.js";
 import { bytes, changed, onChange, state } from "./state.js";
 
@@ -13,17 +14,22 @@ export const SAMPLES = [
   { name: "astronaut.jpg", what: "an astronaut" },
 ];
 
+const MOST = 20_000;
+const TILES = 50; // of them are in the tray
+
 export function pictureTray() {
-  byId("files").addEventListener("change", (event) => {
-    add(event.target.files);
-    event.target.value = ""; // so that the same file can be chosen again
-  });
+  for (const name of ["files", "folder"]) {
+    byId(name).addEventListener("change", ({ target }) => {
+      add({ files: filesOfChoice(target.files) });
+      target.value = ""; // so that the same can be chosen again
+    });
+  }
   byId("clear").addEventListener("click", () => {
     state.pictures = [];
     changed();
     byId("files").focus();
   });
-  document.addEventListener("paste", ({ clipboardData }) => add(clipboardData.files));
+  document.addEventListener("paste", ({ clipboardData }) => add({ files: filesOfChoice(clipboardData.files) }));
   acceptDrops();
   byId("samples").append(...SAMPLES.map(sampleButton));
   onChange(redraw);
@@ -37,10 +43,13 @@ function acceptDrops() {
   document.addEventListener("dragenter", () => over(1));
   document.addEventListener("dragleave", () => over(-1));
   document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     event.preventDefault();
     over(-inside);
-    add(event.dataTransfer.files);
+    tell(["Looking for pictures…"]);
+    const found = await filesOfDrop(event.dataTransfer);
+    add(found);
+    if (!found.files.length && !found.unread.length) tell(["There was no file in what was dropped."]);
   });
 }
 
@@ -61,34 +70,36 @@ export async function takeSamples(names) {
   keep(taken);
 }
 
-function add(files) {
-  const limit = state.info?.limits.max_body_bytes ?? Infinity;
-  const given = [...files];
-  if (!given.length) return; // a text was pasted
-  const warnings = given
-    .filter(({ size }) => size > limit)
-    .map(({ name, size }) => `${name} has ${bytes(size)}; this server takes ${bytes(limit)} at most.`);
-  const fitting = given.filter(({ size }) => size <= limit);
+function add(found) {
+  const { pictures, told } = sorted(found);
+  if (!found.files.length && !told.length) return tell([]); // a text was pasted, or a folder is empty
   // Object URLs are kept: results go on showing a picture after it was removed here.
-  keep(fitting.map((file) => ({ file, name: file.name, url: URL.createObjectURL(file), sample: false })), warnings);
+  return keep(pictures.map(([file, name]) => ({ file, name, url: URL.createObjectURL(file), sample: false })), told);
 }
 
-function keep(pictures, warnings = []) {
-  const most = state.info?.limits.max_items ?? Infinity;
-  const room = Math.max(0, most - state.pictures.length);
-  if (pictures.length > room) warnings.push(`This server takes ${most} pictures at a time; the others were left out.`);
+function keep(pictures, told = []) {
+  const room = Math.max(0, MOST - state.pictures.length);
+  const left = pictures.length - room;
+  if (left > 0) told.push(`This page holds ${MOST.toLocaleString("en")} pictures; ${left.toLocaleString("en")} were left out.`);
   state.pictures = [...state.pictures, ...pictures.slice(0, room)];
-  byId("tray-hint").textContent = warnings.join(" ");
-  byId("tray-hint").hidden = !warnings.length;
+  tell(told);
   changed();
   announce(`Pictures chosen: ${state.pictures.length}`);
+}
+
+function tell(sentences) {
+  byId("tray-hint").textContent = sentences.join(" ");
+  byId("tray-hint").hidden = !sentences.length;
 }
 
 function redraw() {
   const tray = byId("tray");
   const shown = new Map([...tray.children].map((tile) => [tile.picture, tile]));
-  tray.replaceChildren(...state.pictures.map((picture) => shown.get(picture) ?? tile(picture)));
-  byId("clear").hidden = state.pictures.length < 2;
+  tray.replaceChildren(...state.pictures.slice(0, TILES).map((picture) => shown.get(picture) ?? tile(picture)));
+  const { length } = state.pictures;
+  byId("tray-more").hidden = length < 2;
+  byId("tray-more").textContent = `${length.toLocaleString("en")} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}`;
+  byId("clear").hidden = length < 2;
 }
 
 function tile(picture) {
@@ -101,14 +112,12 @@ function tile(picture) {
   return item;
 }
 
+/** How large it is; the picture keeps its pixels for `sending.js`, which makes a copy of one that is too large. */
 function hintPixels(item, { naturalWidth: width, naturalHeight: height }) {
-  const limit = state.info?.limits.max_image_pixels ?? Infinity;
-  const hint = item.querySelector(".hint");
-  hint.textContent += ` · ${width} × ${height}`;
-  if (width * height > limit) {
-    hint.textContent += `: more than the ${Math.round(limit / 1e4) / 100} million pixels that this server takes`;
-    hint.classList.add("warning");
-  }
+  const { picture } = item;
+  if (picture.pixels) return; // what is shown now is a copy
+  picture.pixels = width * height;
+  item.querySelector(".hint").textContent += ` · ${width} × ${height}`;
 }
 
 function remove(picture) {

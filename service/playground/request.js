@@ -1,10 +1,11 @@
 /**
- * A request before it is sent. What is fetched and what is shown as curl and Python are made from the same description:
- *   {path, files: [picture], fields: [[name, value]]}   sent as multipart/form-data
- *   {path, json}                                        sent as JSON; a Picture in it stands for its base64
+ * Requests. What is shown as curl and Python is made from a description:
+ *   {path, files: [picture], fields: [[name, value]]}   to be sent as multipart/form-data
+ *   {path, json}                                        to be sent as JSON; a Picture in it stands for its base64
+ * The page itself asks in batches and keeps vectors (see vectors.js); the answers are the same.
  */
 
-import { state, bytes, modelToName } from "./state.js";
+import { modelToName } from "./state.js";
 
 /** A request that is not worth sending, and why. */
 export class Complaint extends Error {}
@@ -30,19 +31,12 @@ export function json(path, entries) {
   return { path, json: Object.fromEntries(given) };
 }
 
-/** The body for fetch. Rejects with Complaint what the server's limits rule out. */
-export async function encode(request) {
-  if (request.files) {
-    checkSize(request.files.reduce((total, { file }) => total + file.size, 0));
-    const form = new FormData();
-    for (const { file, name } of request.files) form.append("file", file, name);
-    for (const [name, value] of request.fields) form.append(name, value);
-    return form;
-  }
-  const inside = picturesIn(request.json);
-  checkSize(inside.reduce((total, { picture }) => total + (picture.file.size * 4) / 3, 0));
-  const encoded = new Map(await Promise.all(inside.map(async (each) => [each, await base64(each.picture.file)])));
-  return JSON.stringify(request.json, (_, value) => (value instanceof Picture ? encoded.get(value) : value));
+/** A form as it is sent: {path, body}, with the [picture, blob] of `pairs` as its files. */
+export function form(path, pairs, options) {
+  const body = new FormData();
+  for (const [{ name }, blob] of pairs) body.append("file", blob, name);
+  for (const [name, value] of multipart(path, [], options).fields) body.append(name, value);
+  return { path, body };
 }
 
 /** Every Picture in a tree of arrays and objects. */
@@ -51,18 +45,12 @@ export function picturesIn(value) {
   return value !== null && typeof value === "object" ? Object.values(value).flatMap(picturesIn) : [];
 }
 
-function checkSize(total) {
-  const limit = state.info?.limits.max_body_bytes;
-  if (limit && total > limit) {
-    throw new Complaint(`That would be ${bytes(total)} in one request; this server takes ${bytes(limit)}. Remove a picture.`);
-  }
-}
-
-function base64(file) {
+/** A blob in base64. */
+export function base64(blob) {
   return new Promise((resolve, reject) => {
     const reader = new FileReader();
     reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
-    reader.addEventListener("error", () => reject(new Complaint(`${file.name} cannot be read any more; choose it again.`)));
-    reader.readAsDataURL(file);
+    reader.addEventListener("error", () => reject(reader.error));
+    reader.readAsDataURL(blob);
   });
 }

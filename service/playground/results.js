@@ -22,11 +22,12 @@ function bar({ label, score, cosine }) {
   );
 }
 
-/** Where the time went, told by the server; the stages of different items overlap. */
-export function timeTaken({ timing, roundTrip }) {
-  const { decode = 0, preprocess = 0, total = roundTrip } = timing;
-  const stages = [["decode", decode + preprocess], ...["cache", "queue", "inference"].map((name) => [name, timing[name] ?? 0])];
-  const told = stages.reduce((sum, [, ms]) => sum + ms, 0);
+/** Where the time of all requests went, told by the server; the stages of different items overlap. */
+export function timeTaken(timings) {
+  const sum = (name) => timings.reduce((total, { timing, roundTrip }) => total + (timing[name] ?? (name === "total" ? roundTrip : 0)), 0);
+  const total = sum("total");
+  const stages = [["decode", sum("decode") + sum("preprocess")], ...["cache", "queue", "inference"].map((name) => [name, sum(name)])];
+  const told = stages.reduce((all, [, ms]) => all + ms, 0);
   const segments = [...stages.filter(([, ms]) => ms > 0), ["other", Math.max(0, total - told)]];
   const strip = el("div", { class: "strip", "aria-hidden": true }, ...segments.map(([name, ms]) => {
     const segment = el("span", { class: `stage ${name}` });
@@ -36,12 +37,14 @@ export function timeTaken({ timing, roundTrip }) {
   const legend = el("dl", {}, ...[...segments, ["total", total]].map(([name, ms]) =>
     el("div", { class: `stage-${name}` }, el("dt", {}, name), el("dd", {}, duration(ms))),
   ));
-  const title = timing.inference ? "Time on the server" : "Time on the server (all vectors came from the cache)";
-  return el("div", { class: "time" }, el("h3", {}, title), strip, legend);
+  if (!timings.length) return el("p", { class: "time hint" }, "The server was not asked: this page had all the vectors already.");
+  const requests = timings.length > 1 ? `, ${timings.length} requests together` : "";
+  const cached = sum("inference") ? "" : " (all vectors came from the cache)";
+  return el("div", { class: "time" }, el("h3", {}, `Time on the server${requests}${cached}`), strip, legend);
 }
 
-/** A refusal or a complaint. */
-export function failure(error) {
+/** A refusal or a complaint, and what is not lost by it. */
+export function failure(error, kept = "") {
   const facts = [
     error.status ? `HTTP ${error.status}` : null,
     error.code ?? null,
@@ -50,14 +53,32 @@ export function failure(error) {
   ].filter(Boolean);
   return el("div", { class: "failure card", role: "alert" },
     el("p", { class: "message" }, error.message),
+    kept ? el("p", {}, kept) : null,
     facts.length ? el("p", { class: "hint" }, facts.join(" · ")) : null,
     error.requestId ? el("p", { class: "hint" }, "Request id ", el("code", { class: "request-id" }, error.requestId)) : null,
   );
 }
 
 /** A picture with its name. */
-export function thumbnail({ url, name }, size) {
-  const image = el("img", { src: url, alt: "", class: size });
+export function thumbnail({ url }, size) {
+  const image = el("img", { src: url, alt: "", class: size, loading: "lazy", decoding: "async" });
   image.addEventListener("error", () => image.replaceWith(el("span", { class: `${size} unseen` }, "no preview")));
   return image;
+}
+
+const AT_ONCE = 60; // thousands of pictures would hold up any browser
+
+/** The `items` that `draw` makes elements of, in a list `attributes`, the rest of them behind a button. */
+export function longList(tag, attributes, items, draw) {
+  const list = el(tag, attributes);
+  const more = el("button", { type: "button", class: "more", click: () => show() });
+  const show = () => {
+    const from = list.children.length;
+    list.append(...items.slice(from, from + AT_ONCE).map((item, index) => draw(item, from + index)));
+    const left = items.length - list.children.length;
+    more.hidden = left <= 0;
+    more.textContent = `Show ${Math.min(AT_ONCE, left)} more of ${left.toLocaleString("en")}`;
+  };
+  show();
+  return el("div", { class: "long" }, list, more);
 }

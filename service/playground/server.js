@@ -25,6 +25,7 @@ export function serverLine() {
     load();
   });
   key.onRefused(wantKey);
+  document.addEventListener("modelreplaced", load);
   keepWatching();
 }
 

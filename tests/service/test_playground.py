@@ -233,17 +233,6 @@ def test_refusals_are_shown(page: Page, service: Running, tmp_path: Path) -> Non
     assert len(page.all("#classify-outcome .message")) == len(page.all("#classify-outcome .best")) == 1
 
 
-def test_what_is_too_large_is_told_before_it_is_sent(browser: Page, narrow: Running, tmp_path: Path) -> None:
-    page = opened(browser, narrow)
-    page.wait(lambda: page.one("#version").text)
-    (tmp_path / "large.png").write_bytes(pictures.read("astronaut") + bytes(400_000))
-    page.one("#files").send_keys(str(tmp_path / "large.png"))
-    page.wait(lambda: "391 KiB at most" in page.one("#tray-hint").text)
-    assert page.texts("#tray .name") == []
-    page.choose_files(pictures.FILES["rocket"])
-    page.wait(lambda: "0.2 million pixels" in page.one("#tray .warning").text)
-
-
 def test_a_key_opens_it(browser: Page, locked: Running, tmp_path: Path) -> None:
     page = opened(browser, locked)
     page.wait(lambda: page.one("#key-form").is_displayed())

@@ -1,0 +1,72 @@
+/**
+ * Pictures against labels. An entry for each picture: {picture, predictions, left} or {picture, error}. `predictions` are
+ * {label, score, cosine}, best first; `left` are the further labels that the many of a label set leave out, as {count, score}.
+ */
+
+import { inBatches } from "./batches.js";
+import { Complaint, form } from "./request.js";
+import { descending, dot, meanVector, needsBackground, scores } from "./scores.js";
+import { state } from "./state.js";
+import { embedPictures, embedTexts, known } from "./vectors.js";
+
+const KEPT = 50; // labels of a picture
+const PLACE = "{}";
+
+/** Whether the page can judge by itself: of one vector a picture, and texts that it may send. */
+export const canJudge = ({ labelSet, model }) => !labelSet && !model.mixture && model.categories === null;
+
+/** `question` = {labels, labelSet, templates, multiLabel, model, options}; `options` are those of /classify. */
+export async function judge(pictures, question, work) {
+  return canJudge(question) ? judgeHere(pictures, question, work) : judgeThere(pictures, question, work);
+}
+
+async function judgeHere(pictures, { labels, templates, multiLabel, model }, work) {
+  const background = needsBackground(model, multiLabel);
+  // Texts first: a label that is too long is told before thousands of pictures are embedded.
+  const vectors = await classVectors(background ? [...labels, ""] : labels, templates, work);
+  await embedPictures(pictures, work);
+  return pictures.map((picture) => {
+    const { vector, error } = known(picture);
+    if (error) return { picture, error };
+    const cosines = vectors.map((each) => dot(each, vector));
+    const without = background ? cosines.pop() : null;
+    const found = scores(cosines, model, without);
+    const all = descending(found).map((index) => ({ label: labels[index], score: found[index], cosine: cosines[index] }));
+    return { picture, background: without, predictions: all.slice(0, KEPT), left: rest(all.length, all.slice(0, KEPT)) };
+  });
+}
+
+async function classVectors(labels, templates, work) {
+  const wrong = templates.find((template) => template.split(PLACE).length !== 2);
+  if (wrong !== undefined) throw new Complaint(`The prompt “${wrong}” needs {} exactly once, where the label goes.`);
+  const prompts = labels.flatMap((label) => templates.map((template) => filled(template, label)));
+  const vectors = await embedTexts(prompts, work);
+  const width = templates.length;
+  return labels.map((_, index) => meanVector(vectors.slice(index * width, (index + 1) * width)));
+}
+
+const filled = (template, label) => (label ? template.replace(PLACE, () => label) : template.replace(PLACE, "").trim());
+
+async function judgeThere(pictures, { options }, work) {
+  const found = new Map();
+  await inBatches(pictures, {
+    request: (pairs) => form("/classify", pairs, { ...options, threshold: null, top_k: KEPT, on_error: pictures.length > 1 ? "item" : null }),
+    take: ({ answer }, some) => answer.data.forEach(({ predictions, error }, index) =>
+      found.set(some[index], error ? { error } : { predictions, left: rest(null, predictions) })),
+    spare: (picture, message) => found.set(picture, { error: { message } }),
+  }, { ...work, progress: (done) => work.progress(done, pictures.length) });
+  return pictures.map((picture) => ({ picture, background: null, ...found.get(picture) }));
+}
+
+/** Of the labels that are not kept: how many, and what they score together. */
+function rest(count, kept) {
+  const score = Math.max(0, 1 - kept.reduce((sum, { score: each }) => sum + each, 0));
+  return { count: count === null ? null : count - kept.length, score };
+}
+
+/** "none of these" below the threshold; `most` labels at most. Without a threshold, a label judged alone must be likelier than not. */
+export function verdict({ predictions }, { threshold, alone }) {
+  const fitting = predictions.filter(({ score }) => score >= threshold);
+  if (alone && !threshold) return fitting.filter(({ score }) => score >= 0.5);
+  return alone ? fitting : fitting.slice(0, 1);
+}

@@ -1,0 +1,76 @@
+/** Vectors of pictures and texts, made by the server once and kept while the page is open. */
+
+import { inBatches, askPatiently } from "./batches.js";
+import { Complaint, form, json } from "./request.js";
+import { state } from "./state.js";
+
+const TEXTS_AT_ONCE = 256;
+const MOST_TEXTS = 20_000; // kept
+const OF_THE_FILE = new Set(["invalid_image", "image_too_large"]); // errors that asking again does not mend
+const texts = new Map(); // by digest and text
+
+/** What is known of a picture to the model that is chosen: {vector} or {error}, or undefined. */
+export const known = ({ embedded }) => (embedded && embedded.digest === state.model?.digest ? embedded : undefined);
+
+/**
+ * Embed the pictures that are not yet. Afterwards each has its vector or its error, see `known`. A single bad one rejects with
+ * its ApiError, as the request would without this page.
+ */
+export async function embedPictures(pictures, work) {
+  const { digest } = state.model;
+  const missing = pictures.filter((picture) => !known(picture)?.vector && !OF_THE_FILE.has(known(picture)?.error.code));
+  if (!missing.length) return;
+  const onError = pictures.length > 1 ? "item" : null;
+  const keep = (picture, found) => (picture.embedded = { digest, ...found });
+  await inBatches(missing, {
+    request: (pairs) => form("/embed", pairs, { encoding_format: "base64", on_error: onError }),
+    take: (result, some) => {
+      sameModel(result, digest);
+      result.answer.data.forEach(({ embedding, error }, index) => keep(some[index], error ? { error } : { vector: decoded(embedding) }));
+    },
+    spare: (picture, message) => keep(picture, { error: { message } }),
+  }, { ...work, progress: (done) => work.progress(pictures.length - missing.length + done, pictures.length) });
+}
+
+/** Unit vectors of texts, in their order. */
+export async function embedTexts(wanted, work) {
+  const { digest } = state.model;
+  const name = (text) => `${digest} ${text}`;
+  const missing = [...new Set(wanted)].filter((text) => !texts.has(name(text)));
+  if (texts.size + missing.length > MOST_TEXTS) texts.clear();
+  const most = Math.min(TEXTS_AT_ONCE, state.info?.limits.max_items ?? TEXTS_AT_ONCE);
+  const found = new Map(wanted.filter((text) => texts.has(name(text))).map((text) => [text, texts.get(name(text))]));
+  for (let from = 0; from < missing.length; from += most) {
+    const some = missing.slice(from, from + most);
+    const request = json("/embed", { inputs: some, encoding_format: "base64" });
+    const result = await askPatiently(request.path, JSON.stringify(request.json), work);
+    sameModel(result, digest);
+    for (const { index, embedding } of result.answer.data) {
+      found.set(some[index], decoded(embedding));
+      texts.set(name(some[index]), found.get(some[index]));
+    }
+  }
+  return wanted.map((text) => found.get(text));
+}
+
+/** Vectors of two models must never meet: a server may take up another one at any time. */
+function sameModel({ digest }, wanted) {
+  if (digest === null || digest === wanted) return;
+  document.dispatchEvent(new Event("modelreplaced"));
+  throw new Complaint("The server took up another model meanwhile, whose vectors mean something else. Ask again.");
+}
+
+/** Little-endian float32 in base64. */
+function decoded(base64) {
+  const raw = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const view = new DataView(raw.buffer);
+  return Float32Array.from({ length: raw.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+}
+
+/** The first `dimensions` of a vector at length 1 again. */
+export function cut(vector, dimensions) {
+  if (!dimensions || dimensions >= vector.length) return vector;
+  const head = vector.subarray(0, dimensions);
+  const length = Math.hypot(...head);
+  return length > 0 ? head.map((x) => x / length) : head;
+}

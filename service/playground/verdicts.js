@@ -1,0 +1,82 @@
+/** What is said of classified pictures: cards that follow the threshold while it is dragged. */
+
+import { byId, el } from "./dom.js";
+import { verdict } from "./judging.js";
+import { bars, longList, percent, thumbnail } from "./results.js";
+
+/** {content, summary}; `how` = {model, multiLabel, alone, view}, where `view()` gives {threshold, topK} as they stand. */
+export function verdicts(entries, how) {
+  const content = el("div", { class: "verdicts" });
+  const redraw = () => {
+    if (content.isConnected || !content.firstChild) content.replaceChildren(...drawn(entries, { ...how, ...how.view() }));
+  };
+  redraw();
+  for (const name of ["threshold", "top-k"]) follow(byId(name), redraw, content);
+  const told = entries.slice(0, 5).map((entry) => `${entry.picture.name}: ${said(entry, { ...how, ...how.view() })}`);
+  return { content, summary: `${told.join(". ")}${entries.length > 5 ? `. ${entries.length - 5} more.` : ""}` };
+}
+
+/** Listen as long as the answer is in the page. */
+function follow(field, redraw, content) {
+  let queued = false;
+  const listener = () => {
+    if (!content.isConnected) return field.removeEventListener("input", listener);
+    if (queued) return undefined;
+    queued = true; // one redraw a frame, however fast it is dragged
+    return requestAnimationFrame(() => {
+      queued = false;
+      redraw();
+    });
+  };
+  field.addEventListener("input", listener);
+}
+
+function drawn(entries, how) {
+  const shown = longList("ul", { class: entries.length > 1 ? "cards" : "cards single" }, entries, (entry) => card(entry, how));
+  return [overview(entries, how), shown];
+}
+
+/** How many pictures have an answer. */
+function overview(entries, how) {
+  const bad = entries.filter(({ error }) => error);
+  const none = entries.filter((entry) => !entry.error && !verdict(entry, how).length).length;
+  const facts = [
+    entries.length > 1 ? `${entries.length.toLocaleString("en")} pictures` : null,
+    entries.length > 1 && none ? `${none.toLocaleString("en")} none of these` : null,
+    bad.length && entries.length > 1 ? `${bad.length} could not be read: ${names(bad)}` : null,
+  ].filter(Boolean);
+  return el("p", { class: "overview hint", hidden: !facts.length }, facts.join(" · "));
+}
+
+function names(entries) {
+  const shown = entries.slice(0, 5).map(({ picture }) => picture.name).join(", ");
+  return entries.length > 5 ? `${shown} and ${entries.length - 5} more` : shown;
+}
+
+function card(entry, how) {
+  const { picture, predictions, error } = entry;
+  const fitting = error ? [] : predictions.filter(({ score }) => score >= how.threshold).slice(0, how.topK);
+  return el("li", { class: "card result" },
+    thumbnail(picture, "large"),
+    el("div", { class: "verdict" }, el("p", { class: "name" }, picture.name), ...headline(entry, how)),
+    fitting.length ? bars(fitting) : null,
+  );
+}
+
+function headline(entry, how) {
+  if (entry.error) return [el("p", { class: "message" }, entry.error.message)];
+  const best = verdict(entry, how);
+  if (best.length) return [el("p", { class: "best" }, best.map(({ label }) => label).join(", "))];
+  const [closest] = entry.predictions;
+  const why = how.threshold ? "No score reaches the threshold." : "No label is likelier than not.";
+  return [
+    el("p", { class: "best none" }, "none of these"),
+    el("p", { class: "hint" }, closest ? `${why} Closest is ${closest.label}, ${percent(closest.score)}.` : why),
+  ];
+}
+
+function said(entry, how) {
+  if (entry.error) return entry.error.message;
+  const best = verdict(entry, how);
+  return best.length ? best.map(({ label, score }) => `${label}, ${percent(score)}`).join(" and ") : "none of these";
+}
