@@ -1,8 +1,9 @@
 """Admission control: requests, items, bytes and expected seconds are reserved here, before any work is done.
 
 Whatever is over a limit is refused with `overloaded` (429), by this module alone. What is larger than a limit by itself
-gets in only when nobody else is. With several worker processes, requests, items and bytes are those of all of them; the
-seconds are this process' own, which has a queue of its own.
+gets in only when nobody else is. With several worker processes, requests, items and bytes are those of all of them. The
+seconds are this process' own: a request waits in the queue of the worker that has its connection, and for nothing in
+those of others, and the pace at which that queue goes down is read while the others take their part of the machine.
 """
 
 from __future__ import annotations

@@ -56,16 +56,20 @@ class DeviceMemoryReader:
         return any(PROVIDERS[key] in NVIDIA for key in choose(self._provider))
 
 
-def refuse_without_room(bundle: Bundle, served: Bundle, taken_bytes: int, memory: DeviceMemory) -> None:
+def refuse_without_room(
+    bundle: Bundle, served: Bundle, taken_bytes: int, memory: DeviceMemory, copies: int = 1
+) -> None:
     """Raise EngineError if `bundle` will not fit beside `served`, which has taken so many bytes when it was opened.
 
-    Needed are its weights, and what the one served needs beside its own: for activations and libraries.
+    Needed are its weights, and what the one served needs beside its own: for activations and libraries; and that for
+    each of so many `copies`, of which none has been opened yet; with 0, nothing is refused.
     """
     weights, beside = _weights(bundle), max(0, taken_bytes - _weights(served))
-    if weights + beside > memory.free:
+    if copies * (weights + beside) > memory.free:
+        of_each = f" in each of {copies} workers" if copies > 1 else ""
         raise EngineError(
-            f"{bundle.id} needs about {(weights + beside) // MB} MB of the GPU's memory beside the model that serves "
-            f"({weights // MB} MB for its weights, {beside // MB} MB to run), and {memory.free // MB} of "
+            f"{bundle.id} needs about {(weights + beside) // MB} MB of the GPU's memory{of_each} beside the model that "
+            f"serves ({weights // MB} MB for its weights, {beside // MB} MB to run), and {memory.free // MB} of "
             f"{memory.total // MB} MB are free: end what else is on it, or start the service anew with this model"
         )
 

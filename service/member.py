@@ -54,7 +54,7 @@ class Member:
 
     async def _prepare(self, argument: Mapping[str, Any]) -> dict[str, Any]:
         loop, number = asyncio.get_running_loop(), argument["reload"]
-        preparing = self._models.prepare(argument["model"], read_profiles(argument["profiles"]))
+        preparing = self._models.prepare(argument["model"], read_profiles(argument["profiles"]), argument["copies"])
         self._prepared[number] = task = loop.create_task(preparing)
         loop.call_later(UNDECIDED_S, self._forget, number)
         try:

@@ -135,10 +135,13 @@ class Models:
         reloads.labels("done").inc()
         return prepared.changes()
 
-    async def prepare(self, name: str | None = None, known: Profiles | None = None) -> PreparedReload[Pipeline]:
+    async def prepare(
+        self, name: str | None = None, known: Profiles | None = None, copies: int = 1
+    ) -> PreparedReload[Pipeline]:
         """Read, verify, open and warm up what is to be swapped in, beside what serves: all of a reload that can fail.
 
-        Raises as `reload` does; `known` is as for `load`. No other change begins until `commit` or `drop` of it.
+        Raises as `reload` does; `known` is as for `load`, `copies` as for `Opener.open`. No other change begins until
+        `commit` or `drop` of it.
         """
         await self._changing.acquire(RELOAD_WAIT_S)
         try:
@@ -147,7 +150,7 @@ class Models:
             before = list(self._serving)
             named = self.find(name)
             chosen = before if name is None else [named]
-            return PreparedReload(before, await run_in_daemon_thread(self._renew, before, chosen))
+            return PreparedReload(before, await run_in_daemon_thread(self._renew, before, chosen, copies))
         except BaseException:
             self._changing.release()
             raise
@@ -184,25 +187,25 @@ class Models:
             fresh = await run_in_daemon_thread(lambda: self.opener.open(self._read(folder), failed.profiles, failed))
             self._swap(before, [fresh if pipeline is failed else pipeline for pipeline in before])
 
-    def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline]) -> list[Pipeline]:
+    def _renew(self, before: Sequence[Pipeline], chosen: Sequence[Pipeline], copies: int) -> list[Pipeline]:
         after: list[Pipeline] = []
         try:
             for folder, pipeline in zip(self._folders, before, strict=True):
-                after.append(self._successor(folder, pipeline) if pipeline in chosen else pipeline)
+                after.append(self._successor(folder, pipeline, copies) if pipeline in chosen else pipeline)
             self._names.check(_bundles(after))
         except Exception:
             _close_all(pipeline for pipeline in after if pipeline not in before)
             raise
         return after
 
-    def _successor(self, folder: Path, pipeline: Pipeline) -> Pipeline:
+    def _successor(self, folder: Path, pipeline: Pipeline, copies: int) -> Pipeline:
         bundle = self._read(folder)
         if bundle.manifest == pipeline.bundle.manifest:
             return pipeline
         same_speed = performance_key(bundle.manifest) == performance_key(pipeline.bundle.manifest)
         # Under load, a measurement of the best batch would be one of the load.
         profiles = pipeline.profiles if same_speed else self._known.get(performance_key(bundle.manifest))
-        return self.opener.open(bundle, profiles, pipeline)
+        return self.opener.open(bundle, profiles, pipeline, copies)
 
     def _read(self, folder: Path) -> Bundle:
         return self._watched(str(folder), lambda alive: Bundle.load(folder, alive))

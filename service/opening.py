@@ -34,24 +34,28 @@ class Opener:
         bundle: Bundle,
         profiles: Mapping[str, TowerProfile] | None = None,
         predecessor: Pipeline | None = None,
+        copies: int = 1,
     ) -> Pipeline:
         """A warm pipeline, for a thread that may wait; with `profiles`, none are measured.
 
-        Raises EngineError, also where there is no room for it beside its predecessor, which goes on serving.
+        Raises EngineError, also where there is no room on a GPU for it beside its predecessor, which goes on serving:
+        for so many `copies` of it, where other processes are to open it after this one; 0 where one has looked for all.
         """
         try:
-            pipeline = self._watchdog.run(lambda _: self._open(bundle, profiles, predecessor), drop=Pipeline.close)
+            pipeline = self._watchdog.run(
+                lambda _: self._open(bundle, profiles, predecessor, copies), drop=Pipeline.close
+            )
         except StalledError:
             raise EngineError(f"the engine of {bundle.id} has not been opened within {OPEN_S:g} s") from None
         trim_heap()
         return pipeline
 
     def _open(
-        self, bundle: Bundle, profiles: Mapping[str, TowerProfile] | None, predecessor: Pipeline | None
+        self, bundle: Bundle, profiles: Mapping[str, TowerProfile] | None, predecessor: Pipeline | None, copies: int
     ) -> Pipeline:
         before = self.device_memory.read()
         if before is not None and predecessor is not None:
-            refuse_without_room(bundle, predecessor.bundle, predecessor.device_bytes, before)
+            refuse_without_room(bundle, predecessor.bundle, predecessor.device_bytes, before, copies)
         engine = Engine(bundle, self._shared.settings.provider, device=self._shared.device)
         pipeline = Pipeline(bundle, engine, self._shared, profiles)
         after = self.device_memory.read()

@@ -71,6 +71,8 @@ class Server(uvicorn.Server):
         self._row = service.shared.admission.row
         self._app = app
         self._limits = limits or ConnectionLimits.of_this_process()
+        workers = 1 if service.worker is None else service.worker.count
+        service.max_connections = workers * self._limits.max_connections  # descriptors are of a process
         self._idle, self._gate = Idle(), Gate(app.free)
         self.failed = False
         self.loading: Sequence[str] = ()  # names of the models that are to be served

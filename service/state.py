@@ -55,6 +55,7 @@ class Service:
         self.immich = ImmichForwarder(settings)
         self._reloads: set[asyncio.Future[list[Change]]] = set()
         self.draining = False
+        self.max_connections: int | None = None  # of all workers; None where no server is before it
         self.started = time.monotonic()
         self.metrics.ready.set_function(self._seems_ready)
         self.metrics.queue_items_limit.set(settings.queue_items)

@@ -48,7 +48,7 @@ async def info(service: ServiceDep) -> InfoAnswer:
         models=[_served(pipeline, service) for pipeline in service.models.serving],
         device_memory=None if memory is None else DeviceMemoryAnswer(total_bytes=memory.total, free_bytes=memory.free),
         template_sets={name: list(templates) for name, templates in template_sets().items()},
-        limits=service.settings.limits(),
+        limits={**service.settings.limits(), "max_connections": service.max_connections},
         settings=service.settings.redacted(),
     )
 

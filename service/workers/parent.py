@@ -27,6 +27,9 @@ from service.workers.process import Answer, WorkerProcess, describe, start
 log = logging.getLogger(__name__)
 LOOK_S = 0.5
 STUCK_S = 120.0  # an event loop that has not turned for so long never does
+# For a process to get to its event loop: imports, settings and manifests. Models are pulled, read and warmed up after
+# that, in threads that have bounds of their own.
+FIRST_BEAT_S = 600.0
 FORGIVEN_S = 600.0  # an end so long after the start counts as a first one
 MAX_PAUSE_S = 60.0  # before another worker is started in the place of one that ends again and again
 GIVES_UP_AFTER = 3  # ends of a worker, one soon after the other, where no other is ready
@@ -193,8 +196,10 @@ class Parent:
         while True:
             await asyncio.sleep(LOOK_S)
             for number, process in self._processes.items():
-                if process.seems_stuck(self._board.get(number, Field.BEAT), round(STUCK_S / LOOK_S)):
-                    log.error("worker %d has not answered for %g s, and is killed", number, STUCK_S)
+                beat = self._board.get(number, Field.BEAT)
+                if process.seems_stuck(beat, round(STUCK_S / LOOK_S), round(FIRST_BEAT_S / LOOK_S)):
+                    failed = f"answered for {STUCK_S:g} s" if beat else f"begun to listen within {FIRST_BEAT_S:g} s"
+                    log.error("worker %d has not %s, and is killed", number, failed)
                     process.send_signal(signal.SIGKILL)
 
     def _hang_up(self) -> None:

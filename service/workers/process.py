@@ -32,11 +32,11 @@ class WorkerProcess:
         if self.process.returncode is None:
             self.process.send_signal(number)
 
-    def seems_stuck(self, beat: int, most_looks: int) -> bool:
-        """Look once more: whether its event loop has turned at all, and was then seen at the same beat too often."""
-        self._looks = self._looks + 1 if beat and beat == self._beat else 0
+    def seems_stuck(self, beat: int, most_looks: int, most_first_looks: int) -> bool:
+        """Look once more: whether the same beat, 0 before the first one, has been seen too often."""
+        self._looks = self._looks + 1 if beat == self._beat else 0
         self._beat = beat
-        return self._looks >= most_looks
+        return self._looks >= (most_looks if beat else most_first_looks)
 
     async def wait(self) -> int:
         """Its exit code, or a negative number for the signal that ended it; the channel is closed then."""

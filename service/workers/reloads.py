@@ -133,11 +133,15 @@ class Reloads:
     async def _prepare_all(self, workers: Sequence[int], argument: Mapping[str, Any]) -> Mapping[int, Any]:
         """What each has prepared, once all have. Raises ApiError where one cannot.
 
-        One begins: what warm-up has to measure, it measures undisturbed by the others, and for all.
+        One begins: what warm-up has to measure, it measures undisturbed by the others, and for all. It also sees
+        whether there is room on the GPU for all of them; the others would see what is free change meanwhile.
         """
         first, *others = workers
-        answers = await self._prepare([first], {**argument, "profiles": self.profiles})
-        answers |= await self._prepare(others, {**argument, "profiles": answers[first]["profiles"]}) if others else {}
+        copies = max(1, len(self._serving))  # a newcomer has read the folder just now
+        answers = await self._prepare([first], {**argument, "profiles": self.profiles, "copies": copies})
+        if others:
+            profiles = answers[first]["profiles"]
+            answers |= await self._prepare(others, {**argument, "profiles": profiles, "copies": 0})
         if len({tuple(answer["models"]) for answer in answers.values()}) > 1:
             raise _unavailable("a folder changed while it was read")
         return answers

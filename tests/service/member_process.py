@@ -25,8 +25,8 @@ START_S = 60.0
 class Processes:
     """Workers by number. `before` is awaited before each question, with the worker's number and the question."""
 
-    def __init__(self, folder: Path, count: int) -> None:
-        self.folder, self.count = folder, count
+    def __init__(self, folder: Path, count: int, module: str = __name__) -> None:
+        self.folder, self.count, self.module = folder, count, module
         self.killed: list[int] = []
         self.before: Callable[[int, str], Awaitable[None]] = _nothing
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -38,7 +38,7 @@ class Processes:
         ours, theirs = socket.socketpair()
         with theirs, (self.folder / f"worker-{number}.log").open("ab") as log:
             self._processes[number] = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-m", *self.module.split(), str(theirs.fileno())],
                 env=clean_environment({"model": str(model), "max_batch": "8", "cache_bytes": "0", **settings}),
                 pass_fds=[theirs.fileno()],
                 stderr=log,
@@ -83,9 +83,9 @@ async def _nothing(number: int, what: str) -> None: ...
 
 
 @asynccontextmanager
-async def processes(folder: Path, *models: Path, **settings: str) -> AsyncIterator[Processes]:
+async def processes(folder: Path, *models: Path, module: str = __name__, **settings: str) -> AsyncIterator[Processes]:
     """Workers 0, 1, ... that serve these models."""
-    workers = Processes(folder, len(models))
+    workers = Processes(folder, len(models), module)
     try:
         await asyncio.gather(*(workers.start(number, model, **settings) for number, model in enumerate(models)))
         yield workers
@@ -116,8 +116,12 @@ async def serve(descriptor: int) -> None:
     os._exit(0)
 
 
-if __name__ == "__main__":
+def main() -> None:
     import uvloop
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[-1])))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 
 import pytest
@@ -21,8 +22,8 @@ def rows() -> list[Row]:
     return [Board(shared_memory.attach(descriptor), WORKERS).row(number) for number in range(WORKERS)]
 
 
-def admission(row: Row, metrics: Metrics) -> Admission:
-    return Admission(10, 1000, metrics.queue_items, metrics.queue_bytes, row=row)
+def admission(row: Row, metrics: Metrics, limit_s: float = math.inf) -> Admission:
+    return Admission(10, 1000, metrics.queue_items, metrics.queue_bytes, limit_s, row)
 
 
 def test_the_limits_are_those_of_all_together() -> None:
@@ -43,6 +44,16 @@ def test_the_limits_are_those_of_all_together() -> None:
         with pytest.raises(ApiError, match="900 bytes of requests are held"):
             more.add(101)
     assert third.bytes == 0
+
+
+def test_seconds_are_of_the_queue_that_a_request_waits_in() -> None:
+    one, other, _ = (admission(row, Metrics(), limit_s=20) for row in rows())
+    with one.reserve_items(1) as first, one.reserve_items(1) as second, other.reserve_items(1) as elsewhere:
+        first.expect(15)
+        with pytest.raises(ApiError, match="this would take 30 s"):
+            second.expect(15)
+        elsewhere.expect(15)
+        assert (one.items, one.seconds, other.seconds) == (3, 15, 15)
 
 
 def test_a_connection_is_left_to_who_has_fewer_is_ready_and_lives() -> None:

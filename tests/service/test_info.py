@@ -11,6 +11,7 @@ import pytest
 from benchmarks.service_process import Running
 from model import __version__
 from model.bundle import Bundle
+from service.http.connection_limits import ConnectionLimits
 from tests.service import pictures
 
 METRICS = [
@@ -40,6 +41,7 @@ def test_info(client: httpx.Client, bundle: Bundle) -> None:
     assert (model["library"], model["architecture"]) == (None, bundle.manifest.config.name)
     assert info["version"] == __version__
     assert info["limits"]["max_items"] == info["settings"]["max_items"] == 512
+    assert info["limits"]["max_connections"] == ConnectionLimits.of_this_process().max_connections
     assert client.get("/models").json()["models"] == info["models"]
 
 

@@ -11,11 +11,13 @@ import pytest
 from prometheus_client import Counter
 
 from model.bundle import Bundle, write_manifest
+from model.manifest import WEIGHTS
 from service.errors import ApiError
 from service.reloading import fingerprint
 from service.workers import reloads as module
 from service.workers.channel import ChannelError
 from service.workers.reloads import Reloads
+from tests.service.gpu_member_process import WORKING_BYTES
 from tests.service.member_process import Processes, processes
 from tests.service.test_reload import point, spoil_graph
 
@@ -139,6 +141,35 @@ def test_whoever_dies_or_hangs_in_the_middle(
             assert workers.killed == [1]
             await workers.gone(1)
             assert await served(workers) == {0: new}
+
+    asyncio.run(test())
+
+
+def test_on_a_gpu_there_is_room_for_all_of_them_or_none_begins(
+    bundle: Bundle, folder: Path, other_path: Path, tmp_path: Path
+) -> None:
+    """Each sees the same free memory: with room for one more model, either of two workers alone would fit."""
+    gpu = tmp_path / "gpu"
+    gpu.mkdir()
+    total, held = gpu / "total", bundle.manifest.files[WEIGHTS].bytes + WORKING_BYTES
+    total.write_text(str(10 * held))
+    old, new = fingerprint(bundle), fingerprint(Bundle.load(other_path))
+
+    async def test() -> None:
+        module = f"tests.service.gpu_member_process {gpu}"
+        async with processes(tmp_path, folder, folder, module=module) as workers:
+            reloads = await admitted(workers)
+            assert len(list(gpu.glob("*-*"))) == 2
+            total.write_text(str(2 * held + held + held // 2))
+            point(folder, other_path)
+            with pytest.raises(ApiError, match=r"in each of 2 workers beside the model that serves") as refused:
+                await reloads.reload()
+            assert refused.value.code == "invalid_bundle"
+            assert len(list(gpu.glob("*-*"))) == 2  # not even one was opened
+            assert await served(workers) == {0: old, 1: old}
+            total.write_text(str(4 * held))
+            await reloads.reload()
+            assert await served(workers) == {0: new, 1: new}
 
     asyncio.run(test())
 

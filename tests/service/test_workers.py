@@ -19,7 +19,10 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.inputs import jpeg_files
 from benchmarks.service_process import PATIENCE_S, Running, clean_environment, starting
+from model.runtime.processor import usable_cores
+from service.http.connection_limits import ConnectionLimits
 from service.settings import Settings, SettingsError
 from service.starting import count_workers
 from service.workers import process
@@ -57,6 +60,17 @@ def test_kept_connections_are_spread_evenly(pair: Running) -> None:
 def test_info_tells_how_many_there_are(pair: Running) -> None:
     info = httpx.get(f"{pair.url}/info", timeout=PATIENCE_S).json()
     assert (info["workers"], info["settings"]["workers"]) == (COUNT, COUNT)
+    assert info["limits"]["max_connections"] == COUNT * ConnectionLimits.of_this_process().max_connections
+
+
+def test_threads_are_no_more_than_the_document_says(pair: Running) -> None:
+    """At rest, with one model, on the cores of this machine, of which each worker has at least one."""
+    for number in range(32):
+        picture = jpeg_files(1, seed=number)[0]
+        httpx.post(f"{pair.url}/embed", content=picture, headers={"content-type": "image/jpeg"}, timeout=PATIENCE_S)
+    processes = [psutil.Process(pair.process.pid), *workers_of(pair)]
+    cores = max(usable_cores(), COUNT)
+    assert sum(process.num_threads() for process in processes) <= 16 * (COUNT + 1) + 9 * cores
 
 
 def test_log_lines_carry_the_number_of_the_worker(pair: Running) -> None:

@@ -94,6 +94,23 @@ def test_what_one_held_is_all_that_its_death_costs(bundle_path: Path, tmp_path: 
         assert service.log().count("the parent process is gone") == COUNT
 
 
+def test_one_that_hangs_before_it_listens_is_replaced(bundle_path: Path, tmp_path: Path) -> None:
+    hang = tmp_path / "hang"
+    module = f"tests.service.hanging_worker {hang}"
+    with several(tmp_path, bundle_path, module=module) as service, load(service) as clients:
+        clients.more()
+        hang.touch()
+        workers_of(service)[0].kill()
+        wait_until(lambda: "has not begun to listen within" in service.log())
+        wait_until(lambda: service.log().count("ended by SIGKILL") >= 2)  # that of this test, and the one that hung
+        clients.more()
+        hang.unlink()
+        wait_until(lambda: starts(service) == COUNT + 1)
+        clients.more()
+        assert clients.outcomes["lost"] <= CLIENTS
+        assert clients.outcomes.keys() <= {200, "lost"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_under_load_loses_nothing_accepted(
     bundle_path: Path, tmp_path: Path, number: int
