@@ -9,8 +9,6 @@ those of others, and the pace at which that queue goes down is read while the ot
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Self
 
 from prometheus_client import Gauge
@@ -71,8 +69,7 @@ class Admission:
         """The bytes of one request, none yet, until the end of the `with`."""
         return ByteReservation(self, refusable)
 
-    @contextmanager
-    def reserve_request(self) -> Iterator[None]:
+    def reserve_request(self) -> RequestReservation:
         """A place for a request whose body is read: as many as the limit of items, whatever these requests hold.
 
         Raises `overloaded`. How many items they hold is known only once they have been parsed, which is work, too.
@@ -80,35 +77,48 @@ class Admission:
         requests = self.requests
         if requests >= self.limit_items:
             raise overloaded(f"{requests} requests are at work or waiting and the limit is {self.limit_items}")
-        self.row.add(Field.REQUESTS, 1)
-        try:
-            yield
-        finally:
-            self.row.add(Field.REQUESTS, -1)
+        return RequestReservation(self)
 
-    @contextmanager
-    def reserve_items(self, items: int) -> Iterator[ItemReservation]:
-        """Places for so many items. Raises `overloaded`."""
+    def reserve_items(self, items: int) -> ItemReservation:
+        """Places for so many items, until the end of the `with`. Raises `overloaded`."""
         self.check(items)
-        reservation = ItemReservation(self)
-        self.row.add(Field.ITEMS, items)
-        self.reservations.add(reservation)
-        try:
-            yield reservation
-        finally:
-            self.reservations.discard(reservation)
-            reservation.done(reservation.seconds)
-            if not self.reservations:
-                self.seconds = 0.0  # without the sum of all roundings
-            self.row.add(Field.ITEMS, -items)
+        return ItemReservation(self, items)
+
+
+class RequestReservation:
+    """The place of one request, in the `with`. Classes, as here, take half the time of generators."""
+
+    __slots__ = ("_admission",)
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def __enter__(self) -> None:
+        self._admission.row.add(Field.REQUESTS, 1)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.row.add(Field.REQUESTS, -1)
 
 
 class ItemReservation:
     """The items of one request, and the seconds that what is left of them will take where nothing else is at work."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, items: int) -> None:
         self.seconds = 0.0
-        self._admission = admission
+        self._admission, self._items = admission, items
+
+    def __enter__(self) -> Self:
+        self._admission.row.add(Field.ITEMS, self._items)
+        self._admission.reservations.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        admission = self._admission
+        admission.reservations.discard(self)
+        self.done(self.seconds)
+        if not admission.reservations:
+            admission.seconds = 0.0  # without the sum of all roundings
+        admission.row.add(Field.ITEMS, -self._items)
 
     def expect(self, seconds: float) -> None:
         """Reserve so many seconds in place of those before.

@@ -65,7 +65,8 @@ class Board:
 
     def total(self, field: Field) -> int:
         """The sum over all workers."""
-        return sum(self._columns[field])
+        column = self._columns[field]
+        return column[0] if self.workers == 1 else sum(column)
 
     def column(self, field: Field) -> tuple[int, ...]:
         """A word of every worker."""

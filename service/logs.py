@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -37,14 +38,20 @@ class JsonFormatter(logging.Formatter):
 
 
 def _as_json(created: float, level: str, logger: str, message: str, fields: Mapping[str, object]) -> str:
-    line: dict[str, object] = {
-        "time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"),
-        "level": level,
-        "logger": logger,
-        "message": message,
-        **{name: value for name, value in fields.items() if value is not None},
-    }
+    line: dict[str, object] = {"time": _timestamp(created), "level": level, "logger": logger, "message": message}
+    line |= {name: value for name, value in fields.items() if value is not None}
     return orjson.dumps(line).decode()
+
+
+def _timestamp(created: float) -> str:
+    """ISO 8601 in UTC, to milliseconds."""
+    second = int(created)
+    return f"{_date_and_time(second)}.{int((created - second) * 1e3):03d}+00:00"
+
+
+@lru_cache(maxsize=1)  # of a thousand lines that a service writes in it
+def _date_and_time(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class JsonHandler(logging.StreamHandler[TextIO]):
@@ -57,9 +64,11 @@ class JsonHandler(logging.StreamHandler[TextIO]):
 
     def write_request(self, message: str, fields: Mapping[str, object]) -> None:
         """Write the line that a LogRecord would give, without making one: that takes longer than many a request."""
-        with suppress(OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
-            line = _as_json(time.time(), "info", _requests.name, message, {**self._always, **fields})
+        line = _as_json(time.time(), "info", _requests.name, message, {**self._always, **fields})
+        try:
             self.stream.write(line + self.terminator)
+        except (OSError, ValueError):  # stderr is closed, or a pipe that nobody reads any more
+            return
 
 
 def log_request(message: str, fields: Mapping[str, object]) -> None:

@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from service.histogram import LoopHistogram
 from service.request_context import Timing
 
 REQUEST_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -31,19 +32,15 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("sightword_requests", "Requests answered.", ["route", "status"], registry=registry)
-        self.request_seconds = Histogram(
-            "sightword_request_seconds",
-            "Time from request to answer.",
-            ["route"],
-            buckets=REQUEST_SECONDS,
-            registry=registry,
+        self.request_seconds = LoopHistogram(
+            "sightword_request_seconds", "Time from request to answer.", "route", REQUEST_SECONDS, registry
         )
-        self.stage_seconds = Histogram(
+        self.stage_seconds = LoopHistogram(
             "sightword_stage_seconds",
             "Time of a request's slowest item in each stage.",
-            ["stage"],
-            buckets=STAGE_SECONDS,
-            registry=registry,
+            "stage",
+            STAGE_SECONDS,
+            registry,
         )
         self.batch_items = Histogram(
             "sightword_batch_items", "Items in one execution.", ["tower"], buckets=ITEMS, registry=registry
@@ -126,17 +123,15 @@ class Metrics:
 
         # What every request asks for, found without checking the labels each time.
         self._requests = cache(lambda route, status: self.requests.labels(route, str(status)))
-        self._request_seconds = cache(self.request_seconds.labels)
-        self._stage_seconds = cache(self.stage_seconds.labels)
 
     def record_request(
         self, route: str, status: int, timing: Timing, error_code: str | None, trace_id: str | None = None
     ) -> None:
         """Count a response and observe its stages; `trace_id` becomes the exemplar of its duration."""
         self._requests(route, status).inc()
-        self._request_seconds(route).observe(timing.total_s(), {"trace_id": trace_id} if trace_id else None)
+        self.request_seconds.labels(route).observe(timing.total_s(), {"trace_id": trace_id} if trace_id else None)
         for stage, seconds in tuple(timing.stages.items()):
-            self._stage_seconds(stage).observe(seconds)
+            self.stage_seconds.labels(stage).observe(seconds)
         if error_code is not None:
             self.rejections.labels(error_code).inc()
 

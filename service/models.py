@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -96,18 +96,9 @@ class Models:
             raise ApiError("unavailable", "The model is still loading; try again shortly.")
         return self._serving[0 if name is None else self._names.find(name, _bundles(self._serving))]
 
-    @contextmanager
-    def use(self, pipeline: Pipeline) -> Iterator[Pipeline]:
+    def use(self, pipeline: Pipeline) -> AbstractContextManager[Pipeline]:
         """Keep it open in the `with`, also when a reload puts another in its place."""
-        self._users[pipeline] += 1
-        try:
-            yield pipeline
-        finally:
-            self._users[pipeline] -= 1
-            if not self._users[pipeline]:
-                del self._users[pipeline]
-                if pipeline in self._unused:
-                    self._unused[pipeline].set()
+        return _Use(pipeline, self._users, self._unused)
 
     async def _retire(self, pipeline: Pipeline) -> None:
         """Close one that no new user can reach any more, once its last user is done."""
@@ -261,6 +252,27 @@ class Models:
         """End the threads of all, and a pull that is still going on."""
         self._puller.stop()
         _close_all(self._serving)
+
+
+class _Use:
+    """One user of a pipeline: counted in `users`, and where it was the last, `unused` is told."""
+
+    __slots__ = ("_pipeline", "_unused", "_users")
+
+    def __init__(self, pipeline: Pipeline, users: Counter[Pipeline], unused: Mapping[Pipeline, asyncio.Event]) -> None:
+        self._pipeline, self._users, self._unused = pipeline, users, unused
+
+    def __enter__(self) -> Pipeline:
+        self._users[self._pipeline] += 1
+        return self._pipeline
+
+    def __exit__(self, *_: object) -> None:
+        pipeline, users = self._pipeline, self._users
+        users[pipeline] -= 1
+        if not users[pipeline]:
+            del users[pipeline]
+            if pipeline in self._unused:
+                self._unused[pipeline].set()
 
 
 def performance_key(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime",
 # Where a moment is written down for people or other programs; none of these is ever subtracted from another.
 WRITTEN_DOWN = {
     "service/logs.py": "time of a log line",
+    "service/histogram.py": "when a series began, and time of an exemplar",
     "service/tracing.py": "start of a span",
     "service/routes/label_sets.py": "`updated` of a label set",
     "service/routes/health.py": "`unix` of an answer",

@@ -95,7 +95,7 @@ class RequestLimitsMiddleware:
 
     async def _serve(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        timeout_s = _parse_timeout_s(scope, self.timeout_s)
+        timeout_s = _parse_timeout_s(scope, headers, self.timeout_s)
         declared_bytes = self._declared_bytes(headers)
         has_body, admin = _has_body(scope["method"], headers), is_admin(scope["path"])
         refusable = has_body and not admin  # what an operator does to a busy service is not refused
@@ -156,14 +156,14 @@ def _is_unlimited(path: str) -> bool:
     return path == "/metrics" or is_health(path)
 
 
-def _parse_timeout_s(scope: Scope, limit_s: float) -> float:
+def _parse_timeout_s(scope: Scope, headers: Mapping[bytes, bytes], limit_s: float) -> float:
     """`x-request-timeout` or, if that is less or there is none, the server's. Raises `invalid_request`.
 
     Digits as in JSON, nothing else that Python reads.
     """
-    values = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
-    if not values:
+    if b"x-request-timeout" not in headers:
         return limit_s
+    values = {value.strip() for name, value in scope["headers"] if name == b"x-request-timeout"}
     text = min(values)
     valid = len(values) == 1 and len(text) <= MAX_SECONDS_BYTES and _SECONDS.fullmatch(text)
     timeout_s = float(text) if valid else math.nan

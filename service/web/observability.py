@@ -109,20 +109,18 @@ class ObservabilityMiddleware:
         if silent:
             return
         others = f" (and {left_out} other refusals before it)" if left_out else ""
+        method = scope["method"]
         log_request(
-            f"{scope['method']} {route} {status}{others}",
+            f"{method} {route} {status}{others}",
             {
                 "request_id": context.request_id,
-                **({"trace_id": trace_id} if trace_id else {}),
-                "method": scope["method"],
+                "trace_id": trace_id,
+                "method": method,
                 "route": route,
                 "status": status,
                 "code": context.error_code,
                 "items": context.items,
-                "ms": {
-                    **{stage: round(seconds * 1e3, 2) for stage, seconds in tuple(context.timing.stages.items())},
-                    "total": round(context.timing.total_s() * 1e3, 2),
-                },
+                "ms": context.timing.milliseconds(),
             },
         )
 
