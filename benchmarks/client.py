@@ -39,6 +39,21 @@ class Answer:
     body: bytes = b""
 
 
+class Connection(Protocol):
+    """What a client needs of a connection; `answer` is the future of the request that it carries."""
+
+    answer: asyncio.Future[Answer] | None
+    open: bool
+
+    def send(self, data: bytes, /) -> asyncio.Future[Answer]:
+        """Send a request; the future never raises."""
+        ...
+
+    def close(self) -> None:
+        """Hang up."""
+        ...
+
+
 class _Connection(asyncio.Protocol):
     """One connection; `answer` is the future of the request that it carries."""
 
@@ -109,7 +124,7 @@ class Client:
         host, _, port = url.removeprefix("http://").partition(":")
         self.host, self.port, self.timeout_s = host, int(port), timeout_s
         self._keep = keep
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
         self.opened = 0
 
     async def send(self, data: bytes) -> Answer:
@@ -132,28 +147,31 @@ class Client:
         answer.add_done_callback(lambda _: self._take_back(connection))
         return answer
 
-    def _take_back(self, connection: _Connection) -> None:
+    def _take_back(self, connection: Connection) -> None:
         if connection.open and connection.answer is not None and connection.answer.done():
             self._idle.append(connection)
         else:
             connection.close()
 
-    def _free(self) -> _Connection | None:
+    def _free(self) -> Connection | None:
         while self._idle:
             if (connection := self._idle.pop()).open:
                 return connection
         return None
 
-    async def _connection(self) -> _Connection | None:
+    async def _connection(self) -> Connection | None:
         if (free := self._free()) is not None:
             return free
         self.opened += 1
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self._keep), self.host, self.port
-            )
+            return await self._connect()
         except OSError:
             return None
+
+    async def _connect(self) -> Connection:
+        """A new connection. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: _Connection(self._keep), self.host, self.port)
         return connection
 
     def close(self) -> None:

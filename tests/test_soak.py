@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 
 from benchmarks.client import NO_ANSWER, NOT_CONNECTED, Client, closed_loop, open_loop, request
 from benchmarks.inputs import image_requests, jpeg_files, texts
+from benchmarks.kernel_times import KernelTimedClient
 from benchmarks.service_process import free_port
 
 PHASES = ("texts", "memory", "fairness", "redis", "reload", "stop")  # "pictures" is "texts" with other requests
@@ -77,10 +81,42 @@ def test_the_load_generator_counts_what_it_is_answered() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_an_open_loop_does_not_wait_for_answers() -> None:
+LARGE = request("POST", "/large", bytes(8 * 2**20))
+
+
+def test_an_answer_is_timed_by_when_it_came_and_not_by_when_it_was_read() -> None:
+    """And a request that the kernel takes in pieces is sent whole."""
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            for asked in (PING, LARGE, PING):
+                received = 0
+                while received < len(asked):
+                    received += len(connection.recv(2**16))
+                time.sleep(0.1)
+                connection.sendall(OK)
+
+    async def scenario(url: str) -> None:
+        client = KernelTimedClient(url)
+        assert [(await client.send(data)).status for data in (PING, LARGE)] == [200, 200]
+        asking = client.start(PING)
+        time.sleep(3.0)
+        answer = await asking
+        assert 0.1 <= answer.seconds < 2.9
+        assert (answer.status, client.opened) == (200, 1)
+        client.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=[listening], daemon=True).start()
+        asyncio.run(asyncio.wait_for(scenario(f"http://127.0.0.1:{listening.getsockname()[1]}"), 60))
+
+
+@pytest.mark.parametrize("kind", [Client, KernelTimedClient])
+def test_an_open_loop_does_not_wait_for_answers(kind: type[Client]) -> None:
     async def scenario() -> None:
         async with a_server(OK, delay_s=0.3) as url:
-            client = Client(url)
+            client = kind(url)
             answers = await open_loop(client, iter([PING] * 1000), rate=100, seconds=0.5)
             assert len(answers) in (50, 51)
             assert {answer.status for answer in answers} == {200}
@@ -90,15 +126,16 @@ def test_an_open_loop_does_not_wait_for_answers() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
-def test_what_is_not_answered_is_told_apart() -> None:
+@pytest.mark.parametrize("kind", [Client, KernelTimedClient])
+def test_what_is_not_answered_is_told_apart(kind: type[Client]) -> None:
     async def scenario() -> None:
         async with a_server(None) as url:
-            assert (await Client(url).send(PING)).status == NO_ANSWER
+            assert (await kind(url).send(PING)).status == NO_ANSWER
         async with a_server(OK, delay_s=30) as url:
-            assert (await Client(url, timeout_s=0.1).send(PING)).status == NO_ANSWER
-            [answer] = await open_loop(Client(url, timeout_s=0.1), iter([PING]), rate=1, seconds=0.5)
+            assert (await kind(url, timeout_s=0.1).send(PING)).status == NO_ANSWER
+            [answer] = await open_loop(kind(url, timeout_s=0.1), iter([PING]), rate=1, seconds=0.5)
             assert answer.status == NO_ANSWER
-        assert (await Client(f"http://127.0.0.1:{free_port()}").send(PING)).status == NOT_CONNECTED
+        assert (await kind(f"http://127.0.0.1:{free_port()}").send(PING)).status == NOT_CONNECTED
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
 

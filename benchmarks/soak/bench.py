@@ -27,6 +27,7 @@ class Size:
     """How long each part takes."""
 
     capacity_s: float
+    fill_s: float  # of overload, until what is bounded is full: the queue, and what the allocator keeps for so many
     overload_s: float
     requests: int  # of the memory phase
     fairness_s: float
@@ -35,9 +36,9 @@ class Size:
 
 
 SIZES = {
-    "full": Size(10, 60, 100_000, 20, 10, 600),
-    "quick": Size(3, 12, 6_000, 6, 4, 200),
-    "smallest": Size(0.5, 1.5, 300, 1.5, 1, 20),
+    "full": Size(10, 60, 60, 100_000, 20, 10, 600),
+    "quick": Size(3, 30, 12, 6_000, 6, 4, 200),
+    "smallest": Size(0.5, 0.5, 1.5, 300, 1.5, 1, 20),
 }
 
 
