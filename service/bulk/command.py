@@ -54,6 +54,15 @@ def bulk(
     key_column: Annotated[
         str | None, typer.Option("--key-column", help="Of tables: the column of keys. [default: row numbers]")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Of tables: where their paths start. [default: the table's folder]")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option("--encoding", help="Of texts and tables without a byte order mark. [default: UTF-8]")
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option("--delimiter", help="Of .csv. [default: what fits the first line]")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +103,7 @@ def bulk(
         settings = Settings.read({})
         source = SourceOptions(
             kind=None if kind == "auto" else kind, column=column, key_column=key_column, part_rows=part_rows,
+            root=root and root.absolute(), encoding=encoding, delimiter=delimiter,
             url_hosts=settings.url_hosts, url_networks=settings.url_networks, max_body_bytes=settings.max_body_bytes,
         )  # fmt: skip
         request = JobRequest(

@@ -108,11 +108,6 @@ def embed_parts(
 
 def _chunks(parts: Iterable[NumberedPart], stages: Stages) -> Iterator[_Chunk]:
     for number, part in parts:
-        if part.kind != stages.planned.kind:
-            raise JobError(
-                f"{part.path} holds {part.kind}s and what comes before it {stages.planned.kind}s: embed them by two "
-                "commands into two folders, or say --kind."
-            )
         chunk: list[Item] = []
         size = count = 0
         for item in stages.read(part):

@@ -69,8 +69,7 @@ def _plan(folder: Folder, worker: PartWorker, wanted: dict[str, Any], stopped: t
 
     with log_periodically(write_line, lambda: f"planning: {count:,} items so far"):
         totals = folder.write_plan(chain([first], parts), advance)
-    for remark in skipped.remarks():
-        write_line(remark)
+    skipped.log_summary(write_line)
     planned = Planned(first.kind, worker.best_batch(first.kind), *totals)
     job = {**wanted, **planned._asdict(), "version": __version__}
     folder.write_job(job)

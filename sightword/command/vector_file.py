@@ -122,11 +122,14 @@ def _write_npy(file: Path, content: VectorFile) -> None:
 
 def _read_parquet(file: Path) -> VectorFile:
     arrow, parquet = _pyarrow()
-    table = parquet.read_table(file, columns=["key", "embedding"])
+    name = "embedding" if "embedding" in parquet.read_schema(file).names else "vector"  # of a part of a bulk job
+    table = parquet.read_table(file, columns=["key", name]).drop_null()  # there, what failed has none
     about = json.loads((table.schema.metadata or {}).get(METADATA, b"null"))
     if about is None:
-        raise VectorFileError(f"{file} was not written by `sightword embed`: it does not say which model made it.")
-    column = table["embedding"].combine_chunks()
+        raise VectorFileError(
+            f"{file} was not written by `sightword embed` or `bulk`: it does not say which model made it."
+        )
+    column = table[name].combine_chunks()
     inner = column.flatten()
     several = arrow.types.is_fixed_size_list(inner.type)
     numbers = np.asarray(inner.flatten() if several else inner, np.float32)
