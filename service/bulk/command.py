@@ -76,6 +76,14 @@ def bulk(
     part_rows: Annotated[
         int, typer.Option("--part-rows", min=1, max=1_000_000, help="Items of a part, which is written at once.")
     ] = DEFAULT_PART_ROWS,
+    near_duplicates: Annotated[
+        float | None,
+        typer.Option(
+            "--near-duplicates",
+            metavar="COSINE",
+            help="When all is embedded, find what is this similar, as 0.95, and write which to remove. Of parquet.",
+        ),
+    ] = None,
 ) -> None:
     """Embed many pictures or texts into a folder of vectors, and go on after whatever ended it.
 
@@ -84,6 +92,8 @@ def bulk(
         python -m service bulk 'shards/{00000..00099}.tar' --output vectors --precision float16
 
         python -m service bulk captions.parquet --column caption --key-column id --output vectors
+
+        python -m service bulk photos --output vectors --near-duplicates 0.95
 
     The same command again goes on where an interrupted one ended, also after kill -9. Items that cannot be embedded
     do not end it: their vector is null, and _errors.jsonl says why. Settings of the service apply where they concern
@@ -110,7 +120,7 @@ def bulk(
             tuple(str(each.absolute()) for each in inputs), str(output.absolute()), source, layout, precision,
             dimensions, truncate, model, provider,
         )  # fmt: skip
-        code = run(request)
+        code = run(request, near_duplicates)
     except (JobError, SourceError, SettingsError) as error:
         raise _end(str(error), USAGE) from error
     except (BundleError, EngineError, OSError) as error:

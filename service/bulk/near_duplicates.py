@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from model.files import write_atomically
 from model.progress import Count, log_periodically
-from model.requirements import needs
+from service.bulk.job import JobError, JobRequest
 from service.bulk.part_vectors import Parts, open_parts, read_blocks
 from service.bulk.similar_rows import NO_PAIRS, ApproximateIndex, ExactIndex, Pairs, SimilarRows, faiss
 from service.memory import container_limit
@@ -66,38 +66,41 @@ class NearDuplicates:
         return f"it finds {self.recall:.1%} of the pairs, measured on a sample"
 
 
-def checked_cosine(value: float) -> float:
-    """Raises ValueError where `value` is no cosine that near duplicates could have."""
-    if not 0 < value <= 1:
-        raise ValueError(f"{value:g} is no cosine of near duplicates: it is over 0 and at most 1, such as 0.95")
-    return value
+def check_near_duplicates(cosine: float, request: JobRequest) -> None:
+    """Before hours of work rather than after them: whether they can be looked for, and whether the library is here.
 
-
-def require_libraries() -> None:
-    """End with how to install what is missing, before hours of work rather than after them."""
+    Raises JobError; ends with how to install what is missing.
+    """
+    if not 0 < cosine <= 1:
+        raise JobError(
+            f"--near-duplicates: {cosine:g} is no cosine of theirs: it is over 0 and at most 1, such as 0.95"
+        )
+    if request.layout != "parquet":
+        raise JobError(f"--near-duplicates reads the Parquet parts: leave out --layout {request.layout}")
     faiss()
-    with needs("parquet"):
-        import pyarrow  # noqa: F401
 
 
 def write_near_duplicates(
-    folder: Path, cosine: float, write: Callable[[str], object], *, exact_rows: int = EXACT_ROWS
+    folder: Path,
+    cosine: float,
+    write: Callable[[str], object],
+    stop: Callable[[], object] = lambda: None,
+    exact_rows: int = EXACT_ROWS,
 ) -> NearDuplicates:
     """Compare the vectors of all parts in `folder`; both files are written whole or not at all.
 
-    Up to `exact_rows` items the search is exact. `write` gets lines of progress.
+    Up to `exact_rows` items the search is exact. `write` gets lines of progress; `stop` is called every so often, and
+    what it raises ends the search.
 
-    Raises ValueError where the folder is no Parquet output, the cosine is none, or memory does not suffice.
+    Raises JobError where the folder is no Parquet output, or memory does not suffice.
     """
-    done = NearDuplicates(checked_cosine(cosine))
+    done = NearDuplicates(cosine)
     parts = open_parts(folder)
     _check_memory(parts)
-    done.exact = parts.rows <= exact_rows
     write(f"near duplicates: reading {parts.rows:,} vectors of {parts.width} numbers")
     names = _read_names(parts)
     done.compared, done.without_vector = names.num_rows, parts.rows - names.num_rows
-    if not done.compared:
-        raise ValueError(f"{folder} holds no vector: there is nothing to compare")
+    done.exact = done.compared <= exact_rows
     index: SimilarRows = (ExactIndex if done.exact else ApproximateIndex)(parts, cosine)
     done.recall = index.recall
     count = Count(
@@ -109,6 +112,7 @@ def write_near_duplicates(
         log_periodically(write, lambda: str(count)),
     ):
         for pairs, duplicates in _search(parts, index, done, count):
+            stop()
             keys = names["key"]
             add_pairs(pairs.cosine, keys.take(pairs.earlier), keys.take(pairs.later))
             gone = duplicates.later
@@ -137,8 +141,7 @@ def _search(parts: Parts, index: SimilarRows, done: NearDuplicates, count: Count
             done.pairs_left_out += found - len(best)
             done.duplicates += len(duplicates)
             count.done = _comparisons(first + len(vectors), done)
-            if found:
-                yield best, duplicates
+            yield best, duplicates
 
 
 def _comparisons(rows: int, done: NearDuplicates) -> int:
@@ -195,7 +198,7 @@ def _check_memory(parts: Parts) -> None:
     needed = parts.rows * (4 * parts.width + _NAME_BYTES) + _BESIDE_BYTES
     available = _available_bytes()
     if available is not None and needed > available:
-        raise ValueError(
+        raise JobError(
             f"near duplicates of {parts.rows:,} vectors of {parts.width} numbers need about {needed / 1e9:.1f} GB of "
             f"memory, and {available / 1e9:.1f} GB are there: look in a part of them, or embed with fewer dimensions"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.requirements import needs
+from service.bulk.job import JobError
 
 BLOCK_ROWS: Final = 8_192
 _COLUMNS = ("key", "source", "vector")
@@ -37,13 +38,13 @@ class Block:
 
 
 def open_parts(folder: Path) -> Parts:
-    """What `folder` holds by the footers of its parts. Raises ValueError where that is not one job's Parquet output."""
+    """What `folder` holds by the footers of its parts. Raises JobError where that is not one job's Parquet output."""
     with needs("parquet"):
         from pyarrow import parquet
 
     files = sorted(folder.glob("part-*.parquet"), key=lambda file: (len(file.name), file.name))
     if not files:
-        raise ValueError(f"{folder} holds no part-*.parquet: near duplicates are looked for in the Parquet output")
+        raise JobError(f"{folder} holds no part-*.parquet: near duplicates are looked for in the Parquet output")
     rows, widths = 0, dict[int, Path]()
     for file in files:
         with parquet.ParquetFile(file) as opened:
@@ -51,7 +52,7 @@ def open_parts(folder: Path) -> Parts:
             widths.setdefault(_width(opened.schema_arrow, file), file)
     if len(widths) > 1:
         (one, first), (other, second) = list(widths.items())[:2]
-        raise ValueError(f"vectors of two kinds: {first} has {one} numbers in each, {second} has {other}")
+        raise JobError(f"vectors of two kinds: {first} has {one} numbers in each, {second} has {other}")
     return Parts(files, rows, next(iter(widths)))
 
 
@@ -88,9 +89,9 @@ def _normalized(vectors: Vectors) -> tuple[Vectors, NDArray[np.bool_]]:
 def _width(schema: Any, file: Path) -> int:
     missing = [name for name in _COLUMNS if name not in schema.names]
     if missing:
-        raise ValueError(f"{file} has no column {', '.join(missing)}: it is not of this command")
+        raise JobError(f"{file} has no column {', '.join(missing)}: it is not of this command")
     kind = schema.field("vector").type
     width = getattr(kind, "list_size", None)
     if not isinstance(width, int) or width < 1 or str(kind.value_type) not in ("float", "halffloat"):
-        raise ValueError(f"the column vector of {file} is {kind}, not a fixed-size list of float16 or float32")
+        raise JobError(f"the column vector of {file} is {kind}, not a fixed-size list of float16 or float32")
     return width

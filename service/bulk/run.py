@@ -18,6 +18,7 @@ from model.progress import format_duration, log_periodically
 from service.bulk.folder import ERRORS, Folder
 from service.bulk.job import JobError, JobRequest, Planned, refuse_other
 from service.bulk.layouts import open_layout
+from service.bulk.near_duplicates import check_near_duplicates, write_near_duplicates
 from service.bulk.progress import JobProgress, write_line
 from service.bulk.sources import plan
 from service.bulk.worker import PartWorker
@@ -29,11 +30,13 @@ class StoppedError(Exception):
     """Ctrl-C or SIGTERM came."""
 
 
-def run(request: JobRequest) -> int:
-    """Do the job, or what is left of it; the exit code.
+def run(request: JobRequest, near_duplicates: float | None = None) -> int:
+    """Do the job, or what is left of it, and then look for items of this cosine; the exit code.
 
     Raises JobError, SourceError, SettingsError, BundleError, EngineError, OSError.
     """
+    if near_duplicates is not None:
+        check_near_duplicates(near_duplicates, request)
     folder = Folder(request.folder, lambda number: False)
     with folder.locked(), _interruptible() as stopped:
         found = folder.job()
@@ -46,7 +49,12 @@ def run(request: JobRequest) -> int:
             else:
                 refuse_other(folder.path, found, wanted)
             try:
-                return _embed(worker, Planned.from_job(found), stopped)
+                code = _embed(worker, Planned.from_job(found), stopped)
+                if near_duplicates is not None:
+                    write_line(
+                        str(write_near_duplicates(folder.path, near_duplicates, write_line, lambda: _stop(stopped)))
+                    )
+                return code
             except StoppedError:
                 write_line("The same command goes on.")
                 return INTERRUPTED

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.embedder import Embedder
 from service.bulk import near_duplicates, part_vectors, similar_rows
+from service.bulk.job import JobError, JobRequest
 from service.bulk.near_duplicates import DUPLICATES, MAX_PARTNERS, PAIRS, NearDuplicates, write_near_duplicates
+from service.bulk.run import run as run_job
+from service.bulk.sources import SourceOptions
 
 PHOTOGRAPHS = sorted((Path(__file__).parents[3] / "model" / "probe_data").glob("*.jpg"))
 
@@ -82,34 +85,81 @@ def number(key: str) -> int:
     return int(key.partition(".")[0])
 
 
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def test_pictures_encoded_again_or_resized_are_found_and_their_neighbours_are_not(tmp_path: Path) -> None:
-    files: dict[str, bytes] = {}
+def pictures_with_variants(folder: Path) -> list[str]:
+    """Quarters of photographs, each also encoded again and smaller; their keys."""
+    keys = []
     for photograph in PHOTOGRAPHS:
         picture = Image.open(photograph)
         half = (picture.width // 2, picture.height // 2)
         for corner, (left, top) in enumerate([(0, 0), (half[0], 0), (0, half[1]), half]):
             crop = picture.crop((left, top, left + half[0], top + half[1]))
-            name = f"{photograph.stem}-{corner}"
-            files[f"{name}/0-original.png"] = encoded(crop, "PNG")
-            files[f"{name}/1-quality.jpg"] = encoded(crop, "JPEG", quality=60)
             small = crop.resize((crop.width * 7 // 10, crop.height * 7 // 10), Image.Resampling.LANCZOS)
-            files[f"{name}/2-smaller.jpg"] = encoded(small, "JPEG", quality=95)
-    vectors = Embedder.load(provider="cpu").embed_images(list(files.values()))
-    write_parts(tmp_path, list(vectors), rows=10, keys=list(files))
-    done = run(tmp_path, 0.95)
-    pairs, duplicates = read(tmp_path)
+            quarter = folder / f"{photograph.stem}-{corner}"
+            quarter.mkdir(parents=True)
+            crop.save(quarter / "0-original.png")
+            crop.save(quarter / "1-quality.jpg", quality=60)
+            small.save(quarter / "2-smaller.jpg", quality=95)
+            keys += [f"{quarter.name}/{file.name}" for file in sorted(quarter.iterdir())]
+    return keys
+
+
+def bulk(*arguments: str | Path, hidden: str = "") -> subprocess.CompletedProcess[str]:
+    hide = f"import sys; sys.modules.update(dict.fromkeys({hidden.split()!r}))"
+    code = (
+        f"{hide}; import runpy; sys.argv = ['service', *sys.argv[1:]]; runpy.run_module('service', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, "bulk", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_pictures_encoded_again_or_resized_are_found_and_their_neighbours_are_not(tmp_path: Path) -> None:
+    keys = pictures_with_variants(tmp_path / "photos")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    output = tmp_path / "vectors"
+    command = (tmp_path / "photos", "--output", output, "--part-rows", "10")
+    done = bulk(*command, "--near-duplicates", "0.95")
+    assert done.returncode == 1, done.stderr  # one failed
+    pairs, duplicates = read(output)
     assert {row["key"]: row["duplicate_of"] for row in duplicates} == {
-        key: f"{key.partition('/')[0]}/0-original.png" for key in files if not key.endswith("original.png")
+        key: f"{key.partition('/')[0]}/0-original.png" for key in keys if not key.endswith("original.png")
     }
     assert all(row["key_a"].partition("/")[0] == row["key_b"].partition("/")[0] for row in pairs)
-    assert (len(pairs), done.pairs, done.duplicates, done.compared, done.recall) == (48, 48, 32, 48, 1.0)
-    assert duplicates[0]["source"] == f"/photos/{duplicates[0]['key']}"
+    assert len(pairs) == 48
+    assert Path(duplicates[0]["source"]).is_file()
+    assert "32 of 48 items are near duplicates of an earlier one" in done.stderr
+    assert "1 items without a vector" in done.stderr
+    again = bulk(*command, "--near-duplicates", "0.99")  # of what is there already
+    assert again.returncode == 1, again.stderr
+    assert 0 < len(read(output)[0]) < 48
+    assert pq.read_table(output).num_rows == 49
+
+
+def test_a_library_that_is_missing_is_named_before_anything_is_embedded(tmp_path: Path) -> None:
+    command = (PHOTOGRAPHS[0].parent, "--output", tmp_path / "vectors", "--near-duplicates", "0.9")
+    done = bulk(*command, hidden="faiss")
+    assert done.returncode == 1, done.stderr
+    assert "faiss is not installed" in done.stderr
+    assert "near-duplicates" in done.stderr
+    assert not (tmp_path / "vectors").exists()
+
+
+@pytest.mark.parametrize(
+    ("cosine", "layout", "message"),
+    [
+        (1.5, "parquet", "1.5 is no cosine of theirs: it is over 0 and at most 1"),
+        (0.0, "parquet", "0 is no cosine"),
+        (float("nan"), "parquet", "nan is no cosine"),
+        (0.9, "npy", "leave out --layout npy"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_embedded(
+    tmp_path: Path, cosine: float, layout: Any, message: str
+) -> None:
+    folder = str(tmp_path / "vectors")
+    request = JobRequest((str(tmp_path),), folder, SourceOptions(), layout, "float32", None, None, None, None)
+    with pytest.raises(JobError, match=message):
+        run_job(request, cosine)
+    assert not (tmp_path / "vectors").exists()
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -195,6 +245,9 @@ def test_items_that_failed_and_vectors_without_a_direction_are_passed_over_and_c
         ("00006.jpg", "00001.jpg"),
     ]
     assert "4 items without a vector" in str(done)
+    write_parts(tmp_path / "none", [None, np.zeros(3)])
+    assert run(tmp_path / "none", 0.9).compared == 0
+    assert read(tmp_path / "none") == ([], [])
 
 
 def test_run_twice_it_writes_the_same_bytes_and_readers_of_the_folder_see_only_the_parts(tmp_path: Path) -> None:
@@ -207,22 +260,19 @@ def test_run_twice_it_writes_the_same_bytes_and_readers_of_the_folder_see_only_t
 
 
 def test_what_cannot_be_compared_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cosine in (0.0, 1.5, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="is no cosine"):
-            run(tmp_path, cosine)
-    with pytest.raises(ValueError, match=r"holds no part-\*.parquet"):
+    with pytest.raises(JobError, match=r"holds no part-\*.parquet"):
         run(tmp_path, 0.9)
     write_parts(tmp_path, [np.ones(3)] * 4, rows=2)
     pq.write_table(pa.table({"key": ["a"], "vector": [[1.0]]}), tmp_path / "part-00007.parquet")
-    with pytest.raises(ValueError, match="no column source"):
+    with pytest.raises(JobError, match="no column source"):
         run(tmp_path, 0.9)
     write_parts(tmp_path / "other", [np.ones(4)])
     (tmp_path / "other" / "part-00000.parquet").replace(tmp_path / "part-00007.parquet")
-    with pytest.raises(ValueError, match="vectors of two kinds"):
+    with pytest.raises(JobError, match="vectors of two kinds"):
         run(tmp_path, 0.9)
     (tmp_path / "part-00007.parquet").unlink()
     monkeypatch.setattr(near_duplicates, "_available_bytes", lambda: 1_000_000)
-    with pytest.raises(ValueError, match=r"need about 0.7 GB of memory, and 0.0 GB are there"):
+    with pytest.raises(JobError, match=r"need about 0.7 GB of memory, and 0.0 GB are there"):
         run(tmp_path, 0.9)
     assert not list(tmp_path.glob("_*"))
 
