@@ -43,11 +43,11 @@ def parquet_rows(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     classes = {name: _classes(file, schema, name) for name in names if pa.types.is_integer(schema.field(name).type)}
     try:
         with pq.ParquetFile(file) as content:
-            leaves = [leaf for name in names for leaf in _leaves(content.metadata, name)]
+            leaves = [leaf for name in names for leaf in column_leaves(content.metadata, name)]
         # Texts stay as references to a dictionary until their lengths are known: a page of kilobytes may repeat one
         # long text a million times.
         with pq.ParquetFile(file, read_dictionary=leaves) as content:
-            _check_groups(content.metadata, leaves)
+            check_groups(content.metadata, leaves)
             for group in range(content.num_row_groups):  # in which a batch ends: lists across two cannot be read
                 for batch in content.iter_batches(BATCH, row_groups=[group], columns=list(names)):
                     _check_lengths(batch)
@@ -59,13 +59,13 @@ def parquet_rows(file: Path, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         raise OSError(str(error)) from error
 
 
-def _leaves(metadata: pq.FileMetaData, name: str) -> list[str]:
+def column_leaves(metadata: pq.FileMetaData, name: str) -> list[str]:
     """Paths of the parts of a column, as in `image.bytes` and `image.path`."""
     paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
     return [path for path in paths if path == name or path.startswith(f"{name}.")]
 
 
-def _check_groups(metadata: pq.FileMetaData, leaves: Sequence[str]) -> None:
+def check_groups(metadata: pq.FileMetaData, leaves: Sequence[str]) -> None:
     """Raise OSError for a row group that takes more memory than any in good faith."""
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -98,11 +98,11 @@ def rows_without_image(file: Path, column: str) -> frozenset[int]:
     try:
         with pq.ParquetFile(file) as content:
             metadata = content.metadata
-            leaf = next((leaf for leaf in _leaves(metadata, column) if leaf in (column, f"{column}.bytes")), None)
+            leaf = next((leaf for leaf in column_leaves(metadata, column) if leaf in (column, f"{column}.bytes")), None)
         if leaf is None:
             raise ShardError(f"{file}: column {column!r} holds no `bytes` of pictures")
         with pq.ParquetFile(file, read_dictionary=[leaf]) as content:
-            _check_groups(metadata, [leaf])
+            check_groups(metadata, [leaf])
             start = 0
             for number in range(metadata.num_row_groups):
                 if not _is_full(metadata.row_group(number), leaf):
@@ -171,8 +171,10 @@ class ParquetImages:
     def _group(self, file: Path, group: int, column: str) -> pa.ChunkedArray:
         if (file, group) not in self._groups:
             with pq.ParquetFile(file) as content:
-                leaves = [leaf for leaf in _leaves(content.metadata, column) if leaf in (column, f"{column}.bytes")]
-                _check_groups(content.metadata, leaves)
+                leaves = [
+                    leaf for leaf in column_leaves(content.metadata, column) if leaf in (column, f"{column}.bytes")
+                ]
+                check_groups(content.metadata, leaves)
             with pq.ParquetFile(file, read_dictionary=leaves) as content:
                 self._groups[file, group] = content.read_row_group(group, columns=leaves)[column]
             if len(self._groups) > CACHED_GROUPS:

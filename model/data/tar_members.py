@@ -48,17 +48,20 @@ class _HeaderReader:
 
 
 def group_by_key(
-    shard: Path, read_part: Callable[[Path, tarfile.TarInfo, str], Part], skipped: SkippedSamples | None = None
+    shard: Path,
+    read_part: Callable[[Path, tarfile.TarInfo, str], Part],
+    skipped: SkippedSamples | None = None,
+    offset: int = 0,
 ) -> Iterator[tuple[str, dict[str, Part]]]:
     """Yield every key and its parts by suffix: what `read_part` gives for shard, member and suffix.
 
-    A key ends at the first dot of a member's name; members that follow each other and share one are together.
+    `offset` is that of the member to begin with. A key ends at the first dot of a member's name; members that follow each other and share one are together.
     Raises ShardError, where the file is cut or damaged, after what precedes.
     """
     skipped = skipped or SkippedSamples()
     key, members, held = "", dict[str, Part](), 0
     try:
-        for member in _members(shard):
+        for member in _members(shard, offset):
             folder, _, name = member.name.rpartition("/")
             stem, _, suffix = name.partition(".")
             if not _is_used(shard, member, skipped):
@@ -86,10 +89,10 @@ def group_by_key(
         yield key, members
 
 
-def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """All members in order, of which none is kept; their sizes are checked against the file."""
+def _members(shard: Path, offset: int) -> Iterator[tarfile.TarInfo]:
+    """The members from `offset` on, of which none is kept; their sizes are checked against the file."""
     check_regular(shard)
-    with shard.open("rb") as file, closing(_open_tar(file, shard)) as archive:
+    with shard.open("rb") as file, closing(_open_tar(file, shard, offset)) as archive:
         end, reached = shard.stat().st_size, -1
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # or a million of them read_part a gigabyte
@@ -103,7 +106,8 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
         _check_end(shard, archive.offset)
 
 
-def _open_tar(file: BinaryIO, shard: Path) -> tarfile.TarFile:
+def _open_tar(file: BinaryIO, shard: Path, offset: int) -> tarfile.TarFile:
+    file.seek(offset)
     return tarfile.open(fileobj=cast(BinaryIO, _HeaderReader(file, str(shard))), mode="r:")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +43,8 @@ NOT_PLAIN = (
 )
 NOT_LISTED = "Pictures are fetched only from the hosts that /info lists as url_hosts; send the file itself."
 NOT_PUBLIC = "Pictures are fetched only from public addresses, and this host has another; send the file itself."
+SEND_IT = "Send the file itself."
+_ANSWERED = re.compile(r"its host answered (4\d\d)")
 
 log = logging.getLogger(__name__)
 
@@ -222,5 +225,11 @@ class AwaitsTls(httpcore2.AsyncNetworkStream):
             raise
 
 
+def is_worth_another_try(error: ApiError) -> bool:
+    """Whether the same fetch may succeed later: not where it is not allowed, nor where the host has no such file."""
+    answered = _ANSWERED.search(error.message)
+    return error.code == "url_fetch_failed" and not (answered and answered[1] not in ("408", "425", "429"))
+
+
 def _failed(why: str) -> ApiError:
-    return ApiError("url_fetch_failed", f"This picture could not be fetched: {why}. Send the file itself.")
+    return ApiError("url_fetch_failed", f"This picture could not be fetched: {why}. {SEND_IT}")

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 from model.data.skipped_samples import SkippedSamples
-from service.bulk.sources import Item, Part, SourceError, SourceOptions, plan, read
-
-
-def read_all(
-    inputs: list[Path], options: SourceOptions | None = None, skipped: SkippedSamples | None = None
-) -> list[Item]:
-    """All items, each part by itself after a way through JSON, the last one first."""
-    options = options or SourceOptions()
-    found: list[list[Item]] = []
-    for text in reversed([json.dumps(part.to_json()) for part in plan(inputs, options, skipped)]):
-        part = Part.from_json(json.loads(text))
-        found.append(list(read(part, options)))
-        assert len(found[-1]) == part.rows
-    return [item for items in reversed(found) for item in items]
+from service.bulk.sources import SourceError, SourceOptions, plan, read
+from tests.service.bulk.reading import read_all
 
 
 def test_pictures_of_a_folder_are_keyed_by_their_paths(tmp_path: Path) -> None:
@@ -30,7 +17,7 @@ def test_pictures_of_a_folder_are_keyed_by_their_paths(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
-    items = read_all([tmp_path], SourceOptions(part_rows=3))
+    items = read_all(tmp_path)
     assert [item.key for item in items] == ["a.jpg", "z.tiff", "b/c.PNG", "b/d/e.webp"]
     assert all(item.payload == item.key.encode() and item.source == str(tmp_path / item.key) for item in items)
     assert [part.rows for part in plan([tmp_path], SourceOptions(part_rows=3))] == [3, 1]
@@ -43,7 +30,7 @@ def test_what_is_no_picture_is_counted_by_reason(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nowhere")
     skipped = SkippedSamples()
-    assert [item.key for item in read_all([tmp_path], skipped=skipped)] == ["a.jpg"]
+    assert [item.key for item in read_all(tmp_path, skipped=skipped)] == ["a.jpg"]
     assert dict(skipped.passed_over) == {
         "hidden or made by the system": 3,
         "another suffix, .txt": 1,
@@ -64,20 +51,20 @@ def test_files_that_cannot_be_read_are_items_with_the_reason(tmp_path: Path) -> 
         "empty.png": "the file is empty",
         "gone.png": "the file cannot be read: No such file or directory",
         "good.png": None,
-        "large.png": "the file has more than 10 bytes",
+        "large.png": "it has more than 10 bytes",
     }
 
 
 def test_a_name_that_is_not_utf_8_is_found_again(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"coffee")
-    [item] = read_all([tmp_path])
+    [item] = read_all(tmp_path)
     assert (item.key, item.payload) == ("caf\\xe9.jpg", b"coffee")
 
 
 def test_texts_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a cat\n", "utf-16")
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
-    a, b = read_all([tmp_path], SourceOptions(kind="text"))
+    a, b = read_all(tmp_path, options=SourceOptions(kind="text"))
     assert (a.payload, a.error) == ("a cat", None)
     assert b.payload is None
     assert "byte 0xE9 at 3 is not utf-8" in str(b.error)
