@@ -43,7 +43,7 @@ async function answer(pictures, work) {
   const question = { labels: ownLabels(), labelSet: set, templates: templatesMeant(), multiLabel: multiLabel(), model };
   question.options = { ...(set ? { label_set: set } : { labels: listed(question.labels) }), ...prompts(), multi_label: multiLabel() || null };
   const entries = await judge(pictures, question, work);
-  return verdicts(entries, { model, multiLabel: question.multiLabel, alone: judgesAlone(model, question.multiLabel), view });
+  return verdicts(entries, { model, multiLabel: question.multiLabel, alone: judgesAlone(model, question.multiLabel), question: { question: question.options }, view });
 }
 
 function ownLabels() {

@@ -7,6 +7,7 @@ import { inBatches } from "./batches.js";
 import { Complaint, form, json, multipart } from "./request.js";
 import { longList, thumbnail } from "./results.js";
 import { onChange, state } from "./state.js";
+import { takeAway } from "./take.js";
 import { cut, embedPictures, embedTexts, known } from "./vectors.js";
 
 const PREVIEW = 6;
@@ -44,7 +45,15 @@ async function answer(pictures, work) {
   const items = await embedded(pictures, work);
   const good = items.find(({ embedding }) => embedding);
   const summary = good ? `${items.length} ${shape(good.embedding)}` : "No vector could be made";
-  return { content: longList("ul", { class: "vectors" }, items, card), summary };
+  const list = longList("ul", { class: "vectors" }, items, card);
+  return { content: el("div", { class: "verdicts" }, good ? saving(items.filter(({ embedding }) => embedding)) : "", list), summary };
+}
+
+/** A row of the files for each vector; of several vectors of a picture they stand below each other. */
+function saving(items) {
+  const rows = items.flatMap(({ name, embedding }) => vectorsOf(embedding).map((vector) => ({ name, vector })));
+  const columns = () => rows.map(({ name, vector }) => ({ name, ...Object.fromEntries(vector.map((x, i) => [`x${i}`, x])) }));
+  return takeAway("vectors", columns, { vectors: () => rows.map(({ vector }) => vector) });
 }
 
 /** {name, url?} with its embedding or error, in order. */

@@ -1,5 +1,6 @@
 /** The page at /: everything it does is a request to the server that sent it, and can be done without it. */
 
+import { keepAddress } from "./address.js";
 import { classifyPanel } from "./classify.js";
 import { embedPanel } from "./embed.js";
 import { pictureTray } from "./pictures.js";
@@ -12,4 +13,5 @@ pictureTray();
 classifyPanel();
 searchPanel();
 embedPanel();
+keepAddress();
 serverLine();

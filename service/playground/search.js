@@ -8,6 +8,7 @@ import { Complaint, Picture, json } from "./request.js";
 import { bars, longList, percent, thumbnail } from "./results.js";
 import { descending, dot, scores } from "./scores.js";
 import { state } from "./state.js";
+import { takeAway } from "./take.js";
 import { embedTexts } from "./vectors.js";
 
 const wantsPictures = () => chosen(byId("search"), "among") === "pictures";
@@ -49,10 +50,12 @@ async function gallery(pictures, query, work) {
     ));
   const left = bad.length ? el("p", { class: "hint warning" }, `${bad.length} could not be read: ${bad.map(({ name }) => name).join(", ")}`) : "";
   return {
-    content: el("div", { class: "verdicts" }, left, shown),
+    content: el("div", { class: "verdicts" }, left, takeAway("found", () => saved(hits, ({ picture }) => picture.name), { question: { query } }), shown),
     summary: `Closest first: ${hits.slice(0, 5).map(({ picture }) => picture.name).join(", ")}`,
   };
 }
+
+const saved = (hits, nameOf) => hits.map((hit, index) => ({ rank: index + 1, candidate: nameOf(hit), cosine: hit.cosine, probability: hit.score }));
 
 /** Best first, with the share of each in all. */
 function ranked(candidates) {
@@ -64,7 +67,7 @@ async function list(words, query, work) {
   const [vector, ...others] = await embedTexts([query, ...words], work);
   const rows = ranked(words.map((label, index) => ({ label, cosine: dot(vector, others[index]) })));
   return {
-    content: el("div", { class: "card" }, bars(rows)),
+    content: el("div", { class: "verdicts" }, takeAway("found", () => saved(rows, ({ label }) => label), { question: { query } }), el("div", { class: "card" }, bars(rows))),
     summary: `Closest first: ${rows.map(({ label }) => label).join(", ")}`,
   };
 }

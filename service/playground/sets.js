@@ -32,7 +32,8 @@ const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 /** Keep what the page itself offers and what is chosen. */
 function refill(select, options) {
-  const before = select.value;
+  const before = select.value || select.dataset.wanted;
+  delete select.dataset.wanted;
   for (const option of [...select.querySelectorAll(".offered")]) option.remove();
   select.append(...options.map(([value, text]) => el("option", { value, class: "offered" }, text)));
   select.value = [...select.options].some(({ value }) => value === before) ? before : "";

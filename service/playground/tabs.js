@@ -1,5 +1,6 @@
 /** The tabs, with arrow keys as people who use them expect, and a fragment for each in the address. */
 
+import { write } from "./address.js";
 import { byId } from "./dom.js";
 
 export function tabs() {
@@ -11,11 +12,11 @@ export function tabs() {
       byId(each.getAttribute("aria-controls")).hidden = each !== tab;
     }
   };
-  const named = () => byId(`tab-${location.hash.slice(1)}`);
+  const named = () => byId(`tab-${location.hash.slice(1).split("?")[0]}`);
   for (const [index, tab] of all.entries()) {
     tab.addEventListener("click", () => {
       open(tab);
-      history.replaceState(null, "", `#${tab.id.slice("tab-".length)}`);
+      write();
     });
     tab.addEventListener("keydown", ({ key }) => {
       const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: -1 }[key];

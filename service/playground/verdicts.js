@@ -3,17 +3,27 @@
 import { byId, el } from "./dom.js";
 import { verdict } from "./judging.js";
 import { bars, longList, percent, thumbnail } from "./results.js";
+import { table } from "./table.js";
+import { takeAway } from "./take.js";
 
-/** {content, summary}; `how` = {model, multiLabel, alone, view}, where `view()` gives {threshold, topK} as they stand. */
+/** {content, summary}; `how` = {model, multiLabel, alone, question, view}, where `view()` gives {threshold, topK} as they stand. */
 export function verdicts(entries, how) {
   const content = el("div", { class: "verdicts" });
   const redraw = () => {
-    if (content.isConnected || !content.firstChild) content.replaceChildren(...drawn(entries, { ...how, ...how.view() }));
+    if (content.isConnected || !content.firstChild) keepFocus(content, () => content.replaceChildren(...drawn(entries, { ...how, ...how.view() }, redraw)));
   };
   redraw();
   for (const name of ["threshold", "top-k"]) follow(byId(name), redraw, content);
   const told = entries.slice(0, 5).map((entry) => `${entry.picture.name}: ${said(entry, { ...how, ...how.view() })}`);
   return { content, summary: `${told.join(". ")}${entries.length > 5 ? `. ${entries.length - 5} more.` : ""}` };
+}
+
+/** What had the focus is drawn anew, and its like takes it over. */
+function keepFocus(content, draw) {
+  const like = () => [...content.querySelectorAll("button, input")];
+  const index = like().indexOf(document.activeElement);
+  draw();
+  if (index >= 0) like()[index]?.focus();
 }
 
 /** Listen as long as the answer is in the page. */
@@ -31,9 +41,45 @@ function follow(field, redraw, content) {
   field.addEventListener("input", listener);
 }
 
-function drawn(entries, how) {
-  const shown = longList("ul", { class: entries.length > 1 ? "cards" : "cards single" }, entries, (entry) => card(entry, how));
-  return [overview(entries, how), shown];
+const MANY = 24; // pictures, of which a table says more than cards
+const VIEWS = ["Cards", "Table"];
+let chosenView = null; // until somebody chooses
+
+function drawn(entries, how, redraw) {
+  const view = chosenView ?? (entries.length > MANY ? "Table" : "Cards");
+  const shown = view === "Table"
+    ? table(entries.map((entry) => row(entry, how)), redraw)
+    : longList("ul", { class: entries.length > 1 ? "cards" : "cards single" }, entries, (entry) => card(entry, how));
+  const choose = (name) => {
+    chosenView = name;
+    redraw();
+  };
+  const views = VIEWS.map((name) => el("button", { type: "button", "aria-pressed": String(name === view), click: () => choose(name) }, name));
+  const bar = takeAway("classified", () => entries.map((entry) => saved(entry, how)), {
+    question: how.question,
+    children: [el("span", { class: "choices views", role: "group", "aria-label": "View" }, ...views)],
+  });
+  return [overview(entries, how), bar, shown];
+}
+
+/** A line of the table. */
+function row(entry, how) {
+  const { picture, predictions, error } = entry;
+  if (error) return { picture, name: picture.name, error: error.message };
+  const best = verdict(entry, how);
+  const [first, second] = predictions;
+  const label = best.length ? best.map((each) => each.label).join(", ") : "none of these";
+  return { picture, name: picture.name, label, score: first?.score ?? null, cosine: first?.cosine, second: second ? `${second.label}, ${percent(second.score)}` : "" };
+}
+
+/** A line of the CSV, and an entry of the JSON: what is shown, and a column for each label. */
+function saved(entry, how) {
+  const { picture, predictions, error } = entry;
+  if (error) return { picture: picture.name, label: null, score: null, cosine: null, error: error.message };
+  const [first] = predictions;
+  const label = verdict(entry, how).map((each) => each.label).join(", ") || null;
+  const scores = Object.fromEntries(predictions.map((each) => [`score: ${each.label}`, each.score]));
+  return { picture: picture.name, label, score: first?.score ?? null, cosine: first?.cosine ?? null, error: null, ...scores };
 }
 
 /** How many pictures have an answer. */
