@@ -2,7 +2,9 @@
 
 import { keepAddress } from "./address.js";
 import { classifyPanel } from "./classify.js";
+import { comparePanel } from "./compare.js";
 import { embedPanel } from "./embed.js";
+import { mapPanel } from "./map.js";
 import { pictureTray } from "./pictures.js";
 import { searchPanel } from "./search.js";
 import { serverLine } from "./server.js";
@@ -12,6 +14,8 @@ tabs();
 pictureTray();
 classifyPanel();
 searchPanel();
+comparePanel();
+mapPanel();
 embedPanel();
 keepAddress();
 serverLine();

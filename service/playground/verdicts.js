@@ -5,6 +5,7 @@ import { verdict } from "./judging.js";
 import { bars, longList, percent, thumbnail } from "./results.js";
 import { table } from "./table.js";
 import { takeAway } from "./take.js";
+import { why } from "./why.js";
 
 /** {content, summary}; `how` = {model, multiLabel, alone, question, view}, where `view()` gives {threshold, topK} as they stand. */
 export function verdicts(entries, how) {
@@ -106,6 +107,7 @@ function card(entry, how) {
     thumbnail(picture, "large"),
     el("div", { class: "verdict" }, el("p", { class: "name" }, picture.name), ...headline(entry, how)),
     fitting.length ? bars(fitting) : null,
+    error ? null : why(entry, how),
   );
 }
 
