@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-lowest test-openvino test-gpu-build cuda-kernels test-sdks test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
+.PHONY: serve test coverage test-lowest test-openvino test-ray test-gpu-build cuda-kernels test-sdks test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too, and the libraries
 # that build their networks only for models that are known to need them.
@@ -17,10 +17,10 @@ serve: $(if $(NAMED),$(CONVERT),$(VENV)/.serve)  ## serve the bundled checkpoint
 	$(VENV)/bin/python -m service
 
 test: $(VENV)/.dev  ## run the tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks --ignore tests/ray
 
 coverage: $(VENV)/.dev  ## the same, slower, and which lines none of them runs
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks --cov --cov-report=term
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not docker" --ignore tests/sdks --ignore tests/ray --cov --cov-report=term
 
 # What they need beside the service is of the versions in constraints.txt.
 LOWEST := cache connections cycle embed fetch_service metrics multipart security_http v1_embeddings zero_shot
@@ -31,6 +31,9 @@ test-lowest: $(VENV)/lowest/.installed  ## run the service's smoke tests on the 
 # Another build of the same module: from a folder of its own, found before the one that is installed.
 test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
 	PYTHONPATH=$(abspath $(VENV)/openvino) $(VENV)/bin/python -m pytest tests/service/test_openvino.py
+
+test-ray: $(VENV)/.ray  ## run what is for Ray on a cluster of three nodes on this machine: three minutes
+	$(VENV)/bin/python -m pytest tests/ray
 
 # The build for NVIDIA's GPUs, with stand-ins for CUDA's libraries: it opens sessions without a GPU, and runs nothing.
 test-gpu-build: $(VENV)/gpu/onnxruntime  ## compare what we take onnxruntime-gpu to know with its libraries; needs gcc, and no GPU
@@ -173,6 +176,11 @@ $(VENV)/openvino/onnxruntime: $(VENV)/.dev
 	@echo "installing OpenVINO's build of onnxruntime into $(@D), once: 300 MB on disk; a minute or two"
 	rm -rf $(@D)
 	$(PIP) --no-deps --target $(@D) onnxruntime-openvino
+
+$(VENV)/.ray: $(VENV)/.dev
+	@echo "installing Ray into $(VENV), once: 16 packages, 290 MB on disk; a minute or two"
+	$(PIP) --editable ".[cpu,ray]"
+	touch $@
 
 $(VENV)/gpu/onnxruntime: $(VENV)/.dev
 	@echo "installing the build of onnxruntime for GPUs, without CUDA, into $(@D), once: 400 MB on disk; a minute or two"

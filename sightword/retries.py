@@ -3,10 +3,11 @@
 - 429 and 503: the service did nothing; after its `Retry-After`, or a backoff, until the time is up.
 - No connection: nothing was sent. One that has answered before is waited for until the time is up (it restarts),
   one that never has only for a moment (the URL may be wrong).
-- A connection that broke meanwhile, also that of a proxy (502): at most twice more, lest a request that ends its
-  server ends all of them.
+- A connection that broke meanwhile, also that of a proxy (502, or a 500 that is not the service's, with which Ray Serve
+  answers for a replica that is gone): at most twice more, lest a request that ends its server ends all of them.
 
-Not for 500 and 504: the same would only be computed again. Nothing here is unsafe to repeat, see `Request`.
+Not for the service's own 500 and 504: the same would only be computed again. Nothing here is unsafe to repeat, see
+`Request`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import httpx
 from sightword.errors import ConnectionFailedError, DeadlineExceededError, SightwordError
 from sightword.protocol import Answer
 
-AGAIN, BAD_GATEWAY = (429, 503), 502
+AGAIN, BAD_GATEWAY, FAULT = (429, 503), 502, 500
+REQUEST_ID = "x-request-id"  # of every answer of the service itself
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.25, 8.0
 BROKEN_AT_MOST, FIRST_CONTACT_AT_MOST = 3, 3
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -46,9 +48,9 @@ class Attempts:
 
     def after_answer(self, answer: Answer) -> float | None:
         """How many seconds to wait before the next attempt; None for an answer to be kept, be it an error."""
-        if answer.status == BAD_GATEWAY:
-            self._broken += 1
-        if answer.status not in (*AGAIN, BAD_GATEWAY) or self._broken >= BROKEN_AT_MOST:
+        lost = answer.status == BAD_GATEWAY or (answer.status == FAULT and REQUEST_ID not in answer.headers)
+        self._broken += lost
+        if not (lost or answer.status in AGAIN) or self._broken >= BROKEN_AT_MOST:
             return None
         asked_s = _retry_after_s(answer.headers.get("retry-after"))
         wait_s = self._backoff_s() if asked_s is None else asked_s * random.uniform(1, 1.25)

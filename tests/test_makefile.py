@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TARGETS = (
-    "serve", "test", "coverage", "test-openvino", "test-gpu-build", "test-lowest", "test-sdks", "check", "train",
-    "soak", "bench", "bench-quick", "bench-peers", "gpu-check",
+    "serve", "test", "coverage", "test-openvino", "test-ray", "test-gpu-build", "test-lowest", "test-sdks", "check",
+    "train", "soak", "bench", "bench-quick", "bench-peers", "gpu-check",
 )  # fmt: skip
 
 

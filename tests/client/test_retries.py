@@ -77,7 +77,12 @@ def test_without_retry_after_waits_grow(line: BadLine) -> None:
     assert 0.5 <= waits[2] < 1.6
 
 
-@pytest.mark.parametrize("fault", [hang_up, cut, answer(502, b"bad gateway")], ids=["hung up", "cut", "502"])
+FAULTS = {
+    "hung up": hang_up, "cut": cut, "502": answer(502, b"bad gateway"), "500": answer(500, b"Internal Server Error"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_broken_connection_is_tried_twice_more(line: BadLine, local: Local, fault: object) -> None:
     line.script.extend([fault, fault])  # type: ignore[list-item]
     texts = fresh()
