@@ -55,8 +55,8 @@ def group_by_key(
 ) -> Iterator[tuple[str, dict[str, Part]]]:
     """Yield every key and its parts by suffix: what `read_part` gives for shard, member and suffix.
 
-    `offset` is that of the member to begin with. A key ends at the first dot of a member's name; members that follow each other and share one are together.
-    Raises ShardError, where the file is cut or damaged, after what precedes.
+    `offset` is that of the member to begin with. A key ends at the first dot of a member's name; members that follow
+    each other and share one are together. Raises ShardError, where the file is cut or damaged, after what precedes.
     """
     skipped = skipped or SkippedSamples()
     key, members, held = "", dict[str, Part](), 0
