@@ -56,7 +56,8 @@ class Opener:
         before = self.device_memory.read()
         if before is not None and predecessor is not None:
             refuse_without_room(bundle, predecessor.bundle, predecessor.device_bytes, before, copies)
-        engine = Engine(bundle, self._shared.settings.provider, device=self._shared.device)
+        shared = self._shared
+        engine = Engine(bundle, shared.settings.provider, device=shared.device, shared=shared.weights)
         pipeline = Pipeline(bundle, engine, self._shared, profiles)
         after = self.device_memory.read()
         if before is not None and after is not None:

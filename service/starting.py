@@ -14,6 +14,7 @@ from service.settings import Settings
 from service.web.auth import warn_if_open
 from service.workers.one_service import join_workers
 from service.workers.parent import Parent
+from service.workers.weights_folder import weights_folder
 
 log = logging.getLogger(__name__)
 # Of `auto`. Measured: with the small model on the same cores, 16 cores keep two processes busy and 64 seven (STEPS.md).
@@ -52,11 +53,12 @@ def _is_on_gpu(provider: str) -> bool:
 
 def _run_parent(settings: Settings, workers: int) -> int:
     warn_if_open(Keys(settings), settings.host)
-    try:
-        sockets = bind(settings.host, settings.port)
-        parent = Parent(settings, workers, sockets)
-    except (BindingError, OSError) as error:
-        log.critical("cannot start: %s", error)
-        return 1
-    join_workers(parent)
-    return asyncio.run(parent.run())
+    with weights_folder() as weights:
+        try:
+            sockets = bind(settings.host, settings.port)
+            parent = Parent(settings, workers, sockets, weights)
+        except (BindingError, OSError) as error:
+            log.critical("cannot start: %s", error)
+            return 1
+        join_workers(parent)
+        return asyncio.run(parent.run())

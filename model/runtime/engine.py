@@ -16,6 +16,7 @@ from model.bundle import Bundle
 from model.manifest import IMAGE_GRAPH, MIXTURE_GRAPH, TEXT_GRAPH, WEIGHTS, FileName
 from model.runtime.cuda import DOCUMENT, cuda_major, explain
 from model.runtime.gpu import Gpu, GpuError, find_gpu
+from model.runtime.mapped_graphs import hold_mapped, open_mapped
 from model.runtime.mixture_session import MixtureSession
 from model.runtime.placement import nodes_on_cpu, record_placement, report_fallback, suited
 from model.runtime.processor import usable_cores
@@ -31,6 +32,7 @@ from model.runtime.providers import (
     usable,
 )
 from model.runtime.session import TowerSession, session_options
+from model.runtime.shared_weights import HeldFiles, SharedWeights, SharedWeightsError
 from model.runtime.tensorrt import InputShapes, Shape
 
 log = logging.getLogger(__name__)
@@ -49,15 +51,24 @@ class Engine:
     """Embeds pixels and token ids. Thread-safe: onnxruntime sessions may be run from several threads."""
 
     def __init__(
-        self, bundle: Bundle, provider: str = "auto", threads: int | None = None, device: Device = DEVICE
+        self,
+        bundle: Bundle,
+        provider: str = "auto",
+        threads: int | None = None,
+        device: Device = DEVICE,
+        shared: SharedWeights | None = None,
     ) -> None:
         """Open the graphs of `bundle`.
 
         `provider` is auto, cpu, cuda, tensorrt or openvino; `threads` is how many cores one run may use, by default all
-        that the process has; `device` says which GPU, and how much of it. Raises EngineError when the provider is not
-        active: onnxruntime falls back in silence. Where auto has to leave out a GPU, `problem` and the log say why.
+        that the process has; `device` says which GPU, and how much of it. On the CPU, weights are in memory once for
+        all engines of the same `shared`; where that cannot be, the log says why. Raises EngineError when the provider
+        is not active: onnxruntime falls back in silence. Where auto has to leave out a GPU, `problem` and the log say
+        why.
         """
         self._bundle, self._threads, self._device = bundle, threads or usable_cores(), device
+        self._shared = shared
+        self._mapped: HeldFiles | None = None
         keys, self.problem = usable(suited(choose(provider), provider, bundle), provider, device.index)
         try:
             self._open(keys)
@@ -121,11 +132,18 @@ class Engine:
             if numbers.shape != shape or not np.isfinite(numbers).all():
                 raise EngineError(f"{graph} gives {numbers.shape}, not finite numbers of the shape {shape}")
 
+    @property
+    def shares_weights(self) -> bool:
+        """Whether its weights are in memory once for all processes that share them."""
+        return self._mapped is not None
+
     def close(self) -> None:
         """Give back the memory of all graphs, once no run goes on and none follows."""
         for session in (self.image_session, self.text_session, self.mixture_session):
             if session is not None:
                 session.close()
+        if self._mapped is not None:
+            self._mapped.close()
 
     def _open(self, keys: Sequence[str]) -> None:
         """Open all graphs with the first of these providers. Raises EngineError where it is not active."""
@@ -134,7 +152,8 @@ class Engine:
         context = self._bundle.context_length
         images = self._shapes("pixels", pixels, pixels, pixels)
         texts = self._shapes("token_ids", (row(SHORTEST_ROW),), (row(TYPICAL_TEXT_TOKENS),), (context,))
-        weights = self._bundle.read(WEIGHTS)
+        self._mapped = self._map(keys)
+        weights = self._bundle.read(WEIGHTS) if self._mapped is None else b""
         self.image_session = self._open_tower(IMAGE_GRAPH, weights, keys, images)
         self.text_session = self._open_tower(TEXT_GRAPH, weights, keys, texts)
         self.mixture_session = self._open_mixture(weights, keys)
@@ -162,11 +181,25 @@ class Engine:
 
     def _open_graph(self, graph: FileName, weights: bytes, keys: Sequence[str], shapes: InputShapes | None) -> Any:
         bundle, threads = self._bundle, self._threads
+        if self._mapped is not None:
+            return open_mapped(self._mapped, graph, threads)
         providers = [
             (PROVIDERS[key], options(key, bundle.precision, bundle.digest, threads, self._device, shapes))
             for key in keys
         ]
         return _open(bundle, graph, weights, session_options(threads), providers)
+
+    def _map(self, keys: Sequence[str]) -> HeldFiles | None:
+        """The files that the graphs are mapped from; None where this process is to have weights of its own."""
+        if self._shared is None or keys[0] != "cpu":
+            return None
+        try:
+            files = hold_mapped(self._bundle, self._shared)
+        except (SharedWeightsError, OSError) as error:
+            log.warning("%s: this process has weights of its own, and does not share them: %s", self._bundle.id, error)
+            return None
+        log.info("%s: its weights are those in %s, which all workers map", self._bundle.id, files.folder)
+        return files
 
     def _find_gpu(self) -> Gpu | None:
         with suppress(GpuError):  # the provider found it; it is wanted for its name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from model.images.decoders import image_decoder
 from model.runtime.processor import usable_cores
 from model.runtime.providers import Device
+from model.runtime.shared_weights import SharedWeights
 from service.admission import Admission
 from service.cache import Cache
 from service.inference.fetch import Fetcher
@@ -23,6 +24,7 @@ class SharedResources:
     def __init__(self, settings: Settings, metrics: Metrics, worker: Worker | None = None) -> None:
         """`worker` is this process where it is one of several."""
         self.settings, self.metrics = settings, metrics
+        self.weights = None if worker is None or worker.weights is None else SharedWeights(worker.weights)
         self.device = _device(settings, 1 if worker is None else worker.count)
         self.admission = Admission(
             settings.queue_items,

@@ -97,6 +97,7 @@ def _served(pipeline: Pipeline, service: Service) -> ServedModel:
         max_batch=dict(pipeline.max_batch),
         padded_sizes={tower: list(sizes) for tower, sizes in pipeline.padded_sizes.items()},
         device_bytes=pipeline.device_bytes,
+        shares_weights=pipeline.engine.shares_weights,
         lanes=pipeline.workers,
         workers=pipeline.workers,
     )

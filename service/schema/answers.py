@@ -196,6 +196,7 @@ class ServedModel(BaseModel):
         description="sizes that batches are filled up to, by tower; none on a processor"
     )
     device_bytes: int = Field(description="memory of the GPU that opening the model took; 0 without one")
+    shares_weights: bool = Field(description="whether all worker processes together have its weights in memory once")
     workers: dict[str, int] = Field(description="batches run side by side, by tower")
     lanes: dict[str, int] = Field(description="the former name of `workers`", json_schema_extra={"deprecated": True})
 

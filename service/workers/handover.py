@@ -35,6 +35,7 @@ class Handover:
     channel: int  # to the parent
     board: int
     cache: int | None  # memory of the cache; None where there is none
+    weights: str | None = None  # the folder of weights that workers share; None where each has its own
 
     @property
     def descriptors(self) -> list[int]:

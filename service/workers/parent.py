@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from service import shared_memory
@@ -41,9 +42,14 @@ FINE = (0, -signal.SIGTERM)  # how workers end that are told to, the second befo
 class Parent:
     """`run` is the whole life of the service. Questions of workers are answered by `handlers`."""
 
-    def __init__(self, settings: Settings, count: int, sockets: Sequence[socket.socket]) -> None:
-        """`sockets` listen. Raises OSError where there is no memory to share, SettingsError where not so much."""
-        self.settings, self.count, self._sockets = settings, count, sockets
+    def __init__(
+        self, settings: Settings, count: int, sockets: Sequence[socket.socket], weights: Path | None = None
+    ) -> None:
+        """`sockets` listen, `weights` is a folder for what workers share of models, if they can.
+
+        Raises OSError where there is no memory to share, SettingsError where not so much.
+        """
+        self.settings, self.count, self._sockets, self._weights = settings, count, sockets, weights
         self.handlers: dict[str, Answer] = {"listening": self._is_listening, "ready": self._is_ready}
         self.on_ready: Callable[[int], Awaitable[None]] | None = None  # before it takes connections; may refuse it
         self.on_end: list[Callable[[int], None]] = []
@@ -164,6 +170,7 @@ class Parent:
                 channel=theirs.fileno(),
                 board=self._board_file,
                 cache=self._cache_file,
+                weights=None if self._weights is None else str(self._weights),
             )
             return await start(handover, self.handlers, ours)
         except OSError:

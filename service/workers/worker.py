@@ -10,6 +10,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from service import shared_memory
@@ -30,6 +31,7 @@ class Worker:
         self.board = Board(_attach(handover.board), handover.count)
         self.row = self.board.row(handover.number)
         self.cache: mmap.mmap | None = None if handover.cache is None else _attach(handover.cache)
+        self.weights = None if handover.weights is None else Path(handover.weights)
         self.sockets = [socket.socket(fileno=descriptor) for descriptor in handover.sockets]
         self._end = socket.socket(fileno=handover.channel)
         for each in (*self.sockets, self._end):  # for this process, and none that it starts
