@@ -7,10 +7,10 @@ Everything here may run in many threads at once; Pillow's global settings are re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from itertools import product
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError, WebPIm
 
 from model.config import Preprocessing
 from model.images import header as headers
-from model.images.encoded import EncodedFile, check_end
+from model.images.encoded import check_end, open_file
 from model.images.errors import ImageError, TooManyPiecesError, TruncatedFileError
 from model.images.geometry import Box, apply_orientation, resize_and_crop
 from model.images.header import Header
@@ -60,7 +60,7 @@ class Opened:
     def load(self) -> None:
         """Decode. Raises ImageError."""
         image = self._images.pop()
-        with _as_image_errors(b"", self._header):
+        with _AsImageErrors(b"", self._header):
             if isinstance(image, WebPImagePlugin.WebPImageFile):
                 image = _decode_webp(image)
             else:
@@ -99,13 +99,13 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | Non
     Raises ImageError, also if decoding would take more than BYTES_PER_PIXEL for each of `max_pixels`.
     """
     header = None
-    with _as_image_errors(data, header):
+    with _AsImageErrors(data, header):
         header, needed_part = headers.read(data)
-    with _as_image_errors(data, header):
+    with _AsImageErrors(data, header):
         size = headers.webp_size(data)
         if size is not None:
             _check_size(size, max_pixels)  # before the decoder takes memory for it
-        image = Image.open(EncodedFile(needed_part), formats=ACCEPTED_FORMATS)
+        image = Image.open(open_file(needed_part), formats=ACCEPTED_FORMATS)
         _check_size(image.size, max_pixels)
         check_end(data)
         if not headers.is_complete(header, image.format):
@@ -122,29 +122,38 @@ def open_header(data: bytes, max_pixels: int = MAX_PIXELS, draft_size: int | Non
         return Opened(image, box, header, needed)
 
 
-@contextmanager
-def _as_image_errors(data: bytes, header: Header) -> Iterator[None]:
-    try:
-        yield
-    except ImageError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
-        raise ImageError("image_too_large", "the image is too large to decode: scale it down") from error
-    except TooManyPiecesError as error:
-        message = "the image file consists of far more pieces than usual: save it again and send that"
-        raise ImageError("invalid_image", message) from error
-    except UnidentifiedImageError as error:
-        message = f"the image is not a readable file of an accepted format: send {_formats()}"
-        raise ImageError("invalid_image", unsupported(data, header) or message) from error
-    # Decoders report damaged files by almost any exception: OSError, SyntaxError, struct.error, IndexError, ...
-    except Exception as error:
-        message = "the image is truncated or corrupt: send the complete file"
-        raise ImageError("invalid_image", unsupported(data, header) or message) from error
+class _AsImageErrors:
+    """Whatever is raised in the `with` as an ImageError. A class: a generator takes three times as long."""
+
+    def __init__(self, data: bytes, header: Header) -> None:
+        self._data, self._header = data, header
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ImageError):
+            raise _to_image_error(error, self._data, self._header) from error
+
+
+def _to_image_error(error: Exception, data: bytes, header: Header) -> ImageError:
+    match error:
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning() | MemoryError():
+            return ImageError("image_too_large", "the image is too large to decode: scale it down")
+        case TooManyPiecesError():
+            message = "the image file consists of far more pieces than usual: save it again and send that"
+            return ImageError("invalid_image", message)
+        case UnidentifiedImageError():
+            message = f"the image is not a readable file of an accepted format: send {_formats()}"
+        case _:  # decoders report damaged files by almost any: OSError, SyntaxError, struct.error, IndexError, ...
+            message = "the image is truncated or corrupt: send the complete file"
+    return ImageError("invalid_image", unsupported(data, header) or message)
 
 
 def resize_with_pillow(image: Image.Image, box: Box | None, config: Preprocessing) -> npt.NDArray[np.uint8]:
     """An upright picture, or what is in `box` of it, as the square [size, size, 3] that the image tower sees."""
-    return np.array(resize_and_crop(image, box, config).convert("RGB"))
+    square = resize_and_crop(image, box, config)
+    return np.array(square if square.mode == "RGB" else square.convert("RGB"))
 
 
 def preprocess(

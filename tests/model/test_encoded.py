@@ -119,3 +119,13 @@ def test_endless_ones_are_refused(name: str) -> None:
 def test_broken_directories_are_left_to_the_decoder(data: bytes) -> None:
     with pytest.raises(ImageError, match=r"readable|corrupt"):
         open_header(data)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_segments_in_a_segment_that_the_decoder_does_not_skip(large: bool) -> None:
+    hidden = segment(0xF0, segment(0xE1, b"Exif\0\0" + bytes(10)) * 2_900)  # a decoder that skips it sees none of them
+    picture = Image.new("RGB", (8, 8)) if not large else NOISE
+    data = saved("JPEG", picture)
+    with pytest.raises(ImageError, match="more pieces than usual" if large else "truncated or corrupt") as caught:
+        decode(data[:2] + hidden + data[2:])
+    assert caught.value.code == "invalid_image"
