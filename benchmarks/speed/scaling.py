@@ -6,7 +6,8 @@ is the throughput of N processes in units of that of one (N. Gunther, Guerrilla 
 share that is done by one at a time, beta what each costs each other. Where each process has cores of its own,
 C(N) = N c(1) / c(N), with c(N) the core-seconds of an item beside N - 1 others: they can be read on few cores, too, as
 CPU time does not pass while a process waits. What only shows where N run at the same moment (memory bandwidth, the
-kernel's own locks) shows here for as many as there are cores, and no more.
+kernel's own locks) shows here for as many as there are cores, and no more. What workers cost each other by the
+service's own doing is read by `board_cost`.
 """
 
 from __future__ import annotations

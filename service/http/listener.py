@@ -17,7 +17,9 @@ import logging
 import math
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 
 from service.board import Field, Phase, Row
 
@@ -45,7 +47,7 @@ class Listener:
         self.sockets, self._row = sockets, row
         self._make_protocol, self._accepts_per_turn = make_protocol, accepts_per_turn
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beginning: set[asyncio.Future[Any]] = set()  # what connections that are just beginning wait for
         self._warned_s = -math.inf
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
         for listening in self.sockets:
@@ -82,9 +84,7 @@ class Listener:
                 self._wait_for_room(listening, error)
             return False
         self._row.add(Field.CONNECTIONS, 1)
-        task = self._loop.create_task(self._connect(connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._connect(self._make_transport(connection))
         return True
 
     def _pause(self, listening: socket.socket, seconds: float, go_on: Callable[[socket.socket], None]) -> None:
@@ -104,13 +104,26 @@ class Listener:
                 soft,
             )
 
-    async def _connect(self, connection: socket.socket) -> None:
+    async def _make_transport(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await self._loop.connect_accepted_socket(self._make_protocol, connection)
+
+    def _connect(self, making: Coroutine[asyncio.Future[Any], None, None], _: object = None) -> None:
+        """Go on with it at once, up to where it waits for something, and when that is there.
+
+        A task begins in the loop's next turn, and under load a turn is what a new client waits for.
+        """
         try:
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(self._make_protocol, connection)
+            waits_for = making.send(None)
+        except StopIteration:
+            return
         except OSError:  # reset before it began
             self._row.add(Field.CONNECTIONS, -1)
+            return
+        self._beginning.add(waits_for)
+        waits_for.add_done_callback(self._beginning.discard)
+        waits_for.add_done_callback(partial(self._connect, making))
 
     def close(self) -> None:
         """Accept what waits in the kernel, unless other workers go on accepting; then listen no more."""
@@ -126,5 +139,5 @@ class Listener:
 
     async def wait_closed(self) -> None:
         """Wait for the connections that are just beginning."""
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self._beginning:
+            await asyncio.wait(self._beginning)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 
+from benchmarks.speed.board_cost import WORKERS
 from benchmarks.speed.record import Record
 from benchmarks.speed.scaling import Law, fit, projected, rounds
 
@@ -26,6 +31,17 @@ def test_capacity_has_a_peak_where_each_costs_each_other() -> None:
     assert law.capacity(1) == 1
     assert law.capacity(16) == pytest.approx(16 / (1 + 0.05 * 15 + 0.001 * 16 * 15))
     assert law.capacity(31) > law.capacity(64)
+
+
+def test_what_workers_share_is_read_for_many_of_them_and_projected() -> None:
+    command = [sys.executable, "-m", "benchmarks.speed.board_cost"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    costs = [line.split() for line in told.splitlines() if line.lstrip()[:1].isdigit()]
+    assert [int(workers) for workers, *_ in costs] == list(WORKERS)
+    assert all(0 < float(least) <= float(median) <= float(most) for _, least, median, most in costs)
+    capacities = [float(found) for found in re.findall(r"C\(64\) = ([0-9.]+)", told)]
+    assert len(capacities) == 6
+    assert all(1 < capacity <= 64 for capacity in capacities)
 
 
 def test_a_projection_tells_how_far_the_rounds_disagree() -> None:
