@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from model.environment import unknown_variables
 from model.requirements import needs
 
+log = logging.getLogger(__name__)
 USAGE, NOT_THERE = 2, 3
 DEFAULT_PART_ROWS = 10_000
 EXIT_CODES = (
@@ -111,6 +113,8 @@ def bulk(
         from service.settings import Settings, SettingsError
     try:
         settings = Settings.read({})
+        for name, suggestion in unknown_variables().items():
+            log.warning("%s is not a setting: %s", name, suggestion or "see python -m service --help")
         source = SourceOptions(
             kind=None if kind == "auto" else kind, column=column, key_column=key_column, part_rows=part_rows,
             root=root and root.absolute(), encoding=encoding, delimiter=delimiter,

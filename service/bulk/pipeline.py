@@ -89,7 +89,7 @@ def embed_parts(
         decoders = stack.enter_context(_threads(stages.threads, "bulk-prepare"))
         runners = stack.enter_context(_threads(stages.runners, "bulk-run"))
         writer = stack.enter_context(_threads(1, "bulk-write"))
-        chunks = stack.enter_context(closing(read_ahead(_chunks(parts, stages), 2 * stages.threads)))
+        chunks = stack.enter_context(closing(read_ahead(_chunks(parts, stages), stages.threads)))
 
         def prepare(chunk: _Chunk) -> tuple[_Chunk, list[Prepared]]:
             return chunk, stages.prepare(chunk.items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from service.inference.reading import refuse_too_long
 from service.inference.records import EncodedImage, Record, TokenizedText
 from service.request_context import Timing
 from service.schema.items import TextItem, check_text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +61,9 @@ class Preparer:
             prepared.payload = pixels
         except ApiError as error:
             prepared.error = error.message
+        except Exception:  # of whatever a file may provoke: it must not end the job, again and again
+            log.exception("%s could not be decoded", prepared.source)
+            prepared.error = "This picture could not be decoded; the log says why."
 
     def _tokenize(self, texts: Sequence[tuple[Prepared, str]]) -> None:
         records: list[tuple[Prepared, Record]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -42,22 +43,20 @@ def run(request: JobRequest, near_duplicates: float | None = None) -> int:
         found = folder.job()
         if found is not None:
             refuse_other(folder.path, found, request.described())
-        with closing(PartWorker(request)) as worker:
-            wanted = {**request.described(), **worker.identity()}
-            if found is None:
-                found = _plan(folder, worker, wanted, stopped)
-            else:
-                refuse_other(folder.path, found, wanted)
-            try:
+        try:
+            with closing(PartWorker(request)) as worker:
+                wanted = {**request.described(), **worker.identity()}
+                if found is None:
+                    found = _plan(folder, worker, wanted, stopped)
+                else:
+                    refuse_other(folder.path, found, wanted)
                 code = _embed(worker, Planned.from_job(found), stopped)
-                if near_duplicates is not None:
-                    write_line(
-                        str(write_near_duplicates(folder.path, near_duplicates, write_line, lambda: _stop(stopped)))
-                    )
-                return code
-            except StoppedError:
-                write_line("The same command goes on.")
-                return INTERRUPTED
+            if near_duplicates is not None:
+                write_line(str(write_near_duplicates(folder.path, near_duplicates, write_line, lambda: _stop(stopped))))
+        except StoppedError:
+            write_line("The same command goes on.")
+            return INTERRUPTED
+        return code
 
 
 def _plan(folder: Folder, worker: PartWorker, wanted: dict[str, Any], stopped: threading.Event) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def _interruptible() -> Iterator[threading.Event]:
     def stop(number: int, frame: FrameType | None) -> None:
         stopped.set()
         signal.signal(number, signal.SIG_DFL)
-        write_line("ending after the batches that run; once more ends at once")
+        os.write(2, b"ending after the batches that run; once more ends at once\n")  # print may be what it interrupts
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
