@@ -115,6 +115,12 @@ def test_what_computes_says_how_to_install_a_runtime(arguments: str, tmp_path: P
     assert '[cpu]"' in done.stderr
 
 
+def test_bulk_says_how_to_install_what_writes_parquet(tmp_path: Path) -> None:
+    done = run(["-m", "service", "bulk", "x", "--output", str(tmp_path / "vectors")], tmp_path, ("pyarrow",))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "the extra `parquet`" in done.stderr
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_python_in_which_nothing_is_installed_is_told_so(program: str, tmp_path: Path) -> None:
     missing = (

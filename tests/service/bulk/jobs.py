@@ -43,7 +43,14 @@ def start(*arguments: object, program: tuple[str, ...] = ("service", "bulk"), **
 def job(*arguments: object, program: tuple[str, ...] = ("service", "bulk"), **settings: str) -> Ended:
     """Such a job, when it has ended."""
     process = start(*arguments, program=program, **settings)
-    _, told = process.communicate(timeout=START_S)
+    return _wait(process)
+
+
+def _wait(process: subprocess.Popen[str]) -> Ended:
+    try:
+        _, told = process.communicate(timeout=START_S)
+    finally:
+        process.kill()  # what has ended already is not meant
     return Ended(process.returncode, told)
 
 
@@ -54,8 +61,7 @@ def end_after(process: subprocess.Popen[str], folder: Path, parts: int, number: 
         assert time.monotonic() < until
         time.sleep(0.002)
     process.send_signal(number)
-    _, told = process.communicate(timeout=START_S)
-    return Ended(process.returncode, told)
+    return _wait(process)
 
 
 def pictures(folder: Path, count: int) -> Path:
