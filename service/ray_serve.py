@@ -17,7 +17,7 @@ import ray
 from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from model.runtime.processor import divide_cores, usable_cores
+from model.runtime.processor import limit_cores
 from service import logs
 from service.app import create_app
 from service.memory import configure_malloc, freeze_garbage_collector
@@ -146,7 +146,7 @@ def _keep_to_assigned_cores() -> None:
     """Count as many cores as `num_cpus` of ray_actor_options says, not all of the machine that others share."""
     assigned: dict[str, Any] = ray.get_runtime_context().get_assigned_resources()
     if cores := assigned.get("CPU"):
-        divide_cores(0, max(1, round(usable_cores() / cores)))
+        limit_cores(cores)
 
 
 deployment = serve.deployment(name="sightword")(serve.ingress()(Replica))

@@ -45,6 +45,11 @@ def divide_cores(number: int, parts: int) -> None:
     _shares = (number, parts)
 
 
+def limit_cores(cores: float) -> None:
+    """Have this process count about so many cores as its own, of those that it may use; none is bound."""
+    divide_cores(0, max(1, round(usable_cores() / cores)))
+
+
 def usable_cores() -> int:
     """How many cores this process may use: of those it may run on, its share of what its control group pays for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,6 +87,16 @@ def bulk(
             help="When all is embedded, find what is this similar, as 0.95, and write which to remove. Of parquet.",
         ),
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Where it is computed: in this process, or by actors on a Ray cluster."),
+    ] = "local",
+    ray_actors: Annotated[
+        int | None,
+        typer.Option(
+            "--ray-actors", min=1, help="Most engines on the cluster. [default: one for each GPU, or for each node]"
+        ),
+    ] = None,
 ) -> None:
     """Embed many pictures or texts into a folder of vectors, and go on after whatever ended it.
 
@@ -96,6 +107,8 @@ def bulk(
         python -m service bulk captions.parquet --column caption --key-column id --output vectors
 
         python -m service bulk photos --output vectors --near-duplicates 0.95
+
+        RAY_ADDRESS=head:6379 python -m service bulk /shared/photos --output /shared/vectors --engine ray
 
     The same command again goes on where an interrupted one ended, also after kill -9. Items that cannot be embedded
     do not end it: their vector is null, and _errors.jsonl says why. Settings of the service apply where they concern
@@ -111,6 +124,8 @@ def bulk(
         from service.bulk.run import run
         from service.bulk.sources import SourceError, SourceOptions
         from service.settings import Settings, SettingsError
+    if ray_actors is not None and engine != "ray":
+        raise typer.BadParameter("is for --engine ray", param_hint="--ray-actors")
     try:
         settings = Settings.read({})
         for name, suggestion in unknown_variables().items():
@@ -124,7 +139,12 @@ def bulk(
             tuple(str(each.absolute()) for each in inputs), str(output.absolute()), source, layout, precision,
             dimensions, truncate, model, provider,
         )  # fmt: skip
-        code = run(request, near_duplicates)
+        if engine == "ray":
+            from service.bulk.on_ray import RayEngine  # with Ray, which not everybody has
+
+            code = run(request, near_duplicates, partial(RayEngine, actors=ray_actors))
+        else:
+            code = run(request, near_duplicates)
     except (JobError, SourceError, SettingsError) as error:
         raise _end(str(error), USAGE) from error
     except (BundleError, EngineError, OSError) as error:

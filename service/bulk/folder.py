@@ -40,7 +40,7 @@ class Folder:
     """`is_done` says of the number of a part whether all of it is there."""
 
     def __init__(self, path: Path, is_done: Callable[[int], bool]) -> None:
-        self.path, self._is_done = path, is_done
+        self.path, self.is_done = path, is_done
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -87,11 +87,26 @@ class Folder:
 
     def pending(self) -> Iterator[NumberedPart]:
         """The parts that are not done, with their numbers, in the order of the plan."""
-        return ((number, part) for number, part in self._parts() if not self._is_done(number))
+        return ((number, part) for number, part in self._parts() if not self.is_done(number))
+
+    def pending_places(self) -> Iterator[tuple[int, int]]:
+        """Of the same parts, the numbers, and where `part_at` finds them: a part may hold thousands of names."""
+        offset = 0
+        with (self.path / PLAN).open("rb") as lines:
+            for number, line in enumerate(lines):
+                if not self.is_done(number):
+                    yield number, offset
+                offset += len(line)
+
+    def part_at(self, offset: int) -> Part:
+        """The part that is described at this byte of the plan."""
+        with (self.path / PLAN).open("rb") as lines:
+            lines.seek(offset)
+            return Part.from_json(orjson.loads(lines.readline()))
 
     def done(self) -> Totals:
         """How much is done."""
-        rows = [part.rows for number, part in self._parts() if self._is_done(number)]
+        rows = [part.rows for number, part in self._parts() if self.is_done(number)]
         return Totals(len(rows), sum(rows))
 
     def write_errors(self, number: int, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -111,7 +126,7 @@ class Folder:
         with write_atomically(self.path / ERRORS) as draft, draft.open("wb") as all_errors:
             for number, _ in self._parts():
                 file = self._errors_of(number)
-                if file.exists() and self._is_done(number):
+                if file.exists() and self.is_done(number):
                     for line in file.open("rb"):
                         all_errors.write(line)
                         count += 1

@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from model import __version__
 from model.data.skipped_samples import SkippedSamples
@@ -20,8 +20,9 @@ from service.bulk.folder import ERRORS, Folder
 from service.bulk.job import JobError, JobRequest, Planned, refuse_other
 from service.bulk.layouts import open_layout
 from service.bulk.near_duplicates import check_near_duplicates, write_near_duplicates
+from service.bulk.pipeline import PartCount
 from service.bulk.progress import JobProgress, write_line
-from service.bulk.sources import plan
+from service.bulk.sources import Kind, plan
 from service.bulk.worker import PartWorker
 
 SOME_FAILED, INTERRUPTED = 1, 130
@@ -31,7 +32,39 @@ class StoppedError(Exception):
     """Ctrl-C or SIGTERM came."""
 
 
-def run(request: JobRequest, near_duplicates: float | None = None) -> int:
+class PartEngine(Protocol):
+    """What embeds the parts: a PartWorker, or many of them on other machines."""
+
+    request: JobRequest
+
+    def identity(self) -> dict[str, Any]:
+        """What vectors depend on beside the request, for `_job.json`."""
+        ...
+
+    def check(self, kind: Kind) -> None:
+        """Raise JobError where what is of that kind cannot be embedded."""
+        ...
+
+    def best_batch(self, kind: Kind) -> int:
+        """How many items are best run together."""
+        ...
+
+    def run_pending(
+        self, folder: Folder, planned: Planned, advance: Callable[[int, int], object], stop: Callable[[], None]
+    ) -> Iterator[PartCount]:
+        """Embed and write what is not there; `advance` is told items and failures, `stop` asked and may raise."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+def run(
+    request: JobRequest,
+    near_duplicates: float | None = None,
+    open_engine: Callable[[JobRequest], PartEngine] = PartWorker,
+) -> int:
     """Do the job, or what is left of it, and then look for items of this cosine; the exit code.
 
     Raises JobError, SourceError, SettingsError, BundleError, EngineError, OSError.
@@ -44,7 +77,7 @@ def run(request: JobRequest, near_duplicates: float | None = None) -> int:
         if found is not None:
             refuse_other(folder.path, found, request.described())
         try:
-            with closing(PartWorker(request)) as worker:
+            with closing(open_engine(request)) as worker:
                 wanted = {**request.described(), **worker.identity()}
                 if found is None:
                     found = _plan(folder, worker, wanted, stopped)
@@ -59,7 +92,7 @@ def run(request: JobRequest, near_duplicates: float | None = None) -> int:
         return code
 
 
-def _plan(folder: Folder, worker: PartWorker, wanted: dict[str, Any], stopped: threading.Event) -> dict[str, Any]:
+def _plan(folder: Folder, worker: PartEngine, wanted: dict[str, Any], stopped: threading.Event) -> dict[str, Any]:
     """Write down the parts, and then the job. Returns what `_job.json` holds."""
     skipped, request = SkippedSamples(), worker.request
     parts = plan([Path(path) for path in request.inputs], request.source, skipped)
@@ -83,16 +116,19 @@ def _plan(folder: Folder, worker: PartWorker, wanted: dict[str, Any], stopped: t
     return job
 
 
-def _embed(worker: PartWorker, planned: Planned, stopped: threading.Event) -> int:
+def _embed(worker: PartEngine, planned: Planned, stopped: threading.Event) -> int:
     folder = Folder(worker.request.folder, open_layout(worker.request, planned).is_done)
     done = folder.done()
     if done.parts:
         write_line(f"{done.parts:,} of {planned.parts:,} parts are there, {done.rows:,} items")
-    write_line(f"{worker.bundle.id}, {worker.dimensions} dimensions, {planned.kind}s in batches of {planned.batch}")
+    identity = worker.identity()
+    write_line(
+        f"{identity['model']}, {identity['dimensions']} dimensions, {planned.kind}s in batches of {planned.batch}"
+    )
     progress, began = JobProgress(planned.rows, done.rows), time.monotonic()
     try:
         with progress.shown():
-            for _ in worker.run(folder.pending(), planned, progress.advance, lambda: _stop(stopped)):
+            for _ in worker.run_pending(folder, planned, progress.advance, lambda: _stop(stopped)):
                 pass
     except StoppedError:
         left = planned.parts - folder.done().parts

@@ -91,6 +91,12 @@ class PartWorker:
         costs = measure_costs(run, item, BATCHES_ON_CPU[kind], [workers], measuring_s=MEASURING_S)
         return best_size({size: seconds for (_, size), seconds in costs.items()}, GAIN)
 
+    def run_pending(
+        self, folder: Folder, planned: Planned, advance: Callable[[int, int], object], stop: Callable[[], None]
+    ) -> Iterator[PartCount]:
+        """Embed and write the parts that are not there; see `embed_parts`."""
+        return self.run(folder.pending(), planned, advance, stop)
+
     def run(
         self,
         parts: Iterable[NumberedPart],

@@ -22,6 +22,7 @@ from benchmarks.service_process import free_port
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "deploy" / "ray" / "serve.yaml"
 PATIENCE_S = 180.0
+KEY = {"authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
 STORE_BYTES = 80 * 2**20  # the least that Ray takes is a little under
 
 
@@ -60,12 +61,12 @@ class LocalCluster:
         deployment["ray_actor_options"]["num_cpus"] = 1
         deployment |= options
         self._before = {replica["replica_id"] for replica in self.replicas()}
-        answer = httpx.put(self.api, json=config, timeout=PATIENCE_S)
+        answer = httpx.put(self.api, json=config, headers=KEY, timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
 
     def application(self) -> dict[str, Any]:
         """What Ray Serve knows of it."""
-        applications = httpx.get(self.api, timeout=PATIENCE_S).json()["applications"]
+        applications = httpx.get(self.api, headers=KEY, timeout=PATIENCE_S).json()["applications"]
         found: dict[str, Any] = applications.get("sightword", {})
         return found
 
@@ -98,7 +99,6 @@ class LocalCluster:
 @contextmanager
 def local_cluster() -> Iterator[LocalCluster]:
     """For the length of the `with`."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     folder = tempfile.mkdtemp(prefix="ray")  # a short name: sockets are under it
     cluster = LocalCluster(folder)
     try:

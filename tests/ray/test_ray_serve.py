@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,24 +12,14 @@ import sightword
 from model.bundle import Bundle
 from sightword.protocol import Answer, Request
 from tests.ray.load import TEXTS, load, vectors_of
-from tests.service.conftest import bundle, bundle_path, other_bundle
 
 if TYPE_CHECKING:
     from tests.ray.cluster import LocalCluster
 
 pytest.importorskip("ray", reason="Ray is not installed: make test-ray")
-__all__ = ["bundle", "bundle_path", "other_bundle"]
 CLIENTS = 16
 MANY = TEXTS * 6  # of one request, so that it spends most of its time in a replica
 SOME_MORE = 100  # answers, after what should have made a difference
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    from tests.ray.cluster import local_cluster
-
-    with local_cluster() as cluster:
-        yield cluster
 
 
 def wait_for_more(done: object, count: int = SOME_MORE) -> None:
