@@ -29,7 +29,8 @@ export async function ask(path, { body, signal } = {}) {
   if (typeof body === "string") headers["content-type"] = "application/json";
   const started = performance.now();
   const response = await reach(path, { method: body === undefined ? "GET" : "POST", headers, body, signal });
-  const answer = await response.json().catch(() => null);
+  const plain = response.headers.get("content-type")?.startsWith("text/plain");
+  const answer = await (plain ? response.text() : response.json()).catch(() => null);
   const requestId = response.headers.get("x-request-id");
   if (!response.ok || answer === null) throw refusal(response, answer, requestId);
   const timing = parseTiming(response.headers.get("server-timing"));

@@ -6,12 +6,12 @@ import { filesOfChoice, filesOfDrop, sorted } from "./intake.js";
 import { thumbnail } from "./results.js";
 import { bytes, changed, onChange, state } from "./state.js";
 
-/** Photographs that every server has; see NOTICE for their authors. */
+/** Photographs that every server has, see NOTICE for their authors; some show what the model that ships never saw. */
 export const SAMPLES = [
   { name: "coffee.jpg", what: "a cup of coffee" },
   { name: "chelsea.jpg", what: "a cat" },
-  { name: "rocket.jpg", what: "a rocket launch" },
-  { name: "astronaut.jpg", what: "an astronaut" },
+  { name: "rocket.jpg", what: "a rocket launch", strange: true },
+  { name: "astronaut.jpg", what: "an astronaut", strange: true },
 ];
 
 const MOST = 20_000;
@@ -53,8 +53,8 @@ function acceptDrops() {
   });
 }
 
-function sampleButton({ name, what }) {
-  return el("li", {}, el("button", { type: "button", click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
+function sampleButton({ name, what, strange }) {
+  return el("li", { class: strange ? "strange" : null }, el("button", { type: "button", click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
     el("img", { src: sampleUrl(name), alt: "" })));
 }
 

@@ -8,6 +8,7 @@ import { mapPanel } from "./map.js";
 import { pictureTray } from "./pictures.js";
 import { searchPanel } from "./search.js";
 import { serverLine } from "./server.js";
+import { statusFigures } from "./status.js";
 import { tabs } from "./tabs.js";
 
 tabs();
@@ -19,3 +20,4 @@ mapPanel();
 embedPanel();
 keepAddress();
 serverLine();
+statusFigures();

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 
 /** 0.9973 -> "99.7 %". */
 export const percent = (score) => (score >= 0.0995 ? `${(100 * score).toFixed(1)} %` : score >= 0.0005 ? `${(100 * score).toFixed(2)} %` : "< 0.05 %");
-const duration = (ms) => `${ms < 0.05 ? "< 0.1" : ms < 9.95 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
+export const duration = (ms) => (ms >= 9_950 ? `${(ms / 1000).toFixed(1)} s` : `${ms < 0.05 ? "< 0.1" : ms < 9.95 ? ms.toFixed(1) : ms.toFixed(0)} ms`);
 
 /** One row per prediction {label, score, cosine}, best first. */
 export function bars(predictions) {

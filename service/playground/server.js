@@ -1,6 +1,7 @@
 /** The line that says what is served, the choice of the model, and the field for the key. */
 
 import { ApiError, ask, key } from "./api.js";
+import { copyButton } from "./code.js";
 import { byId, el } from "./dom.js";
 import { offerSets } from "./sets.js";
 import { changed, state } from "./state.js";
@@ -24,6 +25,8 @@ export function serverLine() {
     byId("key").value = "";
     load();
   });
+  byId("facts-more").addEventListener("click", ({ target }) => target.setAttribute("aria-expanded", String(byId("facts").classList.toggle("open"))));
+  byId("serve").parentNode.after(copyButton(() => byId("serve").textContent, byId("serve")));
   key.onRefused(wantKey);
   document.addEventListener("modelreplaced", load);
   keepWatching();
@@ -85,6 +88,8 @@ function choose(model) {
 
 /** By what is served, not by its id: a model trained further may have the name of the one that ships. */
 function describe(model) {
+  document.body.classList.toggle("demonstration", Boolean(model?.bundled));
+  byId("samples-hint").hidden = !model?.bundled;
   byId("bundled-model").hidden = !model?.bundled;
   byId("other-model").hidden = !model || model.bundled;
   if (!model) return;

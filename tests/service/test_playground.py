@@ -119,6 +119,7 @@ def test_it_loads_in_silence_and_asks_nobody_else(page: Page, service: Running, 
 
 def test_a_sample_is_classified_as_the_commands_beside_it_do(page: Page, tmp_path: Path) -> None:
     take_samples(page, 0)
+    page.write("#labels", "cup of coffee, cat, bicycle, banana, flower, wristwatch")  # the last is in no cache yet
     answer(page)
     [labels] = shown_labels(page)
     assert len(labels) == 6
@@ -299,8 +300,15 @@ def test_only_the_model_that_ships_is_called_so(browser: Page, tmp_path: Path) -
         assert [page.one(f"#{name}-model").is_displayed() for name in ("bundled", "other")] == [False, True]
         facts = page.one("#other-model-facts").text
         assert facts.startswith(f"{manifest['id']} sees {other['size']} × {other['size']} pixels")
+        take_samples(page, 0)
+        answer(page)
+        assert page.one("#classify-outcome .demo").text == manifest["id"]
+        assert not page.one("#samples-hint").is_displayed()
         page.one("#model [value=renamed]").click()
         assert [page.one(f"#{name}-model").is_displayed() for name in ("bundled", "other")] == [True, False]
+        answer(page)
+        assert page.one("#classify-outcome .demo").text == "demo model"
+        assert "never saw" in page.one("#samples-hint").text
 
 
 def test_it_fits_a_narrow_screen(page: Page) -> None:

@@ -108,8 +108,8 @@ def test_the_map_is_the_principal_components(page: Page, service: Running) -> No
     matrix = np.random.default_rng(0).normal(size=(40, 5)) * [9, 4, 1, 1, 1]
     script = """
         const [matrix, count, done] = arguments;
-        import('./playground/project.js')
-          .then(({project}) => done(project({matrix: Float32Array.from(matrix), count})));
+        import('./playground/project.js').then(
+            ({project}) => done(project({matrix: Float32Array.from(matrix), count})));
     """
     asked: Any = page.driver.execute_async_script
     made = asked(script, matrix.ravel().tolist(), len(matrix))
