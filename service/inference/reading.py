@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from blake3 import blake3
 
 from model.bundle import Bundle
 from model.tokenizers.clip import READ_WHOLE, TokenizerError, UnknownTextError
@@ -26,6 +27,7 @@ SECONDS_PER_CHARACTER = 1e-6  # first guess
 CHARACTERS_PER_PART = 20_000  # tokenized in one go
 BYTES_PER_PART = 4 * 2**20
 FETCHES_AT_ONCE = 8  # of one request
+SHORT_BYTES = 4096  # hashed by SHA-256
 
 
 class _FetchFailedError(Exception):
@@ -159,7 +161,16 @@ class Reader:
         return EncodedImage(file, self._key("image", file))
 
     def _key(self, modality: str, content: bytes) -> str:
-        return self._prefixes[modality] + hashlib.sha256(content).hexdigest()
+        return self._prefixes[modality] + content_id(content)
+
+
+def content_id(content: bytes) -> str:
+    """The name of an item's content: of a cryptographic hash, for whoever made two of one name would choose the vector
+    that others get. Of 100 KB, BLAKE3 takes a quarter of the time of SHA-256; of a few, SHA-256 takes less.
+    """
+    if len(content) <= SHORT_BYTES:
+        return hashlib.sha256(content).hexdigest()
+    return f"blake3:{blake3(content).hexdigest()}"
 
 
 def refuse_too_long(records: Sequence[Record], context_length: int) -> None:
