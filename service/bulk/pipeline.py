@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from model.prefetch import prefetch
 from service.bulk.batches import MODEL_FAILED, Batch, PartBatches
 from service.bulk.folder import NumberedPart
-from service.bulk.job import JobError, Planned
+from service.bulk.job import JobError, Planned, Precision
 from service.bulk.layouts import Rows
 from service.bulk.preparing import Prepared
 from service.bulk.read_ahead import read_ahead
@@ -49,6 +49,7 @@ class Stages:
     write: Callable[[int, Rows], None]
     group: Callable[[Any], int]
     dimensions: int
+    precision: Precision
     planned: Planned
     threads: int
     runners: int
@@ -171,8 +172,7 @@ def _mark_failed(part: _OpenPart) -> None:
 
 
 def _write(part: _OpenPart, stages: Stages) -> PartCount:
-    dtype = part.vectors[0][1].dtype if part.vectors else np.dtype(np.float32)
-    vectors = np.full((len(part.rows), stages.dimensions), np.nan, dtype)
+    vectors = np.full((len(part.rows), stages.dimensions), np.nan, stages.precision)
     while part.vectors:
         rows, some = part.vectors.pop()
         vectors[rows] = some

@@ -125,6 +125,7 @@ class PartWorker:
             write=write,
             group=(lambda pixels: 0) if kind == "image" else (lambda ids: length_group(self.bundle, len(ids))),
             dimensions=self.dimensions,
+            precision=request.precision,
             planned=planned,
             threads=usable_cores(),
             runners=pipeline.workers[kind],

@@ -78,7 +78,7 @@ def test_texts_have_the_vectors_and_errors_of_the_service(
     tmp_path: Path, texts: Path, bundle_path: Path, client: httpx.Client
 ) -> None:
     output = tmp_path / "vectors"
-    options = ("--kind", "text", "--model", bundle_path, "--dimensions", 64, "--precision", "float16")
+    options = ("--kind", "text", "--model", bundle_path, "--dimensions", 64, "--precision", "float16", "--part-rows", 1)
     assert job(texts, *options, "--output", output).code == 1
     [*expected] = embed(client, list(TEXTS.values()), dimensions=64)
     for row, answer in zip(rows(output), expected, strict=True):
@@ -90,6 +90,8 @@ def test_texts_have_the_vectors_and_errors_of_the_service(
         else:
             assert np.dot(row["vector"], answer) == pytest.approx(1, abs=2e-3)
     assert len(errors(output)) == 2
+    types = {str(pq.read_schema(file).field("vector").type) for file in output.glob("part-*")}
+    assert types == {"fixed_size_list<element: halffloat>[64]"}, "also where all of a part failed"
 
 
 def test_clip_retrievals_layout(tmp_path: Path, texts: Path) -> None:
