@@ -89,12 +89,15 @@ class RayEngine:
         self.request = request
         settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
         variables = {name: value for name, value in settings.items() if name not in WITHHELD}
-        ray.init(
-            runtime_env={"env_vars": {**variables, "RAY_USAGE_STATS_ENABLED": "0"}},
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        try:
+            ray.init(
+                runtime_env={"env_vars": {**variables, "RAY_USAGE_STATS_ENABLED": "0"}},
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except Exception as error:  # of no class of its own where a node does not start
+            raise OSError(f"there is no Ray cluster to be had: {error}") from error
         self._actors = Actors.of_nodes(ray.nodes(), actors)
         opened = ray.remote(RemoteEngine).options(**self._actors.options())
         self._first = opened.remote(request, self._actors.cpus, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 import sightword
 from model.bundle import Bundle
+from service.settings import SettingsError
 from sightword.protocol import Answer, Request
 from tests.ray.load import TEXTS, load, vectors_of
 
@@ -43,6 +45,7 @@ def test_one_to_three_replicas_and_back_under_load(cluster: LocalCluster, bundle
 
         def ask(text: int) -> list[float]:  # without a client that would ask again
             answer = http.post("/embed", json={"inputs": [TEXTS[text]]}).raise_for_status()
+            assert len(answer.headers.get_list("x-request-id")) == 1
             vector: list[float] = answer.json()["data"][0]["embedding"]
             return vector
 
@@ -85,6 +88,28 @@ def test_a_new_version_takes_the_place_of_the_old_one(
     assert set(digests[-20:]) == {other_bundle.digest}
     for text, (digest, _, vector) in done.answers:
         np.testing.assert_allclose(vector, expected[digest][text], atol=1e-5)
+
+
+def test_a_client_that_leaves_is_no_error(cluster: LocalCluster) -> None:
+    from tests.ray.cluster import wait_until
+
+    def seen() -> bool:
+        with suppress(httpx.TimeoutException):
+            httpx.post(f"{cluster.url}/embed", json={"inputs": MANY}, timeout=0.2)
+        return 'status="499"' in httpx.get(f"{cluster.url}/metrics", timeout=60).text
+
+    wait_until(seen)
+    assert 'status="5' not in httpx.get(f"{cluster.url}/metrics", timeout=60).text
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORKERS", "2"), ("ADMIN_KEY", "k" * 32)])
+def test_what_cannot_hold_for_one_of_several_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.ray_serve import read_settings
+
+    read_settings()
+    monkeypatch.setenv(f"SIGHTWORD_{name}", value)
+    with pytest.raises(SettingsError, match=f"SIGHTWORD_{name}: "):
+        read_settings()
 
 
 class Watching(sightword.Client):
