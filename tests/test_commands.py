@@ -121,6 +121,17 @@ def test_bulk_says_how_to_install_what_writes_parquet(tmp_path: Path) -> None:
     assert "the extra `parquet`" in done.stderr
 
 
+def test_a_job_for_ray_says_how_to_install_it_and_its_options_are_for_it_alone(tmp_path: Path) -> None:
+    job = ["-m", "service", "bulk", "model/probe_data", "--output", str(tmp_path / "vectors")]
+    done = run([*job, "--engine", "ray"], tmp_path, ("ray",))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "the extra `ray`" in done.stderr
+    done = run([*job, "--ray-actors", "2"], tmp_path)
+    assert done.returncode == 2
+    assert "--engine ray" in done.stderr
+    assert not (tmp_path / "vectors").exists()
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_python_in_which_nothing_is_installed_is_told_so(program: str, tmp_path: Path) -> None:
     missing = (
