@@ -77,7 +77,7 @@ def refuse_urls(table: str, kind: Kind, first: object, options: SourceOptions) -
     """Raise SourceError for a table that begins with a URL where none is fetched: a million errors would be late."""
     if kind == "image" and is_url(first) and not options.url_hosts:
         raise SourceError(
-            f"{table} holds URLs: name the hosts that pictures may be fetched from by --url-hosts, such as "
+            f"{table} holds URLs: name the hosts that pictures may be fetched from by SIGHTWORD_URL_HOSTS, such as "
             "'images.example.com,*.example.org'; of a list of thousands of hosts make shards by img2dataset first"
         )
 

@@ -28,7 +28,7 @@ AT_ONCE = 32
 RETRY_AFTER_S = 1.0
 _REASONS = {
     NOT_PLAIN: "only plain https:// URLs are fetched, without user name, spaces or characters outside ASCII",
-    NOT_LISTED: "its host, or that which it redirects to, is none of --url-hosts",
+    NOT_LISTED: "its host, or that which it redirects to, is none of SIGHTWORD_URL_HOSTS",
     NOT_PUBLIC: "its host has an address that is not public; those of --url-networks may be fetched from",
 }
 

@@ -50,7 +50,7 @@ def test_lines_of_texts_and_of_urls_and_paths(folder: Path) -> None:
     items = read_all(folder / "paths.txt", options=SourceOptions(kind="image"))
     assert [item.payload for item in items] == [b"picture 1", b"picture 2"]
     (folder / "urls.txt").write_text("https://example.com/a.jpg\n", "utf-8")
-    with pytest.raises(SourceError, match=r"urls\.txt holds URLs: .*--url-hosts"):
+    with pytest.raises(SourceError, match=r"urls\.txt holds URLs: .*SIGHTWORD_URL_HOSTS"):
         list(plan([folder / "urls.txt"], SourceOptions()))
 
 
