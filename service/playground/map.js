@@ -10,7 +10,7 @@ import { descending, dot } from "./scores.js";
 import { takeAway } from "./take.js";
 import { embedPictures, known } from "./vectors.js";
 
-const MOST_SEEN = 250; // pictures; more become dots
+const MOST_SEEN = 200; // pictures; of more, some are seen among dots
 const NEAREST = 6;
 const SIZE = 1000;
 
@@ -50,7 +50,8 @@ async function answer(pictures, work) {
 }
 
 function drawing(pictures, points, show) {
-  const side = pictures.length > MOST_SEEN ? 12 : Math.max(36, Math.min(140, 900 / Math.sqrt(pictures.length)));
+  const every = Math.ceil(pictures.length / MOST_SEEN);
+  const side = Math.max(40, Math.min(140, 900 / Math.sqrt(pictures.length)));
   const scaled = [0, 1].map((axis) => {
     const values = points.map((point) => point[axis]);
     const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -58,12 +59,13 @@ function drawing(pictures, points, show) {
   });
   const place = ({ name, url }, index) => {
     const [x, y] = [scaled[0][index], scaled[1][index]];
-    const mark = side < 36
-      ? svg("circle", { cx: x, cy: y, r: side / 2 })
+    const mark = index % every
+      ? svg("circle", { cx: x, cy: y, r: 6 })
       : svg("image", { href: url, x: x - side / 2, y: y - side / 2, width: side, height: side, preserveAspectRatio: "xMidYMid slice" });
     mark.append(svg("title", {}, name));
     mark.addEventListener("click", () => show(index));
     return mark;
   };
-  return svg("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "map", role: "img", "aria-label": `${pictures.length} pictures by likeness; the choice below names neighbours` }, ...pictures.map(place));
+  return svg("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "map", role: "img", "aria-label": `${pictures.length} pictures by likeness; the choice below names neighbours` },
+    ...pictures.map(place).sort((a, b) => a.tagName.localeCompare(b.tagName))); // pictures above dots
 }

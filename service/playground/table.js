@@ -3,7 +3,8 @@
 import { el } from "./dom.js";
 import { percent, thumbnail } from "./results.js";
 
-const MOST_ROWS = 1000;
+const MOST_ROWS = 200;
+const thumbnails = new WeakMap(); // by picture: drawn anew they would flicker while the threshold is dragged
 const COLUMNS = [
   { name: "Picture", of: ({ name }) => name },
   { name: "Label", of: ({ label }) => label },
@@ -45,8 +46,9 @@ function heading({ name }, index, set) {
 }
 
 function line(row) {
+  if (!thumbnails.has(row.picture)) thumbnails.set(row.picture, thumbnail(row.picture, "tiny"));
   return el("tr", {},
-    el("th", { scope: "row" }, thumbnail(row.picture, "tiny"), row.name),
+    el("th", { scope: "row" }, thumbnails.get(row.picture), row.name),
     ...(row.error
       ? [el("td", { colspan: COLUMNS.length - 1, class: "warning" }, row.error)]
       : COLUMNS.slice(1).map((column) => el("td", {}, String((column.shown ?? column.of)(row) ?? "")))));
@@ -69,7 +71,8 @@ function byLabel(rows) {
   const groups = new Map();
   for (const row of rows) {
     const label = row.error ? "could not be read" : row.label;
-    groups.set(label, [...(groups.get(label) ?? []), row]);
+    if (!groups.has(label)) groups.set(label, []);
+    groups.get(label).push(row);
   }
   return [...groups].sort(([, a], [, b]) => b.length - a.length);
 }

@@ -70,7 +70,7 @@ function row(entry, how) {
   const best = verdict(entry, how);
   const [first, second] = predictions;
   const label = best.length ? best.map((each) => each.label).join(", ") : "none of these";
-  return { picture, name: picture.name, label, score: first?.score ?? null, cosine: first?.cosine, second: second ? `${second.label}, ${percent(second.score)}` : "" };
+  return { picture, name: picture.name, label, score: first?.score ?? null, cosine: first?.cosine, second: best.length ? (second ? `${second.label}, ${percent(second.score)}` : "") : first && `closest: ${first.label}` };
 }
 
 /** A line of the CSV, and an entry of the JSON: what is shown, and a column for each label. */
