@@ -41,7 +41,7 @@ async function reach(path, options) {
   try {
     return await fetch(server + path, { ...options, cache: "no-store" });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
+    if (options.signal?.aborted) throw new DOMException("", "AbortError");
     throw new ApiError("The server cannot be reached, or it closed the connection. Is it running, and are you online? Then try again.");
   }
 }

@@ -47,7 +47,7 @@ async function classVectors(labels, templates, work) {
 
 const filled = (template, label) => (label ? template.replace(PLACE, () => label) : template.replace(PLACE, "").trim());
 
-async function judgeThere(pictures, { options }, work) {
+async function judgeThere(pictures, { options, multiLabel, model }, work) {
   const found = new Map();
   await inBatches(pictures, {
     request: (pairs) => form("/classify", pairs, { ...options, threshold: null, top_k: KEPT, on_error: pictures.length > 1 ? "item" : null }),
@@ -55,7 +55,17 @@ async function judgeThere(pictures, { options }, work) {
       found.set(some[index], error ? { error } : { predictions, left: rest(null, predictions) })),
     spare: (picture, message) => found.set(picture, { error: { message } }),
   }, { ...work, progress: (done) => work.progress(done, pictures.length) });
-  return pictures.map((picture) => ({ picture, background: null, ...found.get(picture) }));
+  return pictures.map((picture) => {
+    const entry = { picture, background: null, ...found.get(picture) };
+    if (entry.predictions?.length && needsBackground(model, multiLabel)) entry.background = backgroundOf(entry.predictions, model);
+    return entry;
+  });
+}
+
+/** The server does not say this cosine; it follows from the score that says most of it. */
+function backgroundOf(predictions, { logit_scale: scale }) {
+  const { cosine, score } = predictions.reduce((best, each) => (Math.abs(each.score - 0.5) < Math.abs(best.score - 0.5) ? each : best));
+  return cosine - Math.log(score / (1 - score)) / scale;
 }
 
 /** Of the labels that are not kept: how many, and what they score together. */
@@ -64,9 +74,8 @@ function rest(count, kept) {
   return { count: count === null ? null : count - kept.length, score };
 }
 
-/** "none of these" below the threshold; `most` labels at most. Without a threshold, a label judged alone must be likelier than not. */
-export function verdict({ predictions }, { threshold, alone }) {
-  const fitting = predictions.filter(({ score }) => score >= threshold);
-  if (alone && !threshold) return fitting.filter(({ score }) => score >= 0.5);
-  return alone ? fitting : fitting.slice(0, 1);
+/** Labels for the headline; none is "none of these". Where several may fit, each must reach the threshold or be likelier than not. */
+export function verdict({ predictions }, { threshold, multiLabel }) {
+  const fitting = predictions.filter(({ score }) => score >= (threshold || (multiLabel ? 0.5 : 0)));
+  return multiLabel ? fitting : fitting.slice(0, 1);
 }

@@ -16,7 +16,7 @@ export function takeAway(name, rows, { question = {}, vectors = null, children =
   return el("div", { class: "take" },
     ...children,
     el("span", { class: "demo", title: `${id}, digest ${digest}` }, bundled ? "demo model" : id),
-    el("span", { class: "saving", role: "group", "aria-label": "Save the result" }, el("span", { class: "hint" }, "Save"),
+    el("span", { class: "saving", role: "group", "aria-label": "Save the result" }, el("span", {}, "Save"),
       save("csv", "text/csv;charset=utf-8", () => csv(rows())), save("json", "application/json", whole),
       vectors ? save("npy", "application/octet-stream", () => npy(vectors())) : null,
       copyButton(() => (link.textContent = location.href), link, "Copy link"), link),

@@ -39,6 +39,7 @@ from tests.service.internet import NAME
 from tests.service.redis_or_skip import redis_server
 
 if TYPE_CHECKING:
+    from tests.service.browser import Page
     from tests.service.llip import Llip
 
 ANSWERS: dict[str, Any] = {  # models, or unions of them
@@ -160,6 +161,14 @@ def narrow(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         max_batch="4",
     ) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Page]:
+    from tests.service.browser import browsing  # with Selenium, which most tests do without
+
+    with browsing() as page:
+        yield page
 
 
 @pytest.fixture(scope="module")

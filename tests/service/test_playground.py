@@ -18,16 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from benchmarks.service_process import PATIENCE_S, Running, running
 from model.bundle import bundled
 from tests.service import pictures
-from tests.service.browser import Page, browsing
+from tests.service.browser import Page
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 KEY = "a-key-for-the-tests"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browsing() as page:
-        yield page
 
 
 @pytest.fixture

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 
 from benchmarks.service_process import Running, running
 from tests.service import pictures
-from tests.service.browser import Page, browsing
+from tests.service.browser import Page
 from tests.service.test_playground import answer, opened, take_samples
 
 TURNED = 6  # the orientation in which phones held upright store what they see
@@ -28,12 +26,6 @@ CANCEL_SOON = """
 """
 OFFLINE = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
 ONLINE = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browsing() as page:
-        yield page
 
 
 def photograph(name: str, size: tuple[int, int], file_format: str = "JPEG") -> bytes:

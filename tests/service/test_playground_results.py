@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,8 @@ import pytest
 
 from benchmarks.service_process import Running
 from tests.service import pictures
-from tests.service.browser import Page, browsing
+from tests.service.browser import Page
 from tests.service.test_playground import answer, opened, take_samples
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browsing() as page:
-        yield page
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,16 +11,10 @@ import pytest
 
 from benchmarks.service_process import Running
 from tests.service import pictures
-from tests.service.browser import Page, browsing
+from tests.service.browser import Page
 from tests.service.test_playground import answer, opened, take_samples
 
 DRAG = "threshold.value = {}; threshold.dispatchEvent(new Event('input', {{bubbles: true}}))"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Page]:
-    with browsing() as page:
-        yield page
 
 
 @pytest.fixture
