@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from model.data.files import check_regular
 from model.data.parquet import check_groups, column_leaves
 from service.bulk.sources.columns import choose_columns, refuse_urls
 from service.bulk.sources.keys import KeyRegister
@@ -18,8 +19,11 @@ from service.bulk.sources.part import Item, Kind, Part, SourceError, SourceOptio
 from service.bulk.sources.places import Place, cut
 from service.bulk.sources.rows import RowValue, key_of, to_items
 
-ROWS, PICTURES = 1000, 64  # in a batch
+ROWS, PICTURES = 1000, 16  # in a batch
 BUFFER = 1 << 20  # bytes that are read at once of a column
+PAUSED = 2  # files that are open between two parts
+# Where a part ended, so that the next one need not pass over the rows before it: pandas writes row groups of a million.
+_paused: dict[tuple[str | int, ...], Iterator[dict[str, Any]]] = {}
 FAILURES = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -75,14 +79,24 @@ def _row_values(part: Part) -> Iterator[RowValue]:
     done, problem = 0, "the file has fewer rows than it says"
     try:
         names = [part.column, *([part.key_column] if part.key_column else [])]
-        for row in islice(_values(part, part.group, names, part.offset), part.rows):
+        rows = _paused.pop((part.path, part.mtime_ns, *names, part.first), None)
+        rows = rows or _values(part, part.group, names, part.offset)
+        for row in islice(rows, part.rows):
             key = key_of(row[part.key_column]) if part.key_column else None
             yield RowValue(part.first + done, key, row[part.column])
             done += 1
+        if not isinstance(row[part.column], bytes | dict):  # row groups of pictures are small, what is open is not
+            _pause((part.path, part.mtime_ns, *names, part.first + done), rows)
     except FAILURES as error:
         problem = f"the file is damaged: {error}"
     for number in range(part.first + done, part.first + part.rows):
         yield RowValue(number, None, None, problem)
+
+
+def _pause(place: tuple[str | int, ...], rows: Iterator[dict[str, Any]]) -> None:
+    _paused[place] = rows
+    while len(_paused) > PAUSED:
+        _paused.pop(next(iter(_paused)), None)
 
 
 def _values(table: Part, group: int, names: list[str], skip: int = 0) -> Iterator[dict[str, Any]]:
@@ -91,9 +105,12 @@ def _values(table: Part, group: int, names: list[str], skip: int = 0) -> Iterato
         leaves = [leaf for name in names for leaf in column_leaves(content.metadata, name)]
         groups = content.num_row_groups
         check_groups(content.metadata, leaves)
+        pictures = any(_holds_bytes(content.schema_arrow.field(name).type) for name in names)
+        plain = pictures and all(_is_plain(content.metadata.row_group(each), leaves) for each in range(group, groups))
     # Values stay references to a dictionary until they are looked at: a page of kilobytes may repeat a long one often.
-    with _opened(table, leaves) as content:
-        size = PICTURES if any(_holds_bytes(content.schema_arrow.field(name).type) for name in names) else ROWS
+    # Pictures that are written one after the other repeat none, and all of a row group would be in that dictionary.
+    with _opened(table, [] if plain else leaves) as content:
+        size = PICTURES if pictures else ROWS
         for each in range(group, groups):
             for batch in content.iter_batches(size, row_groups=[each], columns=names, use_threads=False):
                 columns = [batch.column(name) for name in names]
@@ -102,8 +119,14 @@ def _values(table: Part, group: int, names: list[str], skip: int = 0) -> Iterato
                 skip = max(0, skip - batch.num_rows)
 
 
+def _is_plain(group: pq.RowGroupMetaData, leaves: list[str]) -> bool:
+    columns = map(group.column, range(group.num_columns))
+    return all("PLAIN" in column.encodings for column in columns if column.path_in_schema in leaves)
+
+
 def _opened(table: Part, dictionaries: list[str]) -> pq.ParquetFile:
-    """Raises OSError for what is no Parquet."""
+    """Raises OSError for what is no Parquet, or no file: a pipe would be waited for."""
+    check_regular(Path(table.path))
     try:
         return pq.ParquetFile(
             Path(table.path), read_dictionary=dictionaries, buffer_size=BUFFER, pre_buffer=False, memory_map=False
