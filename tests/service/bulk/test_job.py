@@ -159,3 +159,15 @@ def test_what_cannot_be_done_is_told(tmp_path: Path, arguments: tuple[object, ..
     assert done.code == code, done.told
     assert reason in done.told
     assert "Traceback" not in done.told
+
+
+def test_options_of_tables_reach_their_reader(tmp_path: Path) -> None:
+    pictures(tmp_path / "pictures", 2)
+    table, output = tmp_path / "table.csv", tmp_path / "vectors"
+    lines = ["name;file;about", "érable;0000.jpg;a tree", "hêtre;0001.jpg;a tree", "if;0002.jpg;a yew", ""]
+    table.write_bytes("\n".join(lines).encode("latin-1"))
+    reading = ("--column", "file", "--key-column", "name", "--delimiter", ";", "--encoding", "latin-1")
+    done = job(table, *reading, "--root", tmp_path / "pictures", "--kind", "image", "--output", output)
+    assert done.code == 1, done.told
+    found = [(row["key"], row["error"] is None) for row in rows(output)]
+    assert found == [("érable", True), ("hêtre", True), ("if", False)]
