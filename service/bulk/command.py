@@ -102,7 +102,7 @@ def bulk(
 
         python -m service bulk photos --output vectors
 
-        python -m service bulk 'shards/{00000..00099}.tar' --output vectors --precision float16
+        python -m service bulk shards/*.tar --output vectors --precision float16
 
         python -m service bulk captions.parquet --column caption --key-column id --output vectors
 
