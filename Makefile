@@ -4,7 +4,7 @@ VENV ?= .venv
 # Not quiet: on a slow connection, what pip is at is all there is to see for minutes.
 PIP := $(VENV)/bin/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve test coverage test-lowest test-openvino test-ray test-gpu-build cuda-kernels test-sdks test-containers check train images sbom audit clean soak bench bench-quick bench-peers gpu-check
+.PHONY: serve test coverage test-lowest test-openvino test-ray test-gpu-build cuda-kernels test-sdks test-containers check docs train images sbom audit clean soak bench bench-quick bench-peers gpu-check
 
 # Where SIGHTWORD_MODEL names published models and not only folders, what converts them is installed, too, and the libraries
 # that build their networks only for models that are known to need them.
@@ -34,6 +34,16 @@ test-openvino: $(VENV)/openvino/onnxruntime  ## run the tests that need OpenVINO
 
 test-ray: $(VENV)/.ray  ## run what is for Ray on a cluster of three nodes on this machine: three minutes
 	$(VENV)/bin/python -m pytest tests/ray
+
+docs: $(VENV)/.docs  ## write the documentation as a site into build/site, and fail for a link that leads nowhere
+	$(VENV)/bin/python docs/site/stage.py
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "build/site/index.html"
+
+$(VENV)/.docs: $(VENV)/.dev
+	@echo "installing what writes the site into $(VENV), once: 20 packages, 40 MB on disk; a minute"
+	$(PIP) --editable ".[cpu,docs]"
+	touch $@
 
 # The build for NVIDIA's GPUs, with stand-ins for CUDA's libraries: it opens sessions without a GPU, and runs nothing.
 test-gpu-build: $(VENV)/gpu/onnxruntime  ## compare what we take onnxruntime-gpu to know with its libraries; needs gcc, and no GPU

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TARGETS = (
     "serve", "test", "coverage", "test-openvino", "test-ray", "test-gpu-build", "test-lowest", "test-sdks", "check",
-    "train", "soak", "bench", "bench-quick", "bench-peers", "gpu-check",
+    "docs", "train", "soak", "bench", "bench-quick", "bench-peers", "gpu-check",
 )  # fmt: skip
 
 
