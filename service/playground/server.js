@@ -104,10 +104,10 @@ function describe(model) {
     `${id} sees ${pixels} × ${pixels} pixels, ${reads}, and makes vectors of ${dimensions} dimensions.${mixed}${made}${doubts}`;
 }
 
-/** A browser sends no key where a link leads, and these pages want one. */
-function withoutLinks() {
-  byId("documents").hidden = true;
-  for (const link of document.querySelectorAll("main a[href='docs']")) link.replaceWith(`API reference at ${link.pathname}, which wants the key as every request does,`);
+/** A browser sends no key where a link leads; the other page of the reference sends it. */
+function keyedLinks() {
+  document.querySelector("#documents a[href=info]").hidden = true;
+  for (const link of document.querySelectorAll("a[href=docs]")) link.href = "playground/reference.html";
 }
 
 function wantKey() {
@@ -122,7 +122,7 @@ function wantKey() {
 
 function showKey(hint) {
   const had = key.get() !== null;
-  withoutLinks();
+  keyedLinks();
   const focused = byId("key-form").contains(document.activeElement);
   byId("key-form").hidden = false;
   byId("key-entry").hidden = had;

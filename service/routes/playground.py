@@ -70,13 +70,17 @@ def _answer(request: Request, file: File) -> Response:
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
-def _read(package: str, folder: str, prefix: str = "") -> Iterator[tuple[str, File]]:
+def _read(package: str, folder: str, prefix: str = "", start: str = "") -> Iterator[tuple[str, File]]:
     for file in files(package).joinpath(folder).iterdir():
         media_type = TYPES.get(file.name.rpartition(".")[2])
-        if media_type is not None:
+        if media_type is not None and file.name.startswith(start):
             body = file.read_bytes()
             yield prefix + file.name, File(body, media_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
-FILES = {**dict(_read("service", "playground")), **dict(_read("model", "probe_data", "samples/"))}
+FILES = {
+    **dict(_read("service", "playground")),
+    **dict(_read("model", "probe_data", "samples/")),
+    **dict(_read("fastapi_offline", "static", "swagger/", "swagger-ui")),  # of /docs, for a page that can send the key
+}
 """By the path after /playground/."""
