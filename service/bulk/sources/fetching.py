@@ -29,7 +29,7 @@ RETRY_AFTER_S = 1.0
 _REASONS = {
     NOT_PLAIN: "only plain https:// URLs are fetched, without user name, spaces or characters outside ASCII",
     NOT_LISTED: "its host, or that which it redirects to, is none of SIGHTWORD_URL_HOSTS",
-    NOT_PUBLIC: "its host has an address that is not public; those of --url-networks may be fetched from",
+    NOT_PUBLIC: "its host has an address that is not public; those of SIGHTWORD_URL_NETWORKS may be fetched from",
 }
 
 

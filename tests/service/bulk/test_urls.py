@@ -58,7 +58,7 @@ def test_what_cannot_be_fetched_is_an_item_with_the_reason(server: HttpsServer, 
         "This picture could not be fetched: its host answered 404",
         "This picture could not be fetched: it is over the limit of 2000 bytes",
         "its host sent nothing",
-        "its host, or that which it redirects to, is none of --url-hosts",
+        "its host, or that which it redirects to, is none of SIGHTWORD_URL_HOSTS",
         "only plain https:// URLs are fetched, without user name, spaces or characters outside ASCII",
     ]
     assert [path for path, _ in server.requests].count("/gone") == 1  # it would be gone again
@@ -81,5 +81,7 @@ def test_one_more_try_where_it_may_help(server: HttpsServer, fetch: Fetch) -> No
 def test_private_addresses_are_refused_unless_they_are_allowed(server: HttpsServer, fetch: Fetch) -> None:
     server.answers["/a"] = answer(200, b"x")
     [item] = fetch("/a", networks=())
-    assert item.error == "its host has an address that is not public; those of --url-networks may be fetched from"
+    assert (
+        item.error == "its host has an address that is not public; those of SIGHTWORD_URL_NETWORKS may be fetched from"
+    )
     assert not server.requests
