@@ -15,7 +15,8 @@ from service.bulk.part_vectors import Block, Parts, Vectors, read_blocks
 
 DIGITS: Final = 6  # of a cosine: what float32 holds of it, whatever the order of the sum was
 _TOLERANCE = 1e-6  # the cosine of two equal vectors may come out as 0.9999999
-_SHARD_ROWS, _QUERIES = 16_384, 256  # faiss multiplies by blocks, ten times as fast, from some 200 queries on
+_SHARD_ROWS, _QUERIES = 16_384, (256, 2_048)
+_FAST = 131_072  # queries x numbers from which on faiss multiplies by blocks: four to nine times as fast
 _RESULT_BYTES, _PAIR_BYTES = 200_000_000, 12  # of one search, where everything is similar to everything
 _SAMPLE, _WANTED_RECALL = 1_000, 0.99
 _TRAINED_PER_CELL, _MOST_CELLS = 64, 8_192
@@ -67,14 +68,15 @@ class SimilarRows(Protocol):
 class ExactIndex:
     """Every vector against every one before it, in flat shards: N² / 2 products of vectors."""
 
-    queries: int = _QUERIES
     recall: float | None = 1.0
 
     def __init__(self, parts: Parts, cosine: float) -> None:
         self._cosine = cosine
+        self.queries = _at_once(parts.width)
+        most = min(_SHARD_ROWS, _RESULT_BYTES // (_PAIR_BYTES * self.queries))
         self._shards: list[Any] = []
         for block in read_blocks(parts):
-            if not self._shards or self._shards[-1].ntotal + len(block.vectors) > _SHARD_ROWS:
+            if not self._shards or self._shards[-1].ntotal + len(block.vectors) > most:
                 self._shards.append(faiss().IndexFlatIP(parts.width))
             self._shards[-1].add(block.vectors)
 
@@ -99,7 +101,7 @@ class ApproximateIndex:
 
     def __init__(self, parts: Parts, cosine: float) -> None:
         self._cosine = cosine
-        self.queries = max(1, min(_QUERIES, _RESULT_BYTES // (_PAIR_BYTES * parts.rows)))
+        self.queries = max(1, min(_QUERIES[0], _RESULT_BYTES // (_PAIR_BYTES * parts.rows)))
         cells = min(_MOST_CELLS, max(1, round(2 * math.sqrt(parts.rows))))
         library = faiss()
         coarse = library.IndexFlatIP(parts.width)
@@ -116,7 +118,9 @@ class ApproximateIndex:
     def _probe_until_good(self, parts: Parts) -> float | None:
         """Look into more cells until the recall is as wanted. What is found is part of the exact result: counts do."""
         sample = _spread(parts, _SAMPLE)
-        wanted = sum(_count_pairs(_flat(block), sample, self._cosine) for block in read_blocks(parts)) - len(sample)
+        wanted = sum(
+            _count_pairs(_flat(block), sample, self._cosine, _at_once(parts.width)) for block in read_blocks(parts)
+        ) - len(sample)
         recall = None
         for self._index.nprobe in _PROBES:
             if wanted > 0:
@@ -149,13 +153,19 @@ def _range_search(index: Any, vectors: Vectors, cosine: float) -> Pairs:
     return pairs.where(pairs.cosine >= cosine)
 
 
+def _at_once(width: int) -> int:
+    """How many vectors to ask an exact index for."""
+    least, most = _QUERIES
+    return min(most, max(least, -(-_FAST // width)))
+
+
 def _flat(block: Block) -> Any:
     index = faiss().IndexFlatIP(block.vectors.shape[1])
     index.add(block.vectors)
     return index
 
 
-def _count_pairs(index: Any, vectors: Vectors, cosine: float, at_once: int = _QUERIES) -> int:
+def _count_pairs(index: Any, vectors: Vectors, cosine: float, at_once: int) -> int:
     """With themselves."""
     starts = range(0, len(vectors), at_once)
     return sum(len(_range_search(index, vectors[start : start + at_once], cosine)) for start in starts)
