@@ -22,8 +22,8 @@ EXTRAS = (
     "bracex", "jinja2", "matplotlib", "onnx", "onnxscript", "psutil", "pyarrow", "pytest", "resvg_py", "safetensors",
     "sklearn", "tensorboard", "torch",
 )  # fmt: skip
-PROGRAMS = ("training", "model", "service", "sightword", "benchmarks.speed", "benchmarks.soak", "benchmarks.bundled",
-            "benchmarks.variants", "benchmarks.speed.report")  # fmt: skip
+PROGRAMS = ("training", "model", "service", "sightword", "benchmarks.speed", "benchmarks.soak", "benchmarks.bulk",
+            "benchmarks.bundled", "benchmarks.variants", "benchmarks.speed.report")  # fmt: skip
 # In the interpreter's own start, so that the program under test is not touched: as if they had not been installed.
 HIDING = """
 import os, sys

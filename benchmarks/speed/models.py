@@ -1,4 +1,4 @@
-"""python -m benchmarks.speed.models PRECISION: ViT-B/32 with random weights, and its variant, in .bench/models/.
+"""python -m benchmarks.speed.models [PRECISION]: ViT-B/32 with random weights, and its variant, in .bench/models/.
 
 Run as a process of its own: what makes them imports torch, which has no place beside what is measured.
 """
@@ -30,22 +30,30 @@ def standard(provider: str) -> Sequence[Path]:
     return [EXACT, variant, bundled()]
 
 
+def exact() -> Path:
+    """ViT-B/32 alone; made where missing."""
+    if not (EXACT / MANIFEST).exists():
+        subprocess.run([sys.executable, "-m", "benchmarks.speed.models"], check=True)
+    return EXACT
+
+
 def _variant(precision: str) -> Path:
     return FOLDER / f"vit-b-32-{precision}"
 
 
-def _make(precision: Precision) -> None:
+def _make(precision: Precision | None) -> None:
     from benchmarks.variants import random_bundle
-    from model.variants.make_variant import make_variant
-    from model.variants.options import VariantOptions
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     if not (EXACT / MANIFEST).exists():
         shutil.rmtree(EXACT, ignore_errors=True)  # of a run that was ended
         random_bundle("ViT-B-32", EXACT)
-    if not (_variant(precision) / MANIFEST).exists():
+    if precision is not None and not (_variant(precision) / MANIFEST).exists():
+        from model.variants.make_variant import make_variant
+        from model.variants.options import VariantOptions
+
         make_variant(Bundle.load(EXACT), _variant(precision), VariantOptions(precision), print)
 
 
 if __name__ == "__main__":
-    _make(cast(Precision, sys.argv[1]))
+    _make(cast(Precision, sys.argv[1]) if len(sys.argv) > 1 else None)
