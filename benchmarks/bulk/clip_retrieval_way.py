@@ -4,7 +4,7 @@ Its reader, mapper and writer in a few lines, for its package (2.45) wants torch
 below 16. The same: a DataLoader of PyTorch with processes that open each file with Pillow, resize, crop and normalise
 it to float32; the network in PyTorch, under no_grad; float16; one .npy and a Parquet file of the names at the end;
 batches one after the other. Different: processes are as many as cores, and a batch is 64 (its defaults are 4 and 256,
-more than a few hundred pictures on two cores should wait for). Prints what it took as JSON; opening the model is not in it.
+more than a few hundred pictures on two cores should wait for). Prints what it took as JSON, without opening the model.
 """
 
 from __future__ import annotations
