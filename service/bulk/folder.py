@@ -63,7 +63,7 @@ class Folder:
     def job(self) -> dict[str, Any] | None:
         """What `_job.json` holds; None where no job was planned to its end. Raises JobError for what is no job."""
         try:
-            job: dict[str, Any] = orjson.loads((self.path / JOB).read_bytes())
+            job: dict[str, Any] = json.loads((self.path / JOB).read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
-
-import orjson
 
 from service.bulk.sources import Kind, SourceOptions
 
@@ -44,7 +43,7 @@ class JobRequest:
     def described(self) -> dict[str, Any]:
         """The part of `_job.json` that is known before a model is opened."""
         described = {"format": FORMAT, "layout": self.layout, "precision": self.precision, **asdict(self.source)}
-        as_read: dict[str, Any] = orjson.loads(orjson.dumps({**described, "inputs": self.inputs}, default=str))
+        as_read: dict[str, Any] = json.loads(json.dumps({**described, "inputs": self.inputs}, default=str))
         return as_read
 
 

@@ -85,7 +85,8 @@ def _row_values(part: Part) -> Iterator[RowValue]:
             key = key_of(row[part.key_column]) if part.key_column else None
             yield RowValue(part.first + done, key, row[part.column])
             done += 1
-        if not isinstance(row[part.column], bytes | dict):  # row groups of pictures are small, what is open is not
+        # Row groups of pictures are small, what is open of them is not.
+        if done == part.rows and not isinstance(row[part.column], bytes | dict):
             _pause((part.path, part.mtime_ns, *names, part.first + done), rows)
     except FAILURES as error:
         problem = f"the file is damaged: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal, Self
 Kind = Literal["image", "text"]
 Form = Literal["folder", "shard", "parquet", "delimited", "json_lines", "lines"]
 PART_ROWS = 10_000
+_NAMES = {"path", "name", "column", "key_column"}  # of a part that a file or a table gives
 
 
 class SourceError(ValueError):
@@ -19,7 +19,7 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How inputs are read. Pickled to other machines: plain values only."""
+    """How inputs are read. Raises SourceError for what cannot be. Pickled to other machines: plain values only."""
 
     kind: Kind | None = None  # None: what the first input seems to hold
     column: str | None = None  # of tables: the pictures or texts
@@ -31,6 +31,15 @@ class SourceOptions:
     url_hosts: tuple[str, ...] = ()  # the settings of the service of these names
     url_networks: tuple[str, ...] = ()
     max_body_bytes: int = 32 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and not _is_encoding(self.encoding):
+            raise SourceError(f"--encoding: {self.encoding!r} is no encoding of texts: cp1252 is one, or utf-16")
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\0'):
+            raise SourceError(
+                f"--delimiter: {self.delimiter!r} is no single character that separates cells; a shell gives a tab by "
+                "$'\\t'"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,8 @@ class Part:
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes: values of JSON, without those that are not used."""
         given = {name: value for name, value in asdict(self).items() if value or name == "rows"}
-        given["path"] = _to_unicode(self.path)
+        for name in _NAMES & given.keys():
+            given[name] = _to_unicode(given[name])
         if self.names:
             given["names"] = [_to_unicode(name) for name in self.names]
         return given
@@ -74,19 +84,27 @@ class Part:
     def from_json(cls, given: Mapping[str, Any]) -> Self:
         """The part of which `to_json` made this."""
         values = dict(given)
-        values["path"] = _from_unicode(values["path"])
+        for name in _NAMES & values.keys():
+            values[name] = _from_unicode(values[name])
         values["names"] = tuple(map(_from_unicode, values.get("names", ())))
         values["repeated"] = tuple((row, number) for row, number in values.get("repeated", ()))
         return cls(**values)
 
 
+def _is_encoding(name: str) -> bool:
+    try:
+        return "a\n".encode(name).decode(name, "replace") == "a\n"
+    except (LookupError, ValueError):
+        return False
+
+
 def _to_unicode(name: str) -> str | dict[str, str]:
-    """A name of a file for JSON: in hexadecimal where its bytes are not UTF-8."""
-    return name if name.isascii() or _is_unicode(name) else {"hex": os.fsencode(name).hex()}
+    """A name for JSON: in hexadecimal where it is no text, as a file's of other bytes, or half a character."""
+    return name if name.isascii() or _is_unicode(name) else {"hex": name.encode("utf-8", "surrogatepass").hex()}
 
 
 def _from_unicode(name: str | dict[str, str]) -> str:
-    return name if isinstance(name, str) else os.fsdecode(bytes.fromhex(name["hex"]))
+    return name if isinstance(name, str) else bytes.fromhex(name["hex"]).decode("utf-8", "surrogatepass")
 
 
 def _is_unicode(name: str) -> bool:
@@ -98,5 +116,8 @@ def _is_unicode(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """The name of a file as it is shown: bytes that are not UTF-8 as \\xe9."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """A name as it is shown: bytes of a file's that are not UTF-8 as \\xe9, halves of characters as \\ud800."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()

@@ -87,7 +87,7 @@ class _Plan:
     def _folder(self, folder: Path) -> Iterator[Part]:
         """Pictures, or texts, a file each, and shards; where there are none of these, tables."""
         base = len(str(folder).rstrip("/")) + 1
-        prefix = f"{self._unique(folder.name)}/" if len(self._inputs) > 1 else ""
+        prefix = f"{self._unique(printable(folder.name))}/" if len(self._inputs) > 1 else ""
         tables, found = list[Path](), False
         waiting: list[str] = []
         for file in regular_files(folder, self._skipped):

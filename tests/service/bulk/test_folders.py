@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from model.data.skipped_samples import SkippedSamples
+from service.bulk.job import JobRequest
 from service.bulk.sources import SourceError, SourceOptions, plan, read
 from tests.service.bulk.reading import read_all
 
@@ -59,6 +61,21 @@ def test_a_name_that_is_not_utf_8_is_found_again(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"coffee")
     [item] = read_all(tmp_path)
     assert (item.key, item.payload) == ("caf\\xe9.jpg", b"coffee")
+
+
+def test_an_input_whose_name_is_not_utf_8_is_a_job_of_its_own(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"caf\xe8"):
+        folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(name)
+    inputs = sorted(tmp_path.iterdir())
+    items = read_all(*inputs)
+    assert [(item.key, item.payload) for item in items] == [
+        ("caf\\xe8/a.jpg", b"caf\xe8"),
+        ("caf\\xe9/a.jpg", b"caf\xe9"),
+    ]
+    one, other = (JobRequest((str(each),), "o", SourceOptions(root=each)).described() for each in inputs)
+    assert json.loads(json.dumps(one)) == one != other
 
 
 def test_texts_of_a_folder(tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_damage_of_parquet_is_told_of_each_row_behind_it(tmp_path: Path) -> None
         list(plan([file], SourceOptions()))
 
 
+def test_rows_that_parquet_only_says_it_has_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(1000)]}), file, store_schema=False)
+    content, thousand, two = file.read_bytes(), b"\xd0\x0f", b"\xa0\x1f"  # as Thrift writes numbers
+    where = content.rindex(thousand)  # of rows in the row group
+    file.write_bytes(content[:where] + two + content[where + 2 :])
+    assert pq.read_metadata(file).row_group(0).num_rows == 2000
+    items = read_all(file, options=SourceOptions(part_rows=500))
+    assert [item.payload for item in items[:1000]] == [f"text {n}" for n in range(1000)]
+    assert {item.error for item in items[1000:]} == {"the file has fewer rows than it says"}
+    assert len({item.key for item in items}) == len(items) == 2000
+
+
 def test_the_plan_of_a_long_table_takes_the_memory_of_a_part(tmp_path: Path) -> None:
     """In a list, its rows would be 6 MB, and its keys 3 MB."""
     file = tmp_path / "t.csv"
@@ -100,6 +113,27 @@ def test_the_plan_of_a_long_table_takes_the_memory_of_a_part(tmp_path: Path) -> 
         assert tracemalloc.get_traced_memory()[1] < 2e6
     finally:
         tracemalloc.stop()
+
+
+def test_halves_of_characters_are_shown_and_end_no_job(tmp_path: Path) -> None:
+    """As JSON can spell them, and as a table in another encoding has them in its first line."""
+    half = "\\ud800"
+    (tmp_path / "keys.jsonl").write_text(
+        f'{{"key": "{half}", "text": "a"}}\n{{"key": "k", "text": "b{half}"}}\n', "utf-8"
+    )
+    first, second = read_all(tmp_path / "keys.jsonl")
+    assert (first.key, first.payload) == ("\\ud800", "a")
+    assert "characters were lost before" in str(second.error)
+    (tmp_path / "paths.jsonl").write_text(f'{{"path": "{half}.jpg"}}\n{{"path": "https://h/{half}"}}\n', "utf-8")
+    path, url = read_all(tmp_path / "paths.jsonl", options=SourceOptions(url_hosts=("h",)))
+    assert "cannot be read" in str(path.error)
+    assert path.source.endswith("/\\ud800.jpg")
+    assert "only plain https:// URLs" in str(url.error)
+    (tmp_path / "column.jsonl").write_text(f'{{"{half}": "a cat"}}\n', "utf-8")
+    (tmp_path / "latin-1.csv").write_bytes("id,légende\n1,a cat\n".encode("latin-1"))
+    for name in ("column.jsonl", "latin-1.csv"):
+        [item] = read_all(tmp_path / name, options=SourceOptions(kind="text"))
+        assert item.payload == "a cat"
 
 
 def test_keys_are_found_again_among_many() -> None:

@@ -156,3 +156,18 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.txt").unlink()
     with pytest.raises(SourceError, match="which was there when the job was planned"):
         list(read(part, SourceOptions()))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("encoding", "nonsense", "--encoding: 'nonsense' is no encoding of texts"),
+        ("encoding", "hex", "--encoding: 'hex' is no"),
+        ("encoding", "undefined", "--encoding: 'undefined' is no"),
+        ("delimiter", "\\t", r"--delimiter: '\\\\t' is no single character"),
+        ("delimiter", '"', "--delimiter: '\"' is no"),
+    ],
+)
+def test_what_is_no_encoding_or_delimiter_is_refused(option: str, value: str, told: str) -> None:
+    with pytest.raises(SourceError, match=told):
+        SourceOptions(**{option: value})  # type: ignore[arg-type]
