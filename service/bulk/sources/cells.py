@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from service.bulk.sources.part import SourceOptions, printable
 
 Payload = tuple[bytes | str | None, str | None]  # and why there is none
 MAX_TEXT = 1 << 20  # characters
+OF_THE_MACHINE = (
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+)  # fmt: skip
 URL_SCHEMES = ("http://", "https://")
 
 
@@ -63,7 +68,7 @@ def picture_of(cell: Any, folder: Path, options: SourceOptions) -> tuple[Payload
     if file is None:
         hint = "say the folder that all are below by --root" if options.root is None else f"--root is {options.root}"
         return (None, f"the path {printable(cell)[:200]!r} leads out of {printable(str(root))}: {hint}"), None
-    return read_picture(file, options), printable(str(file))
+    return read_picture(file, root, options), printable(str(file))
 
 
 def resolve(path: str, root: Path) -> Path | None:
@@ -80,14 +85,36 @@ def normal(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def read_picture(file: Path, options: SourceOptions) -> Payload:
-    """The whole of a file."""
+def read_picture(file: Path, folder: Path, options: SourceOptions) -> Payload:
+    """The whole of a file below `folder`. Raises OSError as `why_unreadable` does."""
     try:
         content, _ = read_regular_file(file, options.max_body_bytes)
-    except (OSError, ValueError) as error:  # ValueError: a zero in its name
-        reason = error.strerror if isinstance(error, OSError) else None
-        return None, f"the file cannot be read: {reason or error}"
+    except (OSError, ValueError) as error:
+        return None, why_unreadable(error, folder)
     return _bounded(content, options)
+
+
+def why_unreadable(error: OSError | ValueError, folder: Path) -> str:
+    """What is wrong with a file below `folder`, as the error of its item.
+
+    Raises OSError where it is not the file: a disk that is not mounted, or a server or descriptors that are missing,
+    would make errors for good of all items that follow.
+    """
+    if not isinstance(error, OSError):  # a zero in its name
+        return f"the file cannot be read: {error}"
+    if error.errno in OF_THE_MACHINE:
+        raise error
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not _holds_something(folder):
+        raise OSError(f"{folder}, which files are read from, is gone or empty: is its disk mounted? Then go on")
+    return f"the file cannot be read: {error.strerror or error}"
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def _bounded(content: bytes, options: SourceOptions) -> Payload:

@@ -9,7 +9,7 @@ from pathlib import Path
 from model.data.files import MAX_TEXT_BYTES
 from model.data.text_files import AnnotationError, decode_text
 from model.files import read_regular_file
-from service.bulk.sources.cells import Payload, read_picture, text_of
+from service.bulk.sources.cells import Payload, read_picture, text_of, why_unreadable
 from service.bulk.sources.part import Item, Part, SourceOptions, printable
 
 
@@ -21,14 +21,18 @@ def cut_names(folder: Part, names: Iterable[str], options: SourceOptions) -> Ite
 
 
 def read_folder(part: Part, options: SourceOptions) -> Iterator[Item]:
-    """The files, in order. What is not there any more, or cannot be read, is an item with the reason."""
+    """The files, in order. What is not there any more, or cannot be read, is an item with the reason.
+
+    Raises OSError where that is of no file: the folder is not there, for one.
+    """
+    folder = Path(part.path)
     for name in part.names:
-        file = Path(part.path, name)
-        payload, error = read_picture(file, options) if part.kind == "image" else _read_text(file, options)
+        file = folder / name
+        payload, error = (read_picture if part.kind == "image" else _read_text)(file, folder, options)
         yield Item(f"{part.name}{printable(name)}", printable(str(file)), payload, error)
 
 
-def _read_text(file: Path, options: SourceOptions) -> Payload:
+def _read_text(file: Path, folder: Path, options: SourceOptions) -> Payload:
     try:
         content, _ = read_regular_file(file, MAX_TEXT_BYTES)
         if len(content) > MAX_TEXT_BYTES:
@@ -36,5 +40,5 @@ def _read_text(file: Path, options: SourceOptions) -> Payload:
         return text_of(decode_text(content, options.encoding))
     except AnnotationError as error:
         return None, f"{error.reason}: {error}"
-    except OSError as error:
-        return None, f"the file cannot be read: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        return None, why_unreadable(error, folder)

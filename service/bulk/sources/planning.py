@@ -48,6 +48,8 @@ class _Plan:
 
     def parts(self) -> Iterator[Part]:
         planned = False
+        if self._options.root is not None and not self._options.root.is_dir():
+            raise SourceError(f"--root: there is no folder {self._options.root}")
         for are_pictures, some in groupby(self._inputs, lambda path: _is_picture(path) and path.parent):
             inputs = list(some)
             found = self._pictures(inputs) if are_pictures else chain.from_iterable(map(self._input, inputs))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from model.data.skipped_samples import SkippedSamples
 from service.bulk.job import JobRequest
-from service.bulk.sources import SourceError, SourceOptions, plan, read
+from service.bulk.sources import Kind, SourceError, SourceOptions, plan, read
 from tests.service.bulk.reading import read_all
 
 
@@ -55,6 +56,42 @@ def test_files_that_cannot_be_read_are_items_with_the_reason(tmp_path: Path) -> 
         "good.png": None,
         "large.png": "it has more than 10 bytes",
     }
+
+
+@pytest.mark.parametrize(("kind", "name"), [("image", "a.jpg"), ("text", "a.txt")])
+def test_a_disk_that_is_not_mounted_any_more_ends_the_job(tmp_path: Path, kind: Kind, name: str) -> None:
+    """Else all that is left would be errors for good, in parts that are done."""
+    folder, options = tmp_path / "disk", SourceOptions(kind=kind)
+    folder.mkdir()
+    (folder / name).write_text("a cat")
+    [part] = plan([folder], options)
+    mounted = folder.rename(tmp_path / "elsewhere")
+    for _ in range(2):  # without its folder, and with an empty one in its place
+        with pytest.raises(OSError, match="is gone or empty: is its disk mounted"):
+            list(read(part, options))
+        folder.mkdir(exist_ok=True)
+    folder.rmdir()
+    mounted.rename(folder)
+    assert [item.error for item in read(part, options)] == [None]
+
+
+def test_descriptors_that_are_missing_are_no_error_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    [part] = plan([tmp_path], SourceOptions())
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.open(tmp_path, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            list(read(part, SourceOptions()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path\na.jpg\n", "utf-8")
+    with pytest.raises(SourceError, match="--root: there is no folder .*nowhere"):
+        list(plan([tmp_path / "t.csv"], SourceOptions(root=tmp_path / "nowhere")))
 
 
 def test_a_name_that_is_not_utf_8_is_found_again(tmp_path: Path) -> None:
