@@ -22,7 +22,7 @@ def regular_files(folder: Path, skipped: SkippedSamples) -> Iterator[Path]:
     """The files below `folder`, sorted within each folder, and its own before those of the folders in it.
 
     Links are followed, into each folder once. System files, links that lead nowhere and what is no file (a pipe, a
-    device) are passed over and counted.
+    device) are passed over and counted. Raises OSError where names cannot wait on the disk.
     """
     seen: set[Identity] = {_identity(folder)}
     waiting = [iter([folder])]
@@ -69,13 +69,18 @@ def _read_names(run: IO[bytes]) -> Iterator[str]:
 
 
 def _list(where: Path, folders: SortedNames, files: SortedNames, skipped: SkippedSamples) -> None:
+    for entry in _entries(where, skipped):
+        if _is_folder(entry):
+            folders.add(entry.name)
+        elif _is_regular(entry, skipped):
+            files.add(entry.name)
+
+
+def _entries(where: Path, skipped: SkippedSamples) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(where) as found:
-            for entry in found:
-                if _is_folder(entry):
-                    folders.add(entry.name)
-                elif _is_regular(entry, skipped):
-                    files.add(entry.name)
+            while (entry := next(found, None)) is not None:
+                yield entry
     except OSError as error:
         skipped.pass_over(str(where), f"a folder that cannot be read ({error.strerror})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from hashlib import blake2b
 
@@ -11,10 +12,13 @@ _CACHE_KIB = 32 * 1024  # of the database; what is more lies in a file that ends
 class KeyRegister:
     """Says of each key how often it came before, by hashes in a temporary database.
 
+    `missing` counts rows that have none, though their table has a column of keys. Raises OSError where the disk is full.
+
     Of 10^8 different keys, some two are taken for the same in one of 4,000 jobs: one of them has a number then.
     """
 
     def __init__(self) -> None:
+        self.missing = 0
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._database.execute("PRAGMA journal_mode = OFF")
@@ -23,6 +27,12 @@ class KeyRegister:
 
     def number(self, key: str) -> int:
         """0 for a key that is new; else the number, from 2, with which it is (`numbered`)."""
+        try:
+            return self._number(key)
+        except sqlite3.Error as error:
+            raise OSError(errno.ENOSPC, f"keys cannot be noted among temporary files ({error})") from error
+
+    def _number(self, key: str) -> int:
         if self._is_new(key):
             return 0
         [(last,)] = self._database.execute("SELECT number FROM keys WHERE hash = ?", (_hash(key),))

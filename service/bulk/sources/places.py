@@ -26,9 +26,17 @@ def cut(file: Part, places: Iterator[Place], options: SourceOptions, keys: KeyRe
         repeated = tuple(
             (row, number)
             for row, place in enumerate(found)
-            if place.key is not None and (number := keys.number(place.key))
+            if (key := _key(file, place, keys)) is not None and (number := keys.number(key))
         )
         start = found[0]
         yield replace(
             file, rows=len(found), first=start.first, offset=start.offset, group=start.group, repeated=repeated
         )
+
+
+def _key(file: Part, place: Place, keys: KeyRegister) -> str | None:
+    """A number of a row is one of a kind, unless other rows of its file have keys."""
+    if place.key is None and file.key_column:
+        keys.missing += 1
+        return f"{file.name}#{place.first}"
+    return place.key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
@@ -12,7 +13,7 @@ from model.data.skipped_samples import SkippedSamples
 from model.data.walk import regular_files
 from model.requirements import needs
 from model.suggestions import did_you_mean_path
-from service.bulk.sources.cells import normal
+from service.bulk.sources.cells import OF_THE_MACHINE, normal
 from service.bulk.sources.folders import cut_names
 from service.bulk.sources.keys import KeyRegister
 from service.bulk.sources.part import Form, Kind, Part, SourceError, SourceOptions, printable
@@ -60,6 +61,11 @@ class _Plan:
         if self._repeated:
             told = f"{self._repeated:,} keys came before: they are KEY#2, KEY#3 and so on"
             self._skipped.note(f"{told}; the first is {self._first_repeated}")
+        if self._keys.missing:
+            self._skipped.note(
+                f"{self._keys.missing:,} rows have no key in their column of keys, but nothing, or what is neither a "
+                "short text nor a whole number: they are called by the numbers of their rows"
+            )
         if not planned:
             raise SourceError(self._nothing())
 
@@ -84,7 +90,10 @@ class _Plan:
         parent = files[0].parent
         prefix = "" if parent == Path() else f"{printable(str(parent))}/"
         folder = Part("folder", kind, str(normal(parent)), 0, prefix)
-        yield from cut_names(folder, [file.name for file in files], self._options)
+        for part in cut_names(folder, [file.name for file in files], self._options):
+            keys = (f"{prefix}{printable(name)}" for name in part.names)
+            repeated = ((row, number) for row, key in enumerate(keys) if (number := self._keys.number(key)))
+            yield replace(part, repeated=tuple(repeated))
 
     def _folder(self, folder: Path) -> Iterator[Part]:
         """Pictures, or texts, a file each, and shards; where there are none of these, tables."""
@@ -130,6 +139,8 @@ class _Plan:
                 Part(form, "image", str(path), 0, name, size=state.st_size, mtime_ns=state.st_mtime_ns)
             )
         except OSError as error:
+            if error.errno in (*OF_THE_MACHINE, errno.ENOSPC):
+                raise
             self._skipped.add(str(path), "damaged file", error)
 
     def _file_parts(self, file: Part) -> Iterator[Part]:

@@ -12,6 +12,9 @@ from service.bulk.sources.cells import Payload, is_url, picture_of, text_of
 from service.bulk.sources.fetching import AT_ONCE, UrlReader
 from service.bulk.sources.part import Item, Part, SourceOptions, printable
 
+# Characters of a key, path or URL: all of a part are in memory, and a page of Parquet may repeat a long one often.
+MAX_NAME = 8192
+
 
 class RowValue(NamedTuple):
     """What is embedded of a row, or why it cannot be read."""
@@ -26,9 +29,12 @@ def key_of(value: Any) -> str | None:
     """A cell as a key; None where it is none, so that the number of the row takes its place."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float) and value.is_integer():  # as pandas writes whole numbers where one is missing
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return printable(str(value)).strip() or None
+    key = printable(str(value)).strip()
+    return key if 0 < len(key) <= MAX_NAME else None
 
 
 def to_items(rows: Iterator[RowValue], part: Part, options: SourceOptions) -> Iterator[Item]:
@@ -50,9 +56,10 @@ def _item(row: RowValue, fetch: Future[Payload] | None, part: Part, options: Sou
     if row.problem:
         payload: Payload = None, row.problem
     elif fetch is not None:
-        payload, source = fetch.result(), printable(row.value.strip())
+        payload, source = fetch.result(), printable(row.value.strip())[:MAX_NAME]
     elif part.kind == "image":
         payload, source = picture_of(row.value, Path(part.path).parent, options)
+        source = source and source[:MAX_NAME]
     else:
         payload = text_of(row.value)
     return Item(row.key or by_number, source or by_number, *payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import tracemalloc
 from pathlib import Path
 
@@ -54,3 +55,12 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytes
     skipped = SkippedSamples()
     assert list(regular_files(tmp_path, skipped)) == [tmp_path / "b.jpg"]
     assert dict(skipped.passed_over) == {"a folder that cannot be read (Permission denied)": 1}
+
+
+def test_names_that_find_no_room_on_the_disk_are_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        (tmp_path / name).touch()
+    monkeypatch.setattr(walk, "SORTED_NAMES", 2)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        list(regular_files(tmp_path, SkippedSamples()))

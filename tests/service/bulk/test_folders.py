@@ -90,7 +90,7 @@ def test_descriptors_that_are_missing_are_no_error_of_a_file(tmp_path: Path) -> 
 
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path\na.jpg\n", "utf-8")
-    with pytest.raises(SourceError, match="--root: there is no folder .*nowhere"):
+    with pytest.raises(SourceError, match=r"--root: there is no folder .*nowhere"):
         list(plan([tmp_path / "t.csv"], SourceOptions(root=tmp_path / "nowhere")))
 
 

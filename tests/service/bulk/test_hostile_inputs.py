@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.data.skipped_samples import SkippedSamples
-from service.bulk.sources import SourceError, SourceOptions, plan, read
+from service.bulk.sources import SourceError, SourceOptions, keys, plan, read
 from service.bulk.sources.keys import KeyRegister
 from tests.service.bulk.reading import read_all
 
@@ -140,3 +141,17 @@ def test_keys_are_found_again_among_many() -> None:
     register = KeyRegister()
     assert not any(register.number(f"key {number}") for number in range(50_000))
     assert [register.number(key) for key in ("key 7", "key 7", "key 49999", "new")] == [2, 3, 2, 0]
+
+
+def test_keys_that_find_no_room_on_the_disk_end_the_planning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are not taken for damage of their table, which would be left out."""
+    monkeypatch.setattr(keys, "_CACHE_KIB", 16)
+    file = tmp_path / "t.csv"
+    file.write_text("key,text\n" + "".join(f"k{n},a text of {n}\n" for n in range(20_000)), "utf-8")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="keys cannot be noted among temporary files"):
+            list(plan([file], SourceOptions()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

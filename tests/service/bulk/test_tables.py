@@ -171,3 +171,23 @@ def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_encoding_or_delimiter_is_refused(option: str, value: str, told: str) -> None:
     with pytest.raises(SourceError, match=told):
         SourceOptions(**{option: value})  # type: ignore[arg-type]
+
+
+def test_each_item_has_a_key_of_its_own(tmp_path: Path) -> None:
+    """Whatever a column of keys holds, and where a picture is named twice."""
+    keys = ["t.parquet#1", None, "x" * 10_000, "", "a", "a"]
+    pq.write_table(pa.table({"id": keys, "text": ["a cat"] * 6}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"id": [7.0, None, 1.5], "text": ["a cat"] * 3}), tmp_path / "pandas.parquet")
+    skipped = SkippedSamples()
+    found = [item.key for item in read_all(tmp_path / "t.parquet", tmp_path / "pandas.parquet", skipped=skipped)]
+    assert found == [
+        "t.parquet#1", "t.parquet#1#2", "t.parquet#2", "t.parquet#3", "a", "a#2",
+        "7", "pandas.parquet#1", "pandas.parquet#2",
+    ]  # fmt: skip
+    assert "5 rows have no key in their column of keys" in str(skipped.notes)
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "b.jpg").write_bytes(b"x")
+    found = [item.key for item in read_all(picture, picture, tmp_path / "folder", picture)]
+    assert found == [str(picture), f"{picture}#2", "folder/b.jpg", f"{picture}#3"]
