@@ -9,6 +9,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from training.report.curves import reliability_diagram
+from training.report.glossary import CONCEPTS, TERMS, linked
 from training.report.tables import metric_name
 
 
@@ -34,8 +35,10 @@ def templates() -> Environment:
         "metric_name": metric_name,
         "cell": _markdown_cell,
         "reliability": reliability_diagram,
+        "linked": linked,
     }
     environment.filters.update(filters)
+    environment.globals.update(glossary=TERMS, concepts=CONCEPTS)
     return environment
 
 

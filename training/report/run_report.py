@@ -31,6 +31,7 @@ from training.evaluation.results import Comparison
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
 from training.report.curves import curves
 from training.report.findings import Findings
+from training.report.glossary import terms_of
 from training.report.pages import stylesheet, templates
 from training.report.tables import (
     comparison_table,
@@ -69,16 +70,7 @@ def write_report(
     context["warnings"] = small_dataset_warnings(context["results"])
     context["vocabulary"] = read_vocabulary(run / CATEGORIES) if (run / CATEGORIES).exists() else None
     context["held_out_score"] = percent(context["best_score"], context["held_out_items"])
-    card = (
-        templates()
-        .get_template("card.md.j2")
-        .render(
-            **context,
-            table=results_table(context["results"]),
-            comparison=comparison_table(compared),
-            errors=[(each.result.dataset, each.calibration.error) for each in findings if each.calibration],
-        )
-    )
+    card = _card(context, findings)
     (bundle.path / CARD).write_text(card, "utf-8")
     page = (
         templates()
@@ -88,6 +80,18 @@ def write_report(
     report = run / REPORT
     report.write_text(page, "utf-8")
     return report
+
+
+def _card(context: Mapping[str, Any], findings: Sequence[Findings]) -> str:
+    """The model card; what of its words has to be explained is seen where it is written."""
+    variables = {
+        **context,
+        "table": results_table(context["results"]),
+        "comparison": comparison_table(context["compared"]),
+        "errors": [(each.result.dataset, each.calibration.error) for each in findings if each.calibration],
+    }
+    template = templates().get_template("card.md.j2")
+    return template.render(**variables, terms=terms_of(template.render(**variables, terms=[])))
 
 
 def _template_context(bundle: Bundle, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
