@@ -21,6 +21,7 @@ with needs("cpu"):
     from training.commands.evaluate import datasets, evaluate
     from training.commands.prepare import prepare
     from training.commands.publish import publish
+    from training.commands.report import report
     from training.commands.train import print_config, train
 
 log = logging.getLogger("training")
@@ -36,6 +37,7 @@ app = typer.Typer(
     "  python -m training prepare my-pictures --to shards\n\n"
     "  python -m training categories --config my.yaml      what `objective: categories` would learn\n\n"
     "  python -m training evaluate runs/mine/bundle --data 'shards/test-*.tar'\n\n"
+    "  python -m training report runs/second --beside runs/first      two runs on one page\n\n"
     "  SIGHTWORD_MODEL=runs/mine/bundle python -m service\n\n"
     "  python -m training publish runs/mine/bundle --to http://127.0.0.1:8000 --check 'shards/test-*.tar'\n\n"
     "Pictures come in WebDataset shards, tar files with KEY.jpg, .png or .webp beside KEY.txt (a caption) or KEY.json "
@@ -62,6 +64,7 @@ app.command()(train)
 app.command("config")(print_config)
 app.command()(compare)
 app.command()(evaluate)
+app.command()(report)
 app.command()(datasets)
 app.command()(publish)
 app.command()(prepare)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,12 @@ class MetricsLogger(Protocol):
 
     def close(self) -> None:
         """Release what it holds: the run has ended, well or not."""
+
+
+def read_records(metrics: Path) -> Sequence[Mapping[str, Any]]:
+    """The lines of metrics.jsonl; without the last one where a run that goes on is just writing it. Raises OSError."""
+    lines = metrics.read_text("utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def append_record(metrics: Path, record: Mapping[str, Any]) -> None:

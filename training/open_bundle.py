@@ -14,18 +14,17 @@ from model.checkpoints.checkpoint import Options
 from model.checkpoints.importer import import_checkpoint
 from model.export.bundle import export_bundle
 from model.manifest import MANIFEST
-from training.config import TrainConfig
 from training.initial_model import build_initial_model
 from training.progress import announced
 from training.run_categories import stored_vocabulary
-from training.run_folder import BEST, CONFIG
+from training.run_folder import BEST, read_config
 
 
 @contextmanager
 def open_bundle(model: Path) -> Iterator[Bundle]:
     """The bundle of `model`; of anything else one is exported for as long as the context lasts, as it would be served.
 
-    Raises BundleError, CheckpointError, ExportError.
+    Raises BundleError, CheckpointError, ConfigError, ExportError.
     """
     if (model / MANIFEST).exists():
         yield Bundle.load(model)
@@ -39,7 +38,7 @@ def open_bundle(model: Path) -> Iterator[Bundle]:
 
 def _export_run(run: Path, to: Path) -> Bundle:
     """Export the best checkpoint so far of a run that still trains."""
-    config = TrainConfig.model_validate_json((run / CONFIG).read_text("utf-8"))
+    config = read_config(run, "it can be exported only by the version that trains it")
     initial = build_initial_model(config, stored_vocabulary(config, run))
     initial.network.load_state_dict(load_file(run / BEST))
     return export_bundle(

@@ -51,13 +51,7 @@ def guard_run_folder(run: Path, config: TrainConfig) -> None:
     file, found = run / CONFIG, list_checkpoints(run)
     if not found or not file.exists():
         return
-    try:
-        earlier = TrainConfig.model_validate_json(file.read_text("utf-8"))
-    except ValidationError as error:
-        mistakes = "\n  ".join(describe(error, TrainConfig))
-        raise ConfigError(
-            f"{file} is not a configuration of this version: choose another --output\n  {mistakes}"
-        ) from error
+    earlier = read_config(run, "choose another --output")
     if differences := _differences(earlier, config):
         more = [f"and {len(differences) - MAX_DIFFERENCES} more"] if len(differences) > MAX_DIFFERENCES else []
         lines = "\n  ".join([*differences[:MAX_DIFFERENCES], *more])
@@ -72,6 +66,16 @@ def write_config(run: Path, config: TrainConfig) -> None:
     run.mkdir(parents=True, exist_ok=True)
     with write_atomically(run / CONFIG) as draft:
         draft.write_text(config.model_dump_json(indent=2), "utf-8")
+
+
+def read_config(run: Path, advice: str) -> TrainConfig:
+    """The configuration of a run by its folder. Raises ConfigError, with advice, where it is none of this version."""
+    file = run / CONFIG
+    try:
+        return TrainConfig.model_validate_json(file.read_text("utf-8"))
+    except ValidationError as error:
+        mistakes = "\n  ".join(describe(error, TrainConfig))
+        raise ConfigError(f"{file} is not a configuration of this version: {advice}\n  {mistakes}") from error
 
 
 def _differences(earlier: TrainConfig, config: TrainConfig) -> list[str]:

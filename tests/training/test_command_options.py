@@ -33,6 +33,7 @@ HOSTILE = "tests/training/test_hostile_files.py"
 CAPTIONS = "tests/training/test_caption_quality.py"
 PREPARE = "tests/training/test_prepare.py"
 CATEGORIES = "tests/training/categories/test_category_runs.py"
+BESIDE = "tests/training/report/test_beside.py"
 COMPARE = "tests/training/comparison/test_comparison.py"
 TABLE = {
     "train --config": ("what is trained", f"{HERE}::test_a_run_is_of_its_configuration_and_lies_where_it_is_told"),
@@ -48,6 +49,11 @@ TABLE = {
     "compare --output": ("where it lies", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
     "compare --set": ("a field of all runs", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
     "compare --dry-run": ("nothing is trained", f"{COMPARE}::test_a_dry_run_and_the_options_change_what_they_say"),
+    "report run": ("whose page", f"{BESIDE}::test_the_page_holds_both_runs_as_they_ended"),
+    "report --beside": ("beside what", f"{BESIDE}::test_the_page_holds_both_runs_as_they_ended"),
+    "report --config": ("pictures", f"{BESIDE}::test_pictures_that_one_finds_are_those_that_the_scores_say"),
+    "report --data": ("pictures", f"{BESIDE}::test_pictures_that_one_finds_are_those_that_the_scores_say"),
+    "report --output": ("the file", f"{BESIDE}::test_pictures_that_one_finds_are_those_that_the_scores_say"),
     "evaluate model": ("what is measured", f"{HERE}::test_what_is_measured_and_by_what"),
     "evaluate --data": ("what on", f"{HERE}::test_what_is_measured_and_by_what"),
     "evaluate --config": ("what on, with which templates", f"{HERE}::test_what_is_measured_and_by_what"),

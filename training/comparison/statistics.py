@@ -85,15 +85,15 @@ class Table:
     cells: Mapping[tuple[str, Figure], Cell]
 
 
-_Measured = dict[Figure, tuple[float, tuple[float, float] | None]]  # value and interval by pictures, in its unit
+Measured = dict[Figure, tuple[float, tuple[float, float] | None]]  # value and interval by pictures, in its unit
 
 
 def tabulate(runs: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
     """The table of all outcomes that were measured."""
-    by_run: dict[str, dict[int, _Measured]] = {run: {} for run in runs}
+    by_run: dict[str, dict[int, Measured]] = {run: {} for run in runs}
     for outcome in outcomes:
         if outcome.record is not None:
-            by_run[outcome.planned.run][outcome.planned.seed] = _read(outcome.record)
+            by_run[outcome.planned.run][outcome.planned.seed] = read_figures(outcome.record)
     _add_means(by_run, by_run[runs[0]])
     figures = list(dict.fromkeys(f for seeds in by_run.values() for measured in seeds.values() for f in measured))
     figures.sort(key=lambda figure: (figure.is_cost, figure.task != "mean"))
@@ -106,8 +106,9 @@ def tabulate(runs: Sequence[str], outcomes: Sequence[Outcome]) -> Table:
     return Table(runs, figures, cells)
 
 
-def _read(record: Mapping[str, Any]) -> _Measured:
-    found: _Measured = {}
+def read_figures(record: Mapping[str, Any]) -> Measured:
+    """The figures of `results` and `costs` as measured.json has them."""
+    found: Measured = {}
     for result in record["results"]:
         task = TASK_NAMES.get(result["task"], result["task"].replace("_", " "))
         for metric in (result["headline"], *MORE_METRICS.get(result["task"], ())):
@@ -131,7 +132,7 @@ def _interval(result: Mapping[str, Any], metric: str) -> tuple[float, float] | N
     return 100 * low, 100 * high
 
 
-def _add_means(by_run: Mapping[str, dict[int, _Measured]], first: Mapping[int, _Measured]) -> None:
+def _add_means(by_run: Mapping[str, dict[int, Measured]], first: Mapping[int, Measured]) -> None:
     """The mean over the data sets of a task of which the first run has several; not of a run that lacks one of them.
 
     What knows some of the classes only is measured on fewer pictures of a data set, which is another figure.
@@ -163,7 +164,7 @@ def _mean_of(
     return mean, (mean - half, mean + half)
 
 
-def _cell(own: Mapping[int, _Measured], first: Mapping[int, _Measured], figure: Figure) -> Cell | None:
+def _cell(own: Mapping[int, Measured], first: Mapping[int, Measured], figure: Figure) -> Cell | None:
     """`first` are the seeds of the run that is compared with, none for itself."""
     found = {seed: measured[figure] for seed, measured in own.items() if figure in measured}
     if not found:

@@ -21,6 +21,17 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def paired_difference(only_first: int, only_second: int, count: int) -> tuple[float, float]:
+    """95 % interval of the difference of two shares, first less second, measured on the same `count` trials.
+
+    Of each trial it is known who was right; `only_first` and `only_second` are those where one alone was (Agresti and
+    Min 2005, "Simple improved confidence intervals for comparing matched proportions").
+    """
+    total, apart, ahead = count + 2, only_first + only_second + 1, only_first - only_second
+    half = Z_95 * math.sqrt(apart - ahead**2 / total)
+    return max(-1.0, (ahead - half) / total), min(1.0, (ahead + half) / total)
+
+
 def bootstrap(
     statistic: Callable[[npt.NDArray[np.int64]], float], count: int, rounds: int = ROUNDS
 ) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 
 from training.report.diagnostics import Calibration
-from training.report.svg import FAINT, LINE, STYLE, new_axes, to_svg
+from training.report.svg import FAINT, LINE, OTHER, STYLE, new_axes, to_svg
 
 POINTS = 300  # of a curve; of longer runs the mean of neighbours
 PANELS = {
@@ -26,9 +26,19 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Title and SVG of each figure that the lines of metrics.jsonl hold, by step."""
     drawn = {}
     for name, title in PANELS.items():
-        points = [(each["step"], each[name]) for each in records if each.get(name) is not None]
-        if len(points) > 1 or (points and name == "holdout"):
-            drawn[title] = _curve(np.array(points, float), title, name)
+        points = _points(records, name)
+        if len(points) > 1 or (len(points) and name == "holdout"):
+            drawn[title] = _curve(points, title, name)
+    return drawn
+
+
+def curves_of_two(first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The same with both runs in each figure, the second dashed; figures that neither has are left out."""
+    drawn = {}
+    for name, title in PANELS.items():
+        points = [_points(records, name) for records in (first, second)]
+        if any(len(each) > 1 or (len(each) and name == "holdout") for each in points):
+            drawn[title] = _two_curves(points, title, name)
     return drawn
 
 
@@ -57,9 +67,31 @@ def bars(counts: Sequence[int], edges: Sequence[float], label: str, description:
         return to_svg(figure, description)
 
 
+def _points(records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    """[points, 2]: steps and values, of the held-out score in percent."""
+    points = [(each["step"], each[name]) for each in records if each.get(name) is not None]
+    return np.array(points, float).reshape(-1, 2) * [1, 100 if name == "holdout" else 1]
+
+
+def _two_curves(points: Sequence[np.ndarray], title: str, name: str) -> str:
+    told = []
+    with mpl.rc_context(STYLE):
+        figure, axes = new_axes(4.2, 2.3)
+        for each, colour, line in zip(points, (LINE, OTHER), ("-", "--"), strict=True):
+            if not len(each):
+                told.append("no values")
+                continue
+            steps, values = _downsample(each).T
+            as_it_is = name in ("holdout", "learning_rate")
+            marker = "o" if name == "holdout" else ""
+            shown = values if as_it_is else _smooth(values)
+            axes.plot(steps, shown, color=colour, linestyle=line, marker=marker, markersize=4)
+            told.append(f"from {each[0, 1]:.4g} to {each[-1, 1]:.4g}")
+        axes.set_xlabel("step")
+        return to_svg(figure, f"{title} by step: the first run {told[0]}, the other {told[1]}")
+
+
 def _curve(points: np.ndarray, title: str, name: str) -> str:
-    if name == "holdout":
-        points = points * [1, 100]
     with mpl.rc_context(STYLE):
         figure, axes = new_axes(4.2, 2.3)
         steps, values = _downsample(points).T

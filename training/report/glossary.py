@@ -63,7 +63,8 @@ TERMS = (
         r"recall at \w+|(?:text|image) R@\d+",
     ),
     Term(
-        "ROC AUC", "how often a picture of the one class has a higher score for it than one of the other; 50 % is chance"
+        "ROC AUC",
+        "how often a picture of the one class has a higher score for it than one of the other; 50 % is chance",
     ),
     Term(
         "mAP",

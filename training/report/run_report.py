@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from model.pretrained_text import TransformersTextConfig
 from training.categories.vocabulary import read_vocabulary
 from training.evaluation.intervals import percent
 from training.evaluation.results import Comparison
+from training.metrics import read_records
 from training.report.attributions import count_attributions, summarize_origins, write_attributions
 from training.report.curves import curves
 from training.report.findings import Findings
@@ -59,7 +59,7 @@ def write_report(
     `bundle` is as exported by the run, `metrics` its metrics.jsonl, `shards` what it learned from, `compared` what a
     bundle that was trained further had before.
     """
-    records = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    records = read_records(metrics)
     counts = count_attributions(shards)
     attributed = write_attributions(counts, bundle.path / ATTRIBUTIONS)
     if not attributed:

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, LINE, FAINT = "#010203", "#040506", "#070809"  # stand for colours of the page
-COLOURS = {INK: "currentColor", LINE: "var(--accent)", FAINT: "var(--faint)"}
+INK, LINE, FAINT, OTHER = "#010203", "#040506", "#070809", "#0a0b0d"  # stand for colours of the page
+COLOURS = {INK: "currentColor", LINE: "var(--accent)", FAINT: "var(--faint)", OTHER: "var(--other)"}
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "sightword", "font.family": "sans-serif", "font.size": 9,
     "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,

@@ -21,9 +21,9 @@ from training.comparison.measure import (
     BundleMeasurement,
     measure_costs,
 )
-from training.comparison.worker import PeakMemory, training_costs
 from training.config import load_config
 from training.evaluation.results import TASKS
+from training.report.costs import PeakMemory, training_costs
 
 
 def captioned(folder: Path) -> None:

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from model.bundle import Bundle
-from tests.training.conftest import further, write_config
-from training.config import load_config
+from tests.training.report.conftest import TwoRuns
 from training.report.glossary import CONCEPTS, TERMS, linked, terms_of
-from training.run import train_and_export
 
 ROOT = Path(__file__).parents[3]
 WORDS = {
@@ -43,15 +40,8 @@ class Links(HTMLParser):
             self.terms.add(f"#{found['id']}")
 
 
-@pytest.fixture(scope="module")
-def run(colours: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    train_and_export(load_config(write_config(colours, **further(tiny))), colours, folder)
-    return folder
-
-
-def test_a_page_leads_from_its_words_to_what_they_mean_and_nowhere_else(run: Path) -> None:
-    page = (run / "report.html").read_text("utf-8")
+def test_a_page_leads_from_its_words_to_what_they_mean_and_nowhere_else(runs: TwoRuns) -> None:
+    page = (runs.first / "report.html").read_text("utf-8")
     links = Links(page)
     assert links.terms == {f"#{term.anchor}" for term in TERMS}
     used = {"zero-shot", "top-1", "95 % interval", "logit scale", "held out", "calibrated", "cosine", "mean per class"}
@@ -60,8 +50,9 @@ def test_a_page_leads_from_its_words_to_what_they_mean_and_nowhere_else(run: Pat
     assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
 
 
-def test_a_card_explains_the_words_that_it_has_and_no_others(run: Path) -> None:
-    body, _, words = Bundle.load(run / "bundle").path.joinpath("MODEL_CARD.md").read_text("utf-8").rpartition("\n## ")
+def test_a_card_explains_the_words_that_it_has_and_no_others(runs: TwoRuns) -> None:
+    card = (runs.first / "bundle" / "MODEL_CARD.md").read_text("utf-8")
+    body, _, words = card.rpartition("\n## ")
     explained = re.findall(r"^- \*\*(.+?)\*\*: ", words, re.MULTILINE)
     assert {"zero-shot", "top-1", "95 % interval", "calibrated", "held out"} <= {*explained}
     assert "mAP" not in explained
