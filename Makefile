@@ -213,7 +213,7 @@ $(VENV)/sdks/npm/.installed: tests/sdks/environments/package-lock.json tests/sdk
 
 # For parity tests, without what they ask for: torchvision (no build for a CPU-only torch), OpenCV, boto3, pycocoevalcap.
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
-	@echo "installing all that development needs into $(VENV), once: 200 packages with torch, 2.3 GB on disk,"
+	@echo "installing all that development needs into $(VENV), once: 270 packages with torch, 2.4 GB on disk,"
 	@echo "and several GB more where torch comes with CUDA; five to twenty minutes"
 	$(PIP) torch==2.13.0
 	$(PIP) --editable ".[cpu,training,tracing,dev]"
