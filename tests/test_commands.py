@@ -149,9 +149,9 @@ def test_the_commands_to_install_are_those_of_the_makefile_and_the_project() -> 
     assert "--constraint" in install_commands("cpu")[-1]
 
 
-@pytest.mark.parametrize(("section", "extra"), [("Train your own", "training"), ("Serve a published model", "convert")])
-def test_the_readme_says_what_to_install_where_it_is_needed(section: str, extra: str) -> None:
-    text = (ROOT / "README.md").read_text("utf-8").partition(f"## {section}\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(("document", "extra"), [("docs/training.md", "training"), ("docs/models.md", "convert")])
+def test_the_documents_say_what_to_install_where_it_is_needed(document: str, extra: str) -> None:
+    text = (ROOT / document).read_text("utf-8").partition("## Install\n")[2].partition("\n## ")[0]
     torch, rest = (line for line in text.splitlines() if line.startswith(".venv/bin/pip install"))
     assert torch.endswith(TORCH)
     assert rest.endswith(f'".[cpu,{extra}]"')
