@@ -12,7 +12,7 @@ _CACHE_KIB = 32 * 1024  # of the database; what is more lies in a file that ends
 class KeyRegister:
     """Says of each key how often it came before, by hashes in a temporary database.
 
-    `missing` counts rows that have none, though their table has a column of keys. Raises OSError where the disk is full.
+    `missing` counts rows that have none, though their table has a column of keys. Raises OSError for a full disk.
 
     Of 10^8 different keys, some two are taken for the same in one of 4,000 jobs: one of them has a number then.
     """
