@@ -23,7 +23,8 @@ class TowerReport(_Frozen):
 
     computes: Literal["float32", "float16", "int8"]  # what its matrices are multiplied in
     kept: tuple[str, ...] = ()  # what stays in float32 of what could be computed in that
-    calibration_pictures: Count = 0  # that fixed the ranges of its activations; 0: found anew in every run
+    # On which the ranges of its activations were measured (calibration data); 0: anew in every run.
+    calibration_pictures: Count = 0
     fused: dict[str, Count] = {}  # nodes by operator
     compared: Count  # pictures or texts
     min_cosine: FiniteFloat
@@ -65,8 +66,9 @@ class VariantReport(_Frozen):
         ]
         if self.image.calibration_pictures and self.pictures == PHOTOGRAPH_CROPS:
             warnings.append(
-                "the image tower was calibrated on crops of four photographs, and is less close on others than this "
-                "report says: make the variant with --pictures, a folder of pictures of the kind that it will see"
+                "the ranges of the image tower's activations were measured on crops of four photographs: it is less "
+                "close on others than this report says. Make the variant with --pictures, a folder of pictures of the "
+                "kind that it will see"
             )
         return warnings
 
@@ -86,10 +88,11 @@ class VariantReport(_Frozen):
 
 def _tower_row(tower: TowerReport, items: str) -> str:
     fused = ", ".join(f"{count} {operator}" for operator, count in tower.fused.items())
-    calibrated = f", calibrated on {tower.calibration_pictures} pictures" if tower.calibration_pictures else ""
+    measured_on = tower.calibration_pictures
+    ranges = f", ranges of activations measured on {measured_on} pictures" if measured_on else ""
     kept = f", {', '.join(tower.kept)} in float32" if tower.kept else ""
     return (
-        f"computes in {tower.computes}{kept}{calibrated}; cosine of {tower.compared} {items}: "
+        f"computes in {tower.computes}{kept}{ranges}; cosine of {tower.compared} {items}: "
         f"{tower.min_cosine:.5f} at least, {tower.mean_cosine:.5f} on average, {tower.alone_min_cosine:.5f} at least "
         f"between one alone and the same among others; "
         f"{tower.speed_ratio:.2f} times as fast in batches of {tower.batch}" + (f"; fused: {fused}" if fused else "")

@@ -1,4 +1,4 @@
-"""The images and texts on which a variant is calibrated and compared with its source."""
+"""The images and texts on which a variant is compared with its source, and its activations' ranges are measured."""
 
 from __future__ import annotations
 

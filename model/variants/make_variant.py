@@ -66,11 +66,11 @@ def _write(
         if options.pictures is None
         else read_images(options.pictures, source.preprocessing)
     )
-    calibration = None
+    range_pixels = None
     if options.precision == "int8" and is_convolutional(onnx.load(source.path / IMAGE_GRAPH, load_external_data=False)):
-        calibration, pixels = pixels[::2], pixels[1::2]  # nothing is measured on what it was fitted to
+        range_pixels, pixels = pixels[::2], pixels[1::2]  # nothing is measured on what it was fitted to
     shutil.copyfile(source.path / TOKENIZER, draft / TOKENIZER)
-    stored = _write_graphs(source, draft, options, manifest, pixels, calibration, log, fusion_tolerance)
+    stored = _write_graphs(source, draft, options, manifest, pixels, range_pixels, log, fusion_tolerance)
     manifest |= {"precision": stored.precision, "weights_dtype": stored.weights_dtype}
     log(f"comparing {len(pixels)} pictures and the texts with {source.id}")
     comparison = compare(source, write_manifest(draft, manifest), pixels)
@@ -83,7 +83,7 @@ def _write(
             stored,
             comparison.image,
             draft / IMAGE_GRAPH,
-            len(calibration) if calibration is not None and stored.calibrated else 0,
+            len(range_pixels) if range_pixels is not None and stored.static else 0,
         ),
         text=_tower_report(stored, comparison.text, draft / TEXT_GRAPH),
         pictures=PHOTOGRAPH_CROPS if options.pictures is None else "pictures of one's own",
@@ -105,7 +105,7 @@ def _write_graphs(
     options: VariantOptions,
     manifest: dict[str, Any],
     pixels: Pixels,
-    calibration: Pixels | None,
+    range_pixels: Pixels | None,
     log: Log,
     fusion_tolerance: float,
 ) -> Stored:
@@ -121,7 +121,7 @@ def _write_graphs(
         return write_fp16(source, draft, graphs, pixels[:FP16_ITEMS])
     if options.precision == "bf16":
         return write_bf16(source, draft, graphs)
-    return write_int8(source, draft, graphs, calibration, pixels[:INT8_ITEMS])
+    return write_int8(source, draft, graphs, range_pixels, pixels[:INT8_ITEMS])
 
 
 def _base_manifest(source: Bundle, options: VariantOptions) -> dict[str, Any]:
@@ -155,11 +155,11 @@ def _write_fused(source: Bundle, draft: Path, manifest: dict[str, Any], pixels: 
     return stored
 
 
-def _tower_report(stored: Stored, closeness: Closeness, graph: Path, calibration_images: int = 0) -> TowerReport:
+def _tower_report(stored: Stored, closeness: Closeness, graph: Path, range_images: int = 0) -> TowerReport:
     return TowerReport(
         computes=stored.computes,
         kept=stored.kept.get(graph.name, ()),
-        calibration_pictures=calibration_images,
+        calibration_pictures=range_images,
         fused=fused_operators(onnx.load(graph, load_external_data=False)),
         compared=len(closeness.cosines),
         min_cosine=float(closeness.cosines.min()),

@@ -45,7 +45,7 @@ class Stored(NamedTuple):
     weights_dtype: Literal["float32", "float16", "bfloat16", "int8"]
     computes: Computes
     kept: Mapping[str, tuple[str, ...]] = {}  # by graph, what stays in float32 beside what always does
-    calibrated: bool = False  # on pictures
+    static: bool = False  # the image tower's activations have ranges that were measured beforehand
 
 
 def write_fused(source: Bundle, folder: Path) -> Stored:
@@ -115,15 +115,17 @@ def write_bf16(source: Bundle, folder: Path, graphs: Path) -> Stored:
     return Stored("bf16", "bfloat16", "float32")
 
 
-def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels | None, pixels: Pixels) -> Stored:
-    """The graphs in the folder `graphs` on int8 matrices; with `calibration`, the image tower in int8 throughout.
+def write_int8(source: Bundle, folder: Path, graphs: Path, range_pixels: Pixels | None, pixels: Pixels) -> Stored:
+    """The graphs in the folder `graphs` on int8 matrices.
+
+    With `range_pixels`, on which the ranges of activations are measured, the image tower is in int8 throughout.
 
     A tower with depthwise convolutions is tried on `pixels`: where it loses too much, convolutions stay as they are.
     """
     protos: dict[FileName, onnx.ModelProto] = {}
     tensors: dict[str, npt.NDArray[Any]] = {}
     kept: dict[str, tuple[str, ...]] = {}
-    static = None if calibration is None else _quantize_image_graph(graphs / IMAGE_GRAPH, calibration, pixels)
+    static = None if range_pixels is None else _quantize_image_graph(graphs / IMAGE_GRAPH, range_pixels, pixels)
     with safe_open(source.path / WEIGHTS, "np") as weights:
         for file in (IMAGE_GRAPH, TEXT_GRAPH):
             if file == IMAGE_GRAPH and static is not None:
@@ -141,15 +143,15 @@ def write_int8(source: Bundle, folder: Path, graphs: Path, calibration: Pixels |
     kept[IMAGE_GRAPH] += _mixture_kept(source)
     _save(tensors, folder)
     _link(protos, folder)
-    return Stored("int8", "int8", "int8", kept, calibrated=static is not None)
+    return Stored("int8", "int8", "int8", kept, static=static is not None)
 
 
 def _quantize_image_graph(
-    graph: Path, calibration: Pixels, pixels: Pixels
+    graph: Path, range_pixels: Pixels, pixels: Pixels
 ) -> tuple[onnx.ModelProto, tuple[str, ...]] | None:
     """The graph in int8 and what stays in float32 of it; None where it loses too much."""
     quantization = quantization_of(onnx.load(graph, load_external_data=False))
-    quantized = quantize_convolutions(graph, calibration, quantization)
+    quantized = quantize_convolutions(graph, range_pixels, quantization)
     if quantization is MIXED and not mean_cosine(graph, quantized, pixels) >= LOW_COSINE:
         return None
     return quantized, quantization.kept

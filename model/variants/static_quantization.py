@@ -72,13 +72,15 @@ def mean_cosine(graph: Path, quantized: onnx.ModelProto, pixels: npt.NDArray[np.
 def quantize_convolutions(
     graph: Path, pixels: npt.NDArray[np.uint8], quantization: Quantization = WHOLE
 ) -> onnx.ModelProto:
-    """An image graph in int8, weights inside, calibrated on pixels [pictures, size, size, 3].
+    """An image graph in int8, weights inside; activations have the ranges of these pixels [pictures, size, size, 3].
 
     Raises VariantError for a graph that no protobuf can hold.
     """
     proto = onnx.load(graph)
     if proto.ByteSize() > MAX_PROTOBUF_BYTES:
-        raise VariantError(f"{graph.name} is larger than 2 GB, which onnxruntime's calibration cannot read")
+        raise VariantError(
+            f"{graph.name} is larger than 2 GB, which onnxruntime cannot read to measure the ranges of its activations"
+        )
     root, level = logging.getLogger(), logging.getLogger().level
     with TemporaryDirectory(prefix="sightword-") as folder:
         whole, prepared, quantized = (Path(folder) / name for name in ("whole.onnx", "prepared.onnx", "int8.onnx"))

@@ -130,7 +130,9 @@ def test_int8_weights_take_less_space(vit: Bundle, make: Make) -> None:
     assert sizes[0] < 0.45 * sizes[1]
 
 
-def test_a_convolutional_tower_is_calibrated_on_pictures_that_it_is_not_measured_on(resnet: Bundle, make: Make) -> None:
+def test_the_ranges_of_a_convolutional_tower_are_of_pictures_that_it_is_not_compared_on(
+    resnet: Bundle, make: Make
+) -> None:
     report = make(resnet, INT8).manifest.variant
     assert report is not None
     assert report.image.calibration_pictures + report.image.compared == len(photograph_crops(resnet.preprocessing))
