@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,8 +25,11 @@ class MetricsLogger(Protocol):
 
 def read_records(metrics: Path) -> Sequence[Mapping[str, Any]]:
     """The lines of metrics.jsonl; without the last one where a run that goes on is just writing it. Raises OSError."""
-    lines = metrics.read_text("utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    *lines, last = metrics.read_text("utf-8").split("\n")
+    records = [json.loads(line) for line in lines]
+    with suppress(json.JSONDecodeError):
+        records.append(json.loads(last))
+    return records
 
 
 def append_record(metrics: Path, record: Mapping[str, Any]) -> None:

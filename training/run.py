@@ -23,6 +23,7 @@ from training.loop.trainer import Trainer
 from training.metrics import METRICS
 from training.progress import announced, console
 from training.report.attributions import training_shards
+from training.report.costs import PeakMemory
 from training.report.findings import FindingsCollector
 from training.report.loggers import LoggerConfig
 from training.report.run_report import write_report
@@ -93,7 +94,8 @@ def train(config: TrainConfig, base: Path, run: Path, loggers: LoggerConfig) -> 
     trainer = setup(config, run, base)
     if not trainer.processes.first:
         return trainer, trainer.fit()
-    with loggers.open(config, run, trainer.state.step) as trainer.loggers:
+    with loggers.open(config, run, trainer.state.step) as opened:
+        trainer.loggers = [*opened, PeakMemory(run)]
         return trainer, trainer.fit()
 
 

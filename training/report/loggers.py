@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 from training.config import ConfigError, TrainConfig
 from training.metrics import MetricsLogger
 from training.progress import console
-from training.report.costs import PeakMemory
 
 PREFIX = "sightword_training"
 EVENTS = "tensorboard"  # folder in that of the run
@@ -93,7 +92,7 @@ def _metric_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class LoggerConfig:
-    """Which loggers a run has, beside the progress bar, metrics.jsonl and that of the peak memory."""
+    """Which loggers a run has, beside the progress bar and metrics.jsonl."""
 
     tensorboard: bool = True
     metrics_port: int | None = None
@@ -103,7 +102,7 @@ class LoggerConfig:
     def open(self, config: TrainConfig, run: Path, step: int) -> Iterator[list[MetricsLogger]]:
         """The loggers of a run that goes on from `step`, until it ends. Raises ConfigError."""
         with ExitStack() as ending:
-            loggers: list[MetricsLogger] = [PeakMemory(run)]
+            loggers: list[MetricsLogger] = []
             if self.metrics_port is not None:
                 sizes = {"steps": config.steps, "batch_size": config.batch_size}
                 loggers.append(PrometheusLogger(self.metrics_host, self.metrics_port, **sizes))
