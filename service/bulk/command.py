@@ -149,6 +149,9 @@ def bulk(
         raise _end(str(error), USAGE) from error
     except (BundleError, EngineError, OSError) as error:
         raise _end(str(error), NOT_THERE) from error
+    except Exception as error:  # Python's own exit code would say that all is done, but for some items
+        log.exception("a fault, after which the same command may go on")
+        raise typer.Exit(NOT_THERE) from error
     raise typer.Exit(code)
 
 

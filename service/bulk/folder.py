@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
 from model.files import DRAFT, write_atomically
-from service.bulk.job import JobError
+from service.bulk.job import JobError, Planned
 from service.bulk.sources import Part
 
 JOB, PLAN, LOCK, ERRORS = "_job.json", "_plan.jsonl", ".lock", "_errors.jsonl"
@@ -49,6 +49,7 @@ class Folder:
         Raises JobError where somebody does, or where the folder holds something else.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._refuse_foreign()  # before anything is left in a folder of others
         with (self.path / LOCK).open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,11 +64,13 @@ class Folder:
     def job(self) -> dict[str, Any] | None:
         """What `_job.json` holds; None where no job was planned to its end. Raises JobError for what is no job."""
         try:
-            job: dict[str, Any] = json.loads((self.path / JOB).read_bytes())
+            job = json.loads((self.path / JOB).read_bytes())
         except FileNotFoundError:
             return None
         except ValueError:
-            raise JobError(f"{self.path / JOB} is damaged: take another --output, or remove it.") from None
+            job = None
+        if not isinstance(job, dict) or not {*Planned._fields} <= job.keys():
+            raise JobError(f"{self.path / JOB} is damaged, or not of this command: take another --output.")
         return job
 
     def write_plan(self, parts: Iterable[Part], advance: Callable[[int], object]) -> Totals:
@@ -104,10 +107,16 @@ class Folder:
             lines.seek(offset)
             return Part.from_json(orjson.loads(lines.readline()))
 
-    def done(self) -> Totals:
-        """How much is done."""
-        rows = [part.rows for number, part in self._parts() if self.is_done(number)]
-        return Totals(len(rows), sum(rows))
+    def done(self, planned: Planned) -> Totals:
+        """How much is done of what was planned. Raises JobError where the plan is not that of the job."""
+        all_rows, done_rows = list[int](), list[int]()
+        for number, part in self._parts():
+            all_rows.append(part.rows)
+            if self.is_done(number):
+                done_rows.append(part.rows)
+        if Totals(len(all_rows), sum(all_rows)) != (planned.parts, planned.rows):
+            raise JobError(f"{self.path / PLAN} is damaged, or of another job: take another --output.")
+        return Totals(len(done_rows), sum(done_rows))
 
     def write_errors(self, number: int, lines: Iterable[Mapping[str, Any]]) -> None:
         """The items of a part that failed; before the part itself is there."""
@@ -120,11 +129,11 @@ class Folder:
         else:
             file.unlink(missing_ok=True)  # of a run that ended before the part was there
 
-    def join_errors(self) -> int:
-        """Put the errors of all parts that are done into one file. Returns how many there are."""
+    def join_errors(self, parts: int) -> int:
+        """Put the errors of those of so many parts that are done into one file. Returns how many there are."""
         count = 0
         with write_atomically(self.path / ERRORS) as draft, draft.open("wb") as all_errors:
-            for number, _ in self._parts():
+            for number in range(parts):
                 file = self._errors_of(number)
                 if file.exists() and self.is_done(number):
                     for line in file.open("rb"):
@@ -135,9 +144,12 @@ class Folder:
         return count
 
     def _parts(self) -> Iterator[NumberedPart]:
-        with (self.path / PLAN).open("rb") as lines:
-            for number, line in enumerate(lines):
-                yield number, Part.from_json(orjson.loads(line))
+        try:
+            with (self.path / PLAN).open("rb") as lines:
+                for number, line in enumerate(lines):
+                    yield number, Part.from_json(orjson.loads(line))
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise JobError(f"{self.path / PLAN} is gone or damaged ({error}): take another --output.") from None
 
     def _errors_of(self, number: int) -> Path:
         return self.path / "_errors" / f"part-{number:0{_NUMBER_DIGITS}}.jsonl"
@@ -152,9 +164,7 @@ class Folder:
             raise JobError(f"{self.path} holds {foreign}, and no job: take a folder that is new or empty as --output.")
 
     def _remove_drafts(self) -> None:
-        """What killed runs were writing. Nobody writes now: the lock is ours."""
-        for draft in self.path.rglob(f"*{DRAFT}"):
-            if draft.is_dir():
-                shutil.rmtree(draft, ignore_errors=True)
-            else:
+        """What killed runs were writing, here and where layouts write. Nobody writes now: the lock is ours."""
+        for draft in chain(self.path.glob(f"*{DRAFT}"), self.path.glob(f"*/*{DRAFT}")):
+            if draft.name.startswith((".", "_")) and draft.is_file():
                 draft.unlink(missing_ok=True)

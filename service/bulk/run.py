@@ -118,7 +118,7 @@ def _plan(folder: Folder, worker: PartEngine, wanted: dict[str, Any], stopped: t
 
 def _embed(worker: PartEngine, planned: Planned, stopped: threading.Event) -> int:
     folder = Folder(worker.request.folder, open_layout(worker.request, planned).is_done)
-    done = folder.done()
+    done = folder.done(planned)
     if done.parts:
         write_line(f"{done.parts:,} of {planned.parts:,} parts are there, {done.rows:,} items")
     identity = worker.identity()
@@ -131,11 +131,11 @@ def _embed(worker: PartEngine, planned: Planned, stopped: threading.Event) -> in
             for _ in worker.run_pending(folder, planned, progress.advance, lambda: _stop(stopped)):
                 pass
     except StoppedError:
-        left = planned.parts - folder.done().parts
+        left = planned.parts - folder.done(planned).parts
         write_line(f"interrupted: {left:,} of {planned.parts:,} parts are left, and are computed from their beginning")
         raise
     finally:
-        failed = folder.join_errors()
+        failed = folder.join_errors(planned.parts)
     seconds, items = time.monotonic() - began, planned.rows - done.rows
     speed = f", {items / seconds:.3g} a second" if items else ""
     write_line(f"{planned.rows - failed:,} vectors in {folder.path}; {format_duration(seconds)}{speed}")

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.bundle import Bundle
+from service.bulk.folder import Folder
+from service.bulk.job import JobError, Planned
+from service.bulk.sources import Part
 from sightword.command.vector_file import read_vectors
 from tests.service.bulk.jobs import errors, files, job, pictures, rows
 from tests.service.llip import Llip
@@ -171,3 +174,43 @@ def test_options_of_tables_reach_their_reader(tmp_path: Path) -> None:
     assert done.code == 1, done.told
     found = [(row["key"], row["error"] is None) for row in rows(output)]
     assert found == [("érable", True), ("hêtre", True), ("if", False)]
+
+
+def test_a_plan_that_was_damaged_is_not_taken_for_a_job_that_is_done(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, lambda number: True)
+    totals = folder.write_plan(
+        [Part("folder", "image", "x", 1, names=(f"{n}.jpg",)) for n in range(3)], lambda rows: None
+    )
+    planned = Planned("image", 8, *totals)
+    assert folder.done(planned) == totals
+    plan = (tmp_path / "_plan.jsonl").read_bytes()
+    for cut in (plan[:-10], plan[: plan.index(b"\n") + 1], b"[]\n", b"{}\n"):
+        (tmp_path / "_plan.jsonl").write_bytes(cut)
+        with pytest.raises(JobError, match=r"_plan\.jsonl is"):
+            folder.done(planned)
+    for content in ("[]", "{}", "nothing"):
+        (tmp_path / "_job.json").write_text(content, "utf-8")
+        with pytest.raises(JobError, match=r"_job\.json is damaged, or not of this command"):
+            folder.job()
+
+
+def test_a_folder_that_is_not_of_a_job_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "pictures", 1)
+    assert job(folder, "--output", folder).code == 2
+    assert [each.name for each in folder.iterdir()] == ["0000.jpg"]
+    output = tmp_path / "vectors"
+    assert job(folder, "--output", output).code == 0
+    theirs = [output / "film.mkv.partial", output / "downloads" / "a.partial", output / "b.partial" / "c.txt"]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    ours = [output / ".part-00000.parquet.0123.partial", output / "_errors" / ".part-00000.jsonl.0123.partial"]
+    for file in ours:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    assert job(folder, "--output", output).code == 0
+    assert [each.exists() for each in (*theirs, *ours)] == [True, True, True, False, False]
+    part = output / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-10])
+    done = job(folder, "--output", output, "--near-duplicates", 0.9)
+    assert done.code == 3, "1 would be: all is done, but some items failed"
