@@ -25,12 +25,13 @@ def weights_folder() -> Iterator[Path | None]:
     try:
         place = Path(tempfile.gettempdir())
         _remove_left(place)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        hidden = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
+        lock = _lock(hidden)  # also against those who clean up old temporary files
+        folder = hidden.rename(place / hidden.name[1:])  # locked already, or another start would take it for left
     except OSError as error:
         log.warning("each worker has weights of its own: there is no place for temporary files (%s)", error)
         yield None
         return
-    lock = _lock(folder)  # also against those who clean up old temporary files
     try:
         yield folder
     finally:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,30 @@ def test_weights_are_there_once(tmp_path: Path, temporary_files: Path) -> None:
         assert folder != left
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not list(temporary_files.glob(f"{PREFIX}*"))
+
+
+def test_services_that_start_at_once_leave_each_other_their_folders(
+    temporary_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary_files))
+    ended = threading.Event()
+
+    def start_again_and_again() -> None:
+        while not ended.is_set():
+            with weights_folder():
+                pass
+
+    other = threading.Thread(target=start_again_and_again)
+    other.start()
+    try:
+        for _ in range(500):
+            with weights_folder() as folder:
+                assert folder is not None
+                assert folder.is_dir()
+    finally:
+        ended.set()
+        other.join()
+    assert not list(temporary_files.iterdir())
 
 
 def test_a_reload_brings_other_files(bundle_path: Path, other_bundle: Bundle, tmp_path: Path) -> None:
