@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.config import Activation, ModelConfig, Preprocessing
 from model.network import LibraryNetwork
+from model.terminal import printable
 from model.tokenizers.clip import TextTokenizer
 
 _MESSAGE_CHARACTERS = 4000
@@ -23,13 +24,6 @@ class CheckpointError(ValueError):
     def __init__(self, message: str) -> None:
         """Names in it may be of a file, and of any length: what a terminal would obey is escaped."""
         super().__init__(printable(message, keep="\n")[:_MESSAGE_CHARACTERS])
-
-
-def printable(text: str, keep: str = "") -> str:
-    """The same text, with everything that is no character to be seen written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 @contextmanager

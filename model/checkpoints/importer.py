@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from model.bundle import Bundle
 from model.checkpoints import onnx_exports, openai, openclip, sentence_transformers, transformers, transformers_folder
 from model.checkpoints.adapters import refuse_adapter
-from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming, printable
+from model.checkpoints.checkpoint import Checkpoint, CheckpointError, LibraryCheckpoint, Options, naming
 from model.checkpoints.folders import model_name, new_folder, read_object
 from model.checkpoints.matryoshka import read_matryoshka
 from model.checkpoints.networks import to_network
@@ -26,6 +26,7 @@ from model.export.bundle import ExportError, export_bundle
 from model.manifest import MANIFEST
 from model.network import AnyNetwork
 from model.suggestions import did_you_mean_path
+from model.terminal import printable
 
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 _BUNDLE_ID: TypeAdapter[str | None] = TypeAdapter(ModelName | None)

@@ -11,6 +11,7 @@ import typer
 
 from model.environment import unknown_variables
 from model.requirements import needs
+from model.terminal import PrintableFormatter, printable
 
 log = logging.getLogger(__name__)
 USAGE, NOT_THERE = 2, 3
@@ -114,7 +115,9 @@ def bulk(
     do not end it: their vector is null, and _errors.jsonl says why. Settings of the service apply where they concern
     vectors: SIGHTWORD_DECODER, SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BATCH, SIGHTWORD_URL_HOSTS.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     with needs("parquet"):
         import pyarrow  # noqa: F401
     with needs("cpu"):
@@ -156,7 +159,7 @@ def bulk(
 
 
 def _end(message: str, code: int) -> typer.Exit:
-    typer.echo(message, err=True)
+    typer.echo(printable(message, keep="\n"), err=True)
     return typer.Exit(code)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.progress import Count, log_periodically
+from model.terminal import printable
 
 SPEED_OVER_S = 60.0  # of the time that is left
 
@@ -52,5 +53,5 @@ class JobProgress:
 
 
 def write_line(line: str) -> None:
-    """To standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """To standard error; names of files and of what is in them are of others."""
+    print(printable(line, keep="\n"), file=sys.stderr, flush=True)

@@ -194,6 +194,19 @@ def test_a_plan_that_was_damaged_is_not_taken_for_a_job_that_is_done(tmp_path: P
             folder.job()
 
 
+def test_names_of_files_move_no_cursor_and_colour_no_terminal(tmp_path: Path) -> None:
+    """A name that would wipe the screen: of a picture that fails, and of a file that is none."""
+    folder = pictures(tmp_path / "pictures", 1)
+    for name in ("\x1b[2J.jpg", "\x1b]0;title\x07.exe", "\x1b[2J.tar"):
+        (folder / name).write_bytes(b"x")
+    done = job(folder, "--output", tmp_path / "vectors")
+    assert done.code == 1, done.told
+    assert done.told.count("\\x1b") >= 2
+    assert all(each.isprintable() or each == "\n" for each in done.told)
+    refused = job(folder / "\x1b[2J", "--output", tmp_path / "vectors-2")
+    assert (refused.code, "\x1b" in refused.told) == (2, False), refused.told
+
+
 def test_a_folder_that_is_not_of_a_job_is_left_as_it_is(tmp_path: Path) -> None:
     folder = pictures(tmp_path / "pictures", 1)
     assert job(folder, "--output", folder).code == 2
