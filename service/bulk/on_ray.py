@@ -1,7 +1,7 @@
 """The parts of a job on a Ray cluster: Ray Data hands their numbers to actors, one engine each, and counts come back.
 
 Pictures and vectors never pass through Ray. An actor reads its part and writes it into the output folder, which has the
-same path on every node, as the inputs have; a part that was lost with its actor is done again by another.
+same path on every node, as the inputs have; a part that was lost with its actor is done again by another, a few times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from service.bulk.job import JobError, JobRequest, Planned, refuse_other
 from service.bulk.layouts import open_layout
 from service.bulk.pipeline import PartCount
 from service.bulk.ray_actors import Actors
-from service.bulk.sources import Kind
+from service.bulk.sources import Kind, SourceError
 from service.bulk.worker import PartWorker, run_part
 from service.pulling import WITHHELD
 from service.settings import PREFIX, SettingsError
@@ -34,8 +34,9 @@ with needs("ray"):
 OPENING_S = 1800.0  # for a first engine: its node may have to start, its model to be read
 POLL_S = 0.2
 STORE_BYTES = 256 * 2**20  # of the object store: more than all numbers and counts take
+TRIES = 5  # of a part whose actor is lost, by default without an end: with a node, or by the part itself
 MAX_BLOCKS = 10_000  # of a data set; each is some work for the driver
-USAGE = (JobError, SettingsError)
+USAGE = (JobError, SettingsError, SourceError)
 REFUSALS = (*USAGE, BundleError, EngineError, OSError)
 Refusal = tuple[str, bool]  # why, and whether the command has to change
 
@@ -145,6 +146,7 @@ class RayEngine:
             batch_size=1,
             batch_format="numpy",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self._actors.most),
+            max_task_retries=TRIES - 1,
             **self._actors.options(),
         )
         for row in _consume(data, stop):

@@ -100,6 +100,7 @@ class LocalCluster:
 def local_cluster() -> Iterator[LocalCluster]:
     """For the length of the `with`."""
     folder = tempfile.mkdtemp(prefix="ray")  # a short name: sockets are under it
+    Path("/tmp/ray").mkdir(exist_ok=True)
     cluster = LocalCluster(folder)
     try:
         yield cluster

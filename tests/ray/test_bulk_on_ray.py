@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from service.bulk.job import JobError
 from service.bulk.ray_actors import Actors
 from tests.service import pictures
 
+TRIES = 5  # of on_ray.py, which imports Ray
 if TYPE_CHECKING:
     from tests.ray.cluster import LocalCluster
 
@@ -111,6 +113,47 @@ def test_what_actors_refuse_is_told_as_it_is(
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 2
     assert "holds another job: digest is 0000" in done.stderr
+
+
+def test_a_table_that_has_changed_is_told_as_by_one_process(cluster: LocalCluster, tmp_path: Path) -> None:
+    table, output = tmp_path / "texts.txt", tmp_path / "vectors"
+    table.write_text("a cat\na dog\n", "utf-8")
+    environment = clean_environment(SETTINGS) | {"RAY_ADDRESS": cluster.address}
+    asked = command(table, output, "--kind", "text")
+    assert subprocess.run(asked, env=environment, capture_output=True, timeout=200).returncode == 0
+    (output / "part-00000.parquet").unlink()
+    table.write_text("a cat\na horse\n", "utf-8")
+    done = subprocess.run([*asked, "--engine", "ray"], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 2, done.stderr
+    assert f"{table} has changed since the job was planned" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_part_that_ends_its_actors_is_not_tried_without_an_end(
+    cluster: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    """Whatever the reason: here, each actor is killed once it embeds."""
+    environment = clean_environment(SETTINGS) | {"RAY_ADDRESS": cluster.address}
+    asked = command(folder, tmp_path / "vectors", "--engine", "ray", "--ray-actors", "1")
+    killed = set[int]()
+    running = subprocess.Popen(asked, env=environment, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and len(killed) < 4 * TRIES:
+        for actor in actors_of(cluster):
+            with suppress(psutil.NoSuchProcess):
+                if embeds(actor):
+                    actor.kill()
+                    killed.add(actor.pid)
+        time.sleep(0.01)
+    running.kill()
+    _, told = running.communicate()
+    assert TRIES <= len(killed) < 4 * TRIES
+    assert running.returncode == 3, told
+    assert "the Ray cluster could not go on" in told
+
+
+def embeds(actor: psutil.Process) -> bool:
+    """Whether it has been given a part, by the title that Ray gives its process."""
+    return ".submit" in " ".join(actor.cmdline())
 
 
 def node(**resources: float) -> dict[str, object]:
