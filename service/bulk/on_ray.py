@@ -21,11 +21,10 @@ from service.bulk.folder import Folder
 from service.bulk.job import JobError, JobRequest, Planned, refuse_other
 from service.bulk.layouts import open_layout
 from service.bulk.pipeline import PartCount
-from service.bulk.ray_actors import Actors
+from service.bulk.ray_actors import Actors, passed_on
 from service.bulk.sources import Kind, SourceError
 from service.bulk.worker import PartWorker, run_part
-from service.pulling import WITHHELD
-from service.settings import PREFIX, SettingsError
+from service.settings import SettingsError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported: it would report to its makers
 with needs("ray"):
@@ -88,11 +87,9 @@ class RayEngine:
     def __init__(self, request: JobRequest, actors: int | None = None) -> None:
         """Open one engine there, and ask it. Raises JobError, and OSError for what it refuses beside."""
         self.request = request
-        settings = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
-        variables = {name: value for name, value in settings.items() if name not in WITHHELD}
         try:
             ray.init(
-                runtime_env={"env_vars": {**variables, "RAY_USAGE_STATS_ENABLED": "0"}},
+                runtime_env={"env_vars": {**passed_on(os.environ), "RAY_USAGE_STATS_ENABLED": "0"}},
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.WARNING,

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from model.environment import HUB, PREFIX
 from service.bulk.job import JobError
+
+# What vectors depend on, and where models are. Ray shows the variables of actors on its dashboard, so that no key and
+# no address of a service is among them.
+SETTINGS = (
+    "MODEL", "PROVIDER", "DEVICE", "GPU_MEMORY_BYTES", "DECODER", "TRUNCATE", "MAX_BATCH", "MAX_IMAGE_PIXELS",
+    "MAX_BODY_BYTES", "URL_HOSTS", "URL_NETWORKS", *HUB,
+)  # fmt: skip
+
+
+def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
+    """Those variables that the actors are given, too."""
+    return {name: environment[name] for name in (PREFIX + setting for setting in SETTINGS) if name in environment}
 
 
 class Actors(NamedTuple):

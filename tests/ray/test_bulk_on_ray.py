@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.service_process import clean_environment
 from service.bulk.job import JobError
-from service.bulk.ray_actors import Actors
+from service.bulk.ray_actors import Actors, passed_on
 from tests.service import pictures
 
 TRIES = 5  # of on_ray.py, which imports Ray
@@ -168,3 +168,10 @@ def test_how_many_actors_a_cluster_has_room_for() -> None:
     for nodes, asked in (([node()], None), ([node(CPU=2)], 3), ([node(CPU=8, GPU=1)], 2)):
         with pytest.raises(JobError):
             Actors.of_nodes(nodes, asked)
+
+
+def test_actors_are_given_no_key_and_no_address() -> None:
+    """Ray shows their variables to whoever sees its dashboard."""
+    kept = {"SIGHTWORD_MODEL": "a", "SIGHTWORD_DECODER": "simd", "SIGHTWORD_HOME": "b", "SIGHTWORD_URL_HOSTS": "h"}
+    names = ("API_KEY", "API_KEYS", "API_KEYS_FILE", "ADMIN_KEY", "REDIS_URL", "IMMICH_FORWARD_URL", "URL")
+    assert passed_on(kept | {f"SIGHTWORD_{name}": "secret" for name in names} | {"PATH": "p"}) == kept
