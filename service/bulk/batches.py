@@ -18,7 +18,6 @@ from model.runtime.engine import EngineError
 
 log = logging.getLogger(__name__)
 MODEL_FAILED = "The model failed on this item; other items are not affected."
-MOST_FAILURES = 64  # one after the other, of single items: then it is not they
 Run = Callable[[Sequence[Any]], NDArray[np.float32]]
 
 
@@ -53,12 +52,11 @@ class PartBatches:
 class BatchRunner:
     """Runs batches, from several threads. One poisoned item fails alone, and a batch for which memory is short is cut.
 
-    `run` gives [batch, dimensions].
+    `run` gives [batch, dimensions]; `probe` is an item that no model fails on.
     """
 
-    def __init__(self, run: Run, dimensions: int) -> None:
-        self._run, self._dimensions = run, dimensions
-        self._failures = 0  # of single items since the last that did not fail
+    def __init__(self, run: Run, dimensions: int, probe: Any) -> None:
+        self._run, self._dimensions, self._probe = run, dimensions, probe
 
     def __call__(self, payloads: Sequence[Any]) -> NDArray[np.float32]:
         """[batch, dimensions]; not a number where the model failed. Raises EngineError where it always does."""
@@ -66,22 +64,33 @@ class BatchRunner:
             vectors = self._run(payloads)
             if len(vectors) != len(payloads):
                 raise RuntimeError(f"the engine gave {len(vectors)} vectors for {len(payloads)} items")
-            self._failures = 0
-            return vectors
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             self._tell(error, len(payloads))
+        else:
+            if not np.isfinite(vectors).all():
+                self._check_engine()
+            return vectors
         if len(payloads) > 1:
             half = -(-len(payloads) // 2)
             return np.concatenate([self(payloads[:half]), self(payloads[half:])])
+        self._check_engine()
         return np.full((1, self._dimensions), np.nan, np.float32)
+
+    def _check_engine(self) -> None:
+        """Raise EngineError where it fails on the probe, too: of a device that is lost no item is to blame.
+
+        Their errors would be for good, as those of a part that is written.
+        """
+        why: object = "its numbers are not finite"
+        try:
+            if np.isfinite(self._run([self._probe])).all():
+                return
+        except Exception as error:
+            why = error
+        raise EngineError(f"the engine fails on whatever it is given, and so it is not the items: {why}")
 
     def _tell(self, error: Exception, items: int) -> None:
         if is_out_of_memory(error) and items > 1:
             log.warning("the device has no memory for a batch of %d items: it is cut in half", items)
-            return
-        log.warning("a batch of %d items failed: %s", items, error)
-        self._failures += items == 1
-        if self._failures >= MOST_FAILURES:
-            raise EngineError(
-                f"the engine failed on {self._failures} items one after the other, and so it is not them: {error}"
-            ) from error
+        else:
+            log.warning("a batch of %d items failed: %s", items, error)

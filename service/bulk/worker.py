@@ -84,12 +84,17 @@ class PartWorker:
         pipeline, workers = self._pipeline, self._pipeline.workers[kind]
         if is_padded(pipeline.engine.provider) or self.settings.max_batch is not None:
             return pipeline.max_batch[kind]  # of the sizes that the warm-up has prepared
-        size, engine = self.bundle.image_size, pipeline.engine
+        engine = pipeline.engine
         run: Run = engine.embed_images if kind == "image" else engine.embed_texts
-        image = np.zeros((1, size, size, 3), np.uint8)
-        item: NDArray[Any] = image if kind == "image" else token_row(self.bundle, TYPICAL_TEXT_TOKENS)
-        costs = measure_costs(run, item, BATCHES_ON_CPU[kind], [workers], measuring_s=MEASURING_S)
+        costs = measure_costs(run, self._probe(kind), BATCHES_ON_CPU[kind], [workers], measuring_s=MEASURING_S)
         return best_size({size: seconds for (_, size), seconds in costs.items()}, GAIN)
+
+    def _probe(self, kind: Kind) -> NDArray[Any]:
+        """An item of that kind, as the engine takes it: [1, size, size, 3] or [1, length]."""
+        size = self.bundle.image_size
+        return (
+            np.zeros((1, size, size, 3), np.uint8) if kind == "image" else token_row(self.bundle, TYPICAL_TEXT_TOKENS)
+        )
 
     def run_pending(
         self, folder: Folder, planned: Planned, advance: Callable[[int, int], object], stop: Callable[[], None]
@@ -108,7 +113,9 @@ class PartWorker:
         request, pipeline, kind = self.request, self._pipeline, planned.kind
         layout = open_layout(request, planned)
         folder = Folder(request.folder, layout.is_done)
-        runner = BatchRunner(pipeline.run_images if kind == "image" else pipeline.run_texts, self.bundle.dimensions)
+        run = pipeline.run_images if kind == "image" else pipeline.run_texts
+        [probe] = self._probe(kind) if kind == "image" else self._probe(kind).tolist()  # as prepared items are
+        runner = BatchRunner(run, self.bundle.dimensions, probe)
         about = {"model": self.bundle.id, "digest": self.bundle.digest}
 
         def embed(payloads: Sequence[Any]) -> NDArray[Any]:

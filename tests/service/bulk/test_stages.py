@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.runtime.engine import EngineError
-from service.bulk.batches import MOST_FAILURES, BatchRunner, PartBatches
+from service.bulk.batches import BatchRunner, PartBatches
 from service.bulk.layouts import ClipRetrievalLayout, NpyLayout, Rows
 from service.bulk.read_ahead import read_ahead
 
@@ -27,19 +27,31 @@ def test_a_poisoned_item_fails_alone() -> None:
             raise RuntimeError("the kernel failed")
         return np.array([[each, 1] for each in payloads], np.float32)
 
-    vectors = BatchRunner(run, 2)(range(8))
+    vectors = BatchRunner(run, 2, probe=9)(range(8))
     assert np.isnan(vectors[3]).all()
     assert [row[0] for row in vectors if row[1] == 1] == [0, 1, 2, 4, 5, 6, 7]
-    assert ran == [8, 4, 2, 2, 1, 1, 4]
+    assert ran == [8, 4, 2, 2, 1, 1, 1, 4], "one more with the probe"
 
 
-def test_an_engine_that_always_fails_ends_the_job() -> None:
+@pytest.mark.parametrize("broken", ["raises", "gives nothing finite"])
+def test_a_device_that_is_lost_makes_no_errors_of_items(broken: str) -> None:
+    """Those of its last batch would be in a part that is written before the next batch fails."""
+
     def run(payloads: Sequence[Any]) -> NDArray[np.float32]:
-        raise RuntimeError("the device is lost")
+        if broken == "raises":
+            raise RuntimeError("the device is lost")
+        return np.full((len(payloads), 2), np.nan, np.float32)
 
-    runner = BatchRunner(run, 2)
-    with pytest.raises(EngineError, match=f"{MOST_FAILURES} items one after the other.*the device is lost"):
-        runner(range(MOST_FAILURES))
+    why = "the device is lost" if broken == "raises" else "not finite"
+    with pytest.raises(EngineError, match=f"fails on whatever it is given.*{why}"):
+        BatchRunner(run, 2, probe=0)([1])
+
+
+def test_a_vector_that_is_not_finite_fails_alone() -> None:
+    def run(payloads: Sequence[Any]) -> NDArray[np.float32]:
+        return np.array([[np.nan if each == 3 else each, 1] for each in payloads], np.float32)
+
+    assert np.isnan(BatchRunner(run, 2, probe=0)([1, 3, 2])[:, 0]).tolist() == [False, True, False]
 
 
 def test_batches_follow_from_the_part_alone() -> None:
