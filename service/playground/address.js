@@ -3,7 +3,7 @@
  * The fragment is #panel?field=value&…, with the fields of that panel that are not as the page offers them.
  */
 
-import { server } from "./api.js";
+import { server, store, stored } from "./api.js";
 import { byId } from "./dom.js";
 import { takeSamples } from "./pictures.js";
 import { onChange, state } from "./state.js";
@@ -11,22 +11,22 @@ import { onChange, state } from "./state.js";
 const STORED = `sightword-form ${server}`;
 const LONGEST = 6000; // characters of an address that every browser and chat takes
 const PANELS = [...document.querySelectorAll("[role=tabpanel] form")];
-let stored = "";
+let samplesStored = "";
 
 export const openPanel = () => PANELS.find((form) => !form.closest("[role=tabpanel]").hidden);
 
 /** Take over what the session and the address say, and keep both up with the page. */
 export function keepAddress() {
-  const { fields = {}, samples = [] } = read();
+  const { fields, samples } = read();
   for (const form of PANELS) if (fields[form.id]) fill(form, new URLSearchParams(fields[form.id]));
   follow();
-  if (samples.length) takeSamples(samples);
-  stored = sampleNames();
+  takeSamples(samples);
+  samplesStored = sampleNames();
   for (const form of PANELS) form.addEventListener("input", write);
-  onChange(() => sampleNames() === stored || write());
+  onChange(() => sampleNames() === samplesStored || write());
   addEventListener("hashchange", follow);
   addEventListener("beforeunload", (event) => state.pictures.some(({ sample, embedded }) => !sample && embedded) && event.preventDefault());
-  byId("key-forget").addEventListener("click", () => sessionStorage.removeItem(STORED)); // who leaves takes all of it along
+  byId("key-forget").addEventListener("click", () => store(STORED, null)); // who leaves takes all of it along
 }
 
 function follow() {
@@ -35,28 +35,26 @@ function follow() {
   if (form && query !== undefined) fill(form, new URLSearchParams(query), true);
 }
 
-/** The address and the storage as the page stands. */
+/** The address and the storage as the page stands. False where the fields are too long for an address. */
 export function write() {
   const form = openPanel();
   const query = String(differing(form));
   const fits = query.length <= LONGEST;
   history.replaceState(null, "", `#${form.id}${query && fits ? `?${query}` : ""}`);
-  stored = sampleNames();
+  samplesStored = sampleNames();
   const fields = Object.fromEntries(PANELS.map((each) => [each.id, String(differing(each))]));
-  try {
-    sessionStorage.setItem(STORED, JSON.stringify({ fields, samples: state.pictures.filter(({ sample }) => sample).map(({ name }) => name) }));
-  } catch {
-    sessionStorage.removeItem(STORED); // it is full: better nothing than half of it
-  }
+  store(STORED, JSON.stringify({ fields, samples: samplesStored }));
+  return fits;
 }
 
 const sampleNames = () => state.pictures.filter(({ sample }) => sample).map(({ name }) => name).join();
 
 function read() {
   try {
-    return JSON.parse(sessionStorage.getItem(STORED)) ?? {};
+    const { fields, samples } = JSON.parse(stored(STORED));
+    return { fields: Object(fields), samples: samples.split(",") };
   } catch {
-    return {};
+    return { fields: {}, samples: [] }; // nothing yet, or not of this page
   }
 }
 

@@ -7,10 +7,27 @@ export const server = here.origin + here.pathname.slice(0, -1);
 const KEY = `sightword-key ${server}`; // another service may have its page at this origin, too
 const REFUSED = "keyrefused";
 
+const memory = new Map();
+const allowed = (act) => {
+  try {
+    return act();
+  } catch {
+    return null; // a browser may keep nothing for this page, or no more
+  }
+};
+export const stored = (name) => memory.get(name) ?? allowed(() => sessionStorage.getItem(name));
+
+/** Keep a text for this tab, or as long as the page is open where the browser keeps nothing; null forgets it. */
+export function store(name, value) {
+  memory.set(name, value);
+  allowed(() => sessionStorage.removeItem(name)); // first: no text is better than an old one
+  if (value !== null) allowed(() => sessionStorage.setItem(name, value));
+}
+
 export const key = {
-  get: () => sessionStorage.getItem(KEY),
-  set: (value) => sessionStorage.setItem(KEY, value),
-  forget: () => sessionStorage.removeItem(KEY),
+  get: () => stored(KEY),
+  set: (value) => store(KEY, value),
+  forget: () => store(KEY, null),
   onRefused: (listener) => document.addEventListener(REFUSED, listener),
 };
 

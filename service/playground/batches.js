@@ -1,6 +1,7 @@
 /** Many pictures in many requests: a few at a time, with progress, patience while the server is full, and an end. */
 
 import { ApiError, ask } from "./api.js";
+import { Complaint } from "./request.js";
 import { PART_BYTES, toSend, Unsendable } from "./sending.js";
 import { state } from "./state.js";
 
@@ -13,7 +14,7 @@ const TOO_LARGE = 413;
 
 /**
  * Ask for all pictures. `request(pairs)` gives {path, body} for some [picture, blob]; `take(answer, pictures)` keeps what came;
- * `spare(picture, message)` hears of a file that could not be sent. `work` has signal, progress(done) and pause(text), and its
+ * `spare(picture, error)` hears of a file that could not be sent. `work` has signal, digest, progress(done, total) and pause(text), and its
  * `timings` grow by one for each request. What was taken before an error or a cancel stays.
  */
 export async function inBatches(pictures, { request, take, spare }, work) {
@@ -30,13 +31,13 @@ export async function inBatches(pictures, { request, take, spare }, work) {
           take(await askPatiently(path, body, { ...work, signal }), pairs.map(([picture]) => picture));
         } catch (error) {
           if (error.status !== TOO_LARGE || pairs.length > 1 || pictures.length === 1) throw error;
-          spare(pairs[0][0], error.message);
+          spare(pairs[0][0], error);
         }
       }
-      work.progress((done += some.length));
+      work.progress((done += some.length), pictures.length);
     }
   };
-  work.progress(0);
+  work.progress(0, pictures.length);
   try {
     await Promise.all(Array.from({ length: LANES }, lane));
   } catch (error) {
@@ -67,7 +68,7 @@ async function fitting(pictures, spare, signal) {
       lists.at(-1).push([picture, blob]);
     } catch (error) {
       if (!(error instanceof Unsendable)) throw error;
-      spare(picture, error.message);
+      spare(picture, error);
     }
   }
   return lists;
@@ -78,6 +79,7 @@ export async function askPatiently(path, body, work) {
   for (let tries = 1; ; tries += 1) {
     try {
       const result = await ask(path, { body, signal: work.signal });
+      sameModel(result.digest ?? work.digest, work.digest);
       work.timings.push(result);
       work.pause("");
       return result;
@@ -88,6 +90,13 @@ export async function askPatiently(path, body, work) {
       await sleep(seconds * 1000, work.signal);
     }
   }
+}
+
+/** Answers of two models must never meet: a server may take up another one at any time, and somebody choose it. */
+function sameModel(digest, wanted) {
+  if (digest === wanted && state.model?.digest === wanted) return;
+  document.dispatchEvent(new Event("modelreplaced"));
+  throw new Complaint("Another model answers meanwhile, whose vectors mean something else. Ask again.");
 }
 
 const sleep = (ms, signal) => new Promise((resolve, reject) => {

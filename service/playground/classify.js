@@ -33,7 +33,6 @@ function describe(pictures) {
     multi_label: multiLabel() || null,
     threshold: threshold || null,
     top_k: byId("top-k").valueAsNumber || null,
-    on_error: pictures.length > 1 ? "item" : null,
   });
 }
 
@@ -80,5 +79,5 @@ function follow() {
   byId("labels-field").hidden = byId("label-set").value !== "";
   byId("templates").hidden = byId("template-set").value !== "own";
   const threshold = byId("threshold").valueAsNumber;
-  byId("threshold-value").textContent = threshold ? `${Math.round(threshold * 100)} %` : "0 % (off)";
+  byId("threshold-value").textContent = threshold ? `${Math.round(threshold * 100)} %` : "off";
 }

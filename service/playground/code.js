@@ -15,7 +15,7 @@ export function showCode(container, describe) {
   const text = el("code");
   const block = el("pre", { tabindex: "0", "aria-label": "The same request as a command" }, text);
   const choices = Object.keys(LANGUAGES).map((name) =>
-    el("button", { type: "button", "aria-pressed": "false", click: () => choose(name) }, name),
+    el("button", { "aria-pressed": "false", click: () => choose(name) }, name),
   );
   const copy = copyButton(() => text.textContent, text);
   container.append(
@@ -52,12 +52,13 @@ function written(describe) {
   }
 }
 
-/** A button that copies what `read` gives; `shown` is selected where the browser has no clipboard for this page. */
+/** A button that copies what `read` gives, false if that is too long; `shown` is selected where the browser has no clipboard for this page. */
 export function copyButton(read, shown, label = "Copy") {
-  const button = el("button", { type: "button", class: "copy", click: async () => {
-    const copied = await copyText(read(), shown);
-    button.textContent = copied ? "Copied" : "Press Ctrl+C";
-    announce(copied ? "Copied" : "Selected; press Control C to copy");
+  const button = el("button", { class: "copy", click: async () => {
+    const text = read();
+    const copied = text ? await copyText(text, shown) : "Too long for a link";
+    button.textContent = copied;
+    announce(copied);
     setTimeout(() => (button.textContent = label), 2000);
   } }, label);
   return button;
@@ -66,9 +67,9 @@ export function copyButton(read, shown, label = "Copy") {
 async function copyText(text, shown) {
   try {
     await navigator.clipboard.writeText(text); // there is none on plain http, but for localhost
-    return true;
+    return "Copied";
   } catch {
     getSelection().selectAllChildren(shown);
-    return false;
+    return "Press Ctrl+C";
   }
 }

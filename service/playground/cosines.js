@@ -29,7 +29,7 @@ async function cosinesThere(pictures, texts, work) {
       some.forEach((picture, index) => found.set(picture, { cosines: cosine.map((row) => row[index]) }));
       for (const { index, error } of errors?.candidates ?? []) found.set(some[index], { error });
     },
-    spare: (picture, message) => found.set(picture, { error: { message } }),
-  }, { ...work, progress: (done) => work.progress(done, pictures.length) });
+    spare: (picture, error) => found.set(picture, { error }),
+  }, work);
   return pictures.map((picture) => found.get(picture));
 }

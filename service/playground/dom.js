@@ -5,6 +5,7 @@ export const byId = (id) => document.getElementById(id);
 /** A new element. Functions among the attributes are listeners; null and false are left out. */
 export function el(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
+  if (tag === "button") element.type = "button"; // those that submit stand in the page
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);

@@ -34,7 +34,7 @@ function describe(pictures) {
   const dimensions = wantsTokens() ? null : byId("dimensions").valueAsNumber || null;
   if (wantsPictures()) {
     const output = wantsTokens() ? "tokens" : null;
-    return multipart("/embed", pictures, { dimensions, output, on_error: pictures.length > 1 ? "item" : null });
+    return multipart("/embed", pictures, { dimensions, output });
   }
   const texts = lines(byId("texts"));
   if (!texts.length) throw new Complaint("Write at least one text.");
@@ -56,7 +56,7 @@ function saving(items) {
   return takeAway("vectors", columns, { vectors: () => rows.map(({ vector }) => vector) });
 }
 
-/** {name, url?} with its embedding or error, in order. */
+/** {name, picture?} with its embedding or error, in order. */
 async function embedded(pictures, work) {
   if (wantsTokens()) return tokens(pictures, work);
   const dimensions = byId("dimensions").valueAsNumber || null;
@@ -66,7 +66,7 @@ async function embedded(pictures, work) {
     await embedPictures(pictures, work);
     return pictures.map((picture) => {
       const { vector, error } = known(picture);
-      return { name: picture.name, url: picture.url, ...(error ? { error } : { embedding: [...cut(vector, dimensions)] }) };
+      return { name: picture.name, picture, ...(error ? { error } : { embedding: [...cut(vector, dimensions)] }) };
     });
   }
   const texts = lines(byId("texts"));
@@ -79,9 +79,9 @@ async function tokens(pictures, work) {
   await inBatches(pictures, {
     request: (pairs) => form("/embed", pairs, { output: "tokens", on_error: pictures.length > 1 ? "item" : null }),
     take: ({ answer: { data } }, some) => data.forEach((entry, index) => found.set(some[index], entry)),
-    spare: (picture, message) => found.set(picture, { error: { message } }),
-  }, { ...work, progress: (done) => work.progress(done, pictures.length) });
-  return pictures.map((picture) => ({ name: picture.name, url: picture.url, ...found.get(picture) }));
+    spare: (picture, error) => found.set(picture, { error }),
+  }, work);
+  return pictures.map((picture) => ({ name: picture.name, picture, ...found.get(picture) }));
 }
 
 /** Of one item: a vector, or a list of them. */
@@ -93,7 +93,7 @@ function shape(embedding) {
 }
 
 function card({ embedding, error, ...item }) {
-  const picture = item.url ? thumbnail(item, "small") : null;
+  const picture = item.picture ? thumbnail(item.picture, "small") : null;
   if (error) {
     return el("li", { class: "card vector" }, picture, el("div", {}, el("p", { class: "name" }, item.name), el("p", { class: "message" }, error.message)));
   }

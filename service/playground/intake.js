@@ -1,5 +1,7 @@
 /** What is dropped, chosen or pasted: the pictures among files and folders, and a count of what is none. */
 
+import { many } from "./state.js";
+
 const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|dib|tiff?|heic|heif|avif)$/i;
 const EXTENSION = /\.[a-z][a-z0-9]{0,9}$/i;
 const MOST_FILES = 50_000; // looked at in one drop
@@ -53,7 +55,7 @@ export function sorted({ files, tooMany = false, unread = [] }) {
   const told = [
     others.length ? `${counted(others.length, "file is no picture", "files are no pictures")} and ${others.length === 1 ? "was" : "were"} left out: ${named(others)}.` : "",
     unread.length ? `${counted(unread.length, "entry", "entries")} could not be read: ${named(unread)}.` : "",
-    tooMany ? `Only the first ${MOST_FILES.toLocaleString("en")} files were looked at.` : "",
+    tooMany ? `Only the first ${many(MOST_FILES)} files were looked at.` : "",
   ];
   return { pictures, told: told.filter(Boolean) };
 }
@@ -64,5 +66,5 @@ function isPicture({ type, name }, path) {
   return PICTURE.test(name) || (!type && !EXTENSION.test(name) && path === name && !name.startsWith("."));
 }
 
-const counted = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+const counted = (count, one, others) => `${many(count)} ${count === 1 ? one : others}`;
 const named = (names) => names.slice(0, NAMED).join(", ") + (names.length > NAMED ? ", …" : "");

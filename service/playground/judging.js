@@ -9,7 +9,7 @@ import { descending, dot, meanVector, needsBackground, scores } from "./scores.j
 import { state } from "./state.js";
 import { embedPictures, embedTexts, known } from "./vectors.js";
 
-const KEPT = 50; // labels of a picture
+export const KEPT = 50; // labels of a picture
 const PLACE = "{}";
 
 /** Whether the page can judge by itself: of one vector a picture, and texts that it may send. */
@@ -52,9 +52,9 @@ async function judgeThere(pictures, { options, multiLabel, model }, work) {
   await inBatches(pictures, {
     request: (pairs) => form("/classify", pairs, { ...options, threshold: null, top_k: KEPT, on_error: pictures.length > 1 ? "item" : null }),
     take: ({ answer }, some) => answer.data.forEach(({ predictions, error }, index) =>
-      found.set(some[index], error ? { error } : { predictions, left: rest(null, predictions) })),
-    spare: (picture, message) => found.set(picture, { error: { message } }),
-  }, { ...work, progress: (done) => work.progress(done, pictures.length) });
+      found.set(some[index], error ? { error } : { predictions, left: rest(predictions.length < KEPT ? predictions.length : null, predictions) })),
+    spare: (picture, error) => found.set(picture, { error }),
+  }, work);
   return pictures.map((picture) => {
     const entry = { picture, background: null, ...found.get(picture) };
     if (entry.predictions?.length && needsBackground(model, multiLabel)) entry.background = backgroundOf(entry.predictions, model);

@@ -15,7 +15,7 @@ const NEAREST = 6;
 const SIZE = 1000;
 
 export function mapPanel() {
-  const describe = (pictures) => multipart("/embed", pictures, { on_error: pictures.length > 1 ? "item" : null });
+  const describe = (pictures) => multipart("/embed", pictures, {});
   panel({ name: "map", example: SAMPLES.map(({ name }) => name), wantsPictures: () => true, describe, answer });
 }
 

@@ -17,16 +17,17 @@ const SHOWN_LATER = new Set(["threshold", "top_k"]); // these change what is sho
 /**
  * Bring a panel to life.
  * `describe(pictures)` -> the request that gets the same without this page (see request.js).
- * `answer(pictures, work)` -> {content, summary}; `work` has the signal that ends it, and takes progress(done, total), pause(why)
- * and the timings of requests.
+ * `answer(pictures, work)` -> {content, summary}; `work` has the signal that ends it and the digest of the model asked, and takes
+ * progress(done, total), pause(why) and the timings of requests.
  * `wantsPictures()` tells whether the form, as it stands, asks about pictures; `example` names samples to try it with.
  */
 export function panel({ name, example, wantsPictures, describe, answer }) {
   const form = byId(name);
-  const outcome = byId(`${name}-outcome`);
+  const outcome = el("div", { class: "outcome", id: `${name}-outcome` });
+  const snippet = el("div", { class: "snippet", id: `${name}-snippet` });
   const button = form.querySelector("button[type=submit]");
   const progress = progressLine();
-  outcome.before(progress.element);
+  form.after(progress.element, outcome, snippet);
   const request = ({ placeholder = false } = {}) => {
     if (!wantsPictures()) return describe([]);
     if (!state.pictures.length && !placeholder) throw new Complaint("Choose a picture first, or take a sample.");
@@ -35,9 +36,9 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
   };
   const invitation = el("div", { class: "empty" },
     el("p", {}, "The answer appears here."),
-    el("button", { type: "button", click: () => takeSamples(example).then(run) }, example.length > 1 ? "Try it with the samples" : "Try it with a sample"),
+    el("button", { click: () => takeSamples(example).then(run) }, example.length > 1 ? "Try it with the samples" : "Try it with a sample"),
   );
-  const redraw = showCode(byId(`${name}-snippet`), request);
+  const redraw = showCode(snippet, request);
   const stale = el("p", { class: "stale-note warning", role: "status", hidden: true });
   let answered = null; // the question of what is shown
   let running = null;
@@ -52,10 +53,11 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
     try {
       request();
       if (!state.model) throw new Complaint("The server has not said yet which model it serves. Is it ready?");
+      work.digest = state.model.digest;
       const asked = question(describe);
       const { content, summary } = await answer(pictures, work);
       const copies = copiesTold(pictures);
-      outcome.replaceChildren(stale, content, ...(copies ? [el("p", { class: "hint copies" }, copies)] : []), timeTaken(work.timings));
+      show(stale, content, ...(copies ? [el("p", { class: "hint copies" }, copies)] : []), timeTaken(work.timings));
       answered = asked;
       if (outcome.getBoundingClientRect().top > innerHeight * 0.8) outcome.scrollIntoView({ block: "nearest" });
       announce(summary);
@@ -64,10 +66,16 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
       if (error.name === "AbortError" && abort.signal.reason !== "cancel") return; // another run took its place
       const kept = keptTold(pictures);
       const told = error.name === "AbortError" ? el("p", { class: "card hint", role: "status" }, `Stopped. ${kept}`) : failure(error, kept);
-      outcome.replaceChildren(told, ...(wantsPictures() && !state.pictures.length ? [invitation] : []));
+      show(told, ...(wantsPictures() && !state.pictures.length ? [invitation] : []));
     }
+    if (progress.element.contains(document.activeElement)) button.focus({ preventScroll: true });
     progress.stop();
     button.removeAttribute("aria-busy");
+  };
+
+  const show = (...children) => {
+    if (outcome.contains(document.activeElement)) button.focus({ preventScroll: true }); // it would be lost with what goes
+    outcome.replaceChildren(...children);
   };
 
   const mark = () => {
@@ -85,6 +93,9 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
     redraw();
     mark();
   });
+  form.addEventListener("invalid", ({ target }) => {
+    if (target.closest("details")) target.closest("details").open = true; // what is wrong would stay out of sight
+  }, true);
   onChange(mark);
   outcome.append(invitation);
 }

@@ -4,7 +4,7 @@ import { server } from "./api.js";
 import { announce, byId, el } from "./dom.js";
 import { filesOfChoice, filesOfDrop, sorted } from "./intake.js";
 import { thumbnail } from "./results.js";
-import { bytes, changed, onChange, state } from "./state.js";
+import { addressed, bytes, changed, many, onChange, state } from "./state.js";
 
 /** Photographs that every server has, see NOTICE for their authors; some show what the model that ships never saw. */
 export const SAMPLES = [
@@ -54,7 +54,7 @@ function acceptDrops() {
 }
 
 function sampleButton({ name, what, strange }) {
-  return el("li", { class: strange ? "strange" : null }, el("button", { type: "button", click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
+  return el("li", { class: strange ? "strange" : null }, el("button", { click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
     el("img", { src: sampleUrl(name), alt: "" })));
 }
 
@@ -62,25 +62,31 @@ const sampleUrl = (name) => `${server}/playground/samples/${name}`;
 
 /** Add those samples that are not there yet. */
 export async function takeSamples(names) {
-  const missing = names.filter((name) => !state.pictures.some(({ url }) => url === sampleUrl(name)));
-  const taken = await Promise.all(missing.map(async (name) => {
-    const url = sampleUrl(name);
-    return { file: new File([await (await fetch(url)).blob()], name), name, url, sample: true };
-  }));
-  keep(taken);
+  const isMissing = ({ name }) => !state.pictures.some(({ url }) => url === sampleUrl(name));
+  try {
+    const taken = await Promise.all(SAMPLES.filter(({ name }) => names.includes(name)).filter(isMissing).map(fetched));
+    if (taken.length) keep(taken.filter(isMissing)); // a second click may have been faster
+  } catch {
+    tell(["The sample cannot be fetched. Is the server running, and are you online? Then try again."]);
+  }
+}
+
+async function fetched({ name }) {
+  const answer = await fetch(sampleUrl(name));
+  if (!answer.ok) throw new Error(answer.statusText);
+  return { file: new File([await answer.blob()], name), name, url: sampleUrl(name), sample: true };
 }
 
 function add(found) {
   const { pictures, told } = sorted(found);
   if (!found.files.length && !told.length) return tell([]); // a text was pasted, or a folder is empty
-  // Object URLs are kept: results go on showing a picture after it was removed here.
-  return keep(pictures.map(([file, name]) => ({ file, name, url: URL.createObjectURL(file), sample: false })), told);
+  return keep(pictures.map(([file, name]) => addressed({ file, name, sample: false }, file)), told);
 }
 
 function keep(pictures, told = []) {
   const room = Math.max(0, MOST - state.pictures.length);
   const left = pictures.length - room;
-  if (left > 0) told.push(`This page holds ${MOST.toLocaleString("en")} pictures; ${left.toLocaleString("en")} were left out.`);
+  if (left > 0) told.push(`This page holds ${many(MOST)} pictures; ${many(left)} were left out.`);
   state.pictures = [...state.pictures, ...pictures.slice(0, room)];
   tell(told);
   changed();
@@ -98,7 +104,7 @@ function redraw() {
   tray.replaceChildren(...state.pictures.slice(0, TILES).map((picture) => shown.get(picture) ?? tile(picture)));
   const { length } = state.pictures;
   byId("tray-more").hidden = length < 2;
-  byId("tray-more").textContent = `${length.toLocaleString("en")} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}`;
+  byId("tray-more").textContent = `${many(length)} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}`;
   byId("clear").hidden = length < 2;
 }
 
@@ -106,7 +112,7 @@ function tile(picture) {
   const image = thumbnail(picture, "small");
   const name = el("span", { class: "name" }, picture.name);
   const item = el("li", {}, image, el("span", { class: "what" }, name, el("span", { class: "hint" }, bytes(picture.file.size))),
-    el("button", { type: "button", class: "remove", "aria-label": `Remove ${picture.name}`, click: () => remove(picture) }, "×"));
+    el("button", { class: "remove", "aria-label": `Remove ${picture.name}`, click: () => remove(picture) }, "×"));
   item.picture = picture;
   image.addEventListener("load", () => hintPixels(item, image));
   return item;

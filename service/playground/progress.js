@@ -1,6 +1,7 @@
 /** The line that says how far a panel's work is, with a button that ends it. */
 
 import { announce, el } from "./dom.js";
+import { many } from "./state.js";
 
 const PATIENCE_MS = 300; // what is done sooner needs no line
 
@@ -10,7 +11,7 @@ export function progressLine() {
   const text = el("span", { class: "progress-text" });
   const wait = el("span", { class: "warning" });
   let cancel = () => {};
-  const button = el("button", { type: "button", click: () => cancel() }, "Cancel");
+  const button = el("button", { click: () => cancel() }, "Cancel");
   const element = el("div", { class: "progress card", hidden: true }, bar, el("p", { class: "hint" }, text, " ", wait), button);
   let timer = null;
   let heard = 0; // the last quarter that was said aloud
@@ -27,7 +28,7 @@ export function progressLine() {
     },
     show(done, total) {
       bar.value = total ? done / total : 0;
-      text.textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} pictures embedded.`;
+      text.textContent = `${many(done)} of ${many(total)} pictures embedded.`;
       const quarter = Math.floor((4 * done) / total);
       if (quarter > heard && !element.hidden) announce(text.textContent);
       heard = quarter;

@@ -17,9 +17,9 @@ export class Picture {
   }
 }
 
-/** Pictures and options as multipart; options that are null are left out, lists are repeated. */
+/** Pictures and options as multipart, an error of one sparing the others; options that are null are left out, lists are repeated. */
 export function multipart(path, files, options) {
-  const fields = Object.entries({ ...options, model: modelToName() })
+  const fields = Object.entries({ on_error: files.length > 1 ? "item" : null, ...options, model: modelToName() })
     .filter(([, value]) => value !== null)
     .flatMap(([name, value]) => [value].flat().map((each) => [name, String(each)]));
   return { path, files, fields };
@@ -34,7 +34,7 @@ export function json(path, entries) {
 /** A form as it is sent: {path, body}, with the [picture, blob] of `pairs` as its files. */
 export function form(path, pairs, options) {
   const body = new FormData();
-  for (const [{ name }, blob] of pairs) body.append("file", blob, name);
+  for (const [, blob] of pairs) body.append("file", blob); // names stay here: the answer is by order
   for (const [name, value] of multipart(path, [], options).fields) body.append(name, value);
   return { path, body };
 }

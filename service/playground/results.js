@@ -1,6 +1,7 @@
 /** What comes back: bars, the time it took, and refusals. */
 
 import { el } from "./dom.js";
+import { many } from "./state.js";
 
 /** 0.9973 -> "99.7 %". */
 export const percent = (score) => (score >= 0.0995 ? `${(100 * score).toFixed(1)} %` : score >= 0.0005 ? `${(100 * score).toFixed(2)} %` : "< 0.05 %");
@@ -30,7 +31,7 @@ export function timeTaken(timings) {
   const told = stages.reduce((all, [, ms]) => all + ms, 0);
   const segments = [...stages.filter(([, ms]) => ms > 0), ["other", Math.max(0, total - told)]];
   const strip = el("div", { class: "strip", "aria-hidden": true }, ...segments.map(([name, ms]) => {
-    const segment = el("span", { class: `stage ${name}` });
+    const segment = el("span", { class: `stage stage-${name}` });
     segment.style.setProperty("flex-grow", ms);
     return segment;
   }));
@@ -71,13 +72,13 @@ const AT_ONCE = 60; // thousands of pictures would hold up any browser
 /** The `items` that `draw` makes elements of, in a list `attributes`, the rest of them behind a button. */
 export function longList(tag, attributes, items, draw) {
   const list = el(tag, attributes);
-  const more = el("button", { type: "button", class: "more", click: () => show() });
+  const more = el("button", { class: "more", click: () => show() });
   const show = () => {
     const from = list.children.length;
     list.append(...items.slice(from, from + AT_ONCE).map((item, index) => draw(item, from + index)));
     const left = items.length - list.children.length;
     more.hidden = left <= 0;
-    more.textContent = `Show ${Math.min(AT_ONCE, left)} more of ${left.toLocaleString("en")}`;
+    more.textContent = `Show ${Math.min(AT_ONCE, left)} more of ${many(left)}`;
   };
   show();
   return el("div", { class: "long" }, list, more);

@@ -1,7 +1,7 @@
 /** What goes to the server for one picture: the file, or a smaller copy of a large one. */
 
 import { inBackground } from "./background.js";
-import { bytes, state } from "./state.js";
+import { addressed, bytes, state } from "./state.js";
 
 const LARGE_BYTES = 256 * 1024; // smaller files go as they are, so that the commands shown get the same answer to the digit
 const TIMES_INPUT = 2;
@@ -54,7 +54,7 @@ function isLarge({ file, pixels = 0 }) {
 function show(picture, blob) {
   if (picture.sample) return;
   const before = picture.url;
-  picture.url = URL.createObjectURL(blob);
+  addressed(picture, blob);
   for (const image of document.images) if (image.src === before) image.src = picture.url;
   URL.revokeObjectURL(before);
 }

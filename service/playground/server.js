@@ -7,7 +7,6 @@ import { offerSets } from "./sets.js";
 import { changed, state } from "./state.js";
 
 const EVERY_MS = { ready: 15_000, waiting: 2_000, failed: 5_000 };
-let locked = false; // until somebody gives a key
 
 export function serverLine() {
   byId("model").addEventListener("change", ({ target }) => {
@@ -16,8 +15,12 @@ export function serverLine() {
   });
   byId("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    key.set(byId("key").value.trim());
-    locked = false;
+    const given = byId("key").value.trim();
+    if (/[^ -~]/.test(given)) {
+      byId("key-hint").textContent = "A key has letters from a to z, digits and signs. Was something else copied along?";
+      return;
+    }
+    key.set(given);
     load();
   });
   byId("key-forget").addEventListener("click", () => {
@@ -48,8 +51,11 @@ async function load() {
 }
 
 async function keepWatching() {
-  if (!document.hidden) await watch();
-  setTimeout(keepWatching, EVERY_MS[byId("state").dataset.state] ?? EVERY_MS.ready);
+  try {
+    if (!document.hidden || !state.info) await watch();
+  } finally {
+    setTimeout(keepWatching, EVERY_MS[byId("state").dataset.state]);
+  }
 }
 
 async function watch() {
@@ -57,7 +63,7 @@ async function watch() {
     await ask("/health/ready");
     const news = byId("state").dataset.state !== "ready"; // it was started, perhaps with something else
     showState("ready", "ready");
-    if (news && !locked) await load();
+    if (news) await load();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     showState(error.status === 503 ? "waiting" : "failed", error.message);
@@ -112,7 +118,6 @@ function keyedLinks() {
 
 function wantKey() {
   const wrong = key.get() !== null;
-  locked = true;
   key.forget();
   showKey(wrong
     ? "The server does not know this key. Try another one."

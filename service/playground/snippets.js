@@ -33,7 +33,10 @@ function formName(name) {
 function jsonArguments({ json }) {
   const header = "-H 'Content-Type: application/json'";
   if (!picturesIn(json).length) return [header, `-d ${sh(JSON.stringify(json))}`];
-  return [header, `-d @- <<END\n${written(json, HERE_DOCUMENT)}\nEND`];
+  const text = written(json, HERE_DOCUMENT);
+  let end = "END";
+  while (text.includes(end)) end += "_"; // names of files may have lines
+  return [header, `-d @- <<${end}\n${text}\n${end}`];
 }
 
 const path = ({ name, sample }) => (sample ? `"$samples/${name}"` : sh(name));

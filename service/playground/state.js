@@ -16,6 +16,19 @@ export function modelToName() {
   return state.model && state.model.id !== models[0]?.id ? state.model.id : null;
 }
 
+// Results go on showing a picture after it was removed: its URL goes when nothing in the page has the picture any more.
+const unused = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
+
+/** The picture, shown from `blob`. */
+export function addressed(picture, blob) {
+  picture.url = URL.createObjectURL(blob);
+  unused.register(picture, picture.url);
+  return picture;
+}
+
+/** 12345.6 -> "12,346". */
+export const many = (count) => Math.round(count).toLocaleString("en");
+
 /** 33554432 -> "32 MiB". */
 export function bytes(count) {
   const units = ["bytes", "KiB", "MiB", "GiB"];

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
 import { duration } from "./results.js";
-import { bytes, state } from "./state.js";
+import { bytes, many, state } from "./state.js";
 
 const EVERY_MS = 2000;
 const OF_THE_PAGE = /^\/($|playground|health|metrics|info|label-sets$)/; // what is asked without any work
@@ -41,8 +41,6 @@ function parsed(text) {
 
 const sum = (samples, name, keep = () => true) =>
   samples.reduce((total, each) => (each.name === name && keep(each.labels) ? total + each.value : total), 0);
-
-const many = (count) => Math.round(count).toLocaleString("en");
 
 function figures(samples) {
   const of = (name, keep) => sum(samples, name, keep);

@@ -2,6 +2,7 @@
 
 import { el } from "./dom.js";
 import { percent, thumbnail } from "./results.js";
+import { many } from "./state.js";
 
 const MOST_ROWS = 200;
 const thumbnails = new WeakMap(); // by picture: drawn anew they would flicker while the threshold is dragged
@@ -26,7 +27,7 @@ export function table(rows, redraw) {
   const bodies = groups.map(([label, some]) => {
     const shown = ordered(some).slice(0, left);
     left -= shown.length;
-    const head = label === null ? [] : [el("tr", { class: "group" }, el("th", { colspan: COLUMNS.length, scope: "rowgroup" }, `${label} · ${some.length.toLocaleString("en")}`))];
+    const head = label === null ? [] : [el("tr", { class: "group" }, el("th", { colspan: COLUMNS.length, scope: "rowgroup" }, `${label} · ${many(some.length)}`))];
     return el("tbody", {}, ...head, ...shown.map(line));
   });
   const more = rows.length > MOST_ROWS && !order.all;
@@ -34,7 +35,7 @@ export function table(rows, redraw) {
     el("label", { class: "check" }, grouping, "Group by label"),
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of results" },
       el("table", {}, el("thead", {}, el("tr", {}, ...COLUMNS.map((column, index) => heading(column, index, set)))), ...bodies)),
-    more ? el("button", { type: "button", class: "more", click: () => set({ all: true }) }, `Show all ${rows.length.toLocaleString("en")}`) : null,
+    more ? el("button", { class: "more", click: () => set({ all: true }) }, `Show all ${many(rows.length)}`) : null,
   );
 }
 
@@ -42,7 +43,7 @@ function heading({ name }, index, set) {
   const sorted = order.column === index;
   const click = () => set({ column: index, down: sorted && !order.down });
   return el("th", { scope: "col", "aria-sort": sorted ? (order.down ? "descending" : "ascending") : "none" },
-    el("button", { type: "button", "data-column": index, click }, name, el("span", { "aria-hidden": true }, sorted ? (order.down ? " ↓" : " ↑") : "")));
+    el("button", { "data-column": index, click }, name, el("span", { "aria-hidden": true }, sorted ? (order.down ? " ↓" : " ↑") : "")));
 }
 
 function line(row) {

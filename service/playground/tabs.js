@@ -28,5 +28,6 @@ export function tabs() {
   }
   const follow = () => all.includes(named()) && open(named());
   addEventListener("hashchange", follow);
+  open(all[0]);
   follow();
 }

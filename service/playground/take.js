@@ -1,5 +1,6 @@
 /** Results as files: CSV, JSON and NumPy's .npy. */
 
+import { write } from "./address.js";
 import { copyButton } from "./code.js";
 import { el } from "./dom.js";
 import { state } from "./state.js";
@@ -9,7 +10,7 @@ import { state } from "./state.js";
  * `name` begins the files' names.
  */
 export function takeAway(name, rows, { question = {}, vectors = null, children = [] } = {}) {
-  const save = (ending, type, make) => el("button", { type: "button", class: "copy", click: () => download(`${name}.${ending}`, make(), type) }, ending.toUpperCase());
+  const save = (ending, type, make) => el("button", { class: "copy", click: () => download(`${name}.${ending}`, make(), type) }, ending.toUpperCase());
   const { id, digest, bundled } = state.model;
   const whole = () => `${JSON.stringify({ model: id, digest, ...question, results: rows() }, null, 1)}\n`;
   const link = el("code", { class: "visually-hidden" });
@@ -19,7 +20,7 @@ export function takeAway(name, rows, { question = {}, vectors = null, children =
     el("span", { class: "saving", role: "group", "aria-label": "Save the result" }, el("span", {}, "Save"),
       save("csv", "text/csv;charset=utf-8", () => csv(rows())), save("json", "application/json", whole),
       vectors ? save("npy", "application/octet-stream", () => npy(vectors())) : null,
-      copyButton(() => (link.textContent = location.href), link, "Copy link"), link),
+      copyButton(() => write() && (link.textContent = location.href), link, "Copy link"), link),
   );
 }
 
@@ -39,9 +40,9 @@ export function csv(rows) {
 function cell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value === "number") return String(value);
-  // A spreadsheet would compute a text that begins like a formula, and file names are anybody's.
+  // A spreadsheet would compute a text that begins like a formula, and file names are anybody's. Some begin a cell after ; or tab.
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** Vectors of one length as float32 [items, dimensions], format version 1.0. */

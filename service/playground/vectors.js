@@ -1,7 +1,7 @@
 /** Vectors of pictures and texts, made by the server once and kept while the page is open. */
 
 import { inBatches, askPatiently } from "./batches.js";
-import { Complaint, form, json } from "./request.js";
+import { form, json } from "./request.js";
 import { state } from "./state.js";
 
 const TEXTS_AT_ONCE = 256;
@@ -25,10 +25,9 @@ export async function embedPictures(pictures, work) {
   await inBatches(missing, {
     request: (pairs) => form("/embed", pairs, { encoding_format: "base64", on_error: onError }),
     take: (result, some) => {
-      sameModel(result, digest);
       result.answer.data.forEach(({ embedding, error }, index) => keep(some[index], error ? { error } : { vector: decoded(embedding) }));
     },
-    spare: (picture, message) => keep(picture, { error: { message } }),
+    spare: (picture, error) => keep(picture, { error }),
   }, { ...work, progress: (done) => work.progress(pictures.length - missing.length + done, pictures.length) });
 }
 
@@ -43,8 +42,9 @@ export async function embedTexts(wanted, work) {
   for (let from = 0; from < missing.length; from += most) {
     const some = missing.slice(from, from + most);
     const request = json("/embed", { inputs: some, encoding_format: "base64" });
-    const result = await askPatiently(request.path, JSON.stringify(request.json), work);
-    sameModel(result, digest);
+    const result = await askPatiently(request.path, JSON.stringify(request.json), work).catch((error) => {
+      throw named(error, some);
+    });
     for (const { index, embedding } of result.answer.data) {
       found.set(some[index], decoded(embedding));
       texts.set(name(some[index]), found.get(some[index]));
@@ -53,11 +53,13 @@ export async function embedTexts(wanted, work) {
   return wanted.map((text) => found.get(text));
 }
 
-/** Vectors of two models must never meet: a server may take up another one at any time. */
-function sameModel({ digest }, wanted) {
-  if (digest === null || digest === wanted) return;
-  document.dispatchEvent(new Event("modelreplaced"));
-  throw new Complaint("The server took up another model meanwhile, whose vectors mean something else. Ask again.");
+/** A refusal that says which text it means: nobody sees the numbers of requests. */
+function named(error, some) {
+  const text = some[/^inputs\.(\d+)/.exec(error.param)?.[1]];
+  if (text === undefined) return error;
+  error.param = null;
+  error.message = `“${text.slice(0, 60)}${text.length > 60 ? "…" : ""}”: ${error.message.replace(/ or send .*/, ".")}`;
+  return error;
 }
 
 /** Little-endian float32 in base64. */

@@ -1,8 +1,9 @@
 /** What is said of classified pictures: cards that follow the threshold while it is dragged. */
 
 import { byId, el } from "./dom.js";
-import { verdict } from "./judging.js";
+import { KEPT, verdict } from "./judging.js";
 import { bars, longList, percent, thumbnail } from "./results.js";
+import { many } from "./state.js";
 import { table } from "./table.js";
 import { takeAway } from "./take.js";
 import { why } from "./why.js";
@@ -55,7 +56,7 @@ function drawn(entries, how, redraw) {
     chosenView = name;
     redraw();
   };
-  const views = VIEWS.map((name) => el("button", { type: "button", "aria-pressed": String(name === view), click: () => choose(name) }, name));
+  const views = VIEWS.map((name) => el("button", { "aria-pressed": String(name === view), click: () => choose(name) }, name));
   const bar = takeAway("classified", () => entries.map((entry) => saved(entry, how)), {
     question: how.question,
     children: [el("span", { class: "choices views", role: "group", "aria-label": "View" }, ...views)],
@@ -88,8 +89,9 @@ function overview(entries, how) {
   const bad = entries.filter(({ error }) => error);
   const none = entries.filter((entry) => !entry.error && !verdict(entry, how).length).length;
   const facts = [
-    entries.length > 1 ? `${entries.length.toLocaleString("en")} pictures` : null,
-    entries.length > 1 && none ? `${none.toLocaleString("en")} none of these` : null,
+    entries.length > 1 ? `${many(entries.length)} pictures` : null,
+    entries.length > 1 && none ? `${many(none)} none of these` : null,
+    entries.some(({ left }) => left && left.count !== 0) ? `of each picture the ${KEPT} best labels are kept, also in files` : null,
     bad.length && entries.length > 1 ? `${bad.length} could not be read: ${names(bad)}` : null,
   ].filter(Boolean);
   return el("p", { class: "overview hint", hidden: !facts.length }, facts.join(" · "));

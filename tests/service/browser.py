@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +77,7 @@ class Page:
 
 
 @contextmanager
-def browsing() -> Iterator[Page]:
+def browsing(preferences: Mapping[str, object] | None = None) -> Iterator[Page]:
     """Chromium, or a skip where there is none."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     driver_path = shutil.which("chromedriver")
@@ -87,6 +87,7 @@ def browsing() -> Iterator[Page]:
     options.binary_location = browser
     for flag in FLAGS:
         options.add_argument(flag)
+    options.add_experimental_option("prefs", dict(preferences or {}))
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(driver_path))
     try:
