@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+from model.bundle import bundled
+from model.manifest import MANIFEST
 from model.requirements import needs
 
 with needs("dev"):
@@ -46,7 +50,7 @@ NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 def page(record: Record, picture: str | None = None) -> str:
     """All that was found, as Markdown, with a link to the plot."""
-    lines = [f"# Speed, {record.started}, size {record.size}", "", *_machine(record), ""]
+    lines = [f"# Speed, {record.started}, size {record.size}", "", *_machine(record), *_replaced(record), ""]
     lines += [f"![pictures a second, and shares of the limit]({picture})", ""] if picture else []
     lines += _targets(record)
     for model in record.models():
@@ -162,6 +166,16 @@ def _loops(record: Record, model: str) -> list[str]:
                 )
     head = ["pictures of 640x480, the file as body", "pictures/s", "p50 ms", "p95 ms", "p99 ms"]
     return [f"### {model}: how long answers take; the limit was {format_number(limit.median)}", "", *table(head, rows)]
+
+
+def _replaced(record: Record) -> list[str]:
+    """That the bundled model was another one when these readings were taken."""
+    manifest = json.loads((bundled() / MANIFEST).read_text("utf-8"))
+    created = datetime.fromisoformat(manifest["created"]).strftime("%Y-%m-%d %H:%M")
+    named = any(name.startswith(manifest["id"]) for name in record.models())
+    if not named or record.started >= created:
+        return []
+    return [f"{manifest['id']} is here the predecessor of the one that is bundled now, which was made {created}."]
 
 
 def _beside(record: Record) -> list[str]:
