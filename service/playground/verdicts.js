@@ -15,7 +15,9 @@ export function verdicts(entries, how) {
     if (content.isConnected || !content.firstChild) keepFocus(content, () => content.replaceChildren(...drawn(entries, { ...how, ...how.view() }, redraw)));
   };
   redraw();
-  for (const name of ["threshold", "top-k"]) follow(byId(name), redraw, content);
+  earlier.abort(); // its answer, with all pictures, would be held
+  earlier = new AbortController();
+  for (const name of ["threshold", "top-k"]) follow(byId(name), redraw);
   const told = entries.slice(0, 5).map((entry) => `${entry.picture.name}: ${said(entry, { ...how, ...how.view() })}`);
   return { content, summary: `${told.join(". ")}${entries.length > 5 ? `. ${entries.length - 5} more.` : ""}` };
 }
@@ -28,19 +30,19 @@ function keepFocus(content, draw) {
   if (index >= 0) like()[index]?.focus();
 }
 
-/** Listen as long as the answer is in the page. */
-function follow(field, redraw, content) {
+let earlier = new AbortController(); // ends the listening for the answer before
+
+function follow(field, redraw) {
   let queued = false;
   const listener = () => {
-    if (!content.isConnected) return field.removeEventListener("input", listener);
-    if (queued) return undefined;
+    if (queued) return;
     queued = true; // one redraw a frame, however fast it is dragged
-    return requestAnimationFrame(() => {
+    requestAnimationFrame(() => {
       queued = false;
       redraw();
     });
   };
-  field.addEventListener("input", listener);
+  field.addEventListener("input", listener, { signal: earlier.signal });
 }
 
 const MANY = 24; // pictures, of which a table says more than cards
