@@ -86,7 +86,8 @@ class Puller:
                 timer = self._kill_after_silence(process)
                 if words := line.strip():
                     message = f"{message} {words}"[:MESSAGE_CHARACTERS] if goes_on or line[0].isspace() else words
-                    log.info("%s", words)
+                    if not words.startswith("serve it: "):  # which is what happens next
+                        log.info("%s", words)
                 goes_on = not words
             timer.cancel()
         return message

@@ -45,8 +45,10 @@ async function children(folder) {
 
 const settled = (call) => new Promise((resolve, reject) => call(resolve, reject));
 
-/** Files that were chosen one by one or with their folder, as [file, path]. */
-export const filesOfChoice = (list) => [...list].map((file) => [file, file.webkitRelativePath || file.name]);
+/** Files that were chosen one by one, or with their folder by name, as [file, path]. */
+export const filesOfChoice = (list) =>
+  [...list].map((file) => [file, file.webkitRelativePath || file.name])
+    .sort(([{ webkitRelativePath: inFolder }, a], [, b]) => (inFolder ? (a < b ? -1 : 1) : 0));
 
 /** {pictures, told}: what looks like pictures, and a sentence on what does not. */
 export function sorted({ files, tooMany = false, unread = [] }) {

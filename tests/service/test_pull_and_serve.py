@@ -64,6 +64,7 @@ def test_a_name_is_pulled_converted_verified_and_served(hub: Hub, tmp_path: Path
         assert len(answer["data"][1]["embedding"]) == 24
         assert f"{NAME}: {hub.url}/{NAME}, mit" in service.log()
         assert "100 %" in service.log()
+        assert "serve it" not in service.log()
         [told] = [line for line in map(json.loads, service.log().splitlines()) if "is no folder" in line["message"]]
         assert (told["level"], told["message"].partition(" ")[0]) == ("warning", NAME)
         assert "is not a setting" not in service.log()
