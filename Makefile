@@ -38,7 +38,7 @@ test-ray: $(VENV)/.ray  ## run what is for Ray on a cluster of three nodes on th
 docs: $(VENV)/.docs  ## write the documentation as a site into build/site, and fail for a link that leads nowhere
 	$(VENV)/bin/python docs/site/stage.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; its search wants a server: $(VENV)/bin/python -m http.server --directory build/site"
 
 $(VENV)/.docs: $(VENV)/.dev
 	@echo "installing what writes the site into $(VENV), once: 20 packages, 40 MB on disk; a minute"

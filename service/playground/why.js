@@ -22,11 +22,11 @@ export function why({ predictions, background, left }, { model, alone }) {
   };
   const sentence = () => {
     const cosine = "A cosine says how close the vector of the picture and that of a label point: 1 is the same way, 0 is no relation. ";
-    if (background !== null) return `${cosine}The prompt without any label has ${background.toFixed(4)}. What a label has more, times the temperature ${times}, goes through a sigmoid: 50 % is no more than that prompt.`;
-    if (alone) return `${cosine}Times the temperature ${times}${bias === null ? "" : `, plus the bias ${bias.toFixed(2)}`}, it goes through a sigmoid: each label by itself, so the scores need not add up to 100 %.`;
+    if (background !== null) return `${cosine}The prompt without any label has ${background.toFixed(4)}. What a label has more, times the logit scale ${times}, goes through a sigmoid: 50 % is no more than that prompt.`;
+    if (alone) return `${cosine}Times the logit scale ${times}${bias === null ? "" : `, plus the bias ${bias.toFixed(2)}`}, it goes through a sigmoid: each label by itself, so the scores need not add up to 100 %.`;
     const sum = (1 / predictions[0].score).toPrecision(4);
     const rest = left.count === 0 || left.score < 5e-4 ? "" : ` Further labels${left.count ? ` (${left.count})` : ""} share ${percent(left.score)}.`;
-    return `${cosine}The temperature ${times}, which the model learnt, spreads them. Softmax shares 100 % among your labels: each e^ (less the highest) by their sum, ${sum}. One wins even if none fits.${rest}`;
+    return `${cosine}The logit scale ${times}, which the model learnt, spreads them. Softmax shares 100 % among your labels: each e^ (less the highest) by their sum, ${sum}. One wins even if none fits.${rest}`;
   };
   return box;
 }
