@@ -52,7 +52,12 @@ def test_the_containers_time_to_stop_is_longer_than_the_drain() -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "config", "prometheus.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules-test.yml")],
+    [
+        ("check", "config", "prometheus.yml"),
+        ("check", "config", "service-only.yml"),
+        ("check", "rules", "rules.yml"),
+        ("test", "rules", "rules-test.yml"),
+    ],
 )
 def test_prometheus_configuration_and_rules(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(["promtool", *arguments], cwd=ROOT / "deploy" / "prometheus", capture_output=True, text=True)
