@@ -169,7 +169,8 @@ def test_the_plan_of_a_run_names_what_it_needs_and_begins_nothing(colours: Path,
     assert "160 pictures" in done.output
     assert done.output.count("10 steps at") == 2
     assert "GiB" in done.output
-    assert re.search(r"time: \d+ (s|min)( to \d+ (s|min))? in float32, on this machine as busy as it is now", done.output)
+    time = r"time: \d+ (s|min)( to \d+ (s|min))? in float32, on this machine as busy as it is now"
+    assert re.search(time, done.output)
     assert "steps of 32 pictures after others that warmed up" in done.output  # as many as the run takes at a time
     assert not (tmp_path / "run").exists()
 
