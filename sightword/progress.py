@@ -12,7 +12,7 @@ Advance = Callable[[int], object]
 @contextmanager
 def bar(wanted: bool, total: int | None, what: str) -> Iterator[Advance]:
     """Shows how far it is, if `wanted`; what it gives is called with the number of items that are done."""
-    notebook = "ipykernel" in sys.modules
+    notebook = "ipykernel.kernelapp" in sys.modules  # and not only what lists or starts kernels
     if not wanted or not (notebook or sys.stderr.isatty()):
         yield lambda items: None
         return

@@ -8,8 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from model.bundle import bundled
-from model.manifest import MANIFEST
 from model.requirements import needs
 
 with needs("dev"):
@@ -20,6 +18,8 @@ with needs("dev"):
     from benchmarks.speed.ratios import format_number, format_spread
     from benchmarks.speed.record import Record, Spread
     from benchmarks.speed.targets import Target, targets
+    from model.bundle import bundled
+    from model.manifest import MANIFEST
 
 PAGE = Path(__file__).parents[1] / "RESULTS.md"
 RUNGS = {

@@ -95,7 +95,7 @@ def test_a_notebook_has_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     automatic.tqdm = Widget  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "tqdm", ModuleType("tqdm"))
     monkeypatch.setitem(sys.modules, "tqdm.auto", automatic)
-    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", ModuleType("ipykernel.kernelapp"))
     with bar(True, None, "embed") as advance:
         advance(3)
     assert drawn == [{"total": None, "desc": "embed", "unit": "item", "file": None}, 3]

@@ -22,7 +22,7 @@ from model.runtime.engine import Engine
 from tests.service.member_process import main
 
 WORKING_BYTES = 100_000_000
-folder = Path(sys.argv[1])  # of no meaning where this is only imported
+folder = Path(sys.argv[1]) if __name__ == "__main__" else Path()  # of no meaning where this is only imported
 
 
 class EngineOnGpu(Engine):

@@ -60,6 +60,7 @@ def test_what_gathers_while_one_is_away_goes_out_in_one_write_without_what_was_g
             lookups = [asyncio.create_task(cache.get([key(number)], DIMENSIONS)) for number in range(11)]
             while not received:
                 await asyncio.sleep(0.001)
+            await asyncio.sleep(0.2)  # in which the others have come to where they wait
             lookups[5].cancel()
             await asyncio.wait([lookups[5]])
             release.set()

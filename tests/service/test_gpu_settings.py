@@ -27,9 +27,9 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[Device]:
     """Those that engines were opened with."""
     opened: list[Device] = []
 
-    def record(*arguments: Any, device: Device) -> Engine:
+    def record(*arguments: Any, device: Device, **others: Any) -> Engine:
         opened.append(device)
-        return Engine(*arguments, device=device)
+        return Engine(*arguments, device=device, **others)
 
     monkeypatch.setattr(opening, "Engine", record)
     return opened
