@@ -167,7 +167,8 @@ def test_on_a_gpu_there_is_room_for_all_of_them_or_none_begins(
             assert refused.value.code == "invalid_bundle"
             assert len(list(gpu.glob("*-*"))) == 2  # not even one was opened
             assert await served(workers) == {0: old, 1: old}
-            total.write_text(str(4 * held))
+            # Not 4: two that opened side by side counted what the other took, too, which errs on the safe side.
+            total.write_text(str(7 * held))
             await reloads.reload()
             assert await served(workers) == {0: new, 1: new}
 
