@@ -91,9 +91,11 @@ def test_a_new_version_takes_the_place_of_the_old_one(
         np.testing.assert_allclose(vector, expected[digest][text], atol=1e-5)
 
 
-def test_a_client_that_leaves_is_no_error(cluster: LocalCluster) -> None:
+def test_a_client_that_leaves_is_no_error(cluster: LocalCluster, bundle: Bundle) -> None:
     from tests.ray.cluster import wait_until
 
+    cluster.deploy(bundle.path, num_replicas=1)
+    cluster.wait_until_running(1)
     turns = itertools.count()
 
     def seen() -> bool:
