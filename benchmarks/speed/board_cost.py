@@ -36,8 +36,8 @@ def main() -> None:
         slope = np.polyfit(WORKERS, [choose(costs[workers]) for workers in WORKERS], 1)[0]
         for request_us in REQUEST_US:
             alpha = max(0.0, slope) / request_us
-            told = ", ".join(f"C({number}) = {Law(alpha, 0.0).capacity(number):.1f}" for number in (16, 64))
-            print(f"{name}: {slope:.3f} us for each worker; of {request_us} us a request alpha = {alpha:.5f}, {told}")
+            caps = ", ".join(f"C({number}) = {Law(alpha, 0.0).capacity(number):.1f}" for number in (16, 64))
+            print(f"{name}: {slope:.3f} us for each worker; of {request_us} us a request alpha = {alpha:.5f}, {caps}")
 
 
 def read(workers: int) -> list[float]:

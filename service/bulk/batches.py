@@ -65,7 +65,7 @@ class BatchRunner:
             if len(vectors) != len(payloads):
                 raise RuntimeError(f"the engine gave {len(vectors)} vectors for {len(payloads)} items")
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            self._tell(error, len(payloads))
+            self._count_failure(error, len(payloads))
         else:
             if not np.isfinite(vectors).all():
                 self._check_engine()
@@ -89,7 +89,7 @@ class BatchRunner:
             why = error
         raise EngineError(f"the engine fails on whatever it is given, and so it is not the items: {why}")
 
-    def _tell(self, error: Exception, items: int) -> None:
+    def _count_failure(self, error: Exception, items: int) -> None:
         if is_out_of_memory(error) and items > 1:
             log.warning("the device has no memory for a batch of %d items: it is cut in half", items)
         else:

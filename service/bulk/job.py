@@ -65,9 +65,9 @@ def refuse_other(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, An
     """Raise JobError where the job in the folder differs from the one that is wanted, in what both say."""
     differing = [name for name in wanted if name in found and name not in _NOT_COMPARED and found[name] != wanted[name]]
     if differing:
-        told = "; ".join(f"{name} is {_shown(found[name])} there and {_shown(wanted[name])} here" for name in differing)
+        diff = "; ".join(f"{name} is {_shown(found[name])} there and {_shown(wanted[name])} here" for name in differing)
         raise JobError(
-            f"{folder} holds another job: {told}. Go on with what it was begun with, or take another --output."
+            f"{folder} holds another job: {diff}. Go on with what it was begun with, or take another --output."
         )
 
 

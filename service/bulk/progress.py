@@ -29,8 +29,8 @@ class JobProgress:
         if self._bar is not None:
             [task] = self._bar.tasks
             speed = f"{task.speed:.3g} a second" if task.speed else ""
-            told = f"{speed}, {self.failed:,} failed" if self.failed else speed
-            self._bar.update(task.id, completed=self.count.done, told=told)
+            state = f"{speed}, {self.failed:,} failed" if self.failed else speed
+            self._bar.update(task.id, completed=self.count.done, state=state)
 
     def describe(self) -> str:
         """A line."""
@@ -45,10 +45,10 @@ class JobProgress:
             return
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[told]}"), TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"), TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=Console(stderr=True), speed_estimate_period=SPEED_OVER_S) as self._bar:
-            self._bar.add_task("embed", total=self.count.total, completed=self.count.done, told="")
+            self._bar.add_task("embed", total=self.count.total, completed=self.count.done, state="")
             yield
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from model.data.files import stat_or_none
 from model.data.text_files import AnnotationError, check_undamaged, decode_text, json_type
 from model.files import read_regular_file
-from service.bulk.sources.part import SourceOptions, printable
+from service.bulk.sources.part import SourceOptions, utf8_name
 
 Payload = tuple[bytes | str | None, str | None]  # and why there is none
 MAX_TEXT = 1 << 20  # characters
@@ -67,8 +67,8 @@ def picture_of(cell: Any, folder: Path, options: SourceOptions) -> tuple[Payload
     file = resolve(cell, root)
     if file is None:
         hint = "say the folder that all are below by --root" if options.root is None else f"--root is {options.root}"
-        return (None, f"the path {printable(cell)[:200]!r} leads out of {printable(str(root))}: {hint}"), None
-    return read_picture(file, root, options), printable(str(file))
+        return (None, f"the path {utf8_name(cell)[:200]!r} leads out of {utf8_name(str(root))}: {hint}"), None
+    return read_picture(file, root, options), utf8_name(str(file))
 
 
 def resolve(path: str, root: Path) -> Path | None:

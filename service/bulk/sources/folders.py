@@ -10,7 +10,7 @@ from model.data.files import MAX_TEXT_BYTES
 from model.data.text_files import AnnotationError, decode_text
 from model.files import read_regular_file
 from service.bulk.sources.cells import Payload, read_picture, text_of, why_unreadable
-from service.bulk.sources.part import Item, Part, SourceOptions, printable
+from service.bulk.sources.part import Item, Part, SourceOptions, utf8_name
 
 
 def cut_names(folder: Part, names: Iterable[str], options: SourceOptions) -> Iterator[Part]:
@@ -29,7 +29,7 @@ def read_folder(part: Part, options: SourceOptions) -> Iterator[Item]:
     for name in part.names:
         file = folder / name
         payload, error = (read_picture if part.kind == "image" else _read_text)(file, folder, options)
-        yield Item(f"{part.name}{printable(name)}", printable(str(file)), payload, error)
+        yield Item(f"{part.name}{utf8_name(name)}", utf8_name(str(file)), payload, error)
 
 
 def _read_text(file: Path, folder: Path, options: SourceOptions) -> Payload:

@@ -115,7 +115,7 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def printable(name: str) -> str:
+def utf8_name(name: str) -> str:
     """A name as it is shown: bytes of a file's that are not UTF-8 as \\xe9, halves of characters as \\ud800."""
     try:
         return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -16,7 +16,7 @@ from model.suggestions import did_you_mean_path
 from service.bulk.sources.cells import OF_THE_MACHINE, normal
 from service.bulk.sources.folders import cut_names
 from service.bulk.sources.keys import KeyRegister
-from service.bulk.sources.part import Form, Kind, Part, SourceError, SourceOptions, printable
+from service.bulk.sources.part import Form, Kind, Part, SourceError, SourceOptions, utf8_name
 from service.bulk.sources.shards import plan_shard
 from service.bulk.sources.tables import plan_table, recognize_table
 
@@ -88,17 +88,17 @@ class _Plan:
         """Pictures that are inputs by themselves, all in one folder."""
         kind = self._fixed("image", str(files[0]))
         parent = files[0].parent
-        prefix = "" if parent == Path() else f"{printable(str(parent))}/"
+        prefix = "" if parent == Path() else f"{utf8_name(str(parent))}/"
         folder = Part("folder", kind, str(normal(parent)), 0, prefix)
         for part in cut_names(folder, [file.name for file in files], self._options):
-            keys = (f"{prefix}{printable(name)}" for name in part.names)
+            keys = (f"{prefix}{utf8_name(name)}" for name in part.names)
             repeated = ((row, number) for row, key in enumerate(keys) if (number := self._keys.number(key)))
             yield replace(part, repeated=tuple(repeated))
 
     def _folder(self, folder: Path) -> Iterator[Part]:
         """Pictures, or texts, a file each, and shards; where there are none of these, tables."""
         base = len(str(folder).rstrip("/")) + 1
-        prefix = f"{self._unique(printable(folder.name))}/" if len(self._inputs) > 1 else ""
+        prefix = f"{self._unique(utf8_name(folder.name))}/" if len(self._inputs) > 1 else ""
         tables, found = list[Path](), False
         waiting: list[str] = []
         for file in regular_files(folder, self._skipped):
@@ -134,7 +134,7 @@ class _Plan:
         form = FORMS[suffix_of(path.name)]
         try:
             state = path.stat()
-            name = self._unique(printable(name))
+            name = self._unique(utf8_name(name))
             yield from self._file_parts(
                 Part(form, "image", str(path), 0, name, size=state.st_size, mtime_ns=state.st_mtime_ns)
             )

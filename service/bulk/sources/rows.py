@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from service.bulk.sources.cells import Payload, is_url, picture_of, text_of
 from service.bulk.sources.fetching import AT_ONCE, UrlReader
-from service.bulk.sources.part import Item, Part, SourceOptions, printable
+from service.bulk.sources.part import Item, Part, SourceOptions, utf8_name
 
 # Characters of a key, path or URL: all of a part are in memory, and a page of Parquet may repeat a long one often.
 MAX_NAME = 8192
@@ -33,7 +33,7 @@ def key_of(value: Any) -> str | None:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    key = printable(str(value)).strip()
+    key = utf8_name(str(value)).strip()
     return key if 0 < len(key) <= MAX_NAME else None
 
 
@@ -56,7 +56,7 @@ def _item(row: RowValue, fetch: Future[Payload] | None, part: Part, options: Sou
     if row.problem:
         payload: Payload = None, row.problem
     elif fetch is not None:
-        payload, source = fetch.result(), printable(row.value.strip())[:MAX_NAME]
+        payload, source = fetch.result(), utf8_name(row.value.strip())[:MAX_NAME]
     elif part.kind == "image":
         payload, source = picture_of(row.value, Path(part.path).parent, options)
         source = source and source[:MAX_NAME]

@@ -17,7 +17,7 @@ from model.data.text_files import AnnotationError, decode_text, json_object
 from service.bulk.sources.cells import text_of
 from service.bulk.sources.columns import TEXT_NAMES
 from service.bulk.sources.keys import KeyRegister
-from service.bulk.sources.part import Item, Part, SourceOptions, printable
+from service.bulk.sources.part import Item, Part, SourceOptions, utf8_name
 from service.bulk.sources.places import Place, cut
 
 TEXTS = (*CAPTION_SUFFIXES, RECORD_SUFFIX)
@@ -59,7 +59,7 @@ def read_shard(part: Part, options: SourceOptions) -> Iterator[Item]:
     try:
         for sample in islice(_samples(part, part.offset, SkippedSamples()), part.group, part.group + part.rows):
             payload, error = _read(handle, sample, part, options)
-            yield Item(printable(sample.key), f"{printable(part.path)}/{printable(sample.key)}", payload, error)
+            yield Item(utf8_name(sample.key), f"{utf8_name(part.path)}/{utf8_name(sample.key)}", payload, error)
     finally:
         os.close(handle)
 
