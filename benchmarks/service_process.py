@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,11 @@ def starting(
     module: str = "service",
     python: str = sys.executable,
     before: Callable[[], None] | None = None,
-    pass_fds: Sequence[int] = (),
     **settings: str,
 ) -> Iterator[Running]:
     """`python -m service` on a free port, listening but perhaps not ready; terminated on the way out.
 
-    `python` has the service installed. `before` runs in the new process, which also inherits `pass_fds`.
+    `python` has the service installed. `before` runs in the new process.
     """
     log_file = folder / f"service-{time.monotonic_ns()}.log"
     with log_file.open("wb") as log:
@@ -78,7 +77,6 @@ def starting(
             env=clean_environment({"model": str(model), "label_sets": str(folder / "label-sets"), **settings}),
             stderr=log,
             preexec_fn=before,
-            pass_fds=pass_fds,
         )
     try:
         yield Running(_wait_for_url(process, log_file), process, log_file)

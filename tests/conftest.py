@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-os.environ.update(DO_NOT_TRACK="1", HF_HUB_DISABLE_TELEMETRY="1", LANGSMITH_TRACING="false")
+os.environ.update(DO_NOT_TRACK="1", HF_HUB_DISABLE_TELEMETRY="1", LANGSMITH_TRACING="false", ORT_DISABLE_TELEMETRY="1")
 
 
 SHIMS = Path(__file__).parent / "shims"  # on PYTHONPATH for processes that import open_clip

@@ -59,9 +59,14 @@ class EngineError(RuntimeError):
     """The engine cannot run as asked; the message says what to install or change."""
 
 
+def available_providers() -> list[str]:
+    """The providers that this onnxruntime was built with, by its names, whether or not this machine can run them."""
+    return list(ort.get_available_providers())
+
+
 def choose(provider: str) -> list[str]:
     """The keys of PROVIDERS to open a session with, in order. Raises EngineError."""
-    available = ort.get_available_providers()
+    available = available_providers()
     if provider == "auto":
         return [key for key in ("cuda", "cpu") if PROVIDERS[key] in available]
     if provider not in PROVIDERS:

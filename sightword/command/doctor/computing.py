@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from model.bundle import Bundle, bundled
 from model.embedder import Embedder
@@ -18,7 +17,7 @@ from model.requirements import pip_install
 from model.runtime import cuda
 from model.runtime.engine import EngineError
 from model.runtime.gpu import GpuError, find_gpu
-from model.runtime.providers import NVIDIA, PROVIDERS, choose, usable
+from model.runtime.providers import NVIDIA, PROVIDERS, available_providers, choose, usable
 from service.settings import Settings
 from sightword.command.doctor.finding import Finding, fail, ok, warn
 
@@ -30,7 +29,7 @@ TOLERANCE = 0.01  # providers round differently
 
 def check_computing(settings: Settings) -> Iterator[Finding]:
     """Opens each model that the service would serve."""
-    available = ort.get_available_providers()
+    available = available_providers()
     try:
         keys, cause = usable(choose(settings.provider), settings.provider, settings.device)
     except EngineError as error:
