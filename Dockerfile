@@ -1,8 +1,10 @@
-# Four targets. The bundled checkpoint is inside each; to serve another, mount its folder, or /models, and set SIGHTWORD_MODEL.
+# Six targets. The bundled checkpoint is inside each; to serve another, mount its folder, or /models, and set SIGHTWORD_MODEL.
 #   docker build --target cpu -t sightword:cpu .              the service
 #   docker build --target gpu -t sightword:gpu .              the service for NVIDIA GPUs: CUDA 13.0 and cuDNN 9 by pip, no TensorRT
 #   docker build --target pull -t sightword:pull .            brings published models to /models, where the service finds them
 #   docker build --target training -t sightword:training .    python -m training
+#   docker build --target ray -t sightword:ray .              the service on a Ray cluster: a node of it, and what runs there
+#   docker build --target ray-gpu -t sightword:ray-gpu .      the same for NVIDIA GPUs
 # Where pip shall look for a torch without CUDA, besides the index: --build-arg PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
 # For a release, give the base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -50,6 +52,13 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 FROM convert-packages AS training-packages
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 requirements.py cpu convert training tracing >training.txt && python3 -m pip install --requirement training.txt
+
+# Ray, to be laid over either environment of the service: only what neither has, since onnxruntime is all that tells them apart.
+FROM cpu-packages AS ray-packages
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python3 requirements.py ray >ray.txt \
+    && python3 -m pip install --prefix /ray --requirement ray.txt \
+    && find /ray -type d -name tests -prune -exec rm -rf {} +
 
 # Our own packages, to be laid over an environment.
 FROM build AS code
@@ -103,6 +112,19 @@ COPY --from=code /code /opt/sightword
 ENV SIGHTWORD_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+# KubeRay says what runs in these, and checks it: nobody listens where the service's own check would ask.
+FROM cpu AS ray
+COPY --from=ray-packages /ray /opt/sightword
+ENV RAY_USAGE_STATS_ENABLED=0
+HEALTHCHECK NONE
+ENTRYPOINT []
+
+FROM gpu AS ray-gpu
+COPY --from=ray-packages /ray /opt/sightword
+ENV RAY_USAGE_STATS_ENABLED=0
+HEALTHCHECK NONE
+ENTRYPOINT []
 
 FROM runtime AS pull
 COPY --from=pull-packages /opt/sightword /opt/sightword

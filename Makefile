@@ -66,7 +66,8 @@ test-sdks: $(VENV)/.dev $(SDKS) $(NPM)  ## run the clients of docs/clients.md, u
 test-containers: $(VENV)/.dev  ## build the images, and drive the compose project on a Docker engine: minutes
 	$(VENV)/bin/python -m pytest -m docker tests/containers
 
-IMAGES ?= cpu gpu pull training
+# Not ray-gpu: 3 GB, and no package that neither gpu nor ray has.
+IMAGES ?= cpu gpu pull training ray
 
 images:  ## build the images, and print their sizes over that of their base; IMAGES=cpu for one of them
 	@for target in $(IMAGES); do \

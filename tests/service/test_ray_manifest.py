@@ -1,4 +1,6 @@
-"""What is in deploy/ray fits together, and what Kubernetes knows of it is valid. tests/ray runs what Ray reads."""
+"""What is in deploy/ray fits together, and what Kubernetes knows of it is valid. tests/ray runs what Ray reads, and
+tests/containers/test_ray.py the pods.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ MANIFEST, POLICY = yaml.safe_load_all((RAY / "rayservice.yaml").read_text("utf-8
 CLUSTER = MANIFEST["spec"]["rayClusterConfig"]
 CONFIG = yaml.safe_load((RAY / "serve.yaml").read_text("utf-8"))
 [WORKERS] = CLUSTER["workerGroupSpecs"]
+RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
 def deployment_of(config: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +41,18 @@ def test_the_pods_are_strictly_valid(group: dict[str, Any], tmp_path: Path) -> N
     validated(tmp_path / "pod.yaml")
     [container] = pod["spec"]["containers"]  # type: ignore[index]
     assert pod["spec"]["securityContext"]["runAsNonRoot"]  # type: ignore[index]
-    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == CLUSTER["autoscalerOptions"]["securityContext"] == RESTRICTED
     assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
+    target = container["image"].removeprefix("sightword:")
+    assert re.search(rf"^FROM \S+ AS {target}$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+
+
+def test_a_pod_has_a_token_of_kubernetes_or_our_secrets() -> None:
+    """Both are in /run/secrets, and where one is mounted read-only there, the folder for the other cannot be made."""
+    for group in (CLUSTER["headGroupSpec"], WORKERS):
+        spec = group["template"]["spec"]
+        mounted = {each["mountPath"] for each in spec["containers"][0]["volumeMounts"]}
+        assert ("/run/secrets" in mounted) != spec["automountServiceAccountToken"]
 
 
 def test_what_runs_is_pinned_once() -> None:
