@@ -220,6 +220,8 @@ def test_sources_name_fields_that_are_read_as_captions(tmp_path: Path) -> None:
         ({"mix": {"humans": 1}}, "did you mean human"),
         ({"mix": {"human": [0, 1], "alt": [0, 2]}}, "at the start of the run no source has a weight"),
         ({"mix": {"human": [1, 0]}}, "at the end of the run no source has a weight"),
+        ({"mix": {"human": 1e307, "alt": 1e308}}, "less than or equal to 1000000"),  # their sum is no number
+        ({"weights": {"label": 1e308}}, "less than or equal to 1000000"),
         ({"mix": {"human": -1}}, "greater than or equal to 0"),
         ({"mix": {"human": [1, 2, 3]}}, "mix.human"),
         ({"sources": {"a": ["alt"], "b": ["Alt"]}}, "the field alt is of a and of b"),

@@ -187,6 +187,8 @@ def test_weights_say_how_often_each_kind_of_text_is_sampled(tmp_path: Path, kind
         ({"min_crop": 0}, "min_crop: Input should be greater than 0"),
         ({"data": {"captions": {"templates": "foto-10"}}}, "data.captions.templates: 'foto-10' is not one of photo-10"),
         ({"data": {"captions": {"templates": ["a cat"]}}}, "data.captions.templates: the template holds 0 times"),
+        ({"data": {"test": {"x": []}}}, "data.test.x: Value should have at least 1 item"),
+        ({"data": {"train": [{"shards": "x.tar", "weight": 1e308}]}}, "data.train.0.weight: Input should be less than"),
         ({"data": {"captions": {"templates": []}}}, "data.captions.templates: name a set of templates, or list"),
         (
             {"data": {"captions": {"weights": {"tags": 0}}}},

@@ -13,13 +13,14 @@ from model.suggestions import did_you_mean, not_one_of
 from training.config import ConfigError, TrainConfig, load_config
 from training.config.bounded_yaml import YamlError, read_yaml
 from training.config.errors import describe
-from training.config.merging import changed_fields
-from training.config.section import Names, Section
+from training.config.merging import changed_fields, merge_fields
+from training.config.section import Names, Patterns, Section
 from training.evaluation.results import TASKS
 
 # Of the comparison: seeds and tests are the same for all runs, and a bundle is named by its run.
 EARLIER = "run/"  # before the name of a run whose bundle is meant
 OWN = {"seed": "seeds", "name": "the name of the run", "data.test": "measure.test"}
+NEEDED = {"probe": ("linear-probe", "few-shot", "transfer"), "robustness": ("robustness",)}  # of `measure`, by tasks
 # What a run may change and still see the same batches in the same order as the others.
 SAME_BATCHES = ("objective", "model", "start", "image_size", "text", "lock", "optimizer", "ema_decay")
 
@@ -32,8 +33,8 @@ class Measure(Section):
     """What is measured of each bundle; paths are relative to the base configuration."""
 
     tasks: Names = Field(default=[])  # of `evaluate --task`; by default all that the data allow
-    test: dict[str, Names] | None = None  # instead of the base's `data.test`
-    probe: dict[str, Names] = Field(default={})  # a test: shards that linear probes of it learn from
+    test: dict[str, Patterns] | None = None  # instead of the base's `data.test`
+    probe: dict[str, Patterns] = Field(default={})  # a test: shards that linear probes of it learn from
     robustness: dict[str, str] = Field(default={})  # a shifted test: the clean one with the same classes
 
     @field_validator("tasks")
@@ -124,7 +125,7 @@ def load_comparison(file: Path, output: Path, overrides: Sequence[str] = ()) -> 
             own = {"seed": seed, "name": f"{run}-{seed}"}
             earlier = [*config.runs][: [*config.runs].index(run)]
             try:
-                bundles = _bundles_of_runs({**config.set, **changes}, earlier, output, seed)
+                bundles = _bundles_of_runs([config.set, changes], earlier, output, seed)
                 found = load_config(base_file, overrides, [config.set, changes, bundles, own])
             except ConfigError as error:
                 raise ConfigError(f"{file}, run {run}: {error}") from error
@@ -147,10 +148,14 @@ def _read(file: Path) -> CompareConfig:
         raise ConfigError(f"{file} is not a valid comparison:\n  " + "\n  ".join(lines)) from error
 
 
-def _bundles_of_runs(changes: dict[str, Any], earlier: Sequence[str], output: Path, seed: int) -> dict[str, Any]:
-    """The fields that name a run, with the path of the bundle that it leaves."""
-    found = {}
-    for field, value in changed_fields(changes):
+def _bundles_of_runs(
+    changes: Sequence[dict[str, Any]], earlier: Sequence[str], output: Path, seed: int
+) -> dict[str, Any]:
+    """The fields that name a run after all `changes`, with the path of the bundle that it leaves."""
+    merged, found = dict[str, Any](), {}
+    for each in changes:
+        merge_fields(merged, each)
+    for field, value in changed_fields(merged):
         if isinstance(value, str) and value.startswith(EARLIER):
             name = value.removeprefix(EARLIER)
             if name not in earlier:
@@ -176,6 +181,15 @@ def _check_measure(file: Path, measure: Measure) -> None:
         for name in named:
             if name not in tests:
                 raise ConfigError(f"{file}: measure.{field}: there is no test {name!r}. {did_you_mean(name, tests)}")
+    for shifted, clean in measure.robustness.items():
+        if shifted == clean:
+            raise ConfigError(f"{file}: measure.robustness: {clean!r} loses nothing against itself: name another test")
+    for field, tasks in NEEDED.items():
+        for task in tasks:
+            if task in measure.tasks and not getattr(measure, field):
+                raise ConfigError(
+                    f"{file}: measure.tasks: {task} is measured of the tests of measure.{field}: name some"
+                )
 
 
 def _inverse(measure: Measure) -> dict[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from model.checkpoints.checkpoint import CheckpointError
 from model.data.tar_members import ShardError
 from model.manifest import MANIFEST, BundleError
 from model.progress import format_duration
+from model.runtime.providers import EngineError
 from training.comparison.config import Comparison, PlannedRun
 from training.comparison.report import notes, write_comparison
 from training.comparison.statistics import tabulate
@@ -16,6 +18,9 @@ from training.comparison.text_table import text_table
 from training.config import ConfigError
 from training.config.captions import STORED
 from training.plan import estimate
+
+# What the start of a run raises where it cannot be.
+REFUSED = (ConfigError, BundleError, CheckpointError, EngineError, ShardError, OSError)
 
 
 def compare(comparison: Comparison, output: Path) -> tuple[str, Path]:
@@ -56,7 +61,7 @@ def _lines(comparison: Comparison, output: Path) -> Iterator[str]:
             continue
         try:
             each = estimate(left[0].config, left[0].base)
-        except (ConfigError, BundleError, ShardError, OSError) as error:
+        except REFUSED as error:
             yield f"  {run}: CANNOT BE RUN: {error}"
             continue
         fastest, slowest = fastest + len(left) * each.fastest, slowest + len(left) * each.slowest
@@ -66,9 +71,10 @@ def _lines(comparison: Comparison, output: Path) -> Iterator[str]:
 
 
 def _bundles(planned: PlannedRun) -> list[str]:
-    """What it begins with, and what it learns from."""
-    teacher = planned.config.objective.teacher
-    return [bundle for bundle in (planned.config.start, teacher if teacher != STORED else None) if bundle]
+    """What it begins with, what it learns from, and what judges its captions."""
+    config = planned.config
+    named = (config.start, config.objective.teacher, config.data.captions.teacher)
+    return [bundle for bundle in named if bundle and bundle != STORED]
 
 
 def _counts(left: list[PlannedRun]) -> str:

@@ -133,10 +133,10 @@ def _measured(comparison: Comparison, planned: PlannedRun, run: Path) -> dict[st
     """What was measured of a run, if it is what is to be measured now and nothing of its configuration has changed."""
     try:
         record: dict[str, Any] = json.loads((run / MEASURED).read_text("utf-8"))
-    except (OSError, ValueError):
+        config = {**planned.config.model_dump(mode="json"), "precision": record["config"]["precision"]}
+        return record if [record["measure"], record["config"]] == [_dump(comparison.measure), config] else None
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or one that another version or nobody wrote
         return None
-    config = {**planned.config.model_dump(mode="json"), "precision": record["config"]["precision"]}
-    return record if [record["measure"], record["config"]] == [_dump(comparison.measure), config] else None
 
 
 def _dump(measure: Measure) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from model.suggestions import not_one_of
 from model.zeroshot import fill, template_sets
-from training.config.section import Names, Section
+from training.config.section import MAX_WEIGHT, Names, Section
 
 PHOTO_TEMPLATES = (
     "{}",
@@ -49,7 +49,7 @@ def _check(templates: str | list[str]) -> str | list[str]:
 
 
 Templates = Annotated[str | list[str], AfterValidator(_check)]
-Weight = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=MAX_WEIGHT)]
 
 
 class CaptionWeights(Section):
@@ -69,7 +69,7 @@ def _as_ramp(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value, value)
 
 
-MixWeight = Annotated[float, Field(ge=0)]
+MixWeight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
 Ramp = Annotated[tuple[MixWeight, MixWeight], BeforeValidator(_as_ramp)]  # at the start of the run and at its end
 Sources = dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$")], Names]
 # Fields in which each kind of caption usually is, as they are `normalized`.

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from model.images.preprocessing import MAX_PIXELS
 from training.config.captions import Captions
 from training.config.errors import known_encoding
-from training.config.section import Names, Section
+from training.config.section import MAX_WEIGHT, Names, Patterns, Section
 
 
 class Columns(Section):
@@ -32,7 +32,7 @@ class Source(Section):
     encoding: Annotated[str | None, AfterValidator(known_encoding)] = (
         None  # of tables and text files without a mark of their own; else UTF-8
     )
-    weight: float = Field(default=1.0, gt=0)  # share of all samples drawn, relative to the other sources
+    weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT)  # share of all samples drawn, relative to the other sources
     # True: drawn again and again by chance, by which labels can be balanced. False: each once in every pass.
     resample: bool = True
     # 1: labels as frequent as they are, which is also what not to resample means; 0: every label alike
@@ -71,7 +71,7 @@ class Data(Section):
     """What is learned from, and where its pictures are kept."""
 
     train: Annotated[list[Source], Field(min_length=1)]
-    test: dict[str, Names] = Field(default={})  # name: patterns of shards; measured once, at the end
+    test: dict[str, Patterns] = Field(default={})  # name: patterns of shards; measured once, at the end
     holdout: float = Field(default=0.05, ge=0, lt=1)  # share of the training items that chooses the checkpoint
     exclude: str | None = None  # JSON file, [keys of items that are left out, as SHARD.tar/KEY]
     synonyms: str | None = None  # JSON file, phrase: [other phrases that are true of the same pictures]

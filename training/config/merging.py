@@ -20,7 +20,7 @@ def merge_fields(content: dict[str, Any], changes: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and value:
             merge_fields(_section(section, last), value)
         else:
-            section[last] = value
+            section[last] = {} if isinstance(value, Mapping) else value  # of its own: later changes are put into it
 
 
 def changed_fields(changes: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -18,4 +18,6 @@ def _as_list(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]  # one, or a list
+Patterns = Annotated[Names, Field(min_length=1)]  # of files: one, or a list
+MAX_WEIGHT = 1e6  # of what is drawn in proportion to weights, whose sum is to be finite
 Share = Annotated[float, Field(ge=0, le=1)]

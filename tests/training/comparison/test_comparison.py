@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model.bundle import Bundle
+from tests.model.language_models import write_sentence_encoder
 from tests.training.comparison.comparisons import RUNS, figures_of, write_comparison
 from training.__main__ import app
 from training.comparison.config import load_comparison
-from training.comparison.supervisor import LOCK, _locked, run_all
+from training.comparison.supervisor import LOCK, _locked, is_done, run_all
 from training.config import ConfigError
 from training.loop.setup import setup
 
@@ -150,14 +151,21 @@ def test_a_dry_run_and_the_options_change_what_they_say(
         "taught": {"objective.teacher": "run/clip"},
         "none": {"objective.teacher": "there-is-none"},
         "odd": {"stages": [{"start": 0, "pixels": 36}]},
+        "broken": {"text": {"frozen": str(tmp_path)}},
+        "bare": {"text": {"frozen": str(write_sentence_encoder(tmp_path / "encoder"))}},
+        "judged": {"data.captions": {"teacher": "run/clip", "filters": {"min_similarity": 0}}},
     }
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as if it were not installed
     file = write_comparison(tmp_path, colours, tiny, runs=runs, seeds=[0, 5])
     told = run("--config", file, "--output", tmp_path / "out", "--set", "steps=9", "--dry-run")
-    assert "4 runs with the seeds 0, 5" in told
+    assert "7 runs with the seeds 0, 5" in told
     assert re.search("clip: 2 times 9 steps of 32, .* each", told)
     assert "taught: 2 times 9 steps of 32, after the run whose bundle it needs" in told
     assert re.search("none: CANNOT BE RUN: there is no bundle in .*there-is-none", told)
     assert "odd: CANNOT BE RUN: tiny takes crops of a multiple of 8 pixels, not 36" in told
+    assert re.search("broken: CANNOT BE RUN: .*config.json is missing", told)
+    assert re.search("bare: CANNOT BE RUN: .*transformers is not installed", told)
+    assert "judged: 2 times 9 steps of 32, after the run whose bundle it needs" in told
     assert "time: " in told
     assert not (tmp_path / "out").exists()
     seen: list[Any] = []
@@ -166,6 +174,14 @@ def test_a_dry_run_and_the_options_change_what_they_say(
     [(comparison, output)] = seen
     assert output == Path("runs/comparison")
     assert {each.config.optimizer.learning_rate for each in comparison.trainings} == {0.5}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"config": 1}', '{"config": {"precision": "fp32"}}'])
+def test_a_record_that_another_version_wrote_is_none(colours: Path, tiny: Path, tmp_path: Path, content: str) -> None:
+    comparison = load_comparison(write_comparison(tmp_path, colours, tiny), tmp_path)
+    (tmp_path / "clip-0").mkdir()
+    (tmp_path / "clip-0" / "measured.json").write_text(content)
+    assert not is_done(comparison, comparison.trainings[0], tmp_path)
 
 
 def test_one_comparison_at_a_time_works_in_a_folder(colours: Path, tiny: Path, tmp_path: Path) -> None:

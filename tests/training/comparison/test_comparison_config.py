@@ -14,6 +14,7 @@ from training.config import ConfigError, Objective
 from training.config.merging import merge_fields
 from training.settings import CONFIGS
 
+OF_PROBE = ("linear-probe", "few-shot", "transfer")
 HERE = "tests/training/comparison"
 CONFIG = f"{HERE}/test_comparison_config.py"
 TABLE: Table = {
@@ -71,6 +72,19 @@ def test_a_run_begins_with_or_learns_from_the_bundle_of_an_earlier_one(
             load_comparison(write_comparison(tmp_path, colours, tiny, runs=wrong), tmp_path)
 
 
+def test_a_run_whose_bundle_all_others_need_is_named_once(colours: Path, tiny: Path, tmp_path: Path) -> None:
+    runs: dict[str, Any] = {
+        "first": {"objective": {"teacher": None}},
+        "taught": {},
+        "ranked": {"objective": {"kind": "rank"}},
+        "alone": {"objective": {"kind": "llip", "llip": {"heads": 2}, "teacher": None}},
+    }
+    fields = {"runs": runs, "set": {"objective.teacher": "run/first"}}
+    comparison = load_comparison(write_comparison(tmp_path, colours, tiny, **fields), tmp_path)
+    bundle = str(tmp_path / "first-0" / "bundle")
+    assert [each.config.objective.teacher for each in comparison.trainings] == [None, bundle, bundle, None]
+
+
 def test_a_run_with_other_batches_is_known(colours: Path, tiny: Path, tmp_path: Path) -> None:
     runs = {"clip": {}, "large": {"batch_size": 64, "data.store_pixels": 64}}
     comparison = load_comparison(write_comparison(tmp_path, colours, tiny, runs=runs), tmp_path)
@@ -95,6 +109,11 @@ def test_a_run_with_other_batches_is_known(colours: Path, tiny: Path, tmp_path: 
         ({"measure": {"tasks": ["retreival"]}}, r"measure.tasks: there is no task retreival: .* retrieval\?"),
         ({"measure": {"probe": {"colour": "a.tar"}}}, r"measure.probe: there is no test 'colour'. did you mean"),
         ({"measure": {"robustness": {"colours": "x"}}}, "measure.robustness: there is no test 'x'"),
+        ({"measure": {"robustness": {"colours": "colours"}}}, "measure.robustness: 'colours' loses nothing against it"),
+        ({"measure": {"tasks": "robustness"}}, "measure.tasks: robustness is measured of the tests of measure.robust"),
+        *(({"measure": {"tasks": each}}, f"measure.tasks: {each} is .* of measure.probe") for each in OF_PROBE),
+        ({"measure": {"test": {"none": []}}}, "measure.test.none: .* at least 1"),
+        ({"measure": {"probe": {"colours": []}}}, "measure.probe.colours: .* at least 1"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_by_run_and_field(
@@ -108,6 +127,10 @@ def test_fields_are_merged_and_a_short_form_is_replaced() -> None:
     content: dict[str, Any] = {"a": {"b": 1, "c": 2}, "objective": "sigmoid", "list": [1, 2]}
     merge_fields(content, {"a.b": 3, "objective": {"kind": "rank"}, "list": [4], "new.deep": {"x": {}}})
     assert content == {"a": {"b": 3, "c": 2}, "objective": {"kind": "rank"}, "list": [4], "new": {"deep": {"x": {}}}}
+    empty: dict[str, Any] = {"objective": {}}
+    merge_fields(content, empty)
+    merge_fields(content, {"objective": {"kind": "rank"}})
+    assert empty == {"objective": {}}  # which is of all runs, and not of this one
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("compare*.yaml")), ids=lambda file: file.name)
