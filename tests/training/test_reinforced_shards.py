@@ -134,12 +134,12 @@ def test_captions_are_judged_by_stored_vectors(tmp_path: Path) -> None:
 GOOD = np.ones((2, 4), np.float32)
 
 
-def claimed(shape: str) -> bytes:
+def claimed(shape: str, compression: int = zipfile.ZIP_STORED) -> bytes:
     """An archive whose array says that it is of another shape than it has numbers."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + GOOD.tobytes()
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w", compression) as archive:
         archive.writestr("image_emb.npy", array)
         archive.writestr("text_emb.npy", array)
     return out.getvalue()
@@ -150,6 +150,14 @@ def bomb() -> bytes:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("image_emb.npy", bytes(MAX_ARRAY_BYTES + 2))
     return out.getvalue()
+
+
+def encrypted() -> bytes:
+    """An archive whose first member says that it is, in the table of contents and before its bytes."""
+    content = bytearray(npz(GOOD, GOOD))
+    for signature, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(signature) + flags] |= 1
+    return bytes(content)
 
 
 def pickled() -> bytes:
@@ -173,6 +181,11 @@ def pickled() -> bytes:
         (b'{"text_emb": [[1, 2], [3]], "image_emb": [1]}', "shape|inhomogeneous"),
         (b'{"text_emb": [["a"]], "image_emb": [[1]]}', "could not convert"),
         (b'{"text_emb": [[1]]}', "image_emb"),
+        (b'{"text_emb": [[1]], "image_emb": [1%s]}' % (b"0" * 400), "too large"),
+        (encrypted, "is encrypted"),
+        (claimed("(2, 4)", zipfile.ZIP_LZMA), "compressed as numpy does not write it"),
+        (claimed("(2, "), "EOF in multi-line|not is valid|header"),
+        (claimed("-" * 3000 + "1"), "recursion|shape"),
         (b'{"text_emb": {"a": 1}, "image_emb": [[1]]}', "dict"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.training.conftest import further, picture, write_config, write_shard
-from tests.training.reinforced import write_reinforced
+from tests.training.reinforced import members_of, npz, write_reinforced
 from training.config import ConfigError, Data, TrainConfig, load_config
 from training.data.dataset import TrainingSet
 from training.loop.setup import setup
@@ -107,6 +107,18 @@ def test_what_has_no_vector_is_counted_and_refused(tmp_path: Path, tiny: Path) -
     assert "2 of their captions have no row, and 1 labels" in str(refused.value)
     with pytest.raises(ConfigError, match=r"set data\.max_long_text to 0"):
         config(tmp_path, tiny, data={"train": train, "max_long_text": 0.1})
+
+
+def test_vectors_of_two_teachers_end_the_run_with_the_picture_that_has_others(tmp_path: Path) -> None:
+    members = dict[str, bytes]()
+    for number in range(4):
+        members |= members_of(f"k{number}", number, "alt", ["one"])
+    members["k3.npz"] = npz(np.ones((1, 3), np.float32), np.ones((2, 3), np.float32))
+    write_shard(tmp_path / "a.tar", members)
+    data = Data.model_validate({"train": [{"shards": "a.tar"}], "holdout": 0, "store_pixels": 32, "max_long_text": 0})
+    training_set = TrainingSet(data, tmp_path, 0, stored_vectors=True)
+    with pytest.raises(OSError, match=r"vectors of \d dimensions, where others have \d. Leave a\.tar/k\d out by data"):
+        training_set.teacher_vectors(training_set.batch(0, 40), slice(None), slice(None))
 
 
 def test_vectors_that_break_while_it_runs_end_the_run_with_what_to_do(tmp_path: Path) -> None:

@@ -34,12 +34,13 @@ def categories(
     """
     with user_errors():
         from training.categories.vocabulary import describe_vocabulary
-        from training.config import load_config
+        from training.config import ConfigError, load_config
         from training.run_categories import choose_categories
 
         settings = load_config(config, ["objective.kind=categories", *(change or ())])
         chosen = choose_categories(settings, config.resolve().parent)
-        assert chosen is not None
+        if chosen is None:
+            raise ConfigError("--set objective: it is categories here, whatever the file says: leave it away")
         typer.echo(describe_vocabulary(chosen.vocabulary, shown=shown))
         without = int((chosen.of_samples.of_samples.counts == 0).sum())
         typer.echo(f"\n{without:,} pictures have none of them and would take no part")

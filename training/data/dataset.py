@@ -83,6 +83,7 @@ class TrainingSet:
         of_held_out = None if categories is None else categories.of_samples.take(np.flatnonzero(held_out))
         self.holdout = HeldOut(self, sources[held_out], numbers[held_out], of_held_out)
         self._sources, self._numbers = sources[kept], numbers[kept]
+        self._vector_size = 0  # dimensions of the first that were read
         if stored_vectors:
             check_stored(self._indexes, self._sources, self._numbers, opened.kept_phrases)
         if data.pictures == "disk":
@@ -195,7 +196,13 @@ class TrainingSet:
         location = self._indexes[int(self._sources[item])].vectors(int(self._numbers[item]))
         assert location is not None  # as `check_stored` found
         try:
-            return read_vectors(location)
+            vectors = read_vectors(location)
+            self._vector_size = self._vector_size or len(vectors.image)
+            if len(vectors.image) != self._vector_size:
+                raise OSError(
+                    f"stored vectors of {len(vectors.image)} dimensions, where others have {self._vector_size}"
+                )
+            return vectors
         except OSError as error:
             key = self._record(item).key
             raise OSError(f"{error}. Leave {key} out by data.exclude, or mend it, and begin anew") from error

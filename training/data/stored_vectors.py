@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ Vectors = npt.NDArray[np.float32]
 
 MAX_ARRAY_BYTES = 64 * 2**20  # of one array; 30 augmentations of 1,536 numbers take 184 kB
 MAX_HEADER_BYTES = 4096
-# What json, numpy, zipfile and zlib raise for files of anybody's.
-UNUSABLE = (KeyError, TypeError, ValueError, NotImplementedError, EOFError, zipfile.BadZipFile, zlib.error)
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which numpy writes
+# What json, numpy, zipfile and zlib raise for files of anybody's. A RuntimeError is of a member that is encrypted, and of
+# what is nested too deeply.
+UNUSABLE = (
+    KeyError, TypeError, ValueError, OverflowError, RuntimeError, EOFError,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of members, so that the same vectors are the same bytes
 
 
@@ -78,6 +84,8 @@ def _from_npz(content: bytes) -> tuple[Vectors, Vectors]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> Vectors:
+    if archive.getinfo(name).compress_type not in COMPRESSIONS:
+        raise ValueError(f"{name} is compressed as numpy does not write it")
     with archive.open(name) as member:
         content = member.read(MAX_ARRAY_BYTES + 1)
     if len(content) > MAX_ARRAY_BYTES:

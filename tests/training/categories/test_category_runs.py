@@ -226,6 +226,9 @@ def test_the_command_prints_the_categories_and_writes_them(animals: Path, tmp_pa
     assert "| animal | animal.n.01 |" in done.output
     assert "pictures have none of them" in done.output
     assert read_vocabulary(tmp_path / "mine.json").synsets == ("animal.n.01",)
+    done = CliRunner().invoke(app, ["categories", "--config", str(file), "--set", "objective=sigmoid"])
+    assert done.exit_code == 1
+    assert "--set objective: it is categories here" in done.output
 
 
 def test_the_held_out_score_is_of_the_surest_category(animals: Path, animal_bundle: Path, tmp_path: Path) -> None:
