@@ -27,8 +27,8 @@ Vectors = npt.NDArray[np.float32]
 MAX_ARRAY_BYTES = 64 * 2**20  # of one array; 30 augmentations of 1,536 numbers take 184 kB
 MAX_HEADER_BYTES = 4096
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # which numpy writes
-# What json, numpy, zipfile and zlib raise for files of anybody's. A RuntimeError is of a member that is encrypted, and of
-# what is nested too deeply.
+# What json, numpy, zipfile and zlib raise for files of anybody's. A RuntimeError is of a member that is encrypted,
+# and of what is nested too deeply.
 UNUSABLE = (
     KeyError, TypeError, ValueError, OverflowError, RuntimeError, EOFError,
     zipfile.BadZipFile, zlib.error, tokenize.TokenError,
