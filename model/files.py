@@ -7,6 +7,7 @@ process nor a loss of power ever shows half of one. Reading never waits for a FI
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -134,6 +135,20 @@ def read_regular_file(path: Path, most_bytes: int, *, follow_links: bool = True)
     """The content, of which at most `most_bytes` + 1 are read, and the status of that very file. Raises as above."""
     with open_regular_file(path, follow_links=follow_links) as file:
         return file.read(most_bytes + 1), os.fstat(file.fileno())
+
+
+@contextmanager
+def exclusive_lock(file: Path, held: Exception) -> Iterator[None]:
+    """Within it no other process is in the lock of `file`, which is made and stays; it ends with the process at last.
+
+    Raises `held`, without waiting, while another process is; OSError where the file system has no locks.
+    """
+    with file.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise held from None
+        yield
 
 
 def _is_about(draft: Path, error: OSError) -> bool:

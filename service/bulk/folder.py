@@ -10,7 +10,6 @@ What reads a folder of Parquet leaves out names that begin with an underscore.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from model.files import DRAFT, write_atomically
+from model.files import DRAFT, exclusive_lock, write_atomically
 from service.bulk.job import JobError, Planned
 from service.bulk.sources import Part
 
@@ -50,13 +49,8 @@ class Folder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self._refuse_foreign()  # before anything is left in a folder of others
-        with (self.path / LOCK).open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise JobError(
-                    f"another process works in {self.path}: wait until it has ended, or take another --output."
-                ) from None
+        held = JobError(f"another process works in {self.path}: wait until it has ended, or take another --output.")
+        with exclusive_lock(self.path / LOCK, held):
             self._refuse_foreign()
             self._remove_drafts()
             yield

@@ -6,6 +6,8 @@ import errno
 import os
 import resource
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from model.files import WriteError, replace_folder, write_atomically
+from model.files import WriteError, exclusive_lock, replace_folder, write_atomically
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -219,3 +223,20 @@ def test_a_file_system_that_cannot_flush_folders_is_written_all_the_same(
     write(tmp_path / "kept", "new")
     fill(tmp_path / "folder", a="new")
     assert contents(tmp_path / "folder") == {"a": "new"}
+
+
+def test_a_lock_is_of_one_process_and_ends_with_it(tmp_path: Path) -> None:
+    file = tmp_path / ".lock"
+    code = "import sys, time; from pathlib import Path; from model.files import exclusive_lock\n"
+    code += "with exclusive_lock(Path(sys.argv[1]), OSError()): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(WriteError, match="somebody"), exclusive_lock(file, WriteError(file, OSError("somebody"))):
+            pytest.fail("two are within it")
+        other.kill()
+        other.wait()
+        with exclusive_lock(file, OSError()), pytest.raises(BlockingIOError, match="of the block"):
+            raise BlockingIOError("of the block")
+    with exclusive_lock(file, OSError()):
+        assert file.exists()

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.files import write_atomically
+from model.files import exclusive_lock, write_atomically
 from model.progress import Count
 from training.comparison.config import Comparison, Measure, PlannedRun
 from training.comparison.worker import FAILED, MEASURED
@@ -45,7 +43,8 @@ def run_all(comparison: Comparison, output: Path) -> list[Outcome]:
     One that fails is an outcome like others: they go on.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with _locked(output):
+    held = ConfigError(f"another comparison is working in {output}: wait for it, or name another --output")
+    with exclusive_lock(output / LOCK, held):
         trainings = _with_one_precision(comparison.trainings, output)
         for planned in trainings:
             _guard(output / planned.folder, planned)
@@ -180,16 +179,3 @@ def _in_precision(planned: PlannedRun, chosen: str) -> PlannedRun:
         return planned
     config: TrainConfig = planned.config.model_copy(update={"precision": chosen})
     return PlannedRun(planned.run, planned.seed, config, planned.base)
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Within it no other process works in the folder. Raises ConfigError where one does."""
-    with (output / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"another comparison is working in {output}: wait for it, or name another --output"
-            ) from None
-        yield

@@ -6,7 +6,6 @@ a kill, puts it back. Afterwards it is NAME.previous.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from model.bundle import Bundle, write_manifest
+from model.files import exclusive_lock
 from training.publishing.service_client import PublishError
 
 
@@ -32,11 +32,8 @@ class ServedFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the lock of the folder, released also by a kill. Raises PublishError while somebody else publishes."""
-        with self._sibling("lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise PublishError(f"somebody else publishes into {self.path}: try again when it is done") from error
+        held = PublishError(f"somebody else publishes into {self.path}: try again when it is done")
+        with exclusive_lock(self._sibling("lock"), held):
             yield
 
     @property

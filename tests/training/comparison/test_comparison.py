@@ -19,11 +19,12 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from model.bundle import Bundle
+from model.files import exclusive_lock
 from tests.model.language_models import write_sentence_encoder
 from tests.training.comparison.comparisons import RUNS, figures_of, write_comparison
 from training.__main__ import app
 from training.comparison.config import load_comparison
-from training.comparison.supervisor import LOCK, _locked, is_done, run_all
+from training.comparison.supervisor import LOCK, is_done, run_all
 from training.config import ConfigError
 from training.loop.setup import setup
 
@@ -186,7 +187,8 @@ def test_a_record_that_another_version_wrote_is_none(colours: Path, tiny: Path, 
 
 def test_one_comparison_at_a_time_works_in_a_folder(colours: Path, tiny: Path, tmp_path: Path) -> None:
     comparison = load_comparison(write_comparison(tmp_path, colours, tiny), tmp_path)
-    with _locked(tmp_path), pytest.raises(ConfigError, match="another comparison is working in"):
+    held = pytest.raises(ConfigError, match="another comparison is working in")
+    with exclusive_lock(tmp_path / LOCK, OSError()), held:
         run_all(comparison, tmp_path)
     assert (tmp_path / LOCK).exists()
     assert not (tmp_path / "clip-0").exists()
