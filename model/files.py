@@ -137,6 +137,15 @@ def read_regular_file(path: Path, most_bytes: int, *, follow_links: bool = True)
         return file.read(most_bytes + 1), os.fstat(file.fileno())
 
 
+def remove_file(file: Path) -> None:
+    """Remove a file if it is there, so that it does not come back after a loss of power."""
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return
+    _flush(file.parent)
+
+
 @contextmanager
 def exclusive_lock(file: Path, held: Exception) -> Iterator[None]:
     """Within it no other process is in the lock of `file`, which is made and stays; it ends with the process at last.

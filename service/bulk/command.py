@@ -88,6 +88,13 @@ def bulk(
             help="When all is embedded, find what is this similar, as 0.95, and write which to remove. Of parquet.",
         ),
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Do parts again in which a URL was not reached or a file not read; no vector is lost.",
+        ),
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option("--engine", help="Where it is computed: in this process, or by actors on a Ray cluster."),
@@ -140,7 +147,7 @@ def bulk(
         )  # fmt: skip
         request = JobRequest(
             tuple(str(each.absolute()) for each in inputs), str(output.absolute()), source, layout, precision,
-            dimensions, truncate, model, provider,
+            dimensions, truncate, model, provider, retry_failed,
         )  # fmt: skip
         if engine == "ray":
             from service.bulk.on_ray import RayEngine  # with Ray, which not everybody has

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from model.files import DRAFT, exclusive_lock, write_atomically
+from model.files import DRAFT, exclusive_lock, remove_file, write_atomically
 from service.bulk.job import JobError, Planned
-from service.bulk.sources import Part
+from service.bulk.sources import Part, may_pass
 
 JOB, PLAN, LOCK, ERRORS = "_job.json", "_plan.jsonl", ".lock", "_errors.jsonl"
 _NUMBER_DIGITS = 5
@@ -36,10 +36,13 @@ class Totals(NamedTuple):
 
 
 class Folder:
-    """`is_done` says of the number of a part whether all of it is there."""
+    """`is_there` says of the number of a part whether all of it is there.
 
-    def __init__(self, path: Path, is_done: Callable[[int], bool]) -> None:
-        self.path, self.is_done = path, is_done
+    With `retry_failed`, a part is not done either as long as an item of it has failed that may not fail again.
+    """
+
+    def __init__(self, path: Path, is_there: Callable[[int], bool], retry_failed: bool = False) -> None:
+        self.path, self.is_there, self._retry_failed = path, is_there, retry_failed
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -82,6 +85,10 @@ class Folder:
         with write_atomically(self.path / JOB) as draft:
             draft.write_text(json.dumps(job, indent=2) + "\n", "utf-8")
 
+    def is_done(self, number: int) -> bool:
+        """Whether there is nothing to do for the part of this number."""
+        return self.is_there(number) and not (self._retry_failed and self._may_pass(number))
+
     def pending(self) -> Iterator[NumberedPart]:
         """The parts that are not done, with their numbers, in the order of the plan."""
         return ((number, part) for number, part in self._parts() if not self.is_done(number))
@@ -121,15 +128,15 @@ class Folder:
             with write_atomically(file, concurrent=True) as draft:
                 draft.write_bytes(written)
         else:
-            file.unlink(missing_ok=True)  # of a run that ended before the part was there
+            remove_file(file)  # of a run that ended before the part was there, or of items that have not failed again
 
     def join_errors(self, parts: int) -> int:
-        """Put the errors of those of so many parts that are done into one file. Returns how many there are."""
+        """Put the errors of those of so many parts that are there into one file. Returns how many there are."""
         count = 0
         with write_atomically(self.path / ERRORS) as draft, draft.open("wb") as all_errors:
             for number in range(parts):
                 file = self._errors_of(number)
-                if file.exists() and self.is_done(number):
+                if file.exists() and self.is_there(number):
                     for line in file.open("rb"):
                         all_errors.write(line)
                         count += 1
@@ -144,6 +151,13 @@ class Folder:
                     yield number, Part.from_json(orjson.loads(line))
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise JobError(f"{self.path / PLAN} is gone or damaged ({error}): take another --output.") from None
+
+    def _may_pass(self, number: int) -> bool:
+        try:
+            with self._errors_of(number).open("rb") as lines:
+                return any(may_pass(orjson.loads(line)["error"]) for line in lines)
+        except FileNotFoundError:
+            return False
 
     def _errors_of(self, number: int) -> Path:
         return self.path / "_errors" / f"part-{number:0{_NUMBER_DIGITS}}.jsonl"

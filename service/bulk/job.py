@@ -34,6 +34,7 @@ class JobRequest:
     truncate: bool | None = None  # what SIGHTWORD_TRUNCATE says
     model: str | None = None
     provider: str | None = None
+    retry_failed: bool = False  # of the command, not of the job: parts are the same with and without it
 
     @property
     def folder(self) -> Path:

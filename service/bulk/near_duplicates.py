@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.files import write_atomically
+from model.files import remove_file, write_atomically
 from model.progress import Count, log_periodically
 from service.bulk.job import JobError, JobRequest
 from service.bulk.part_vectors import Parts, open_parts, read_blocks
@@ -120,6 +120,12 @@ def write_near_duplicates(
                 duplicates.cosine, keys.take(gone), names["source"].take(gone), keys.take(duplicates.earlier)
             )
     return done
+
+
+def remove_near_duplicates(folder: Path) -> None:
+    """Remove both files: vectors will be there that they do not know."""
+    for name in (PAIRS, DUPLICATES):
+        remove_file(folder / name)
 
 
 def _search(parts: Parts, index: SimilarRows, done: NearDuplicates, count: Count) -> Iterator[tuple[Pairs, Pairs]]:

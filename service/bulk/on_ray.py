@@ -69,7 +69,7 @@ class RemoteEngine:
         number, refusal, count = int(batch["number"][0]), self._refusal, PartCount(0, 0, 0)
         if not refusal[0]:
             request = self._worker.request
-            folder = Folder(request.folder, open_layout(request, self._planned).is_done)
+            folder = Folder(request.folder, open_layout(request, self._planned).is_done, request.retry_failed)
             try:
                 part = folder.part_at(int(batch["offset"][0]))
                 count = PartCount(number, part.rows, 0)

@@ -19,7 +19,7 @@ from model.progress import format_duration, log_periodically
 from service.bulk.folder import ERRORS, Folder
 from service.bulk.job import JobError, JobRequest, Planned, refuse_other
 from service.bulk.layouts import open_layout
-from service.bulk.near_duplicates import check_near_duplicates, write_near_duplicates
+from service.bulk.near_duplicates import check_near_duplicates, remove_near_duplicates, write_near_duplicates
 from service.bulk.pipeline import PartCount
 from service.bulk.progress import JobProgress, write_line
 from service.bulk.sources import Kind, plan
@@ -117,10 +117,14 @@ def _plan(folder: Folder, worker: PartEngine, wanted: dict[str, Any], stopped: t
 
 
 def _embed(worker: PartEngine, planned: Planned, stopped: threading.Event) -> int:
-    folder = Folder(worker.request.folder, open_layout(worker.request, planned).is_done)
+    request = worker.request
+    folder = Folder(request.folder, open_layout(request, planned).is_done, request.retry_failed)
     done = folder.done(planned)
     if done.parts:
-        write_line(f"{done.parts:,} of {planned.parts:,} parts are there, {done.rows:,} items")
+        state = "there, with nothing to try again" if request.retry_failed else "there"
+        write_line(f"{done.parts:,} of {planned.parts:,} parts are {state}, {done.rows:,} items")
+    if done.parts < planned.parts:
+        remove_near_duplicates(folder.path)
     identity = worker.identity()
     write_line(
         f"{identity['model']}, {identity['dimensions']} dimensions, {planned.kind}s in batches of {planned.batch}"

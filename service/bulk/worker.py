@@ -112,7 +112,7 @@ class PartWorker:
         """Embed and write parts; see `embed_parts`."""
         request, pipeline, kind = self.request, self._pipeline, planned.kind
         layout = open_layout(request, planned)
-        folder = Folder(request.folder, layout.is_done)
+        folder = Folder(request.folder, layout.is_done, request.retry_failed)
         run = pipeline.run_images if kind == "image" else pipeline.run_texts
         [probe] = self._probe(kind) if kind == "image" else self._probe(kind).tolist()  # as prepared items are
         runner = BatchRunner(run, self.bundle.dimensions, probe)
@@ -122,8 +122,15 @@ class PartWorker:
             return reduce_dimensions(runner(payloads), request.dimensions, True).astype(request.precision, copy=False)
 
         def write(number: int, rows: Rows) -> None:
-            folder.write_errors(number, failed_rows(rows))
-            layout.write(number, rows, about)
+            if request.retry_failed and layout.is_done(number):
+                rows = rows.completed_by(layout.read(number))
+
+            def before() -> None:
+                if request.retry_failed:
+                    layout.remove(number)  # or its errors would be those of another part, if this is the end
+                folder.write_errors(number, failed_rows(rows))
+
+            layout.write(number, rows, about, before)
 
         stages = Stages(
             read=lambda part: read(part, request.source),

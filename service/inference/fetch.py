@@ -44,7 +44,9 @@ NOT_PLAIN = (
 NOT_LISTED = "Pictures are fetched only from the hosts that /info lists as url_hosts; send the file itself."
 NOT_PUBLIC = "Pictures are fetched only from public addresses, and this host has another; send the file itself."
 SEND_IT = "Send the file itself."
-_ANSWERED = re.compile(r"its host answered (4\d\d)")
+_NOT_FETCHED = "This picture could not be fetched: "
+_TOO_SLOW, _NOT_REACHED = "it took more than ", "its host could not be reached over https, or broke off"
+_MAY_PASS = re.compile(f"{_NOT_FETCHED}({_TOO_SLOW}|{_NOT_REACHED}|its host answered (408|425|429|5[0-9][0-9])\\b)")
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ class Fetcher:
                 async with asyncio.timeout(self._limits.total_s):
                     return await self._follow(target, reservation)
             except TimeoutError:
-                raise _failed(f"it took more than {self._limits.total_s:g} s") from None
+                raise _failed(f"{_TOO_SLOW}{self._limits.total_s:g} s") from None
 
     async def _follow(self, url: Url, reservation: ByteReservation) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
@@ -123,7 +125,7 @@ class Fetcher:
             # Protocol errors quote what the host sent, which may be the query.
             reason = type(error).__name__ if isinstance(error, httpcore2.ProtocolError) else repr(error)
             log.info("could not fetch from %s: %s", url.host, reason)
-            raise _failed("its host could not be reached over https, or broke off") from None
+            raise _failed(_NOT_REACHED) from None
 
     async def _read(
         self, response: httpcore2.Response, headers: Mapping[bytes, bytes], reservation: ByteReservation
@@ -225,11 +227,13 @@ class AwaitsTls(httpcore2.AsyncNetworkStream):
             raise
 
 
-def is_worth_another_try(error: ApiError) -> bool:
-    """Whether the same fetch may succeed later: not where it is not allowed, nor where the host has no such file."""
-    answered = _ANSWERED.search(error.message)
-    return error.code == "url_fetch_failed" and not (answered and answered[1] not in ("408", "425", "429"))
+def may_pass(message: str) -> bool:
+    """Whether what the message of an error says of a fetch may be otherwise later: its host was busy, or not reached.
+
+    Not where it is not allowed, nor where the host has no such file, or one that is refused.
+    """
+    return _MAY_PASS.match(message) is not None
 
 
 def _failed(why: str) -> ApiError:
-    return ApiError("url_fetch_failed", f"This picture could not be fetched: {why}. {SEND_IT}")
+    return ApiError("url_fetch_failed", f"{_NOT_FETCHED}{why}. {SEND_IT}")

@@ -2,6 +2,6 @@
 
 from service.bulk.sources.part import Item, Kind, Part, SourceError, SourceOptions
 from service.bulk.sources.planning import plan
-from service.bulk.sources.reading import read
+from service.bulk.sources.reading import may_pass, read
 
-__all__ = ["Item", "Kind", "Part", "SourceError", "SourceOptions", "plan", "read"]
+__all__ = ["Item", "Kind", "Part", "SourceError", "SourceOptions", "may_pass", "plan", "read"]

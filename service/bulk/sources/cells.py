@@ -18,6 +18,7 @@ OF_THE_MACHINE = (
     errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
 )  # fmt: skip
+UNREADABLE = "the file cannot be read: "
 URL_SCHEMES = ("http://", "https://")
 
 
@@ -101,12 +102,12 @@ def why_unreadable(error: OSError | ValueError, folder: Path) -> str:
     would make errors for good of all items that follow.
     """
     if not isinstance(error, OSError):  # a zero in its name
-        return f"the file cannot be read: {error}"
+        return f"its name is none of a file: {error}"
     if error.errno in OF_THE_MACHINE:
         raise error
     if error.errno in (errno.ENOENT, errno.ENOTDIR) and not _holds_something(folder):
         raise OSError(f"{folder}, which files are read from, is gone or empty: is its disk mounted? Then go on")
-    return f"the file cannot be read: {error.strerror or error}"
+    return f"{UNREADABLE}{error.strerror or error}"
 
 
 def _holds_something(folder: Path) -> bool:

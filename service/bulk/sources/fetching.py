@@ -20,7 +20,7 @@ from service.inference.fetch import (
     SEND_IT,
     Fetcher,
     FetchLimits,
-    is_worth_another_try,
+    may_pass,
 )
 from service.settings import Settings
 
@@ -70,7 +70,7 @@ class UrlReader:
             try:
                 content = await self._fetcher.fetch(url, None)
             except ApiError as error:
-                if not is_worth_another_try(error):
+                if not may_pass(error.message):
                     raise
                 await asyncio.sleep(RETRY_AFTER_S)
                 content = await self._fetcher.fetch(url, None)

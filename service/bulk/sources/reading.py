@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from service.bulk.sources.cells import UNREADABLE
 from service.bulk.sources.folders import read_folder
 from service.bulk.sources.keys import numbered
 from service.bulk.sources.part import Form, Item, Part, SourceError, SourceOptions
 from service.bulk.sources.shards import read_shard
 from service.bulk.sources.tables import read_table
+from service.inference import fetch
 
 
 def _read_parquet(part: Part, options: SourceOptions) -> Iterator[Item]:
@@ -39,6 +41,14 @@ def read(part: Part, options: SourceOptions) -> Iterator[Item]:
     numbers = dict(part.repeated)
     for row, item in enumerate(READERS[part.form](part, options)):
         yield replace(item, key=numbered(item.key, numbers[row])) if row in numbers else item
+
+
+def may_pass(error: str) -> bool:
+    """Whether an item with this error may be read another time: its file was not readable, its host not to be reached.
+
+    Of the texts of errors, as `_errors.jsonl` has nothing else.
+    """
+    return error.startswith(UNREADABLE) or fetch.may_pass(error)
 
 
 def _check_unchanged(part: Part) -> None:

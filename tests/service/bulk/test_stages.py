@@ -99,7 +99,7 @@ def test_what_the_reader_raises_comes_in_its_place() -> None:
 def test_a_part_of_which_half_is_there_is_not_done(tmp_path: Path, layout: str) -> None:
     kept = NpyLayout(tmp_path) if layout == "npy" else ClipRetrievalLayout(tmp_path, "image", 1)
     rows = Rows(["a", "b"], ["x/a", "x/b"], [None, "broken"], np.array([[1, 0], [np.nan, np.nan]], np.float32))
-    kept.write(0, rows, {"model": "m", "digest": "d"})
+    kept.write(0, rows, {"model": "m", "digest": "d"}, lambda: None)
     assert kept.is_done(0)
     [last] = [file for file in tmp_path.rglob("*") if file.name.endswith(("keys.json", ".parquet"))]
     last.unlink()

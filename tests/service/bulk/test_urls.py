@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from service.bulk.sources import Item, SourceOptions, fetching
+from service.bulk.sources import Item, SourceOptions, fetching, may_pass
 from tests.service.bulk.reading import read_all
 from tests.service.https_server import Handler, HttpsServer, answer, serving
 
@@ -62,6 +63,7 @@ def test_what_cannot_be_fetched_is_an_item_with_the_reason(server: HttpsServer, 
         "only plain https:// URLs are fetched, without user name, spaces or characters outside ASCII",
     ]
     assert [path for path, _ in server.requests].count("/gone") == 1  # it would be gone again
+    assert not any(may_pass(item.error) for item in items if item.error)
 
 
 def test_one_more_try_where_it_may_help(server: HttpsServer, fetch: Fetch) -> None:
@@ -72,7 +74,12 @@ def test_one_more_try_where_it_may_help(server: HttpsServer, fetch: Fetch) -> No
         answer(503 if tries.count(handler.path) < 2 else 200, b"x")(handler)
 
     server.answers |= {"/busy": busy_at_first, "/down": answer(503, b"")}
-    busy, down = fetch("/busy", "/down")
+    server.answers |= {
+        "/limited": answer(429, b""),
+        "/broken": lambda handler: handler.connection.shutdown(socket.SHUT_RDWR),
+    }
+    busy, down, limited, broken = fetch("/busy", "/down", "/limited", "/broken")
+    assert all(may_pass(str(item.error)) for item in (down, limited, broken)), (down, limited, broken)
     assert busy.payload == b"x"
     assert "its host answered 503" in str(down.error)
     assert [path for path, _ in server.requests].count("/down") == 2
