@@ -1,8 +1,8 @@
 """How a part is written: Parquet, NumPy's files with their keys, or the folders of clip-retrieval.
 
 Each file is written beside its place, flushed and renamed. Where a part is several files, the last of them says that it
-is done: a part whose first file is there alone is written again. Who replaces a part removes that file in `before`, so
-that files of the two are never taken for one.
+is done: a part whose first file is there alone is written again. A part takes the place of another after that file of
+the other has been removed, so that files of the two are never taken for one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from model.runtime.processor import usable_cores
 from service.bulk.batches import BatchRunner
 from service.bulk.folder import Folder, NumberedPart
 from service.bulk.job import JobError, JobRequest, Planned
-from service.bulk.layouts import Rows, open_layout
+from service.bulk.layouts import Layout, Rows, open_layout
 from service.bulk.pipeline import PartCount, Stages, embed_parts
 from service.bulk.preparing import Preparer
 from service.bulk.sources import Kind, Part, read
@@ -122,15 +122,7 @@ class PartWorker:
             return reduce_dimensions(runner(payloads), request.dimensions, True).astype(request.precision, copy=False)
 
         def write(number: int, rows: Rows) -> None:
-            if request.retry_failed and layout.is_done(number):
-                rows = rows.completed_by(layout.read(number))
-
-            def before() -> None:
-                if request.retry_failed:
-                    layout.remove(number)  # or its errors would be those of another part, if this is the end
-                folder.write_errors(number, failed_rows(rows))
-
-            layout.write(number, rows, about, before)
+            (replace_part if request.retry_failed else write_part)(folder, layout, number, rows, about)
 
         stages = Stages(
             read=lambda part: read(part, request.source),
@@ -155,6 +147,27 @@ def run_part(worker: PartWorker, number: int, part: Part, planned: Planned) -> P
     """Embed one part and write it: what a process on another machine is given to do."""
     [count] = worker.run([(number, part)], planned, lambda items, failed: None, lambda: None)
     return count
+
+
+def write_part(folder: Folder, layout: Layout, number: int, rows: Rows, about: dict[str, str]) -> None:
+    """Write a part with the errors of its items, which are there before it is. Raises WriteError."""
+    layout.write(number, rows, about, lambda: folder.write_errors(number, failed_rows(rows)))
+
+
+def replace_part(folder: Folder, layout: Layout, number: int, rows: Rows, about: dict[str, str]) -> None:
+    """The same where the part may be there already: vectors that only that one has are kept. Raises WriteError.
+
+    Between the two parts there is none for a moment, as errors beside a part that are of another would stay so after a
+    kill: it is then done once more.
+    """
+    if layout.is_done(number):
+        rows = rows.completed_by(layout.read(number))
+
+    def before() -> None:
+        layout.remove(number)
+        folder.write_errors(number, failed_rows(rows))
+
+    layout.write(number, rows, about, before)
 
 
 def failed_rows(rows: Rows) -> Iterator[dict[str, str]]:

@@ -100,6 +100,26 @@ def test_a_killed_actor_and_a_killed_command_cost_no_row(
     assert json.loads((output / "_errors.jsonl").read_text("utf-8"))["key"] == "0100.jpg"
 
 
+def test_files_that_could_not_be_read_are_embedded_on_the_cluster_once_they_can(
+    cluster: LocalCluster, folder: Path, tmp_path: Path
+) -> None:
+    some = tmp_path / "pictures"
+    shutil.copytree(folder, some, ignore=lambda _, names: [name for name in names if name > "0060.jpg"])
+    environment, asked = clean_environment(SETTINGS), command(some, tmp_path / "vectors")
+    assert subprocess.run(asked, env=environment, capture_output=True, timeout=200).returncode == 0
+    whole = parts(tmp_path / "vectors")
+    (tmp_path / "vectors" / "part-00002.parquet").unlink()
+    hidden = (some / "0025.jpg").rename(tmp_path / "hidden.jpg")
+    assert subprocess.run(asked, env=environment, capture_output=True, timeout=200).returncode == 1
+    hidden.rename(some / "0025.jpg")
+    asked = [*asked, "--retry-failed", "--engine", "ray"]
+    environment["RAY_ADDRESS"] = cluster.address
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "6 of 7 parts are there, with nothing to try again" in done.stderr
+    assert parts(tmp_path / "vectors") == whole
+
+
 def test_what_actors_refuse_is_told_as_it_is(
     cluster: LocalCluster, folder: Path, expected: Path, tmp_path: Path
 ) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from service.bulk.folder import Folder
 from service.bulk.layouts import ClipRetrievalLayout, Layout, NpyLayout, ParquetLayout, Rows
 from service.bulk.near_duplicates import DUPLICATES, PAIRS
+from service.bulk.worker import replace_part, write_part
 from tests.service.bulk.jobs import START_S, Ended, errors, files, job, pictures, rows, start
 from tests.service.https_server import HttpsServer, answer, serving
 
@@ -158,22 +162,45 @@ def test_near_duplicates_know_the_vectors_that_have_come(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_part_is_replaced_as_a_whole_or_is_not_there(tmp_path: Path, name: str) -> None:
-    """Killed in between, and read at the moment before."""
+def test_ended_while_it_replaces_a_part_that_part_is_not_there(tmp_path: Path, name: str) -> None:
+    """Where the errors are written, after which files of another part would be beside them."""
     by_name = {"parquet": ParquetLayout(tmp_path), "npy": NpyLayout(tmp_path)}
     layout: Layout = by_name.get(name) or ClipRetrievalLayout(tmp_path, "image", 1)
-    about = {"model": "m", "digest": "d"}
-    first = Rows(["a", "b"], ["x/a", "x/b"], [None, "busy"], np.array([[1, 0], [np.nan, np.nan]], np.float32))
-    layout.write(0, first, about, lambda: None)
-    second = Rows(["a", "b"], ["x/a", "x/b"], [None, None], np.array([[1, 0], [0, 1]], np.float32))
+    about, nothing = {"model": "m", "digest": "d"}, [np.nan, np.nan]
+    first = Rows(["a", "b"], ["x/a", "x/b"], [None, "busy"], np.array([[1, 0], nothing], np.float32))
+    second = Rows(["a", "b"], ["x/a", "x/b"], ["busy", None], np.array([nothing, [0, 1]], np.float32))
 
-    def killed() -> None:
-        assert layout.read(0).vectors.tolist() == [[1, 0]]
-        layout.remove(0)
-        raise KeyboardInterrupt
+    class Ended(Folder):
+        def write_errors(self, number: int, lines: Iterable[Mapping[str, Any]]) -> None:
+            assert list(lines) == []
+            assert not layout.is_done(number)
+            raise KeyboardInterrupt
 
+    folder = Folder(tmp_path, layout.is_done, retry_failed=True)
+    write_part(folder, layout, 0, first, about)
+    assert (folder.join_errors(1), layout.read(0).vectors.tolist()) == (1, [[1, 0]])
     with pytest.raises(KeyboardInterrupt):
-        layout.write(0, second, about, killed)
+        replace_part(Ended(tmp_path, layout.is_done), layout, 0, second, about)
     assert not layout.is_done(0)
-    layout.write(0, second, about, lambda: None)
-    assert layout.read(0).vectors.tolist() == [[1, 0], [0, 1]]
+    assert not list(tmp_path.rglob("*.partial"))
+    write_part(folder, layout, 0, first, about)
+    replace_part(folder, layout, 0, second, about)
+    assert (folder.join_errors(1), layout.read(0).vectors.tolist()) == (0, [[1, 0], [0, 1]])
+
+
+def test_a_disk_that_is_full_leaves_the_part_that_was_there(tmp_path: Path) -> None:
+    layout, about = ParquetLayout(tmp_path), {"model": "m", "digest": "d"}
+    vectors = np.random.default_rng(0).random((1000, 64), np.float32)
+    keys = [f"{number}" for number in range(1000)]
+    write_part(folder := Folder(tmp_path, layout.is_done), layout, 0, Rows(keys, keys, [None] * 1000, vectors), about)
+    before = (tmp_path / "part-00000.parquet").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(OSError, match="cannot be written"):
+            replace_part(folder, layout, 0, Rows(keys, keys, [None] * 1000, vectors), about)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert (tmp_path / "part-00000.parquet").read_bytes() == before
