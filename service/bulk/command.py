@@ -119,7 +119,8 @@ def bulk(
         RAY_ADDRESS=head:6379 python -m service bulk /shared/photos --output /shared/vectors --engine ray
 
     The same command again goes on where an interrupted one ended, also after kill -9. Items that cannot be embedded
-    do not end it: their vector is null, and _errors.jsonl says why. Settings of the service apply where they concern
+    do not end it: their vector is null, and _errors.jsonl says why. After an outage, --retry-failed does again those
+    that were not reached. Settings of the service apply where they concern
     vectors: SIGHTWORD_DECODER, SIGHTWORD_MAX_IMAGE_PIXELS, SIGHTWORD_MAX_BATCH, SIGHTWORD_URL_HOSTS.
     """
     handler = logging.StreamHandler()

@@ -112,7 +112,7 @@ class PartWorker:
         """Embed and write parts; see `embed_parts`."""
         request, pipeline, kind = self.request, self._pipeline, planned.kind
         layout = open_layout(request, planned)
-        folder = Folder(request.folder, layout.is_done, request.retry_failed)
+        folder = Folder(request.folder, layout.is_done)
         run = pipeline.run_images if kind == "image" else pipeline.run_texts
         [probe] = self._probe(kind) if kind == "image" else self._probe(kind).tolist()  # as prepared items are
         runner = BatchRunner(run, self.bundle.dimensions, probe)
