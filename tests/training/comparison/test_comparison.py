@@ -89,7 +89,7 @@ def test_every_run_is_trained_exported_and_measured_and_what_fails_leaves_the_ot
 def test_what_was_killed_goes_on_and_ends_with_the_same_table_and_the_same_bits(
     file: Path, compared: Path, colours: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    alike, output = write_comparison(tmp_path, colours, tiny, runs={"clip": {}}), tmp_path / "killed"
+    alike, output = write_comparison(tmp_path, colours, tiny), tmp_path / "killed"
     command = [sys.executable, "-m", "training", "compare", "--config", str(alike), "--output", str(output)]
     comparing = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: steps_in(output / "clip-0") >= 3 or comparing.poll() is not None)
@@ -100,10 +100,11 @@ def test_what_was_killed_goes_on_and_ends_with_the_same_table_and_the_same_bits(
     assert not (output / "clip-0" / "measured.json").exists()
 
     run("--config", alike, "--output", output)
-    assert figures_of(output, "clip") == figures_of(compared, "clip")
-    one, other = (load_file(each / "clip-0" / "best.safetensors") for each in (output, compared))
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert figures_of(output, *RUNS) == figures_of(compared, *RUNS)
+    for name in RUNS:
+        one, other = (load_file(each / f"{name}-0" / "best.safetensors") for each in (output, compared))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
     before = {path: path.stat().st_mtime_ns for path in output.glob("*/measured.json")}
     run("--config", alike, "--output", output)  # nothing is done again

@@ -22,11 +22,19 @@ from training.run import train_and_export
 LABELS, PICTURES = list(COLOURS), [picture(colour, 2000) for colour in COLOURS]
 
 
-@pytest.mark.parametrize("objective", [{"kind": "rank", "rank": {"cross_weight": 0.2, "in_weight": 0.2}}], ids=str)
+TRAINED: dict[str, dict[str, Any]] = {
+    "sigmoid": {"objective": "sigmoid"},
+    "rank": {"objective": {"kind": "rank", "rank": {"cross_weight": 0.2, "in_weight": 0.2}}},
+    "llip": {"objective": {"kind": "llip", "llip": {"tokens": 3, "heads": 2}}},
+    "locked image tower": {"text": {"preset": "sightword-small"}, "lock": {"image": 1.0}},
+}
+
+
+@pytest.mark.parametrize("changed", TRAINED.values(), ids=TRAINED)
 def test_what_is_trained_learns_and_is_served_as_torch_computes_it(
-    colours: Path, tiny: Path, tmp_path: Path, objective: dict[str, Any]
+    colours: Path, tiny: Path, tmp_path: Path, changed: dict[str, Any]
 ) -> None:
-    changes = further(tiny, objective=objective, steps=40, evaluate_every=20, checkpoint_every=40, ema_decay=0.8)
+    changes = further(tiny, steps=40, evaluate_every=20, checkpoint_every=40, ema_decay=0.8, **changed)
     bundle = train_and_export(load_config(write_config(tmp_path, **changes)), colours, tmp_path / "run")
     assert bundle is not None
     assert bundle.manifest.scores["colours"]["value"] >= 0.9  # chance is 0.25
@@ -35,7 +43,7 @@ def test_what_is_trained_learns_and_is_served_as_torch_computes_it(
     tokenizer = bundle.tokenizer()
     token_ids = torch.from_numpy(tokenizer.pad(tokenizer.encode([f"a {label}" for label in LABELS])))
     with torch.no_grad():
-        cosines = ImageGraph(network, bundle.preprocessing)(pixels) @ TextGraph(network)(token_ids).T
+        cosines = network.cosines(ImageGraph(network, bundle.preprocessing)(pixels), TextGraph(network)(token_ids))
         scores = (network.logit_scale.exp() * cosines).softmax(dim=1)
     request = {
         "inputs": [{"image": base64.b64encode(each).decode()} for each in PICTURES],
