@@ -4,29 +4,33 @@
  */
 
 import { server, store, stored } from "./api.js";
-import { byId } from "./dom.js";
+import { el, on } from "./dom.js";
 import { takeSamples } from "./pictures.js";
 import { onChange, state } from "./state.js";
+import { forgetPictures, isKept, keepPictures } from "./storage.js";
 
 const STORED = `sightword-form ${server}`;
 const LONGEST = 6000; // characters of an address that every browser and chat takes
-const PANELS = [...document.querySelectorAll("[role=tabpanel] form")];
+const PANELS = [...document.querySelectorAll(".ask form")];
 let samplesStored = "";
 
-export const openPanel = () => PANELS.find((form) => !form.closest("[role=tabpanel]").hidden);
+const openPanel = () => PANELS.find((form) => !form.parentNode.hidden);
 
 /** Take over what the session and the address say, and keep both up with the page. */
 export function keepAddress() {
   const { fields, samples } = read();
   for (const form of PANELS) if (fields[form.id]) fill(form, new URLSearchParams(fields[form.id]));
   follow();
-  takeSamples(samples);
+  keepPictures().then(() => takeSamples(samples));
   samplesStored = sampleNames();
   for (const form of PANELS) form.addEventListener("input", write);
   onChange(() => sampleNames() === samplesStored || write());
   addEventListener("hashchange", follow);
-  addEventListener("beforeunload", (event) => state.pictures.some(({ sample, embedded }) => !sample && embedded) && event.preventDefault());
-  byId("key-forget").addEventListener("click", () => store(STORED, null)); // who leaves takes all of it along
+  addEventListener("beforeunload", (event) => state.pictures.some((picture) => !picture.sample && picture.embedded && !isKept(picture)) && event.preventDefault());
+  on("key-forget", "click", () => {
+    store(STORED, null); // who leaves takes all of it along
+    forgetPictures();
+  });
 }
 
 function follow() {
@@ -58,7 +62,6 @@ function read() {
   }
 }
 
-/** Fields that hold something else than the page offers. */
 function differing(form) {
   const query = new URLSearchParams();
   for (const field of form.elements) {
@@ -78,21 +81,59 @@ function valueOf(field) {
 
 /** With `whole`, what the query does not hold becomes what the page offers. */
 function fill(form, query, whole = false) {
+  if (whole) form.reset();
   for (const field of form.elements) {
-    const name = field.type === "radio" ? field.name : field.id;
-    const value = query.get(name);
-    if (!name || (value === null && !whole)) continue;
-    if (field.type === "radio") field.checked = value === null ? field.defaultChecked : field.value === value;
+    const value = query.get(field.type === "radio" ? field.name : field.id);
+    if (value === null) continue;
+    if (field.type === "radio") field.checked = field.value === value;
     else if (field.type === "checkbox") field.checked = value === "1";
-    else if (field.tagName === "SELECT") chooseOption(field, value ?? "");
-    else if (valueOf(field).length) field.value = value ?? field.defaultValue;
+    else if (field.tagName === "SELECT") chooseOption(field, value);
+    else field.value = value;
   }
   form.dispatchEvent(new Event("input", { bubbles: true }));
   for (const field of form.elements) if (field.id) field.dispatchEvent(new Event("input"));
 }
 
-/** Sets are offered once the server has said which it has (see sets.js). */
+/** Sets are offered once the server has said which it has (see server.js). */
 function chooseOption(select, value) {
   select.dataset.wanted = value;
   if ([...select.options].some((option) => option.value === value)) select.value = value;
+}
+
+/** Radio buttons of one word each. */
+const segments = ({ name, choices }) => el("div", ...choices.split(" ").map((word, index) =>
+  el("label", el("input", { type: "radio", name, value: word.toLowerCase(), checked: !index }), el("span", word))));
+
+/** A tab and its panel for each form, with arrow keys as people who use them expect, and a fragment for each in the address. */
+export function tabs() {
+  const panels = new Map(PANELS.map((form) => {
+    const { id } = form;
+    for (const choice of form.querySelectorAll(".segmented")) choice.append(segments(choice.dataset));
+    const tab = el("button", { role: "tab", id: `tab-${id}`, "aria-controls": `panel-${id}`, click: () => open(tab) || write() }, id[0].toUpperCase() + id.slice(1));
+    const panel = el("div", { role: "tabpanel", id: `panel-${id}`, "aria-labelledby": tab.id });
+    form.replaceWith(panel);
+    panel.append(form);
+    return [tab, panel];
+  }));
+  const all = [...panels.keys()];
+  document.querySelector(".tabs").append(...all);
+  const open = (chosen) => panels.forEach((panel, tab) => {
+    tab.setAttribute("aria-selected", String(tab === chosen));
+    tab.tabIndex = tab === chosen ? 0 : -1;
+    panel.hidden = tab !== chosen;
+  });
+  const named = () => all.find(({ id }) => id === `tab-${location.hash.slice(1).split("?")[0]}`);
+  for (const [index, tab] of all.entries()) {
+    tab.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: -1 }[event.key];
+      if (to === undefined || event.altKey) return; // with Alt the browser goes back
+      event.preventDefault(); // it would scroll
+      const next = all.at(to % all.length);
+      next.focus();
+      next.click();
+    });
+  }
+  // After a link within the page a reload would open the first panel.
+  addEventListener("hashchange", () => (named() ? open(named()) : write()));
+  open(named() ?? all[0]);
 }

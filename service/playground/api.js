@@ -5,7 +5,6 @@ const here = new URL("..", import.meta.url);
 export const server = here.origin + here.pathname.slice(0, -1);
 
 const KEY = `sightword-key ${server}`; // another service may have its page at this origin, too
-const REFUSED = "keyrefused";
 
 const memory = new Map();
 const allowed = (act) => {
@@ -28,14 +27,13 @@ export const key = {
   get: () => stored(KEY),
   set: (value) => store(KEY, value),
   forget: () => store(KEY, null),
-  onRefused: (listener) => document.addEventListener(REFUSED, listener),
 };
 
 /** A refusal, as the server words it. */
 export class ApiError extends Error {
-  constructor(message, { status = 0, code = null, param = null, requestId = null, retryAfter = null } = {}) {
+  constructor(message, facts = {}) {
     super(message);
-    Object.assign(this, { status, code, param, requestId, retryAfter });
+    Object.assign(this, facts); // status, code, param, requestId, retryAfter
   }
 }
 
@@ -64,15 +62,10 @@ async function reach(path, options) {
 }
 
 function refusal(response, answer, requestId) {
-  if (response.status === 401) document.dispatchEvent(new Event(REFUSED));
+  if (response.status === 401) document.dispatchEvent(new Event("keyrefused"));
   const { message, code, param } = answer?.error ?? {};
-  return new ApiError(message ?? `The server answered ${response.status} without an explanation.`, {
-    status: response.status,
-    code,
-    param,
-    requestId,
-    retryAfter: response.headers.get("retry-after"),
-  });
+  const { status } = response;
+  return new ApiError(message ?? `The server answered ${status} without an explanation.`, { status, code, param, requestId, retryAfter: response.headers.get("retry-after") });
 }
 
 /** "decode;dur=3.2, total;dur=9" -> {decode: 3.2, total: 9}, in milliseconds. */

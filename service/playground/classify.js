@@ -1,9 +1,9 @@
 /** The panel that chooses among labels. */
 
-import { byId, lines } from "./dom.js";
+import { byId, Complaint, counted, linesOf, on } from "./dom.js";
 import { judge } from "./judging.js";
 import { panel } from "./panel.js";
-import { Complaint, multipart } from "./request.js";
+import { multipart } from "./request.js";
 import { judgesAlone } from "./scores.js";
 import { onChange, state } from "./state.js";
 import { verdicts } from "./verdicts.js";
@@ -13,34 +13,30 @@ const knowsNamesOnly = () => (state.model?.categories ?? null) !== null;
 const multiLabel = () => !knowsNamesOnly() && byId("multi-label").checked;
 
 export function classifyPanel() {
-  for (const name of ["label-set", "template-set", "threshold", "labels"]) byId(name).addEventListener("input", follow);
+  for (const name of ["label-set", "template-set", "threshold", "labels"]) on(name, "input", follow);
   onChange(follow); // another model may know names of categories only
   follow();
-  panel({ name: "classify", example: ["coffee.jpg"], wantsPictures: () => true, describe, answer });
+  panel({ name: "classify", example: ["coffee.jpg"], describe, answer });
 }
 
 /** What is shown, which may change without asking again. */
 const view = () => ({ threshold: byId("threshold").valueAsNumber, topK: byId("top-k").valueAsNumber || 6 });
 
 function describe(pictures) {
-  const labels = ownLabels();
+  const top = byId("top-k").valueAsNumber || null;
+  return multipart("/classify", pictures, { ...options(), threshold: view().threshold || null, top_k: top });
+}
+
+function options() {
   const set = byId("label-set").value;
+  const labels = ownLabels();
   if (!set && !labels.length) throw new Complaint("Write at least one label.");
-  const { threshold } = view();
-  return multipart("/classify", pictures, {
-    ...(set ? { label_set: set } : { labels: listed(labels) }),
-    ...prompts(),
-    multi_label: multiLabel() || null,
-    threshold: threshold || null,
-    top_k: byId("top-k").valueAsNumber || null,
-  });
+  return { ...(set ? { label_set: set } : { labels: listed(labels) }), ...prompts(), multi_label: multiLabel() || null };
 }
 
 async function answer(pictures, work) {
   const { model } = state;
-  const set = byId("label-set").value;
-  const question = { labels: ownLabels(), labelSet: set, templates: templatesMeant(), multiLabel: multiLabel(), model };
-  question.options = { ...(set ? { label_set: set } : { labels: listed(question.labels) }), ...prompts(), multi_label: multiLabel() || null };
+  const question = { labels: ownLabels(), labelSet: byId("label-set").value, templates: templatesMeant(), multiLabel: multiLabel(), model, options: options() };
   const entries = await judge(pictures, question, work);
   return verdicts(entries, { model, multiLabel: question.multiLabel, alone: judgesAlone(model, question.multiLabel), question: { question: question.options }, view });
 }
@@ -59,21 +55,16 @@ function prompts() {
   const chosen = byId("template-set").value;
   if (byId("label-set").value || knowsNamesOnly()) return {}; // a label set brings its own, a name is its own
   if (chosen !== "own") return { template_set: chosen || null };
-  const templates = lines(byId("templates"));
-  if (!templates.length) throw new Complaint("Write at least one prompt, with {} where the label goes.");
-  return { templates };
+  return { templates: linesOf("templates", "Write at least one prompt, with {} where the label goes.") };
 }
 
-/** The prompts themselves, whichever way they were chosen. */
 function templatesMeant() {
   const { templates, template_set: set } = prompts();
   return templates ?? state.info.template_sets[set] ?? DEFAULT_TEMPLATES;
 }
 
-/** Show what the form's choices ask for. */
 function follow() {
-  const count = ownLabels().length;
-  byId("labels-count").textContent = count === 1 ? "1 label" : `${count} labels`;
+  byId("labels-count").textContent = counted(ownLabels().length, "label");
   byId("template-field").hidden = byId("label-set").value !== "" || knowsNamesOnly();
   byId("multi-label-field").hidden = knowsNamesOnly();
   byId("labels-field").hidden = byId("label-set").value !== "";

@@ -1,10 +1,9 @@
 /** The same request as curl and as Python, kept up with the form, with a button that copies it. */
 
 import { key, server } from "./api.js";
-import { announce, el } from "./dom.js";
-import { Complaint } from "./request.js";
+import { announce, Complaint, el } from "./dom.js";
 import { curl, python } from "./snippets.js";
-import { onChange, state } from "./state.js";
+import { limit, onChange } from "./state.js";
 
 const LANGUAGES = { curl, Python: python };
 let language = "curl"; // one choice for all panels
@@ -19,9 +18,9 @@ export function showCode(container, describe) {
   );
   const copy = copyButton(() => text.textContent, text);
   container.append(
-    el("div", { class: "snippet-head" },
-      el("h3", {}, "The same request"),
-      el("div", { class: "choices", role: "group", "aria-label": "Language" }, ...choices),
+    el("div.snippet-head",
+      el("h3", "The same request"),
+      el("div.choices", { role: "group", "aria-label": "Language" }, ...choices),
       copy,
     ),
     block,
@@ -44,7 +43,7 @@ function choose(name) {
 function written(describe) {
   try {
     const request = describe({ placeholder: true });
-    const more = request.more > 0 ? `\n# and ${request.more} more pictures, in requests of at most ${state.info?.limits.max_items ?? 512}` : "";
+    const more = request.more > 0 ? `\n# and ${request.more} more pictures, in requests of at most ${limit("max_items", 512)}` : "";
     return LANGUAGES[language](request, server, key.get() !== null) + more;
   } catch (error) {
     if (error instanceof Complaint) return `# ${error.message}`;
@@ -54,7 +53,7 @@ function written(describe) {
 
 /** A button that copies what `read` gives, false if that is too long; `shown` is selected where the browser has no clipboard for this page. */
 export function copyButton(read, shown, label = "Copy") {
-  const button = el("button", { class: "copy", click: async () => {
+  const button = el("button.copy", { click: async () => {
     const text = read();
     const copied = text ? await copyText(text, shown) : "Too long for a link";
     button.textContent = copied;

@@ -1,15 +1,16 @@
 /** The panel that shows vectors. */
 
 import { copyButton } from "./code.js";
-import { byId, chosen, el, lines, svg } from "./dom.js";
+import { byId, chosen, Complaint, el, linesOf, on, svg } from "./dom.js";
 import { panel } from "./panel.js";
 import { inBatches } from "./batches.js";
-import { Complaint, form, json, multipart } from "./request.js";
+import { form, json, multipart } from "./request.js";
 import { longList, thumbnail } from "./results.js";
 import { onChange, state } from "./state.js";
 import { takeAway } from "./take.js";
-import { cut, embedPictures, embedTexts, known } from "./vectors.js";
+import { cut, embedPictures, embedTexts } from "./vectors.js";
 
+const NO_TEXT = "Write at least one text.";
 const PREVIEW = 6;
 const MOST_DRAWN = 16; // of the vectors of one picture
 const wantsPictures = () => chosen(byId("embed"), "kind") === "pictures";
@@ -18,7 +19,7 @@ const wantsPictures = () => chosen(byId("embed"), "kind") === "pictures";
 const wantsTokens = () => wantsPictures() && Boolean(state.model?.mixture);
 
 export function embedPanel() {
-  byId("embed").addEventListener("input", follow);
+  on("embed", "input", follow);
   onChange(follow);
   follow();
   panel({ name: "embed", example: ["coffee.jpg"], wantsPictures, describe, answer });
@@ -36,17 +37,15 @@ function describe(pictures) {
     const output = wantsTokens() ? "tokens" : null;
     return multipart("/embed", pictures, { dimensions, output });
   }
-  const texts = lines(byId("texts"));
-  if (!texts.length) throw new Complaint("Write at least one text.");
-  return json("/embed", { inputs: texts, dimensions });
+  return json("/embed", { inputs: linesOf("texts", NO_TEXT), dimensions });
 }
 
 async function answer(pictures, work) {
   const items = await embedded(pictures, work);
   const good = items.find(({ embedding }) => embedding);
   const summary = good ? `${items.length} ${shape(good.embedding)}` : "No vector could be made";
-  const list = longList("ul", { class: "vectors" }, items, card);
-  return { content: el("div", { class: "verdicts" }, good ? saving(items.filter(({ embedding }) => embedding)) : "", list), summary };
+  const list = longList("ul.vectors", items, card);
+  return { content: [good ? saving(items.filter(({ embedding }) => embedding)) : "", list], summary };
 }
 
 /** A row of the files for each vector; of several vectors of a picture they stand below each other. */
@@ -63,26 +62,23 @@ async function embedded(pictures, work) {
   const most = state.model.dimensions;
   if (dimensions > most) throw new Complaint(`This model makes vectors of ${most} dimensions: ask for that many or fewer.`);
   if (wantsPictures()) {
-    await embedPictures(pictures, work);
-    return pictures.map((picture) => {
-      const { vector, error } = known(picture);
-      return { name: picture.name, picture, ...(error ? { error } : { embedding: [...cut(vector, dimensions)] }) };
-    });
+    const found = await embedPictures(pictures, work);
+    return withNames(pictures, found.map(({ vector, error }) => (error ? { error } : { embedding: [...cut(vector, dimensions)] })));
   }
-  const texts = lines(byId("texts"));
+  const texts = linesOf("texts", NO_TEXT);
   const vectors = await embedTexts(texts, work);
   return texts.map((name, index) => ({ name, embedding: [...cut(vectors[index], dimensions)] }));
 }
 
 async function tokens(pictures, work) {
-  const found = new Map();
-  await inBatches(pictures, {
+  const found = await inBatches(pictures, {
     request: (pairs) => form("/embed", pairs, { output: "tokens", on_error: pictures.length > 1 ? "item" : null }),
-    take: ({ answer: { data } }, some) => data.forEach((entry, index) => found.set(some[index], entry)),
-    spare: (picture, error) => found.set(picture, { error }),
+    take: ({ data }) => data,
   }, work);
-  return pictures.map((picture) => ({ name: picture.name, picture, ...found.get(picture) }));
+  return withNames(pictures, found);
 }
+
+const withNames = (pictures, found) => pictures.map((picture, index) => ({ name: picture.name, picture, ...found[index] }));
 
 /** Of one item: a vector, or a list of them. */
 const vectorsOf = (embedding) => (Array.isArray(embedding[0]) ? embedding : [embedding]);
@@ -95,17 +91,17 @@ function shape(embedding) {
 function card({ embedding, error, ...item }) {
   const picture = item.picture ? thumbnail(item.picture, "small") : null;
   if (error) {
-    return el("li", { class: "card vector" }, picture, el("div", {}, el("p", { class: "name" }, item.name), el("p", { class: "message" }, error.message)));
+    return el("li.card.vector", picture, el("div", el("p.name", item.name), el("p.message", error.message)));
   }
   const vectors = vectorsOf(embedding);
   const [vector] = vectors;
   const length = Math.hypot(...vector);
-  const preview = el("code", { class: "numbers" }, `[${vector.slice(0, PREVIEW).map((x) => x.toFixed(4)).join(", ")}${vector.length > PREVIEW ? ", …" : ""}]`);
-  return el("li", { class: "card vector" },
+  const preview = el("code.numbers", `[${vector.slice(0, PREVIEW).map((x) => x.toFixed(4)).join(", ")}${vector.length > PREVIEW ? ", …" : ""}]`);
+  return el("li.card.vector",
     picture,
-    el("div", {},
-      el("p", { class: "name" }, item.name),
-      el("p", { class: "hint" }, `${vectors.length > 1 ? `${vectors.length} vectors · ` : ""}${vector.length} dimensions · length ${length.toFixed(3)}`),
+    el("div",
+      el("p.name", item.name),
+      el("p.hint", `${vectors.length > 1 ? `${vectors.length} vectors · ` : ""}${vector.length} dimensions · length ${length.toFixed(3)}`),
     ),
     copyButton(() => JSON.stringify(embedding), preview, vectors.length > 1 ? "Copy vectors" : "Copy vector"),
     ...vectors.slice(0, MOST_DRAWN).map(drawing),

@@ -1,6 +1,6 @@
 /** What is dropped, chosen or pasted: the pictures among files and folders, and a count of what is none. */
 
-import { many } from "./state.js";
+import { counted, many } from "./dom.js";
 
 const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|dib|tiff?|heic|heif|avif)$/i;
 const EXTENSION = /\.[a-z][a-z0-9]{0,9}$/i;
@@ -68,5 +68,4 @@ function isPicture({ type, name }, path) {
   return PICTURE.test(name) || (!type && !EXTENSION.test(name) && path === name && !name.startsWith("."));
 }
 
-const counted = (count, one, others) => `${many(count)} ${count === 1 ? one : others}`;
 const named = (names) => names.slice(0, NAMED).join(", ") + (names.length > NAMED ? ", …" : "");

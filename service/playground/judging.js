@@ -4,16 +4,17 @@
  */
 
 import { inBatches } from "./batches.js";
-import { Complaint, form } from "./request.js";
+import { Complaint } from "./dom.js";
+import { form } from "./request.js";
 import { descending, dot, meanVector, needsBackground, scores } from "./scores.js";
 import { state } from "./state.js";
-import { embedPictures, embedTexts, known } from "./vectors.js";
+import { embedPictures, embedTexts } from "./vectors.js";
 
 export const KEPT = 50; // labels of a picture
 const PLACE = "{}";
 
 /** Whether the page can judge by itself: of one vector a picture, and texts that it may send. */
-export const canJudge = ({ labelSet, model }) => !labelSet && !model.mixture && model.categories === null;
+const canJudge = ({ labelSet, model }) => !labelSet && !model.mixture && model.categories === null;
 
 /** `question` = {labels, labelSet, templates, multiLabel, model, options}; `options` are those of /classify. */
 export async function judge(pictures, question, work) {
@@ -24,14 +25,14 @@ async function judgeHere(pictures, { labels, templates, multiLabel, model }, wor
   const background = needsBackground(model, multiLabel);
   // Texts first: a label that is too long is told before thousands of pictures are embedded.
   const vectors = await classVectors(background ? [...labels, ""] : labels, templates, work);
-  await embedPictures(pictures, work);
-  return pictures.map((picture) => {
-    const { vector, error } = known(picture);
+  const known = await embedPictures(pictures, work);
+  return pictures.map((picture, index) => {
+    const { vector, error } = known[index];
     if (error) return { picture, error };
     const cosines = vectors.map((each) => dot(each, vector));
     const without = background ? cosines.pop() : null;
     const found = scores(cosines, model, without);
-    const all = descending(found).map((index) => ({ label: labels[index], score: found[index], cosine: cosines[index] }));
+    const all = descending(found).map((place) => ({ label: labels[place], score: found[place], cosine: cosines[place] }));
     return { picture, background: without, predictions: all.slice(0, KEPT), left: rest(all.length, all.slice(0, KEPT)) };
   });
 }
@@ -48,15 +49,13 @@ async function classVectors(labels, templates, work) {
 const filled = (template, label) => (label ? template.replace(PLACE, () => label) : template.replace(PLACE, "").trim());
 
 async function judgeThere(pictures, { options, multiLabel, model }, work) {
-  const found = new Map();
-  await inBatches(pictures, {
+  const found = await inBatches(pictures, {
     request: (pairs) => form("/classify", pairs, { ...options, threshold: null, top_k: KEPT, on_error: pictures.length > 1 ? "item" : null }),
-    take: ({ answer }, some) => answer.data.forEach(({ predictions, error }, index) =>
-      found.set(some[index], error ? { error } : { predictions, left: rest(predictions.length < KEPT ? predictions.length : null, predictions) })),
-    spare: (picture, error) => found.set(picture, { error }),
+    take: ({ data }) => data.map(({ predictions, error }) =>
+      error ? { error } : { predictions, left: rest(predictions.length < KEPT ? predictions.length : null, predictions) }),
   }, work);
-  return pictures.map((picture) => {
-    const entry = { picture, background: null, ...found.get(picture) };
+  return pictures.map((picture, index) => {
+    const entry = { picture, background: null, ...found[index] };
     if (entry.predictions?.length && needsBackground(model, multiLabel)) entry.background = backgroundOf(entry.predictions, model);
     return entry;
   });

@@ -1,14 +1,13 @@
 /** The panel that draws the collection in two dimensions, and names what lies nearest to a picture. */
 
 import { inBackground } from "./background.js";
-import { el, svg } from "./dom.js";
+import { Complaint, el, svg } from "./dom.js";
 import { panel } from "./panel.js";
-import { SAMPLES } from "./pictures.js";
-import { Complaint, multipart } from "./request.js";
-import { thumbnail } from "./results.js";
+import { multipart } from "./request.js";
+import { hit } from "./results.js";
 import { descending, dot } from "./scores.js";
 import { takeAway } from "./take.js";
-import { embedPictures, known } from "./vectors.js";
+import { embedPictures } from "./vectors.js";
 
 const MOST_SEEN = 200; // pictures; of more, some are seen among dots
 const NEAREST = 6;
@@ -16,35 +15,34 @@ const SIZE = 1000;
 
 export function mapPanel() {
   const describe = (pictures) => multipart("/embed", pictures, {});
-  panel({ name: "map", example: SAMPLES.map(({ name }) => name), wantsPictures: () => true, describe, answer });
+  panel({ name: "map", describe, answer });
 }
 
 async function answer(pictures, work) {
-  await embedPictures(pictures, work);
-  const good = pictures.filter((picture) => known(picture)?.vector);
+  const known = await embedPictures(pictures, work);
+  const good = pictures.filter((_, index) => known[index].vector);
   if (good.length < 3) throw new Complaint("A map needs three pictures or more that can be read.");
-  const vectors = good.map((picture) => known(picture).vector);
+  const vectors = known.flatMap(({ vector }) => vector ?? []);
   const matrix = new Float32Array(vectors.length * vectors[0].length);
   vectors.forEach((vector, row) => matrix.set(vector, row * vector.length));
   const { points, explained } = await inBackground("project", { matrix, count: vectors.length });
-  const neighbours = el("div", { class: "gallery" });
-  const choice = el("select", { change: () => show(choice.selectedIndex) }, ...good.map(({ name }) => el("option", {}, name)));
+  const neighbours = el("div.gallery");
+  const choice = el("select", { change: () => show(choice.selectedIndex) }, ...good.map(({ name }) => el("option", name)));
   const show = (index) => {
     choice.selectedIndex = index;
     const cosines = vectors.map((vector) => dot(vector, vectors[index]));
     const near = descending(cosines).filter((other) => other !== index).slice(0, NEAREST);
-    neighbours.replaceChildren(...[index, ...near].map((other) => el("div", { class: "card hit" }, thumbnail(good[other], "large"),
-      el("p", { class: "name" }, good[other].name), el("p", { class: "closeness" }, `cosine ${cosines[other].toFixed(3)}`))));
+    neighbours.replaceChildren(...[index, ...near].map((other) => hit("div", good[other], `cosine ${cosines[other].toFixed(3)}`)));
   };
   show(0);
   const left = pictures.length - good.length;
   return {
-    content: el("div", { class: "verdicts" },
+    content: [
       takeAway("map", () => good.map(({ name }, index) => ({ picture: name, x: points[index][0], y: points[index][1] })), { vectors: () => vectors }),
-      el("div", { class: "card" }, drawing(good, points, show),
-        el("p", { class: "hint" }, `What lies near looks alike to the model. These two directions (PCA) hold ${Math.round(100 * explained)} % of the differences; `
+      el("div.card", drawing(good, points, show),
+        el("p.hint", `What lies near looks alike to the model. These two directions (PCA) hold ${Math.round(100 * explained)} % of the differences; `
           + `the rest is not on the map.${left ? ` ${left} could not be read.` : ""}`)),
-      el("label", { class: "field" }, "Nearest to", choice), neighbours),
+      el("label.field", "Nearest to", choice), neighbours],
     summary: `A map of ${good.length} pictures`,
   };
 }

@@ -1,15 +1,14 @@
 /** What all panels do: describe the form as a request, do the work with progress, show what comes, say when it is stale. */
 
+import { copiesTold } from "./batches.js";
 import { showCode } from "./code.js";
-import { announce, byId, el } from "./dom.js";
-import { takeSamples } from "./pictures.js";
-import { progressLine } from "./progress.js";
-import { Complaint } from "./request.js";
+import { announce, byId, Complaint, el, many } from "./dom.js";
+import { SAMPLES, takeSamples } from "./pictures.js";
 import { failure, timeTaken } from "./results.js";
-import { copiesTold } from "./sending.js";
 import { onChange, state } from "./state.js";
 import { known } from "./vectors.js";
 
+const PATIENCE_MS = 300; // what is done sooner needs no line
 const PLACEHOLDER = { name: "picture.jpg", sample: false };
 const MOST_WRITTEN = 20; // pictures in a command that is shown
 const SHOWN_LATER = new Set(["threshold", "top_k"]); // these change what is shown, and no answer
@@ -17,14 +16,14 @@ const SHOWN_LATER = new Set(["threshold", "top_k"]); // these change what is sho
 /**
  * Bring a panel to life.
  * `describe(pictures)` -> the request that gets the same without this page (see request.js).
- * `answer(pictures, work)` -> {content, summary}; `work` has the signal that ends it and the digest of the model asked, and takes
+ * `answer(pictures, work)` -> {content: [element], summary}; `work` has the signal that ends it and the digest of the model asked, and takes
  * progress(done, total), pause(why) and the timings of requests.
  * `wantsPictures()` tells whether the form, as it stands, asks about pictures; `example` names samples to try it with.
  */
-export function panel({ name, example, wantsPictures, describe, answer }) {
+export function panel({ name, example = SAMPLES.map((sample) => sample.name), wantsPictures = () => true, describe, answer }) {
   const form = byId(name);
-  const outcome = el("div", { class: "outcome", id: `${name}-outcome` });
-  const snippet = el("div", { class: "snippet", id: `${name}-snippet` });
+  const outcome = el("div.outcome", { id: `${name}-outcome` });
+  const snippet = el("div.snippet", { id: `${name}-snippet` });
   const button = form.querySelector("button[type=submit]");
   const progress = progressLine();
   form.after(progress.element, outcome, snippet);
@@ -34,12 +33,12 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
     const written = state.pictures.slice(0, MOST_WRITTEN);
     return { ...describe(written.length ? written : [PLACEHOLDER]), more: state.pictures.length - written.length };
   };
-  const invitation = el("div", { class: "empty" },
-    el("p", {}, "The answer appears here."),
+  const invitation = el("div.empty",
+    el("p", "The answer appears here."),
     el("button", { click: () => takeSamples(example).then(run) }, example.length > 1 ? "Try it with the samples" : "Try it with a sample"),
   );
   const redraw = showCode(snippet, request);
-  const stale = el("p", { class: "stale-note warning", role: "status", hidden: true });
+  const stale = el("p.stale-note.warning", { role: "status", hidden: true });
   let answered = null; // the question of what is shown
   let running = null;
 
@@ -57,7 +56,7 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
       const asked = question(describe);
       const { content, summary } = await answer(pictures, work);
       const copies = copiesTold(pictures);
-      show(stale, content, ...(copies ? [el("p", { class: "hint copies" }, copies)] : []), timeTaken(work.timings));
+      show(stale, el("div.verdicts", ...content), ...(copies ? [el("p.hint.copies", copies)] : []), timeTaken(work.timings));
       answered = asked;
       if (outcome.getBoundingClientRect().top > innerHeight * 0.8) outcome.scrollIntoView({ block: "nearest" });
       announce(summary);
@@ -65,7 +64,7 @@ export function panel({ name, example, wantsPictures, describe, answer }) {
     } catch (error) {
       if (error.name === "AbortError" && abort.signal.reason !== "cancel") return; // another run took its place
       const kept = keptTold(pictures);
-      const told = error.name === "AbortError" ? el("p", { class: "card hint", role: "status" }, `Stopped. ${kept}`) : failure(error, kept);
+      const told = error.name === "AbortError" ? el("p.card.hint", { role: "status" }, `Stopped. ${kept}`) : failure(error, kept);
       show(told, ...(wantsPictures() && !state.pictures.length ? [invitation] : []));
     }
     if (progress.element.contains(document.activeElement)) button.focus({ preventScroll: true });
@@ -113,8 +112,46 @@ function question(describe) {
   }
 }
 
-/** What of the work is not lost. */
 function keptTold(pictures) {
   const done = pictures.filter((picture) => known(picture)?.vector).length;
   return pictures.length > 1 && done ? `${done} of ${pictures.length} pictures are done and kept; ask again to go on.` : "";
+}
+
+/** The line that says how far the work is, with a button that ends it. */
+function progressLine() {
+  const bar = el("progress", { max: "1", "aria-label": "Progress" });
+  const text = el("span.progress-text");
+  const wait = el("span.warning");
+  let cancel = () => {};
+  const button = el("button", { click: () => cancel() }, "Cancel");
+  const element = el("div.progress.card", { hidden: true }, bar, el("p.hint", text, " ", wait), button);
+  let timer = null;
+  let heard = 0; // the last quarter that was said aloud
+  return {
+    element,
+    start(end) {
+      cancel = end;
+      heard = 0;
+      bar.removeAttribute("value");
+      text.textContent = "Working…";
+      wait.textContent = "";
+      clearTimeout(timer);
+      timer = setTimeout(() => (element.hidden = false), PATIENCE_MS);
+    },
+    show(done, total) {
+      bar.value = total ? done / total : 0;
+      text.textContent = `${many(done)} of ${many(total)} pictures embedded.`;
+      const quarter = Math.floor((4 * done) / total);
+      if (quarter > heard && !element.hidden) announce(text.textContent);
+      heard = quarter;
+    },
+    pause(why) {
+      wait.textContent = why;
+      if (why) announce(why);
+    },
+    stop() {
+      clearTimeout(timer);
+      element.hidden = true;
+    },
+  };
 }

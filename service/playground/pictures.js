@@ -1,10 +1,10 @@
 /** The pictures to ask about: chosen, dropped, pasted, or samples. */
 
 import { server } from "./api.js";
-import { announce, byId, el } from "./dom.js";
+import { announce, byId, bytes, el, hint, many, on } from "./dom.js";
 import { filesOfChoice, filesOfDrop, sorted } from "./intake.js";
 import { thumbnail } from "./results.js";
-import { addressed, bytes, changed, many, onChange, state } from "./state.js";
+import { addressed, changed, onChange, state } from "./state.js";
 
 /** Photographs that every server has, see NOTICE for their authors; some show what the model that ships never saw. */
 export const SAMPLES = [
@@ -19,12 +19,12 @@ const TILES = 50; // of them are in the tray
 
 export function pictureTray() {
   for (const name of ["files", "folder"]) {
-    byId(name).addEventListener("change", ({ target }) => {
+    on(name, "change", ({ target }) => {
       add({ files: filesOfChoice(target.files) });
       target.value = ""; // so that the same can be chosen again
     });
   }
-  byId("clear").addEventListener("click", () => {
+  on("clear", "click", () => {
     state.pictures = [];
     changed();
     byId("files").focus();
@@ -54,7 +54,7 @@ function acceptDrops() {
 }
 
 function sampleButton({ name, what, strange }) {
-  return el("li", { class: strange ? "strange" : null }, el("button", { click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
+  return el(strange ? "li.strange" : "li", el("button", { click: () => takeSamples([name]), "aria-label": `Add the sample: ${what}`, title: what },
     el("img", { src: sampleUrl(name), alt: "" })));
 }
 
@@ -74,13 +74,14 @@ export async function takeSamples(names) {
 async function fetched({ name }) {
   const answer = await fetch(sampleUrl(name));
   if (!answer.ok) throw new Error(answer.statusText);
-  return { file: new File([await answer.blob()], name), name, url: sampleUrl(name), sample: true };
+  const file = new File([await answer.blob()], name);
+  return { file, name, size: file.size, url: sampleUrl(name), sample: true };
 }
 
 function add(found) {
   const { pictures, told } = sorted(found);
   if (!found.files.length && !told.length) return tell([]); // a text was pasted, or a folder is empty
-  return keep(pictures.map(([file, name]) => addressed({ file, name, sample: false }, file)), told);
+  return keep(pictures.map(([file, name]) => addressed({ file, name, size: file.size, sample: false }, file)), told);
 }
 
 function keep(pictures, told = []) {
@@ -93,38 +94,34 @@ function keep(pictures, told = []) {
   announce(`Pictures chosen: ${state.pictures.length}`);
 }
 
-function tell(sentences) {
-  byId("tray-hint").textContent = sentences.join(" ");
-  byId("tray-hint").hidden = !sentences.length;
-}
+const tell = (sentences) => hint("tray-hint", sentences.join(" "));
 
 function redraw() {
-  const tray = byId("tray");
-  const shown = new Map([...tray.children].map((tile) => [tile.picture, tile]));
-  tray.replaceChildren(...state.pictures.slice(0, TILES).map((picture) => shown.get(picture) ?? tile(picture)));
+  const { children } = byId("tray");
+  const shown = state.pictures.slice(0, TILES);
+  for (const each of [...children]) if (!shown.includes(each.picture)) each.remove(); // the others stay where they are, with the focus
+  byId("tray").append(...shown.slice(children.length).map(tile));
   const { length } = state.pictures;
-  byId("tray-more").hidden = length < 2;
-  byId("tray-more").textContent = `${many(length)} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}`;
+  hint("tray-more", length > 1 ? `${many(length)} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}` : "");
   byId("clear").hidden = length < 2;
 }
 
 function tile(picture) {
   const image = thumbnail(picture, "small");
-  const name = el("span", { class: "name" }, picture.name);
-  const item = el("li", {}, image, el("span", { class: "what" }, name, el("span", { class: "hint" }, bytes(picture.file.size))),
-    el("button", { class: "remove", "aria-label": `Remove ${picture.name}`, click: () => remove(picture) }, "×"));
+  const name = el("span.name", picture.name);
+  const size = el("span.hint", measured(picture));
+  const item = el("li", image, el("span.what", name, size),
+    el("button.remove", { "aria-label": `Remove ${picture.name}`, click: () => remove(picture) }, "×"));
   item.picture = picture;
-  image.addEventListener("load", () => hintPixels(item, image));
+  image.addEventListener("load", () => {
+    picture.pixels ??= [image.naturalWidth, image.naturalHeight]; // of the file: a copy is shown later
+    size.textContent = measured(picture);
+  });
   return item;
 }
 
-/** How large it is; the picture keeps its pixels for `sending.js`, which makes a copy of one that is too large. */
-function hintPixels(item, { naturalWidth: width, naturalHeight: height }) {
-  const { picture } = item;
-  if (picture.pixels) return; // what is shown now is a copy
-  picture.pixels = width * height;
-  item.querySelector(".hint").textContent += ` · ${width} × ${height}`;
-}
+/** How large the file is; by its pixels `batches.js` makes a copy of one that is too large. */
+const measured = ({ size, pixels }) => bytes(size) + (pixels ? ` · ${pixels.join(" × ")}` : "");
 
 function remove(picture) {
   const index = state.pictures.indexOf(picture);

@@ -1,6 +1,6 @@
 /** The page at /: everything it does is a request to the server that sent it, and can be done without it. */
 
-import { keepAddress } from "./address.js";
+import { keepAddress, tabs } from "./address.js";
 import { classifyPanel } from "./classify.js";
 import { comparePanel } from "./compare.js";
 import { embedPanel } from "./embed.js";
@@ -9,7 +9,6 @@ import { pictureTray } from "./pictures.js";
 import { searchPanel } from "./search.js";
 import { serverLine } from "./server.js";
 import { statusFigures } from "./status.js";
-import { tabs } from "./tabs.js";
 
 tabs();
 pictureTray();

@@ -7,9 +7,6 @@
 
 import { modelToName } from "./state.js";
 
-/** A request that is not worth sending, and why. */
-export class Complaint extends Error {}
-
 /** A picture inside of `json`. */
 export class Picture {
   constructor(picture) {
@@ -46,11 +43,14 @@ export function picturesIn(value) {
 }
 
 /** A blob in base64. */
-export function base64(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
-    reader.addEventListener("error", () => reject(reader.error));
-    reader.readAsDataURL(blob);
-  });
+export async function base64(blob) {
+  const reader = new FileReader();
+  reader.readAsDataURL(blob);
+  return (await settled(reader, "load", "error")).split(",")[1];
 }
+
+/** The result of what tells of its end by events. */
+export const settled = (request, done, failed) => new Promise((resolve, reject) => {
+  request.addEventListener(done, () => resolve(request.result));
+  request.addEventListener(failed, () => reject(request.error));
+});

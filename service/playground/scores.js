@@ -8,7 +8,7 @@ export function dot(a, b) {
 }
 
 /** The same direction at length 1; a vector without a direction stays 0. */
-export function normalised(vector) {
+function normalised(vector) {
   const length = Math.sqrt(dot(vector, vector));
   return length > 0 ? vector.map((x) => x / length) : vector;
 }

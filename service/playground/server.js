@@ -1,19 +1,19 @@
-/** The line that says what is served, the choice of the model, and the field for the key. */
+/** The line that says what is served, the choice of the model and of its label sets, and the field for the key. */
 
 import { ApiError, ask, key } from "./api.js";
 import { copyButton } from "./code.js";
-import { byId, el } from "./dom.js";
-import { offerSets } from "./sets.js";
+import { byId, counted, el, on } from "./dom.js";
 import { changed, state } from "./state.js";
 
+let offeredFor = null; // the id of the model whose own set was offered last
 const EVERY_MS = { ready: 15_000, waiting: 2_000, failed: 5_000 };
 
 export function serverLine() {
-  byId("model").addEventListener("change", ({ target }) => {
+  on("model", "change", ({ target }) => {
     choose(state.info.models[target.selectedIndex]);
     offerSets();
   });
-  byId("key-form").addEventListener("submit", (event) => {
+  on("key-form", "submit", (event) => {
     event.preventDefault();
     const given = byId("key").value.trim();
     if (/[^ -~]/.test(given)) {
@@ -23,14 +23,14 @@ export function serverLine() {
     key.set(given);
     load();
   });
-  byId("key-forget").addEventListener("click", () => {
+  on("key-forget", "click", () => {
     key.forget();
     byId("key").value = "";
     load();
   });
-  byId("facts-more").addEventListener("click", ({ target }) => target.setAttribute("aria-expanded", String(byId("facts").classList.toggle("open"))));
+  on("facts-more", "click", ({ target }) => target.setAttribute("aria-expanded", String(byId("facts").classList.toggle("open"))));
   byId("serve").parentNode.after(copyButton(() => byId("serve").textContent, byId("serve")));
-  key.onRefused(wantKey);
+  document.addEventListener("keyrefused", wantKey);
   document.addEventListener("modelreplaced", load);
   keepWatching();
 }
@@ -43,8 +43,6 @@ async function load() {
     return;
   }
   if (key.get() !== null) showKey("The server takes your key. The commands below have $API_KEY in its place.");
-  for (const fact of byId("facts").children) fact.hidden = false;
-  byId("version").textContent = state.info.version;
   byId("model").replaceChildren(...state.info.models.map(({ id }) => el("option", { value: id }, id)));
   choose(state.info.models.find(({ id }) => id === state.model?.id) ?? state.info.models[0] ?? null);
   await offerSets();
@@ -82,10 +80,10 @@ function choose(model) {
   byId("model-name").hidden = several;
   byId("model").value = model?.id;
   byId("model-name").textContent = model?.id ?? "–";
-  byId("digest").textContent = model?.digest.slice(0, 12) ?? "–";
-  byId("digest").title = model?.digest ?? "";
-  byId("provider").textContent = model?.provider.replace("ExecutionProvider", "") ?? "–";
-  byId("precision").textContent = model?.precision ?? "–";
+  byId("served").hidden = false;
+  const facts = { Digest: model?.digest.slice(0, 12), "Runs on": model?.provider.replace("ExecutionProvider", ""), Precision: model?.precision, Version: state.info.version };
+  byId("facts").replaceChildren(...[...byId("facts").children].slice(0, 2), ...Object.entries(facts).map(([name, text]) =>
+    el("div", el("dt", name), el("dd", { id: name.toLowerCase(), title: name === "Digest" && model?.digest }, text ?? "–"))));
   describe(model);
   byId("dimensions").max = model?.dimensions ?? "";
   byId("dimensions").placeholder = model ? `all ${model.dimensions}` : "all";
@@ -134,4 +132,34 @@ function showKey(hint) {
   byId("key-forget").hidden = !had;
   byId("key-hint").textContent = hint;
   if (focused) byId(had ? "key-forget" : "key").focus(); // it would be lost with what is hidden
+}
+
+/** Fill the two choices; without label sets there is none to make. */
+async function offerSets() {
+  const templates = Object.entries(state.info.template_sets ?? {});
+  refill(byId("template-set"), templates.map(([name, { length }]) => [name, `${name} (${counted(length, "prompt")})`]));
+  const { id = null } = state.model ?? {};
+  const labels = (await sets()).filter(({ own_of: owner }) => owner === null || owner === id);
+  refill(byId("label-set"), labels.map(({ name, label_count: count }) => [name, `${name} (${counted(count, "label")})`]));
+  byId("label-set-field").hidden = !labels.length;
+  const own = labels.find(({ own_of: owner }) => owner === id);
+  if (own && offeredFor !== id) byId("label-set").value = own.name; // it knows nothing else
+  offeredFor = id;
+  changed();
+}
+
+async function sets() {
+  try {
+    return (await ask("/label-sets")).answer.label_sets;
+  } catch {
+    return []; // the rest of the page works without
+  }
+}
+
+function refill(select, options) {
+  const before = select.value || select.dataset.wanted;
+  delete select.dataset.wanted;
+  for (const option of [...select.querySelectorAll(".offered")]) option.remove();
+  select.append(...options.map(([value, text]) => el("option.offered", { value }, text)));
+  select.value = [...select.options].some(({ value }) => value === before) ? before : "";
 }

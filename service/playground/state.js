@@ -3,7 +3,7 @@
 export const state = {
   info: null, // the answer of GET /info, once there is one
   model: null, // the entry of info.models that is asked
-  pictures: [], // {file, name, url, sample}
+  pictures: [], // {file, name, size, url, sample}, with the size of the file that was chosen
 };
 
 const bus = new EventTarget();
@@ -26,16 +26,5 @@ export function addressed(picture, blob) {
   return picture;
 }
 
-/** 12345.6 -> "12,346". */
-export const many = (count) => Math.round(count).toLocaleString("en");
-
-/** 33554432 -> "32 MiB". */
-export function bytes(count) {
-  const units = ["bytes", "KiB", "MiB", "GiB"];
-  let unit = 0;
-  while (count >= 1024 && unit < units.length - 1) {
-    count /= 1024;
-    unit += 1;
-  }
-  return `${Number(count.toFixed(count < 10 ? 1 : 0))} ${units[unit]}`;
-}
+/** A limit of the server's, once it is known. */
+export const limit = (name, otherwise = Infinity) => state.info?.limits[name] ?? otherwise;

@@ -1,9 +1,9 @@
 /** Live figures of the server, from /metrics and /info, while somebody looks at them. */
 
 import { ask } from "./api.js";
-import { byId, el } from "./dom.js";
-import { duration } from "./results.js";
-import { bytes, many, state } from "./state.js";
+import { byId, bytes, el, many } from "./dom.js";
+import { duration, grid } from "./results.js";
+import { state } from "./state.js";
 
 const EVERY_MS = 2000;
 const OF_THE_PAGE = /^\/($|playground|health|metrics|info|label-sets$)/; // what is asked without any work
@@ -25,10 +25,10 @@ export function statusFigures() {
 async function refresh(place) {
   try {
     const samples = parsed((await ask("/metrics")).answer);
-    place.replaceChildren(el("dl", { class: "figures" }, ...figures(samples).map(([name, value, note]) =>
-      el("div", {}, el("dt", {}, name), el("dd", {}, value), note ? el("dd", { class: "hint" }, note) : null))), stages(samples));
+    place.replaceChildren(el("dl.figures", ...figures(samples).map(([name, value, note]) =>
+      el("div", el("dt", name), el("dd", value), note ? el("dd.hint", note) : null))), stages(samples));
   } catch (error) {
-    place.replaceChildren(el("p", { class: "warning" }, `No figures: ${error.message}`));
+    place.replaceChildren(el("p.warning", `No figures: ${error.message}`));
   }
 }
 
@@ -53,12 +53,12 @@ function figures(samples) {
   const hits = of("cache_lookups_total", ({ outcome }) => outcome === "hit");
   const lookups = of("cache_lookups_total");
   const batch = (tower) => {
-    const runs = of("inference_executions_total", (labels) => labels.tower === tower);
-    const items = of("inference_items_total", (labels) => labels.tower === tower);
-    const most = of("max_batch", (labels) => labels.tower === tower && labels.model === state.model?.id);
+    const mine = (labels) => labels.tower === tower;
+    const runs = of("inference_executions_total", mine);
+    const items = of("inference_items_total", mine);
+    const most = of("max_batch", (labels) => mine(labels) && labels.model === state.model?.id);
     return [runs ? (items / runs).toFixed(1) : "–", `on average; at most ${most}. Runs: ${many(runs)}`];
   };
-  const { model, info } = state;
   return [
     ["Requests", many(requests), `${rate.toFixed(1)} a second now`],
     ["Refused or failed", many(failed("4") + failed("5")), `${many(of("rejections_total", ({ reason }) => reason === "overloaded"))} because it was full, ${many(failed("5"))} by its own fault`],
@@ -66,12 +66,10 @@ function figures(samples) {
     ["From the cache", lookups ? `${Math.round((100 * hits) / lookups)} %` : "–", `${many(hits)} of ${many(lookups)} lookups; it holds ${bytes(of("cache_bytes"))}`],
     ["Pictures a batch", ...batch("image")],
     ["Texts a batch", ...batch("text")],
-    ["Model", model?.id ?? "–", model ? `${model.precision} on ${model.provider.replace("ExecutionProvider", "")}; processes: ${info.workers}` : null],
-    ["Digest", model?.digest ?? "–"],
+    ["Processes", state.info?.workers ?? "–"],
   ];
 }
 
-/** How long each stage of requests takes. */
 function stages(samples) {
   const seen = samples.filter(({ name }) => name === "stage_seconds_count").map(({ labels }) => labels.stage);
   const names = [...STAGES.filter((stage) => seen.includes(stage)), ...seen.filter((stage) => !STAGES.includes(stage))];
@@ -82,7 +80,5 @@ function stages(samples) {
     const under = buckets.find(({ value }) => value >= 0.95 * count)?.labels.le;
     return [stage, many(count), duration((1000 * sum(samples, "stage_seconds_sum", mine)) / count), under > 0 ? duration(1000 * under) : "–"];
   });
-  const row = (cells, tag) => el("tr", {}, ...cells.map((cell) => el(tag, {}, cell)));
-  return el("div", { class: "why" }, el("table", {}, el("thead", {}, row(["Stage of a request", "Times", "On average", "95 % take less than"], "th")),
-    el("tbody", {}, ...rows.map((cells) => row(cells, "td")))));
+  return el("div.why", grid([["Stage of a request", "Times", "On average", "95 % take less than"], ...rows]));
 }

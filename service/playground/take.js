@@ -10,14 +10,14 @@ import { state } from "./state.js";
  * `name` begins the files' names.
  */
 export function takeAway(name, rows, { question = {}, vectors = null, children = [] } = {}) {
-  const save = (ending, type, make) => el("button", { class: "copy", click: () => download(`${name}.${ending}`, make(), type) }, ending.toUpperCase());
+  const save = (ending, type, make) => el("button.copy", { click: () => download(`${name}.${ending}`, make(), type) }, ending.toUpperCase());
   const { id, digest, bundled } = state.model;
   const whole = () => `${JSON.stringify({ model: id, digest, ...question, results: rows() }, null, 1)}\n`;
-  const link = el("code", { class: "visually-hidden" });
-  return el("div", { class: "take" },
+  const link = el("code.visually-hidden");
+  return el("div.take",
     ...children,
-    el("span", { class: "demo", title: `${id}, digest ${digest}` }, bundled ? "demo model" : id),
-    el("span", { class: "saving", role: "group", "aria-label": "Save the result" }, el("span", {}, "Save"),
+    el("span.demo", { title: `${id}, digest ${digest}` }, bundled ? "demo model" : id),
+    el("span.saving", { role: "group", "aria-label": "Save the result" }, el("span", "Save"),
       save("csv", "text/csv;charset=utf-8", () => csv(rows())), save("json", "application/json", whole),
       vectors ? save("npy", "application/octet-stream", () => npy(vectors())) : null,
       copyButton(() => write() && (link.textContent = location.href), link, "Copy link"), link),

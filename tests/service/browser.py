@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
@@ -23,8 +23,8 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-backgroun
 FORGET = """
     if (origin !== "null")  // of a page without one there is no storage
         for (const name of Object.keys(sessionStorage))
-            if (name.startsWith("sightword-form ")) sessionStorage.removeItem(name);
-"""  # what another test wrote into the form; the key stays
+            if (!name.startsWith("sightword-key ")) sessionStorage.removeItem(name);
+"""  # what another test wrote into the form and chose; the key stays
 
 
 class Page:
@@ -51,7 +51,7 @@ class Page:
 
     def wait(self, condition: Callable[[], T]) -> T:
         """Until it is true; what changes meanwhile is looked at again."""
-        waiting = WebDriverWait(self.driver, PATIENCE_S, 0.05, [StaleElementReferenceException])
+        waiting = WebDriverWait(self.driver, PATIENCE_S, 0.05, [StaleElementReferenceException, NoSuchElementException])
         return waiting.until(lambda _: condition())
 
     def write(self, selector: str, text: str) -> None:

@@ -89,7 +89,8 @@ def test_the_status_follows_the_server(browser: Page, service: Running) -> None:
 
     page.wait(lambda: figure("Requests"))
     [model] = httpx.get(f"{service.url}/info").json()["models"]
-    assert figure("Digest") == model["digest"]
+    assert page.one("#digest").get_attribute("title") == model["digest"]
+    assert figure("Processes") == "1"
     before = int(figure("Requests").replace(",", ""))
     for _ in range(3):
         assert httpx.post(f"{service.url}/embed", json={"inputs": "a text"}, timeout=300).status_code == 200

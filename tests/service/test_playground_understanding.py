@@ -44,7 +44,7 @@ def test_pictures_against_texts(page: Page, service: Running) -> None:
     shades = page.run(
         "return [...document.querySelectorAll('.heat tbody td')].map((td) => getComputedStyle(td).backgroundColor)"
     )
-    page.one("#compare [value=share]").click()
+    page.one("#compare [value=probability]").click()
     assert shades != page.run(
         "return [...document.querySelectorAll('.heat tbody td')].map((td) => getComputedStyle(td).backgroundColor)"
     )
