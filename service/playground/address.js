@@ -104,7 +104,7 @@ function chooseOption(select, value) {
 const segments = ({ name, choices }) => el("div", ...choices.split(" ").map((word, index) =>
   el("label", el("input", { type: "radio", name, value: word.toLowerCase(), checked: !index }), el("span", word))));
 
-/** A tab and its panel for each form, with arrow keys as people who use them expect, and a fragment for each in the address. */
+/** A tab and its panel for each form, with arrow keys as people expect, and a fragment each in the address. */
 export function tabs() {
   const panels = new Map(PANELS.map((form) => {
     const { id } = form;

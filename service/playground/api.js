@@ -1,7 +1,7 @@
 /** Requests to this server, and the key they carry. */
 
 const here = new URL("..", import.meta.url);
-/** Where the page stands, under whatever prefix; without the slash, since paths begin with one, and without user and password. */
+/** Where the page stands, under whatever prefix; without the slash, as paths begin with one, user and password. */
 export const server = here.origin + here.pathname.slice(0, -1);
 
 const KEY = `sightword-key ${server}`; // another service may have its page at this origin, too

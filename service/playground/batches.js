@@ -102,7 +102,7 @@ export async function askPatiently(path, body, work) {
   }
 }
 
-/** Answers of two models must never meet: a server may take up another one at any time, and somebody choose it. */
+/** Answers of two models must never meet: a server may take up another one at any time. */
 function sameModel(digest, wanted) {
   if (digest === wanted && state.model?.digest === wanted) return;
   document.dispatchEvent(new Event("modelreplaced"));
@@ -140,7 +140,15 @@ export async function toSend(picture) {
   }
 }
 
-async function copyOrFile(picture) {
+const copying = new WeakMap();
+
+/** Once, also where it is asked about and kept at the same time. */
+function copyOrFile(picture) {
+  if (!copying.has(picture)) copying.set(picture, smaller(picture).finally(() => copying.delete(picture)));
+  return copying.get(picture);
+}
+
+async function smaller(picture) {
   const side = copySide();
   if (picture.copied?.side === side) return picture.copied.blob;
   if (!isLarge(picture)) return picture.file;

@@ -51,7 +51,7 @@ function written(describe) {
   }
 }
 
-/** A button that copies what `read` gives, false if that is too long; `shown` is selected where the browser has no clipboard for this page. */
+/** A button that copies what `read` gives, false if that is too long; `shown` is selected where there is no clipboard. */
 export function copyButton(read, shown, label = "Copy") {
   const button = el("button.copy", { click: async () => {
     const text = read();

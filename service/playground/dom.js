@@ -1,4 +1,4 @@
-/** Elements, and numbers as people read them. Text is only ever set as text, so that nothing a person or a server says becomes markup. */
+/** Elements, and numbers as people read them. Text is only ever set as text: nothing that is said becomes markup. */
 
 export const byId = (id) => document.getElementById(id);
 

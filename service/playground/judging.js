@@ -73,7 +73,7 @@ function rest(count, kept) {
   return { count: count === null ? null : count - kept.length, score };
 }
 
-/** Labels for the headline; none is "none of these". Where several may fit, each must reach the threshold or be likelier than not. */
+/** Labels for the headline; none is "none of these". Where several may fit, each reaches the threshold, or is likelier than not. */
 export function verdict({ predictions }, { threshold, multiLabel }) {
   const fitting = predictions.filter(({ score }) => score >= (threshold || (multiLabel ? 0.5 : 0)));
   return multiLabel ? fitting : fitting.slice(0, 1);

@@ -1,4 +1,4 @@
-/** What all panels do: describe the form as a request, do the work with progress, show what comes, say when it is stale. */
+/** What all panels do: describe the form as a request, do it with progress, show what comes, say when it is stale. */
 
 import { copiesTold } from "./batches.js";
 import { showCode } from "./code.js";

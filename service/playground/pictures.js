@@ -6,7 +6,7 @@ import { filesOfChoice, filesOfDrop, sorted } from "./intake.js";
 import { thumbnail } from "./results.js";
 import { addressed, changed, onChange, state } from "./state.js";
 
-/** Photographs that every server has, see NOTICE for their authors; some show what the model that ships never saw. */
+/** Photographs that every server has, see NOTICE; some show what the model that ships never saw. */
 export const SAMPLES = [
   { name: "coffee.jpg", what: "a cup of coffee" },
   { name: "chelsea.jpg", what: "a cat" },
@@ -99,7 +99,7 @@ const tell = (sentences) => hint("tray-hint", sentences.join(" "));
 function redraw() {
   const { children } = byId("tray");
   const shown = state.pictures.slice(0, TILES);
-  for (const each of [...children]) if (!shown.includes(each.picture)) each.remove(); // the others stay where they are, with the focus
+  for (const each of [...children]) if (!shown.includes(each.picture)) each.remove(); // the others stay, with the focus
   byId("tray").append(...shown.slice(children.length).map(tile));
   const { length } = state.pictures;
   hint("tray-more", length > 1 ? `${many(length)} pictures${length > TILES ? `, the first ${TILES} of them here` : ""}` : "");

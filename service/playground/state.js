@@ -16,7 +16,7 @@ export function modelToName() {
   return state.model && state.model.id !== models[0]?.id ? state.model.id : null;
 }
 
-// Results go on showing a picture after it was removed: its URL goes when nothing in the page has the picture any more.
+// Results go on showing a picture after it was removed: its URL goes when nothing has the picture any more.
 const unused = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
 
 /** The picture, shown from `blob`. */

@@ -1,4 +1,4 @@
-/** Pictures that outlive a reload: as they are sent, with their vectors, in IndexedDB until they are removed or the tab is long gone. */
+/** Pictures that outlive a reload: as sent, with their vectors, in IndexedDB until removed or the tab is long gone. */
 
 import { server, store, stored } from "./api.js";
 import { toSend } from "./batches.js";
@@ -37,7 +37,7 @@ export async function keepPictures() {
   if (session()) await bringBack();
 }
 
-/** Keep what is not kept yet, one picture after the other. To be called when there are new ones or new vectors. */
+/** Keep what is not kept yet, one after the other. */
 export async function keep() {
   again = true;
   if (busy || !state.model) return; // what is sent, and so kept, depends on the model
@@ -113,7 +113,7 @@ async function bringBack() {
   changed();
 }
 
-/** The results of the requests that `act` makes of the two stores, once all of it is on the disk; null where this browser keeps nothing. */
+/** The results of the requests that `act` makes of the two stores, once all is on the disk; null where this browser keeps nothing. */
 async function transact(act) {
   try {
     database ??= opened();

@@ -40,7 +40,7 @@ export function csv(rows) {
 function cell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value === "number") return String(value);
-  // A spreadsheet would compute a text that begins like a formula, and file names are anybody's. Some begin a cell after ; or tab.
+  // A spreadsheet would compute a text that begins like a formula. Some begin a cell after ; or tab.
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

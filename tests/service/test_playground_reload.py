@@ -41,6 +41,14 @@ LEAVING = """
     dispatchEvent(event);
     return event.defaultPrevented;
 """
+SHRUNK = """
+    const post = Worker.prototype.postMessage;
+    window.shrunk = [];
+    Worker.prototype.postMessage = function (task) {
+        if (task.name === 'shrink') window.shrunk.push(task.given.file.name);
+        return post.call(this, task);
+    };
+"""
 BIG = """
     const data = new DataTransfer();
     for (let i = 0; i < 10; i += 1) data.items.add(new File([new Uint8Array(30 * 1024 * 1024)], `${i}.tif`));
@@ -193,3 +201,14 @@ def test_who_forgets_the_key_leaves_no_pictures_behind(browser: Page, bundle_pat
         page.wait(lambda: "wants a key" in page.one("#key-hint").text)
         page.wait(lambda: rows(page) == [[], [], []])
         assert kept(page) == page.run("return sessionStorage.length") == 0
+
+
+def test_a_large_picture_is_made_smaller_once_to_be_asked_about_and_kept(page: Page, tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.jpg" for number in range(6)]
+    for file in files:
+        file.write_bytes(photograph("coffee", (1600, 1200)))
+    page.run(SHRUNK)
+    page.choose_files(*files)
+    answer(page)
+    page.wait(lambda: kept(page) == len(files))
+    assert sorted(page.run("return shrunk")) == [file.name for file in files]
