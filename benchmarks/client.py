@@ -247,5 +247,10 @@ def for_seconds(seconds: float) -> Callable[[int], bool]:
 
 def percentile_s(answers: Sequence[Answer], share: float) -> float:
     """Of the times that answers took; 0 where there are none."""
-    ordered = sorted(answer.seconds for answer in answers)
+    return percentile([answer.seconds for answer in answers], share)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """This share of the values is no larger; 0 where there are none."""
+    ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0

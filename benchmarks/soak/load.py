@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import Iterator
 
-from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, percentile_s
+from benchmarks.client import Answer, Client, closed_loop, for_seconds, open_loop, percentile, percentile_s
 from benchmarks.inputs import embed, image_requests, mixed_requests, text_requests
 from benchmarks.kernel_times import KernelTimedClient
 from benchmarks.soak.bench import CLIENTS, Bench, Monitor, format_latencies, queue_drained, statuses
@@ -66,7 +66,7 @@ async def overload(bench: Bench, kind: str) -> Phase:
     phase.check("memory is flat", monitor.flat, monitor.memory_summary(), speed=True)
     _check_health(phase, monitor)
     phase.check("the queue is empty afterwards", left_nothing, left_nothing)
-    late_99, late_all = _late_ms(answers, 0.99), _late_ms(answers, 1)
+    late_99, late_all = (1e3 * percentile([answer.late for answer in answers], share) for share in (0.99, 1))
     phase.figures = {
         "capacity before and after": f"{before:.0f}, {after:.0f} requests/s",
         "offered": f"{len(answers) / (fill_s + seconds):.0f} requests/s",
@@ -86,12 +86,6 @@ async def _capacity(client: Client, requests: Iterator[bytes], seconds: float) -
     cpu, took_s = time.process_time() - cpu, time.perf_counter() - started
     rate = _rate([answer for answer in answers if answer.status == 200], started, started + seconds)
     return rate, _per_core(rate, cpu / took_s)
-
-
-def _late_ms(answers: list[Answer], share: float) -> float:
-    """This share of them was sent no later than so long after it was due."""
-    ordered = sorted(answer.late for answer in answers)
-    return 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def _per_core(rate: float, generator_cores: float) -> float:

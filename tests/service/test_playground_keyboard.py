@@ -225,7 +225,10 @@ def test_the_map_and_options_answer_to_keys(page: Page) -> None:
     assert page.one("#multi-label").is_selected()
     page.run("document.querySelector('a').focus()")
     ask(page, "map")
-    nearest = lambda: page.texts("#map-outcome .hit .name")[0]  # noqa: E731
+
+    def nearest() -> str:
+        return page.texts("#map-outcome .hit .name")[0]
+
     tab_to(page, "#map-outcome select")
     first = nearest()
     press(page, Keys.ARROW_DOWN)

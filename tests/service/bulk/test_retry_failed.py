@@ -104,8 +104,8 @@ def test_killed_in_the_middle_it_ends_as_if_it_never_had_been(tmp_path: Path, ho
         plain = host.embed(output)  # which puts the errors of the parts together
         assert plain.code == 1, plain.told
         found = rows(output)
-        told = [(each["key"], each["error"]) for each in errors(output)]
-        assert told == [(row["key"], row["error"]) for row in found if row["vector"] is None]
+        written = [(each["key"], each["error"]) for each in errors(output)]
+        assert written == [(row["key"], row["error"]) for row in found if row["vector"] is None]
         assert all(row["vector"] is not None for row, had in zip(found, vectors, strict=True) if had)
         assert not list(output.rglob("*.partial"))
     assert len(errors(output)) > 1, "it was killed too late"
